@@ -1,0 +1,41 @@
+"""The errors a caller can cause: each says what was expected, what came, and the cure."""
+
+
+class DbrrlError(Exception):
+    """Base of every error the library raises on purpose; commands print it as one line and exit with 2."""
+
+
+class ShapeError(DbrrlError, ValueError):
+    """An array has the wrong shape."""
+
+
+class DtypeError(DbrrlError, TypeError):
+    """An array has the wrong dtype."""
+
+
+class GraphError(DbrrlError, RuntimeError):
+    """The recorded graph cannot be walked: freed, changed in place, or started from a non-scalar."""
+
+
+class AnomalyError(DbrrlError, FloatingPointError):
+    """An op gave a NaN or an infinity while anomaly detection was on, or a training number is not finite."""
+
+
+class ConfigError(DbrrlError, ValueError):
+    """A setting is unknown or out of range."""
+
+
+class SpaceError(DbrrlError, ValueError):
+    """An agent does not serve this observation or action space."""
+
+
+class EnvError(DbrrlError, RuntimeError):
+    """An environment is unknown or broke its contract (environment index, step and field are named)."""
+
+
+class CheckpointError(DbrrlError, RuntimeError):
+    """A checkpoint is damaged, foreign, or made for another agent or other spaces."""
+
+
+class RunError(DbrrlError, RuntimeError):
+    """A run directory cannot be used: it exists, is incomplete, or is not one of ours."""
