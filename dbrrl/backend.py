@@ -1,0 +1,204 @@
+"""The machine under the arrays: NumPy or CuPy by device name, BLAS threads, and a record of both."""
+
+import ctypes
+import functools
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dbrrl.errors import ConfigError
+
+# Below 4 million multiply-adds a second thread gains under a third and keeps a core spinning for it:
+# measured on 2 cores, one thread against two, from (8, 64) @ (64, 64) to (1024, 1024) @ (1024, 1024).
+WORK_PER_THREAD = 2**21
+
+_SYMBOLS = ("scipy_openblas_{}64_", "scipy_openblas_{}", "openblas_{}64_", "openblas_{}")
+
+
+def array_module(x: Any) -> Any:
+    """The module whose functions take `x`: `cupy` for an array on a GPU, `numpy` for all else."""
+    if type(x).__module__.partition(".")[0] == "cupy":
+        return _cupy("cuda")
+    return np
+
+
+def to_device(x: Any, device: str) -> Any:
+    """`x` as an array on `device`, with dtype and shape kept; no copy where it already lies there.
+
+    Args:
+        x: a NumPy or CuPy array, or anything `numpy.asarray` takes.
+        device: "cpu", "cuda" (the first GPU) or "cuda:1" (the second).
+
+    Raises:
+        ConfigError: the device is unknown, or CuPy or that GPU is missing.
+    """
+    kind, index = parse_device(device)
+    if kind == "cpu":
+        return to_numpy(x)
+    cupy = _cupy(device)
+    if index >= cupy.cuda.runtime.getDeviceCount():
+        count = cupy.cuda.runtime.getDeviceCount()
+        raise ConfigError(f"device: expected one of the {count} GPUs here, got {device!r}: choose a lower index")
+    with cupy.cuda.Device(index):
+        return cupy.asarray(x)
+
+
+def to_numpy(x: Any) -> np.ndarray:
+    """`x` as a NumPy array in the computer's own memory; no copy where it is one."""
+    if isinstance(x, np.ndarray):
+        return x
+    return np.asarray(x.get() if array_module(x) is not np else x)
+
+
+def device_name(x: Any) -> str:
+    """Where the array `x` lies: "cpu", "cuda:0", "cuda:1", ..."""
+    return "cpu" if array_module(x) is np else f"cuda:{x.device.id}"
+
+
+def parse_device(device: str) -> tuple[str, int]:
+    """Kind and index of a device name: "cuda:1" gives `("cuda", 1)`, "cpu" gives `("cpu", 0)`.
+
+    Raises:
+        ConfigError: the name is neither "cpu", "cuda" nor "cuda:" and a number.
+    """
+    kind, colon, index = device.partition(":") if isinstance(device, str) else ("", "", "")
+    if (kind in ("cpu", "cuda") and not colon) or (kind == "cuda" and index.isdecimal()):
+        return kind, int(index or 0)
+    raise ConfigError(f'device: expected "cpu", "cuda" or "cuda:1", got {device!r}: correct the name')
+
+
+def blas_threads() -> int:
+    """How many threads NumPy's matrix products use now; 1 where its BLAS cannot be asked."""
+    ask = _blas_function("get_num_threads")
+    return int(ask()) if ask is not None else 1
+
+
+def set_blas_threads(n: int) -> None:
+    """Let NumPy's matrix products use `n` threads; without effect where the BLAS is not OpenBLAS.
+
+    Raises:
+        ConfigError: `n` is below 1.
+    """
+    if n < 1:
+        raise ConfigError(f"blas threads: expected 1 or more, got {n}: use 1 to turn threading off")
+    change = _blas_function("set_num_threads")
+    if change is not None and n != blas_threads():
+        change(int(n))
+
+
+@contextmanager
+def using_blas_threads(n: int) -> Iterator[None]:
+    """`set_blas_threads(n)` inside a `with` block, and what was before afterwards."""
+    before = blas_threads()
+    set_blas_threads(n)
+    try:
+        yield
+    finally:
+        set_blas_threads(before)
+
+
+def auto_blas_threads(work: int) -> int:
+    """The number of threads worth using, from the multiply-adds of the largest matrix product.
+
+    A product of (m, k) by (k, n) is `work = m * k * n`. Small networks get 1: they gain nothing from
+    more, and two runs side by side lose much.
+    """
+    return max(1, min(cpu_count(), work // WORK_PER_THREAD))
+
+
+def cpu_count() -> int:
+    """The CPU cores this process may run on."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+
+
+def machine_record(device: str = "cpu") -> dict[str, str | int]:
+    """What decides the last bits of a run's numbers: CPU, cores, NumPy and its BLAS, threads, GPU."""
+    record: dict[str, str | int] = {
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpu": _cpu_model(),
+        "cores": cpu_count(),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "blas": _blas_name(),
+        "blas_threads": blas_threads(),
+    }
+    kind, index = parse_device(device)
+    if kind == "cuda":
+        cupy = _cupy(device)
+        record["cupy"] = cupy.__version__
+        record["gpu"] = cupy.cuda.runtime.getDeviceProperties(index)["name"].decode()
+    return record
+
+
+@functools.cache
+def _cupy(device: str) -> Any:
+    """CuPy, or one line that says how to get it."""
+    try:
+        import cupy
+
+        cupy.cuda.runtime.getDeviceCount()
+    except ImportError as error:
+        raise ConfigError(
+            f"device: {device!r} needs CuPy, which is not installed: pip install dbrrl[gpu]"
+        ) from error
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        cause = " ".join(str(error).split())
+        raise ConfigError(
+            f'device: {device!r} needs a GPU and its driver, got "{cause}": use "cpu", or mend the driver'
+            " (pip install dbrrl[gpu] brings CuPy for CUDA 12)"
+        ) from error
+    return cupy
+
+
+def _blas_function(name: str) -> Any:
+    """OpenBLAS's function `name`, under whichever of its known spellings the library has; else None."""
+    library = _openblas()
+    spellings = (pattern.format(name) for pattern in _SYMBOLS)
+    return next((getattr(library, s) for s in spellings if library is not None and hasattr(library, s)), None)
+
+
+@functools.cache
+def _openblas() -> ctypes.CDLL | None:
+    """The OpenBLAS that NumPy itself loaded: a second copy would have threads of its own."""
+    package = Path(np.__file__).parent
+    folders = (package.parent / "numpy.libs", package / ".dylibs")
+    bundled = [path for folder in folders if folder.is_dir() for path in sorted(folder.glob("*openblas*"))]
+    for path in [*bundled, *_mapped_openblas()]:
+        try:
+            return ctypes.CDLL(str(path))
+        except OSError:
+            continue
+    return None
+
+
+def _mapped_openblas() -> list[Path]:
+    """OpenBLAS libraries of this process, where the system lists them (a NumPy that bundles none)."""
+    maps = Path("/proc/self/maps")
+    lines = maps.read_text(errors="replace").splitlines() if maps.exists() else []
+    found = {line.split(maxsplit=5)[5] for line in lines if "openblas" in line.rpartition("/")[2]}
+    return [Path(path) for path in sorted(found)]
+
+
+def _blas_name() -> str:
+    """The BLAS's own description of itself, its kernels included, or NumPy's record of its build."""
+    describe = _blas_function("get_config")
+    if describe is None:
+        build: Any = np.show_config(mode="dicts")
+        blas = build["Build Dependencies"]["blas"]
+        return f"{blas.get('name')} {blas.get('version')}"
+    describe.restype = ctypes.c_char_p
+    return str(describe().decode()).strip()
+
+
+def _cpu_model() -> str:
+    """The processor's name as the system gives it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(errors="replace").splitlines() if info.exists() else []
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(models, platform.processor() or platform.machine())
