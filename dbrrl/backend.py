@@ -41,9 +41,9 @@ def to_device(x: Any, device: str) -> Any:
     if kind == "cpu":
         return to_numpy(x)
     cupy = _cupy(device)
-    if index >= cupy.cuda.runtime.getDeviceCount():
-        count = cupy.cuda.runtime.getDeviceCount()
-        raise ConfigError(f"device: expected one of the {count} GPUs here, got {device!r}: choose a lower index")
+    count = cupy.cuda.runtime.getDeviceCount()
+    if index >= count:
+        raise ConfigError(f"device: expected one of {count} GPUs, got {device!r}: choose a lower index")
     with cupy.cuda.Device(index):
         return cupy.asarray(x)
 

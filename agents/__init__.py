@@ -1,0 +1,6 @@
+"""One page per algorithm; `from dbrrl.agents import PPO`."""
+
+if __name__ != "dbrrl.agents":
+    raise ImportError(
+        f"expected to be imported as dbrrl.agents, got {__name__!r}: write `from dbrrl.agents import PPO`"
+    )
