@@ -1,0 +1,194 @@
+"""Running mean and variance, and the normalizers of observations and rewards made of them.
+
+Statistics are float64 whatever comes in, so that millions of small updates lose nothing; what goes out
+is float32. All of them are kept by the agent, saved with it, and only read in evaluation.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from dbrrl.errors import ShapeError
+
+EPSILON = 1e-8  # added to a variance before its root: a constant input gives 0, not NaN
+
+
+class RunningMeanStd:
+    """Mean and variance of a stream of arrays, merged batch by batch.
+
+    Chan, Golub & LeVeque 1979, "Updating formulae and a pairwise algorithm for computing sample
+    variances": the result is that of one pass over everything seen, to rounding.
+
+    Args:
+        shape: shape of one item.
+    """
+
+    mean: np.ndarray
+    var: np.ndarray
+    count: int
+
+    def __init__(self, shape: tuple[int, ...] = ()) -> None:
+        self.mean = np.zeros(shape)
+        self.var = np.ones(shape)
+        self.count = 0
+
+    @property
+    def std(self) -> np.ndarray:
+        """The root of the variance plus `EPSILON`, of the shape of one item."""
+        return np.sqrt(self.var + EPSILON)
+
+    def update(self, x: np.ndarray) -> None:
+        """Merge a batch of shape (N, *shape); N may be 0.
+
+        Raises:
+            ShapeError: an item of the batch has another shape.
+        """
+        if x.ndim == 0 or x.shape[1:] != self.mean.shape:
+            raise ShapeError(
+                f"RunningMeanStd.update: expected shape (N, *{self.mean.shape}), got {x.shape}: add a batch axis"
+            )
+        new = len(x)
+        if new == 0:
+            return
+        total = self.count + new
+        # The sums are written out: on a batch of 8 small rows `x.var(0)` costs four times as much.
+        batch_mean = np.add.reduce(x, 0, dtype=np.float64) / new
+        deviation = x - batch_mean
+        squares = np.add.reduce(deviation * deviation, 0)
+        delta = batch_mean - self.mean
+        self.mean = self.mean + delta * (new / total)
+        self.var = (self.var * self.count + squares + delta * delta * (self.count * new / total)) / total
+        self.count = total
+
+    def state_dict(self) -> dict[str, Any]:
+        """Mean, variance and count."""
+        return {"mean": np.array(self.mean), "var": np.array(self.var), "count": self.count}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` gave.
+
+        Raises:
+            ShapeError: the statistics are of items of another shape.
+        """
+        mean, var = np.array(state["mean"], np.float64), np.array(state["var"], np.float64)
+        if mean.shape != self.mean.shape or var.shape != self.mean.shape:
+            raise ShapeError(
+                f"RunningMeanStd: expected statistics of shape {self.mean.shape}, got {mean.shape}: "
+                "load a state made for these spaces"
+            )
+        self.mean, self.var, self.count = mean, var, int(state["count"])
+
+
+class ObservationNormalizer:
+    """(x - mean) / std, clipped: each entry of an observation by its own running statistics.
+
+    Args:
+        shape: shape of one observation.
+        clip: largest absolute value that comes out, in standard deviations.
+    """
+
+    def __init__(self, shape: tuple[int, ...], clip: float = 10.0) -> None:
+        self.clip = clip
+        self.statistics = RunningMeanStd(shape)
+        self._low, self._high = np.float32(-clip), np.float32(clip)
+        self._refresh()
+
+    def update(self, x: np.ndarray) -> None:
+        """Merge observations of shape (N, *shape) into the statistics."""
+        self.statistics.update(x)
+        self._refresh()
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """Observations of shape (..., *shape) as float32 of the same shape; `x` is left as it is."""
+        # The difference is taken in the precision of the input: a large mean must not eat it.
+        y = x - (self._mean32 if x.dtype == np.float32 else self.statistics.mean)
+        y = np.multiply(y, self._inverse_std, dtype=np.float32, casting="same_kind")
+        np.maximum(y, self._low, out=y)
+        return np.minimum(y, self._high, out=y)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The running statistics."""
+        return self.statistics.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` gave; ShapeError where it is of other observations."""
+        self.statistics.load_state_dict(state)
+        self._refresh()
+
+    def _refresh(self) -> None:
+        self._mean32 = self.statistics.mean.astype(np.float32)
+        self._inverse_std = (1 / self.statistics.std).astype(np.float32)
+
+
+class RewardNormalizer:
+    """Rewards divided by the running standard deviation of the discounted return, clipped.
+
+    Engstrom et al. 2020, "Implementation Matters in Deep Policy Gradients" (arXiv:2005.12729), section
+    3.2: the scale of the return becomes about 1, the sign of a reward stays. The mean is not subtracted:
+    that would change what an episode's length is worth.
+
+    Args:
+        num_envs: B, the number of environments stepped together.
+        gamma: discount factor of the return.
+        clip: largest absolute value that comes out.
+    """
+
+    def __init__(self, num_envs: int, gamma: float, clip: float = 10.0) -> None:
+        self.gamma = gamma
+        self.clip = clip
+        self.statistics = RunningMeanStd()
+        self.returns = np.zeros(num_envs)
+
+    def __call__(
+        self, reward: np.ndarray, boundary: np.ndarray, valid: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Merge one step of rewards into the statistics and scale them.
+
+        Args:
+            reward: (B,) rewards.
+            boundary: (B,) bool; an episode ended with this step, its return starts again at 0.
+            valid: (B,) bool; rows that carry no transition (False) leave everything as it is. None: all do.
+
+        Returns:
+            (B,) float32.
+
+        Raises:
+            ShapeError: `reward` or `boundary` is not (B,).
+        """
+        if reward.shape != self.returns.shape or boundary.shape != self.returns.shape:
+            raise ShapeError(
+                f"RewardNormalizer: expected reward and boundary of shape {self.returns.shape}, got "
+                f"{reward.shape} and {boundary.shape}: pass one entry per environment"
+            )
+        returns = self.returns * self.gamma + reward
+        if valid is None:
+            self.statistics.update(returns)
+            self.returns = np.where(boundary, 0.0, returns)
+        else:
+            self.statistics.update(returns[valid])
+            self.returns = np.where(valid, np.where(boundary, 0.0, returns), self.returns)
+        return self.scale(reward)
+
+    def scale(self, reward: np.ndarray) -> np.ndarray:
+        """Rewards of any shape by the present statistics, as float32; nothing is updated."""
+        scaled = reward / self.statistics.std
+        return np.minimum(np.maximum(scaled, -self.clip), self.clip).astype(np.float32)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The running statistics and the returns of the episodes under way."""
+        return {"statistics": self.statistics.state_dict(), "returns": self.returns.copy()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` gave.
+
+        Raises:
+            ShapeError: the state is of another number of environments.
+        """
+        returns = np.array(state["returns"], np.float64)
+        if returns.shape != self.returns.shape:
+            raise ShapeError(
+                f"RewardNormalizer: expected the returns of {len(self.returns)} environments, got "
+                f"{returns.shape}: load with the same num_envs"
+            )
+        self.statistics.load_state_dict(state["statistics"])
+        self.returns = returns
