@@ -45,7 +45,8 @@ class RunningMeanStd:
         """
         if x.ndim == 0 or x.shape[1:] != self.mean.shape:
             raise ShapeError(
-                f"RunningMeanStd.update: expected shape (N, *{self.mean.shape}), got {x.shape}: add a batch axis"
+                f"RunningMeanStd.update: expected a batch of shape {self.mean.shape}, got {x.shape}: "
+                "add the leading axis"
             )
         new = len(x)
         if new == 0:
@@ -101,10 +102,11 @@ class ObservationNormalizer:
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """Observations of shape (..., *shape) as float32 of the same shape; `x` is left as it is."""
         # The difference is taken in the precision of the input: a large mean must not eat it.
-        y = x - (self._mean32 if x.dtype == np.float32 else self.statistics.mean)
-        y = np.multiply(y, self._inverse_std, dtype=np.float32, casting="same_kind")
+        deviation = x - (self._mean32 if x.dtype == np.float32 else self.statistics.mean)
+        y = np.asarray(np.multiply(deviation, self._inverse_std, dtype=np.float32, casting="same_kind"))
         np.maximum(y, self._low, out=y)
-        return np.minimum(y, self._high, out=y)
+        np.minimum(y, self._high, out=y)
+        return y
 
     def state_dict(self) -> dict[str, Any]:
         """The running statistics."""
@@ -171,8 +173,10 @@ class RewardNormalizer:
 
     def scale(self, reward: np.ndarray) -> np.ndarray:
         """Rewards of any shape by the present statistics, as float32; nothing is updated."""
-        scaled = reward / self.statistics.std
-        return np.minimum(np.maximum(scaled, -self.clip), self.clip).astype(np.float32)
+        scaled = np.asarray(reward / self.statistics.std, np.float32)
+        np.maximum(scaled, -self.clip, out=scaled)
+        np.minimum(scaled, self.clip, out=scaled)
+        return scaled
 
     def state_dict(self) -> dict[str, Any]:
         """The running statistics and the returns of the episodes under way."""
