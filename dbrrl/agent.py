@@ -1,0 +1,185 @@
+"""The protocol of all agents: two verbs, `act` and `observe`, and a state to give and take back."""
+
+import abc
+import os
+from typing import Any, ClassVar, Self
+
+import gymnasium as gym
+import numpy as np
+
+from dbrrl import checkpoint
+from dbrrl.checkpoint import State
+from dbrrl.config import Config as AgentConfig
+from dbrrl.errors import CheckpointError, DbrrlError, SpaceError
+from dbrrl.spaces import Observation, as_batch, space_from_state, space_to_state, with_rows
+
+# What building an agent from a record of something else can raise.
+_MISFITS = (DbrrlError, LookupError, TypeError, ValueError, AttributeError, MemoryError)
+
+
+class Agent(abc.ABC):
+    """An agent for `num_envs` environments that step together: the leading axis is the environment.
+
+    A subclass names its `Config` and the spaces it serves, calls `super().__init__` first and then builds its
+    network.
+
+    Args:
+        observation_space, action_space: those of one environment (unbatched).
+        config: settings; the defaults of the class's `Config` where absent.
+        num_envs: environments that `observe` is given transitions of.
+        seed: root of the agent's random streams.
+        device: "cpu" or "cuda".
+
+    Raises:
+        SpaceError: the agent does not serve one of the spaces.
+        ConfigError: a setting is out of range.
+    """
+
+    Config: ClassVar[type[AgentConfig]]
+    observation_spaces: ClassVar[tuple[type[gym.Space[Any]], ...]]
+    action_spaces: ClassVar[tuple[type[gym.Space[Any]], ...]]
+
+    def __init__(
+        self,
+        observation_space: gym.Space[Any],
+        action_space: gym.Space[Any],
+        config: AgentConfig | None = None,
+        *,
+        num_envs: int = 1,
+        seed: int = 0,
+        device: str = "cpu",
+    ) -> None:
+        self._serve("observations", observation_space, self.observation_spaces)
+        self._serve("actions", action_space, self.action_spaces)
+        self.observation_space = observation_space
+        self.action_space = action_space
+        self.config: Any = config if config is not None else self.Config()
+        self.num_envs = num_envs
+        self.seed = seed
+        self.device = device
+        self.num_updates = 0
+
+    @property
+    def name(self) -> str:
+        """The name that `--agent` takes: that of the module, such as "ppo"."""
+        return type(self).__module__.rpartition(".")[2].lower()
+
+    @abc.abstractmethod
+    def act(self, observation: Observation, explore: bool = True) -> np.ndarray:
+        """Actions for a batch of observations, or one action for a single observation.
+
+        `explore=False` gives the policy to evaluate: any batch size, and nothing of the agent changes.
+        """
+
+    @abc.abstractmethod
+    def observe(
+        self,
+        next_observation: Observation,
+        reward: np.ndarray,
+        terminated: np.ndarray,
+        truncated: np.ndarray,
+        info: dict[str, Any] | None = None,
+    ) -> None:
+        """Take in what followed the last `act`, and learn when that is due.
+
+        Args:
+            next_observation: the true next observation, (num_envs, ...): the final one where one ended;
+                the "final_obs" of Gymnasium's same-step autoreset in `info` is put in its place.
+            reward, terminated, truncated: shape (num_envs,).
+            info: "valid", bool (num_envs,), is False in rows that carry no transition; absent, all rows do.
+        """
+
+    @abc.abstractmethod
+    def statistics(self) -> dict[str, float]:
+        """The latest training statistics, such as policy_loss or entropy; empty before the first update."""
+
+    @abc.abstractmethod
+    def state_dict(self) -> State:
+        """Everything its future depends on: weights, optimizer, rollout so far, generators, counters."""
+
+    @abc.abstractmethod
+    def load_state_dict(self, state: State) -> None:
+        """Go on exactly where the agent stood that gave `state`; CheckpointError where it does not fit."""
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the whole agent (settings, spaces, state) to one file, atomically."""
+        checkpoint.save(path, self._record(), kind="agent")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, device: str = "cpu") -> Self:
+        """The agent saved at `path`, exactly as it was.
+
+        Raises CheckpointError for a file that is damaged, foreign, or holds another agent than this class.
+        """
+        return cls.from_record(checkpoint.load(path, kind="agent"), path, device=device)
+
+    @classmethod
+    def from_record(
+        cls, record: State, path: str | os.PathLike[str] = "checkpoint", *, device: str = "cpu"
+    ) -> Self:
+        """The agent in a file's content, `checkpoint.load(path, kind="agent")`; `path` is for messages."""
+        expected, saved = cls.__module__.rpartition(".")[2].lower(), record.get("agent")
+        if saved != expected:
+            raise CheckpointError(
+                f"{path}: holds the agent {saved!r}, expected {expected!r}: load it with its own class"
+            )
+        try:
+            agent = cls(
+                space_from_state(record["spaces"]["observation"]),
+                space_from_state(record["spaces"]["action"]),
+                cls.Config.from_dict(record["config"]),
+                num_envs=int(record["num_envs"]),
+                seed=int(record["seed"]),
+                device=device,
+            )
+            agent.load_state_dict(record["state"])
+        except _MISFITS as error:
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise CheckpointError(
+                f"{path}: does not fit this version of the agent {expected!r} ({reason})"
+            ) from error
+        return agent
+
+    def as_batch(self, observation: Observation) -> tuple[Observation, bool]:
+        """`observation` with a leading axis, and whether that axis was put there (a single observation came).
+
+        Raises ShapeError where it is neither one observation of the space nor a batch of them.
+        """
+        return as_batch(observation, self.observation_space)
+
+    def _record(self) -> State:
+        spaces = {
+            "observation": space_to_state(self.observation_space),
+            "action": space_to_state(self.action_space),
+        }
+        numbers = {"num_envs": self.num_envs, "seed": self.seed}
+        return {
+            "agent": self.name,
+            "config": self.config.to_dict(),
+            "spaces": spaces,
+            "state": self.state_dict(),
+        } | numbers
+
+    def _serve(self, what: str, space: gym.Space[Any], served: tuple[type[gym.Space[Any]], ...]) -> None:
+        if not isinstance(space, served):
+            names = ", ".join(kind.__name__ for kind in served)
+            raise SpaceError(
+                f"{self.name} serves {what} of the spaces {names}, got {space}: choose another agent"
+            )
+
+
+def true_next_observation(next_observation: Observation, info: dict[str, Any] | None) -> Observation:
+    """`next_observation` with the "final_obs" of Gymnasium's same-step autoreset put where one ended."""
+    if not info or "final_obs" not in info:
+        return next_observation
+    final = info["final_obs"]
+    mask = info.get("_final_obs", [entry is not None for entry in final])
+    rows = np.flatnonzero(mask)
+    return with_rows(next_observation, rows, [final[row] for row in rows])
+
+
+def valid_rows(info: dict[str, Any] | None, num_envs: int) -> np.ndarray:
+    """Which rows carry a transition, bool (num_envs,)."""
+    if info is None or "valid" not in info:
+        return np.ones(num_envs, dtype=bool)
+    return np.asarray(info["valid"], dtype=bool)

@@ -1,0 +1,172 @@
+"""Checkpoints: a safetensors file of arrays, all else as JSON in its metadata; reading one runs nothing."""
+
+import contextlib
+import json
+import math
+import os
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from dbrrl.errors import CheckpointError
+
+State = dict[str, Any]
+
+FORMAT = 1
+# One key only: safetensors keeps no order among several, and equal states must give equal files.
+_METADATA = "dbrrl"
+_DTYPES = frozenset(
+    np.dtype(name) for name in ("?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", "c8")
+)
+# What reading a file that is cut, altered or of another kind can raise.
+_DAMAGE = (ValueError, TypeError, LookupError, RecursionError, MemoryError, safetensors.SafetensorError)
+
+
+def save(path: str | os.PathLike[str], state: State, *, kind: str) -> None:
+    """Write `state` to `path`: written beside its place, synced to the disk and renamed into it.
+
+    `state`: nested dicts (text keys) and lists of arrays, int of any size, float (also inf and nan), str,
+    bool and None; tuples come back as lists, NumPy scalars as Python's. `kind` names what the file holds
+    ("agent", "run") and is checked by `load`. Equal states give equal bytes. Raises CheckpointError where
+    something else is in the state, or the file cannot be written.
+    """
+    write(path, encode(state, kind=kind))
+
+
+def load(path: str | os.PathLike[str], *, kind: str) -> State:
+    """The state saved at `path`; arrays keep dtype and shape and are writable.
+
+    Raises CheckpointError for a file that is missing, damaged, foreign, or of another kind.
+    """
+    try:
+        return _read(Path(path), kind)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: there is no such file") from None
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except _DAMAGE as error:
+        raise CheckpointError(
+            f"{path}: damaged, or not a dbrrl checkpoint ({type(error).__name__})"
+        ) from error
+
+
+def encode(state: State, *, kind: str) -> bytes:
+    """The bytes of the file that `save` writes."""
+    arrays: dict[str, np.ndarray] = {}
+    tree = _flatten(state, (), arrays)
+    header = {"format": FORMAT, "kind": kind, "crc32": _checksum(tree, arrays), "state": tree}
+    return safetensors.numpy.save(arrays, {_METADATA: json.dumps(header, separators=(",", ":"))})
+
+
+def write(path: str | os.PathLike[str], content: bytes) -> None:
+    """Put `content` at `path`: a reader, also after a crash, finds the old file or the whole new one."""
+    place = Path(path)
+    beside = place.with_name(f".{place.name}.{os.getpid()}.tmp")
+    try:
+        with open(beside, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, place)
+        _sync_folder(place.parent)
+    except OSError as error:
+        raise CheckpointError(
+            f"{place}: cannot be written: {error.strerror or error}; files saved earlier are intact"
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    # The rename itself is safe from a power cut only once the folder is on the disk; only POSIX can sync one.
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _read(path: Path, kind: str) -> State:
+    if path.is_dir():
+        raise CheckpointError("is a folder, expected a checkpoint file")
+    with safetensors.safe_open(path, framework="numpy") as file:
+        metadata = file.metadata() or {}
+        if _METADATA not in metadata:
+            raise CheckpointError("a safetensors file, but not a dbrrl checkpoint")
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    header = json.loads(metadata[_METADATA])
+    if header["format"] != FORMAT:
+        raise CheckpointError(f"made in format {header['format']!r}, this version reads format {FORMAT}")
+    if header["crc32"] != _checksum(header["state"], arrays):
+        raise CheckpointError("damaged: its checksum does not match")
+    if header["kind"] != kind:
+        raise CheckpointError(f"holds a checkpoint of kind {header['kind']!r}, expected {kind!r}")
+    state = _restore(header["state"], arrays)
+    if not isinstance(state, dict):
+        raise CheckpointError("damaged: its state is not a table")
+    return state
+
+
+def _checksum(tree: Any, arrays: dict[str, np.ndarray]) -> int:
+    crc = zlib.crc32(json.dumps(tree, separators=(",", ":")).encode())
+    for name in sorted(arrays):
+        crc = zlib.crc32(f"{name}{arrays[name].dtype.str}{arrays[name].shape}".encode(), crc)
+        crc = zlib.crc32(arrays[name].reshape(-1).view(np.uint8).data, crc)
+    return crc
+
+
+def _flatten(value: Any, place: tuple[str, ...], arrays: dict[str, np.ndarray]) -> Any:
+    """`value` as strict JSON: {"$array": name} stands for an array, {"$float": "nan"} for what JSON lacks."""
+    if isinstance(value, np.ndarray):
+        return {"$array": _store(value, place, arrays)}
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, dict):
+        return {_escaped(key, place): _flatten(entry, (*place, key), arrays) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_flatten(entry, (*place, str(index)), arrays) for index, entry in enumerate(value)]
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"$float": repr(value)}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise CheckpointError(
+        f"{'/'.join(place)}: expected arrays, numbers, texts, lists and dicts, got {type(value).__name__}"
+    )
+
+
+def _store(array: np.ndarray, place: tuple[str, ...], arrays: dict[str, np.ndarray]) -> str:
+    native = array.astype(array.dtype.newbyteorder("="), copy=False)
+    if native.dtype not in _DTYPES:
+        raise CheckpointError(f"{'/'.join(place)}: expected an array of numbers, got dtype {array.dtype}")
+    name = "/".join(place)
+    while name in arrays or name == "__metadata__":
+        name += "~"
+    # safetensors copies the memory as it lies, so that a transposed view would come back scrambled.
+    arrays[name] = np.asarray(native, order="C")
+    return name
+
+
+def _escaped(key: Any, place: tuple[str, ...]) -> str:
+    if not isinstance(key, str):
+        raise CheckpointError(f"{'/'.join(place)}: the keys of a checkpoint are texts, got {key!r}")
+    return f"${key}" if key.startswith("$") else key
+
+
+def _restore(tree: Any, arrays: dict[str, np.ndarray]) -> Any:
+    if isinstance(tree, list):
+        return [_restore(entry, arrays) for entry in tree]
+    if not isinstance(tree, dict):
+        return tree
+    if "$array" in tree:
+        return arrays[tree["$array"]]
+    if "$float" in tree:
+        return float(tree["$float"])
+    return {key.removeprefix("$"): _restore(entry, arrays) for key, entry in tree.items()}

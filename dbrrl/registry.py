@@ -1,0 +1,62 @@
+"""Agents by name: the pages in the agents folder, and the presets beside them."""
+
+import functools
+import importlib
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from dbrrl.agent import Agent
+from dbrrl.config import did_you_mean
+from dbrrl.errors import ConfigError
+
+_FOLDER = Path(__file__).parent / "agents"
+
+
+def agent_names() -> list[str]:
+    """The names `agent_class` knows: one for each page in the agents folder."""
+    return sorted(page.stem for page in _FOLDER.glob("*.py") if not page.stem.startswith("_"))
+
+
+def agent_class(name: str) -> type[Agent]:
+    """The agent called `name` ("ppo"), or a user's own ("package.module:Class").
+
+    Raises ConfigError with the nearest name where there is none.
+    """
+    if ":" in name:
+        return _own_class(name)
+    if name not in agent_names():
+        raise ConfigError(f"unknown agent {name!r}{did_you_mean(name, agent_names())}")
+    return _checked(importlib.import_module(f"dbrrl.agents.{name}").Agent, name)
+
+
+def preset(agent: str, env_id: str) -> dict[str, Any]:
+    """Settings known to solve `env_id`: `steps`, `num_envs` and fields of the agent's Config; else {}."""
+    return dict(_presets(agent).get(env_id.removeprefix("dbrrl/"), {}))
+
+
+@functools.cache
+def _presets(agent: str) -> dict[str, Any]:
+    page = _FOLDER / f"{agent}.toml"
+    if agent not in agent_names() or not page.exists():
+        return {}
+    return tomllib.loads(page.read_text(encoding="utf-8"))
+
+
+def _own_class(name: str) -> type[Agent]:
+    module_name, _, class_name = name.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"agent {name!r}: no module {error.name!r}: write package.module:Class") from error
+    if not hasattr(module, class_name):
+        raise ConfigError(
+            f"agent {name!r}: {module_name} has no {class_name!r}{did_you_mean(class_name, vars(module))}"
+        )
+    return _checked(getattr(module, class_name), name)
+
+
+def _checked(found: Any, name: str) -> type[Agent]:
+    if not (isinstance(found, type) and issubclass(found, Agent)):
+        raise ConfigError(f"agent {name!r}: expected a subclass of dbrrl.agent.Agent, got {found!r}")
+    return found

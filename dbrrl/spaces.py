@@ -1,0 +1,100 @@
+"""Gymnasium spaces as data for checkpoints, and observations of a space as batches."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from dbrrl.checkpoint import State
+from dbrrl.errors import ShapeError, SpaceError
+
+Observation = Any  # an array, or a dict of arrays for Dict spaces
+
+
+def space_to_state(space: gym.Space[Any]) -> State:
+    """A space as arrays, numbers and texts; SpaceError for a kind that no agent serves."""
+    match space:
+        case gym.spaces.Box():
+            return {"type": "Box", "low": space.low, "high": space.high, "dtype": str(space.dtype)}
+        case gym.spaces.Discrete():
+            return {"type": "Discrete", "n": int(space.n), "start": int(space.start)}
+        case gym.spaces.MultiDiscrete():
+            entries = {"nvec": space.nvec, "start": space.start, "dtype": str(space.dtype)}
+            return {"type": "MultiDiscrete"} | entries
+        case gym.spaces.MultiBinary():
+            return {"type": "MultiBinary", "shape": list(space.shape)}
+        case gym.spaces.Dict():
+            parts = [[key, space_to_state(part)] for key, part in space.spaces.items()]
+            return {"type": "Dict", "spaces": parts}
+    known = ", ".join(_BUILDERS)
+    raise SpaceError(f"expected one of the spaces {known}, got {space}: wrap the environment")
+
+
+def space_from_state(state: State) -> gym.Space[Any]:
+    """The space that `space_to_state` gave; SpaceError where `state` describes none."""
+    try:
+        space: gym.Space[Any] = _BUILDERS[state["type"]](state)
+    except (LookupError, TypeError, ValueError, AttributeError, AssertionError, OverflowError) as error:
+        raise SpaceError(f"not the description of a space: {type(error).__name__}: {error}") from error
+    return space
+
+
+def as_batch(observation: Observation, space: gym.Space[Any]) -> tuple[Observation, bool]:
+    """`observation` of `space` with a leading batch axis, and whether that axis was put there.
+
+    Raises ShapeError where it is neither one observation of the space nor a batch of them.
+    """
+    if isinstance(space, gym.spaces.Dict):
+        return _dict_as_batch(observation, space)
+    array = observation if isinstance(observation, np.ndarray) else np.asarray(observation)
+    shape = space.shape or ()
+    if array.ndim == len(shape) + 1 and array.shape[1:] == shape:
+        return array, False
+    if array.shape == shape:
+        return array[None], True
+    raise ShapeError(
+        f"observation: expected the shape {shape}, or a batch of it along a leading axis, got {array.shape}"
+    )
+
+
+def with_rows(observation: Observation, rows: np.ndarray, values: list[Any]) -> Observation:
+    """A copy of the batch `observation` in which `values[i]` stands in row `rows[i]`."""
+    if isinstance(observation, dict):
+        return {k: with_rows(part, rows, [value[k] for value in values]) for k, part in observation.items()}
+    copy = np.array(observation)
+    for row, value in zip(rows, values, strict=True):
+        copy[row] = value
+    return copy
+
+
+def _dict_as_batch(observation: Observation, space: gym.spaces.Dict) -> tuple[Observation, bool]:
+    if not isinstance(observation, dict) or observation.keys() != space.spaces.keys():
+        came = list(observation) if isinstance(observation, dict) else type(observation).__name__
+        raise ShapeError(f"observation: expected a dict with the keys {list(space.spaces)}, got {came}")
+    parts = {key: as_batch(observation[key], part) for key, part in space.spaces.items()}
+    single = {alone for _, alone in parts.values()}
+    if len(single) > 1:
+        raise ShapeError("observation: some entries are batches and some are not: give all a leading axis")
+    return {key: part for key, (part, _) in parts.items()}, single == {True}
+
+
+def _box(state: State) -> gym.Space[Any]:
+    low, high = state["low"], state["high"]
+    return gym.spaces.Box(low, high, shape=low.shape, dtype=np.dtype(state["dtype"]).type)
+
+
+def _multi_discrete(state: State) -> gym.Space[Any]:
+    return gym.spaces.MultiDiscrete(state["nvec"], dtype=np.dtype(state["dtype"]).type, start=state["start"])
+
+
+def _dict(state: State) -> gym.Space[Any]:
+    return gym.spaces.Dict([(str(key), space_from_state(part)) for key, part in state["spaces"]])
+
+
+_BUILDERS: dict[str, Any] = {
+    "Box": _box,
+    "Discrete": lambda state: gym.spaces.Discrete(state["n"], start=state["start"]),
+    "MultiDiscrete": _multi_discrete,
+    "MultiBinary": lambda state: gym.spaces.MultiBinary(state["shape"]),
+    "Dict": _dict,
+}
