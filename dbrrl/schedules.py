@@ -4,7 +4,7 @@ A schedule is a function of progress, the part of the run done so far, in [0, 1]
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,7 +91,11 @@ def from_dict(data: Mapping[str, Any]) -> Schedule:
         ConfigError: an unknown name, or numbers missing, unknown or out of range.
     """
     numbers = {key: value for key, value in data.items() if key != "name"}
-    makers = {"constant": constant, "linear": linear, "exponential": exponential}
+    makers: dict[str, Callable[..., Schedule]] = {
+        "constant": constant,
+        "linear": linear,
+        "exponential": exponential,
+    }
     maker = makers.get(str(data.get("name")))
     if maker is None:
         raise ConfigError(

@@ -1,0 +1,131 @@
+"""Devices by name, BLAS threads, and the record of the machine."""
+
+import json
+import sys
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dbrrl import backend
+from dbrrl.errors import ConfigError
+
+
+def test_numpy_stays_where_it_is() -> None:
+    x = np.arange(6, dtype=np.int16).reshape(2, 3)
+    assert backend.array_module(x) is np
+    assert backend.to_device(x, "cpu") is x
+    assert backend.to_numpy(x) is x
+    assert backend.device_name(x) == "cpu"
+    assert backend.to_numpy([1.0, 2.0]).tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("cpu", ("cpu", 0)), ("cuda", ("cuda", 0)), ("cuda:0", ("cuda", 0)), ("cuda:12", ("cuda", 12))],
+)
+def test_device_names(name: str, expected: tuple[str, int]) -> None:
+    assert backend.parse_device(name) == expected
+
+
+@pytest.mark.parametrize("name", ["", "gpu", "cuda:", "cuda:-1", "cuda:x", "cpu:0", "CUDA", 0, None])
+def test_unknown_devices_are_refused(name: Any) -> None:
+    with pytest.raises(ConfigError, match='expected "cpu", "cuda" or "cuda:1"'):
+        backend.to_device(np.zeros(1), name)
+
+
+def test_without_cupy_the_cure_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    backend._cupy.cache_clear()
+    with pytest.raises(ConfigError, match=r"pip install dbrrl\[gpu\]"):
+        backend.to_device(np.zeros(1), "cuda")
+
+
+class FakeRuntimeError(Exception):
+    """Stands for CUDA's own error."""
+
+
+def fake_cupy(count: int | None) -> Any:
+    """A stand-in with as much of CuPy as is asked for here, and `count` GPUs; None: no driver."""
+
+    def device_count() -> int:
+        if count is None:
+            raise FakeRuntimeError("cudaErrorInsufficientDriver:\n driver too old")
+        return count
+
+    cupy: Any = ModuleType("cupy")
+    runtime: Any = ModuleType("cupy.cuda.runtime")
+    runtime.getDeviceCount, runtime.CUDARuntimeError = device_count, FakeRuntimeError
+    cupy.cuda = ModuleType("cupy.cuda")
+    cupy.cuda.runtime = runtime
+    return cupy
+
+
+def test_a_gpu_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cupy", fake_cupy(1))
+    backend._cupy.cache_clear()
+    with pytest.raises(ConfigError, match="expected one of 1 GPUs, got 'cuda:3'"):
+        backend.to_device(np.zeros(1), "cuda:3")
+    backend._cupy.cache_clear()
+    monkeypatch.setitem(sys.modules, "cupy", fake_cupy(None))
+    with pytest.raises(ConfigError, match="cudaErrorInsufficientDriver: driver too old") as caught:
+        backend.to_device(np.zeros(1), "cuda")
+    assert "\n" not in str(caught.value)
+    backend._cupy.cache_clear()
+
+
+@pytest.mark.gpu
+def test_there_and_back_on_a_gpu() -> None:
+    pytest.importorskip("cupy", reason="CuPy is not installed")
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    try:
+        there = backend.to_device(x, "cuda")
+    except ConfigError as error:
+        pytest.skip(str(error))
+    assert backend.device_name(there) == "cuda:0"
+    assert backend.array_module(there).__name__ == "cupy"
+    assert backend.to_device(there, "cuda:0") is there
+    np.testing.assert_array_equal(backend.to_numpy(there), x)
+
+
+def test_blas_threads_are_set_and_put_back() -> None:
+    before = backend.blas_threads()
+    with backend.using_blas_threads(1):
+        assert backend.blas_threads() == 1
+    assert backend.blas_threads() == before
+    with pytest.raises(RuntimeError, match="inside"), backend.using_blas_threads(1):
+        raise RuntimeError("inside")
+    assert backend.blas_threads() == before
+    with pytest.raises(ConfigError, match="expected 1 or more, got 0"):
+        backend.set_blas_threads(0)
+
+
+@pytest.mark.skipif(backend._openblas() is None, reason="NumPy's BLAS here is not OpenBLAS")
+def test_openblas_takes_the_number_it_is_given() -> None:
+    with backend.using_blas_threads(1):
+        backend.set_blas_threads(2)
+        assert backend.blas_threads() == 2
+
+
+def test_another_blas_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backend, "_openblas", lambda: None)
+    backend.set_blas_threads(3)
+    assert backend.blas_threads() == 1
+    assert backend.machine_record()["blas"]
+
+
+def test_threads_grow_with_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backend, "cpu_count", lambda: 8)
+    assert backend.auto_blas_threads(0) == 1
+    assert backend.auto_blas_threads(256 * 64 * 64) == 1
+    assert backend.auto_blas_threads(64 * 256 * 256) == 2
+    assert backend.auto_blas_threads(1024**3) == 8
+
+
+def test_the_record_says_what_decides_the_last_bits() -> None:
+    record = backend.machine_record()
+    assert record["numpy"] == np.__version__
+    assert record["blas_threads"] == backend.blas_threads()
+    assert isinstance(record["cores"], int) and record["cores"] >= 1
+    assert json.loads(json.dumps(record)) == record

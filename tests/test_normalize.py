@@ -1,0 +1,140 @@
+"""Running statistics against one pass over everything, and the normalizers against their formulas."""
+
+import numpy as np
+import pytest
+
+from dbrrl.errors import ShapeError
+from dbrrl.normalize import EPSILON, ObservationNormalizer, RewardNormalizer, RunningMeanStd
+
+
+@pytest.mark.parametrize("shape", [(), (4,), (2, 3)])
+@pytest.mark.parametrize("sizes", [[1], [1, 1, 1], [8, 0, 3, 64]])
+def test_merging_batches_is_one_pass_over_all(shape: tuple[int, ...], sizes: list[int]) -> None:
+    rng = np.random.default_rng(0)
+    batches = [rng.normal(3, 2, size=(n, *shape)).astype(np.float32) for n in sizes]
+    statistics = RunningMeanStd(shape)
+    for batch in batches:
+        statistics.update(batch)
+    everything = np.concatenate(batches).astype(np.float64)
+    np.testing.assert_allclose(statistics.mean, everything.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(statistics.var, everything.var(0), rtol=1e-10, atol=1e-14)
+    assert statistics.count == sum(sizes)
+
+
+def test_a_mean_far_from_zero_does_not_eat_the_variance() -> None:
+    rng = np.random.default_rng(1)
+    statistics = RunningMeanStd(())
+    x = 1e8 + rng.normal(size=20_000)
+    for batch in x.reshape(-1, 8):
+        statistics.update(batch)
+    assert float(statistics.var) == pytest.approx(x.var(), rel=1e-6)
+
+
+def test_before_any_data_nothing_is_changed() -> None:
+    x = np.array([[0.5, -2.0]], np.float32)
+    np.testing.assert_allclose(ObservationNormalizer((2,))(x), x, rtol=1e-6)
+    with pytest.raises(ShapeError, match=r"expected a batch of shape \(2,\), got \(2,\)"):
+        RunningMeanStd((2,)).update(np.zeros(2))
+
+
+def test_observations_come_out_standardized_and_clipped() -> None:
+    rng = np.random.default_rng(2)
+    x = rng.normal([5.0, -3.0], [0.1, 20.0], size=(500, 2)).astype(np.float32)
+    normalizer = ObservationNormalizer((2,), clip=2.0)
+    normalizer.update(x)
+    before = x.copy()
+    y = normalizer(x)
+    wide = x.astype(np.float64)
+    expected = np.clip((wide - wide.mean(0)) / np.sqrt(wide.var(0) + EPSILON), -2, 2)
+    assert y.dtype == np.float32 and normalizer(wide).dtype == np.float32
+    np.testing.assert_allclose(y, expected, atol=1e-4)
+    np.testing.assert_array_equal(x, before)
+    assert np.abs(y).max() == 2.0
+
+
+def test_observations_of_any_leading_shape_and_dtype() -> None:
+    normalizer = ObservationNormalizer((2,))
+    normalizer.update(np.array([[1.0, 2.0], [3.0, 6.0]]))
+    x = np.arange(12).reshape(2, 3, 2)
+    np.testing.assert_allclose(normalizer(x)[1, 2], normalizer(x[1, 2]))
+    scalar = ObservationNormalizer(())
+    scalar.update(np.array([1.0, 3.0]))
+    assert scalar(np.array(4.0)) == pytest.approx(2.0)
+    assert scalar(np.array(4.0)).dtype == np.float32
+
+
+def test_a_float64_observation_keeps_its_small_differences() -> None:
+    x = 1e6 + np.array([[0.0], [0.01]])
+    normalizer = ObservationNormalizer((1,))
+    normalizer.update(x)
+    np.testing.assert_allclose(normalizer(x), [[-1.0], [1.0]], rtol=1e-3)
+
+
+def test_rewards_are_divided_by_the_deviation_of_the_discounted_return() -> None:
+    rng = np.random.default_rng(3)
+    rewards = rng.normal(2, 5, size=(50, 3))
+    ends = rng.random((50, 3)) < 0.1
+    normalizer = RewardNormalizer(3, gamma=0.9, clip=1.5)
+    running, seen = np.zeros(3), []
+    for reward, end in zip(rewards, ends, strict=True):
+        scaled = normalizer(reward, end)
+        running = 0.9 * running + reward
+        seen.append(running.copy())
+        running[end] = 0
+        expected = np.clip(reward / np.sqrt(np.var(seen) + EPSILON), -1.5, 1.5)
+        np.testing.assert_allclose(scaled, expected, rtol=1e-5)
+        assert scaled.dtype == np.float32
+
+
+def test_rows_without_a_transition_leave_everything_as_it_is() -> None:
+    full, masked = RewardNormalizer(1, 0.9), RewardNormalizer(2, 0.9)
+    valid, no_end = np.array([True, False]), np.zeros(2, bool)
+    for reward in (1.0, -2.0, 3.0):
+        first = full(np.array([reward]), no_end[:1])
+        second = masked(np.array([reward, 100.0]), ~valid, valid)
+        assert first[0] == second[0]
+    assert masked.returns[1] == 0.0
+    assert masked.statistics.count == 3
+
+
+def test_scale_changes_nothing() -> None:
+    normalizer = RewardNormalizer(2, 0.9)
+    normalizer(np.array([1.0, 4.0]), np.zeros(2, bool))
+    before = normalizer.state_dict()
+    normalizer.scale(np.array([9.0]))
+    after = normalizer.state_dict()
+    assert before["statistics"]["count"] == after["statistics"]["count"]
+    np.testing.assert_array_equal(before["returns"], after["returns"])
+
+
+def test_state_brings_everything_back_bit_for_bit() -> None:
+    rng = np.random.default_rng(4)
+    first, observations = RewardNormalizer(2, 0.9), ObservationNormalizer((3,))
+    for _ in range(5):
+        first(rng.normal(size=2), rng.random(2) < 0.3)
+        observations.update(rng.normal(size=(2, 3)))
+    second, again = RewardNormalizer(2, 0.9), ObservationNormalizer((3,))
+    second.load_state_dict(first.state_dict())
+    again.load_state_dict(observations.state_dict())
+    for _ in range(5):
+        reward, end, x = rng.normal(size=2), rng.random(2) < 0.3, rng.normal(size=(2, 3))
+        np.testing.assert_array_equal(first(reward, end), second(reward, end))
+        observations.update(x)
+        again.update(x)
+        np.testing.assert_array_equal(observations(x), again(x))
+
+
+def test_a_state_taken_earlier_does_not_follow_later_updates() -> None:
+    normalizer = RewardNormalizer(1, 0.9)
+    state = normalizer.state_dict()
+    normalizer(np.array([3.0]), np.array([False]))
+    assert state["returns"][0] == 0.0 and state["statistics"]["mean"] == 0.0
+
+
+def test_a_state_of_other_shapes_is_refused() -> None:
+    with pytest.raises(ShapeError, match="expected the returns of 2 environments"):
+        RewardNormalizer(2, 0.9).load_state_dict(RewardNormalizer(3, 0.9).state_dict())
+    with pytest.raises(ShapeError, match=r"expected statistics of shape \(2,\), got \(3,\)"):
+        ObservationNormalizer((2,)).load_state_dict(ObservationNormalizer((3,)).state_dict())
+    with pytest.raises(ShapeError, match="one entry per environment"):
+        RewardNormalizer(2, 0.9)(np.zeros(3), np.zeros(3, bool))
