@@ -1,0 +1,1 @@
+"""The define-by-run core: engine, ops, gradient check and debugging."""

@@ -1,0 +1,142 @@
+"""Indexing ops: slices, integer arrays, masks and gathers; repeated indices add up in the gradient."""
+
+from typing import Any
+
+import numpy as np
+
+from dbrrl.autodiff.reduce import normalize_axes
+from dbrrl.autodiff.register import implements, method
+from dbrrl.autodiff.tensor import Op, Tensor
+from dbrrl.errors import DtypeError, ShapeError
+
+
+def _basic(index: Any) -> bool:
+    parts = index if isinstance(index, tuple) else (index,)
+    return all(isinstance(i, (int, np.integer, slice, type(None), type(Ellipsis))) for i in parts)
+
+
+class GetItem(Op):
+    """y = x[index]; the gradient goes back to the places it came from."""
+
+    saves_inputs = False
+
+    def __init__(self, index: Any) -> None:
+        self.index = index
+
+    def forward(self, x: Any) -> Any:
+        try:
+            return x[self.index]
+        except IndexError as error:
+            raise ShapeError(f"index: {error} (input shape {x.shape}): expected an index inside the shape") from None
+
+    def backward(self, g: Any, y: Any, x: Any) -> Any:
+        return Scatter(self.index, x.shape)(g)
+
+
+class Scatter(Op):
+    """y = 0 but for y[index] += g: the transpose of GetItem, and GetItem is its own transpose."""
+
+    saves_inputs = False
+
+    def __init__(self, index: Any, shape: tuple[int, ...]) -> None:
+        self.index, self.shape = index, shape
+
+    def forward(self, g: Any) -> Any:
+        y = np.zeros_like(g, shape=self.shape)
+        if _basic(self.index):
+            y[self.index] = g
+        else:
+            np.add.at(y, self.index, g)
+        return y
+
+    def backward(self, g: Any, y: Any, x: Any) -> Any:
+        return g[self.index]
+
+
+def _plain_index(index: Any) -> Any:
+    if isinstance(index, tuple):
+        return tuple(_plain_index(i) for i in index)
+    if isinstance(index, Tensor):
+        index = index.array
+    if isinstance(index, list):
+        index = np.asarray(index, dtype=np.intp if not index else None)
+    if getattr(index, "dtype", None) is not None and index.dtype.kind not in "iub":
+        raise DtypeError(f"index: expected integers, booleans or slices, got {index.dtype}: convert with .astype(int)")
+    return index
+
+
+@method("__getitem__")
+def getitem(x: Any, index: Any) -> Any:
+    """x[index] by NumPy's rules: slices, integers, integer arrays (repeats allowed), boolean masks, None, Ellipsis."""
+    return GetItem(_plain_index(index))(x)
+
+
+class TakeAlongAxis(Op):
+    """y[..., i, ...] = x[..., index[..., i, ...], ...] along one axis."""
+
+    saves_inputs = False
+
+    def __init__(self, index: Any, axis: int) -> None:
+        self.index, self.axis = index, axis
+
+    def place(self, shape: tuple[int, ...]) -> tuple[Any, ...]:
+        """The full integer index that `take_along_axis` stands for."""
+        return tuple(
+            self.index if a == self.axis else np.arange(n).reshape((-1,) + (1,) * (len(shape) - a - 1))
+            for a, n in enumerate(shape)
+        )
+
+    def forward(self, x: Any) -> Any:
+        return x[self.place(x.shape)]
+
+    def backward(self, g: Any, y: Any, x: Any) -> Any:
+        place = self.place(x.shape)
+        if type(g) is np.ndarray and self.index.shape[self.axis] == 1:  # no place is written twice
+            gx = np.zeros(x.shape, g.dtype)
+            gx[place] = g
+            return gx
+        return Scatter(place, x.shape)(g)
+
+
+@implements(np.take_along_axis)
+def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Any:
+    """Pick along `axis` by an integer array of as many axes as x, equal (or 1) in the others: Q(s, a) from Q(s, ·)."""
+    index = _plain_index(indices)
+    axis = normalize_axes(axis, x.ndim, "take_along_axis")[0]
+    if index.dtype.kind == "b":
+        raise DtypeError("take_along_axis: expected integer indices, got bool: use x[mask] instead")
+    if index.ndim != x.ndim or any(a != axis and index.shape[a] != n for a, n in enumerate(x.shape)):
+        raise ShapeError(
+            f"take_along_axis: expected indices of shape {x.shape} but for axis {axis}, got {index.shape}: "
+            "add an axis, for example actions[:, None]"
+        )
+    if index.size and (index.min() < -x.shape[axis] or index.max() >= x.shape[axis]):
+        raise ShapeError(f"take_along_axis: expected indices below {x.shape[axis]}, got up to {index.max()}")
+    return TakeAlongAxis(index, axis)(x)
+
+
+@implements(np.take)
+def take(x: Any, indices: Any, axis: int | None = None) -> Any:
+    """x[..., indices, ...] along `axis`; on the flattened x by default."""
+    if axis is None:
+        return getitem(np.reshape(x, -1), indices)
+    return getitem(x, (slice(None),) * normalize_axes(axis, x.ndim, "take")[0] + (_plain_index(indices),))
+
+
+def embedding(indices: Any, weight: Any) -> Any:
+    """Rows of `weight` (number, features) at integer `indices` (...): shape (..., features)."""
+    index = _plain_index(indices) if isinstance(indices, (Tensor, list, np.ndarray)) else np.asarray(indices)
+    if index.size and (index.min() < 0 or index.max() >= weight.shape[0]):
+        raise ShapeError(
+            f"embedding: expected indices in [0, {weight.shape[0] - 1}], got {index.min()} to {index.max()}: "
+            "enlarge the embedding or check the indices"
+        )
+    return getitem(weight, index)
+
+
+def one_hot(indices: Any, num_classes: int, dtype: Any = np.float32) -> Any:
+    """Plain array (..., num_classes): 1 at the index, 0 elsewhere."""
+    index = np.asarray(indices.array if isinstance(indices, Tensor) else indices)
+    if index.dtype.kind not in "iu" or (index.size and (index.min() < 0 or index.max() >= num_classes)):
+        raise ShapeError(f"one_hot: expected integers in [0, {num_classes - 1}], got {index.dtype} {index!r}")
+    return (index[..., None] == np.arange(num_classes)).astype(dtype)

@@ -1,0 +1,234 @@
+"""Reductions over axes: sums, means, extremes and the log-sum-exp family."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from dbrrl.autodiff.register import implements, method
+from dbrrl.autodiff.tensor import Op
+from dbrrl.errors import ShapeError
+
+Axis = int | tuple[int, ...] | None
+
+
+def normalize_axes(axis: Axis, ndim: int, name: str) -> tuple[int, ...]:
+    """`axis` as non-negative numbers; ShapeError names the function if one is out of range or repeated."""
+    given = tuple(range(ndim)) if axis is None else (axis,) if isinstance(axis, (int, np.integer)) else tuple(axis)
+    axes = tuple(a + ndim if a < 0 else a for a in given)
+    if any(a < 0 or a >= ndim for a in axes) or len(set(axes)) != len(axes):
+        raise ShapeError(
+            f"{name}: expected distinct axes in [{-ndim}, {ndim - 1}] for an array of {ndim} axes, got {axis}: "
+            "check the shape of the input"
+        )
+    return axes
+
+
+def _count(shape: tuple[int, ...], axes: tuple[int, ...]) -> int:
+    return math.prod([shape[a] for a in axes])
+
+
+def _keep(g: Any, axes: tuple[int, ...], shape: tuple[int, ...], keepdims: bool) -> Any:
+    """`g` with the reduced axes back as ones."""
+    return g if keepdims else np.reshape(g, tuple(1 if a in axes else n for a, n in enumerate(shape)))
+
+
+SHORT = 16  # up to this length NumPy reduces the last axis faster after a transposing copy
+
+
+def fold_last(ufunc: Any, x: Any) -> Any:
+    """`ufunc.reduce(x, -1, keepdims=True)` of a plain array, fast where the last axis is short."""
+    if x.ndim == 2 and x.shape[1] <= SHORT and x.shape[1]:
+        return ufunc.reduce(x.T.copy(), 0)[:, None]
+    return ufunc.reduce(x, -1, keepdims=True)
+
+
+class Sum(Op):
+    """y = Σ x over axes; the gradient is spread back."""
+
+    saves_inputs = False
+
+    def __init__(self, axes: tuple[int, ...] | None, keepdims: bool) -> None:
+        self.axes, self.keepdims = axes, keepdims
+
+    def forward(self, x: Any) -> Any:
+        return np.add.reduce(x, axis=self.axes, keepdims=self.keepdims)
+
+    def backward(self, g: Any, y: Any, x: Any) -> Any:
+        if self.axes is not None:
+            g = _keep(g, self.axes, x.shape, self.keepdims)
+        return np.broadcast_to(g, x.shape)
+
+
+@implements(np.sum)
+@method("sum")
+def sum(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+    """Sum over `axis` (all axes by default)."""
+    return Sum(None if axis is None else normalize_axes(axis, x.ndim, "sum"), keepdims)(x)
+
+
+class Mean(Op):
+    """y = Σ x / n over axes."""
+
+    saves_inputs = False
+
+    def __init__(self, axes: tuple[int, ...] | None, keepdims: bool) -> None:
+        self.axes, self.keepdims = axes, keepdims
+
+    def forward(self, x: Any) -> Any:
+        self.n = x.size if self.axes is None else _count(x.shape, self.axes)
+        return np.add.reduce(x, axis=self.axes, keepdims=self.keepdims) / self.n
+
+    def backward(self, g: Any, y: Any, x: Any) -> Any:
+        if self.axes is not None:
+            g = _keep(g, self.axes, x.shape, self.keepdims)
+        return np.broadcast_to(g / self.n, x.shape)
+
+
+@implements(np.mean)
+@method("mean")
+def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+    """Arithmetic mean over `axis` (all axes by default).
+
+    Raises:
+        ShapeError: no elements to average.
+    """
+    axes = None if axis is None else normalize_axes(axis, x.ndim, "mean")
+    if 0 in x.shape and (axes is None or any(x.shape[a] == 0 for a in axes)):
+        raise ShapeError(f"mean: expected at least one element, got shape {x.shape}, axis {axis}: check for an empty batch")
+    return Mean(axes, keepdims)(x)
+
+
+@implements(np.var)
+@method("var")
+def var(x: Any, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Any:
+    """Variance over `axis`: Σ (x - mean)² / (n - ddof)."""
+    axes = normalize_axes(axis, x.ndim, "var")
+    n = _count(x.shape, axes)
+    if n - ddof <= 0:
+        raise ShapeError(f"var: expected more than {ddof} elements (ddof), got {n}: use a larger batch")
+    centered = x - mean(x, axes, keepdims=True)
+    return sum(centered * centered, axes, keepdims) / (n - ddof)
+
+
+@implements(np.std)
+@method("std")
+def std(x: Any, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Any:
+    """Standard deviation over `axis`, the root of `var`."""
+    return np.sqrt(var(x, axis, ddof, keepdims))
+
+
+class Max(Op):
+    """y = max x over axes; equal maxima share the gradient."""
+
+    ufunc: Any = np.maximum
+
+    def __init__(self, axes: tuple[int, ...], keepdims: bool) -> None:
+        self.axes, self.keepdims = axes, keepdims
+
+    def forward(self, x: Any) -> Any:
+        return self.ufunc.reduce(x, axis=self.axes, keepdims=self.keepdims)
+
+    def backward(self, g: Any, y: Any, x: Any) -> Any:
+        hit = np.equal(x, _keep(y, self.axes, x.shape, self.keepdims))
+        share = hit / np.add.reduce(hit, axis=self.axes, keepdims=True, dtype=g.dtype)
+        return share * _keep(g, self.axes, x.shape, self.keepdims)
+
+
+class Min(Max):
+    """y = min x over axes; equal minima share the gradient."""
+
+    ufunc = np.minimum
+
+
+def _extreme(op: type[Max], x: Any, axis: Axis, keepdims: bool) -> Any:
+    name = op.__name__.lower()
+    axes = normalize_axes(axis, x.ndim, name)
+    if any(x.shape[a] == 0 for a in axes):
+        raise ShapeError(f"{name}: expected at least one element, got shape {x.shape}, axis {axis}: check for an empty batch")
+    return op(axes, keepdims)(x)
+
+
+@implements(np.max, np.amax)
+@method("max")
+def max(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+    """Largest element over `axis` (all axes by default)."""
+    return _extreme(Max, x, axis, keepdims)
+
+
+@implements(np.min, np.amin)
+@method("min")
+def min(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+    """Smallest element over `axis` (all axes by default)."""
+    return _extreme(Min, x, axis, keepdims)
+
+
+class LogSumExp(Op):
+    """y = ln Σ e^x over axes, shifted by the maximum; dy = softmax x."""
+
+    def __init__(self, axes: tuple[int, ...], keepdims: bool) -> None:
+        self.axes, self.keepdims = axes, keepdims
+
+    def forward(self, x: Any) -> Any:
+        top = np.maximum.reduce(x, axis=self.axes, keepdims=True)
+        shift = np.where(np.isfinite(top), top, 0)  # all -inf: exp(-inf - -inf) would be nan
+        with np.errstate(divide="ignore"):
+            y = np.log(np.add.reduce(np.exp(x - shift), axis=self.axes, keepdims=True)) + shift
+        return y if self.keepdims else np.squeeze(y, self.axes)
+
+    def backward(self, g: Any, y: Any, x: Any) -> Any:
+        y = _keep(y, self.axes, x.shape, self.keepdims)
+        return _keep(g, self.axes, x.shape, self.keepdims) * np.exp(x - y)
+
+
+def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+    """ln Σ e^x over `axis`, without overflow."""
+    return LogSumExp(normalize_axes(axis, x.ndim, "logsumexp"), keepdims)(x)
+
+
+class LogSoftmax(Op):
+    """y = x - ln Σ e^x over one axis; the gradient is g - e^y Σ g."""
+
+    saves_inputs = False
+
+    def __init__(self, axis: int) -> None:
+        self.axis = axis
+
+    def forward(self, x: Any) -> Any:
+        if self.axis != x.ndim - 1:
+            z = x - np.maximum.reduce(x, axis=self.axis, keepdims=True)
+            return z - np.log(np.add.reduce(np.exp(z), axis=self.axis, keepdims=True))
+        z = x - fold_last(np.maximum, x)
+        z -= np.log(fold_last(np.add, np.exp(z)))
+        return z
+
+    def backward(self, g: Any, y: Any, x: Any) -> Any:
+        if type(g) is np.ndarray and self.axis == g.ndim - 1:
+            return g - np.exp(y) * fold_last(np.add, g)
+        return g - np.exp(y) * np.sum(g, axis=self.axis, keepdims=True)
+
+
+def log_softmax(x: Any, axis: int = -1) -> Any:
+    """Logarithm of softmax over one axis, without overflow."""
+    return LogSoftmax(normalize_axes(axis, x.ndim, "log_softmax")[0])(x)
+
+
+class Softmax(Op):
+    """y = e^x / Σ e^x over one axis; the gradient is y (g - Σ g y)."""
+
+    saves_inputs = False
+
+    def __init__(self, axis: int) -> None:
+        self.axis = axis
+
+    def forward(self, x: Any) -> Any:
+        e = np.exp(x - np.maximum.reduce(x, axis=self.axis, keepdims=True))
+        return e / np.add.reduce(e, axis=self.axis, keepdims=True)
+
+    def backward(self, g: Any, y: Any, x: Any) -> Any:
+        return y * (g - np.sum(g * y, axis=self.axis, keepdims=True))
+
+
+def softmax(x: Any, axis: int = -1) -> Any:
+    """e^x / Σ e^x over one axis: probabilities from logits."""
+    return Softmax(normalize_axes(axis, x.ndim, "softmax")[0])(x)
