@@ -116,6 +116,8 @@ def test_state_brings_everything_back_bit_for_bit() -> None:
     second, again = RewardNormalizer(2, 0.9), ObservationNormalizer((3,))
     second.load_state_dict(first.state_dict())
     again.load_state_dict(observations.state_dict())
+    narrow = rng.normal(size=(2, 3)).astype(np.float32)
+    np.testing.assert_array_equal(observations(narrow), again(narrow))
     for _ in range(5):
         reward, end, x = rng.normal(size=2), rng.random(2) < 0.3, rng.normal(size=(2, 3))
         np.testing.assert_array_equal(first(reward, end), second(reward, end))
