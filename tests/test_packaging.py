@@ -1,0 +1,123 @@
+"""The package as it is installed: both top folders under our own name, nothing twice, nothing forgotten."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import dbrrl
+from dbrrl import agents
+
+ROOT = Path(__file__).parent.parent
+SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+FOLDERS = {"dbrrl": ROOT / "dbrrl", "dbrrl.agents": ROOT / "agents", "dbrrl.envs": ROOT / "envs"}
+
+
+def packages_in_the_tree() -> set[str]:
+    """Every folder with Python files in it, by the name it is imported under."""
+    found = set()
+    for package, folder in FOLDERS.items():
+        for file in folder.rglob("*.py"):
+            if not any(parent.is_symlink() for parent in file.parents):
+                found.add(".".join([package, *file.parent.relative_to(folder).parts]))
+    return found
+
+
+def test_the_list_of_packages_is_complete() -> None:
+    listed = SETTINGS["tool"]["setuptools"]["packages"]
+    assert set(listed) == packages_in_the_tree()
+    assert len(listed) == len(set(listed))
+
+
+def test_every_package_has_an_init() -> None:
+    for package in packages_in_the_tree():
+        top = max((name for name in FOLDERS if package.startswith(name)), key=len)
+        inner = package.removeprefix(top).strip(".").replace(".", "/")
+        assert (FOLDERS[top] / inner / "__init__.py").is_file(), package
+
+
+@pytest.mark.parametrize("name", ["agents", "envs"])
+def test_the_links_stand_in_the_checkout(name: str) -> None:
+    link = ROOT / "dbrrl" / name
+    if os.name == "nt" and not link.is_symlink():
+        pytest.skip("this checkout was made without links")
+    assert os.readlink(link) == f"../{name}"
+    assert (link / "__init__.py").samefile(ROOT / name / "__init__.py")
+
+
+@pytest.mark.parametrize("name", ["agents", "envs"])
+def test_another_name_is_refused(name: str) -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", f"import {name}"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 1
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith(f"ImportError: expected to be imported as dbrrl.{name}, got '{name}'")
+
+
+def test_the_right_name_is_served() -> None:
+    assert agents.__name__ == "dbrrl.agents"
+
+
+def test_version_is_one_fact() -> None:
+    assert SETTINGS["project"]["dynamic"] == ["version"]
+    assert SETTINGS["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "dbrrl.__version__"}
+    assert dbrrl.__version__.count(".") == 2
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the wheel and the source archive, built from a copy of the checkout."""
+    pytest.importorskip("setuptools", minversion="77", reason="building needs setuptools 77")
+    folder = tmp_path_factory.mktemp("build")
+    junk = shutil.ignore_patterns(".git", ".*_cache", "__pycache__", "build", "dist", "*.egg-info", ".venv*")
+    shutil.copytree(ROOT, folder / "tree", symlinks=True, ignore=junk)
+    code = (
+        "import sys; from setuptools import build_meta as b;"
+        "print(b.build_wheel(sys.argv[1])); print(b.build_sdist(sys.argv[1]))"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", code, str(folder / "out")]
+    (folder / "out").mkdir()
+    result = subprocess.run(command, cwd=folder / "tree", capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return folder / "out"
+
+
+def expected_files() -> dict[str, Path]:
+    """Where each source file of the tree belongs in a wheel."""
+    return {
+        f"{package.replace('.', '/')}/{file.relative_to(folder).as_posix()}": file
+        for package, folder in FOLDERS.items()
+        for pattern in ("*.py", "*.toml", "py.typed")
+        for file in folder.rglob(pattern)
+        if not any(parent.is_symlink() for parent in file.parents)
+    }
+
+
+def test_the_wheel_holds_each_file_once_and_under_its_name(built: Path) -> None:
+    (wheel,) = built.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    ours = [name for name in names if not name.split("/")[0].endswith(".dist-info")]
+    assert sorted(ours) == sorted(expected_files())
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+    assert wheel.name == f"dbrrl-{dbrrl.__version__}-py3-none-any.whl"
+
+
+def test_the_source_archive_builds_the_same_wheel(built: Path, tmp_path: Path) -> None:
+    (archive,) = built.glob("*.tar.gz")
+    with tarfile.open(archive) as tar:
+        names = tar.getnames()
+        tar.extractall(tmp_path, filter="data")
+    assert not [name for name in names if "/tests" in name or "__pycache__" in name]
+    (tree,) = tmp_path.iterdir()
+    code = "import sys; from setuptools import build_meta as b; print(b.build_wheel(sys.argv[1]))"
+    command = [sys.executable, "-W", "ignore", "-c", code, str(tmp_path)]
+    subprocess.run(command, cwd=tree, capture_output=True, check=True)
+    (first,), (second,) = built.glob("*.whl"), tmp_path.glob("*.whl")
+    assert sorted(zipfile.ZipFile(first).namelist()) == sorted(zipfile.ZipFile(second).namelist())
