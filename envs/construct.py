@@ -1,0 +1,181 @@
+"""From an environment's name to a vector environment, with one clear line for all that can go wrong."""
+
+import difflib
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import gymnasium as gym
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
+
+from dbrrl.errors import EnvError
+
+from .recorder import Recorder
+from .registration import BATCHED
+
+VECTORIZATIONS = ("auto", "batched", "vector", "sync", "async")
+EXTRAS = {"box2d": "box2d", "mujoco": "mujoco", "ale_py": "atari", "ale-py": "atari", "atari": "atari"}
+"""A word in the message of a failed import, and the extra of ours that brings what is missing."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Request:
+    """Which single environment is wanted; plain data, so that a worker process can be sent it."""
+
+    env: str
+    env_kwargs: dict[str, Any] = field(default_factory=dict)
+    max_episode_steps: int | None = None
+    render_mode: str | None = None
+
+    def __call__(self) -> Recorder:
+        """Make one recorded environment."""
+        spec = resolve(self.env)
+        arguments = dict(self.env_kwargs, disable_env_checker=True)
+        if self.max_episode_steps is not None:
+            arguments["max_episode_steps"] = self.max_episode_steps
+        if self.render_mode is not None:
+            arguments["render_mode"] = self.render_mode
+        return Recorder(_attempt(self.env, lambda: gym.make(spec, **arguments)))
+
+
+def build(request: Request, num_envs: int, vectorization: str) -> tuple[VectorEnv[Any, Any, Any], str]:
+    """Make `num_envs` copies; returns the vector environment and its kind (batched, vector, sync or async).
+
+    Raises EnvError: unknown name, missing extra, arguments the environment refuses, a kind it does not have.
+    """
+    if vectorization not in VECTORIZATIONS:
+        raise EnvError(f"vectorization: expected one of {', '.join(VECTORIZATIONS)}, got {vectorization!r}")
+    if num_envs < 1:
+        raise EnvError(f"num_envs: expected at least 1, got {num_envs}")
+    kind = _choose(request, resolve(request.env), vectorization)
+    if kind == "batched":
+        name = request.env if request.env.startswith("dbrrl/") else f"dbrrl/{request.env}"
+        return _from_entry_point(request, resolve(name), num_envs), kind
+    if kind == "vector":
+        return _from_entry_point(request, resolve(request.env), num_envs), kind
+    copies, mode = [request] * num_envs, AutoresetMode.SAME_STEP
+    if kind == "sync":
+        return _attempt(request.env, lambda: SyncVectorEnv(copies, autoreset_mode=mode)), kind
+    return _attempt(request.env, lambda: AsyncVectorEnv(copies, autoreset_mode=mode)), kind
+
+
+def _choose(request: Request, spec: EnvSpec, vectorization: str) -> str:
+    ours = request.env.removeprefix("dbrrl/") in BATCHED
+    if vectorization == "auto":
+        if request.render_mode is not None:
+            return "sync"
+        if ours and not request.env_kwargs:
+            return "batched"
+        return "vector" if spec.vector_entry_point is not None and not spec.additional_wrappers else "sync"
+    if vectorization == "batched" and not ours:
+        raise EnvError(
+            f"{request.env} has no batched equivalent ({', '.join(BATCHED)} have): use vectorization auto"
+        )
+    if vectorization == "vector" and spec.vector_entry_point is None:
+        raise EnvError(f"{request.env} has no vector entry point: use vectorization auto, sync or async")
+    if vectorization in ("sync", "async") and spec.entry_point is None:
+        raise EnvError(f"{request.env} has only a vector entry point: use vectorization auto or vector")
+    return "batched" if vectorization == "vector" and request.env.startswith("dbrrl/") else vectorization
+
+
+def _from_entry_point(request: Request, spec: EnvSpec, num_envs: int) -> VectorEnv[Any, Any, Any]:
+    arguments = dict(request.env_kwargs)
+    if request.max_episode_steps is not None:
+        arguments["max_episode_steps"] = request.max_episode_steps
+    if request.render_mode is not None:
+        arguments["render_mode"] = request.render_mode
+    return _attempt(
+        request.env,
+        lambda: gym.make_vec(spec, num_envs, vectorization_mode="vector_entry_point", **arguments),
+    )
+
+
+def resolve(env: str) -> EnvSpec:
+    """The spec of a Gymnasium id or of `package.module:EnvClass`; EnvError with the nearest name if none."""
+    if env in gym.registry:
+        return gym.registry[env]
+    if ":" in env:
+        return _resolve_class(env)
+    if env.startswith("ALE/"):
+        _import("ale_py", env)
+    if env in gym.registry:
+        return gym.registry[env]
+    raise EnvError(
+        f"unknown environment {env!r}{_nearest(env, list(gym.registry))}: "
+        "give a Gymnasium id, or package.module:EnvClass for your own"
+    )
+
+
+def _resolve_class(env: str) -> EnvSpec:
+    module_name, _, name = env.partition(":")
+    module = _import(module_name, env)
+    if name in gym.registry:  # Gymnasium's own meaning of the colon: import the module, then take the id
+        return gym.registry[name]
+    entry = getattr(module, name, None)
+    if entry is None:
+        names = [key for key in vars(module) if not key.startswith("_")]
+        raise EnvError(
+            f"{env}: module {module_name!r} has no {name!r}{_nearest(name, names)}: check the spelling"
+        )
+    if not callable(entry):
+        raise EnvError(f"{env}: expected a gymnasium.Env class, got {type(entry).__name__}: name the class")
+    if isinstance(entry, type) and issubclass(entry, VectorEnv):
+        creator: Any = entry
+        return EnvSpec(id=env, vector_entry_point=creator)
+    if isinstance(entry, type) and not issubclass(entry, gym.Env):
+        raise EnvError(
+            f"{env}: expected a subclass of gymnasium.Env, got class {name}: derive it from gymnasium.Env"
+        )
+    return EnvSpec(id=env, entry_point=entry)
+
+
+def _import(module: str, env: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (module == error.name or module.startswith(f"{error.name}.")):
+            if module == "ale_py":
+                raise _missing(env, error) from error
+            raise EnvError(
+                f"{env}: no module named {error.name!r}: check the spelling, "
+                "and run from the folder that holds it"
+            ) from error
+        raise _missing(env, error) from error
+    except Exception as error:  # a user's module may raise anything while it is imported
+        raise EnvError(f"{env}: importing {module!r} failed: {_one_line(error)}: mend the module") from error
+
+
+def _attempt(env: str, construct: Callable[[], T]) -> T:
+    """Run a constructor; whatever it raises becomes one line."""
+    try:
+        return construct()
+    except EnvError:
+        raise
+    except ImportError as error:
+        raise _missing(env, error) from error
+    except Exception as error:  # a user's constructor may raise anything
+        raise EnvError(
+            f"{env}: it could not be made: {_one_line(error)}: check the environment and its arguments"
+        ) from error
+
+
+def _missing(env: str, error: ImportError) -> EnvError:
+    text = str(error).lower()
+    for word, extra in EXTRAS.items():
+        if word in text:
+            return EnvError(f'{env} needs a library that is not installed: pip install "dbrrl[{extra}]"')
+    return EnvError(f"{env} needs a library that is not installed: {_one_line(error)}: install it with pip")
+
+
+def _nearest(name: str, names: list[str]) -> str:
+    by_lower = {known.lower(): known for known in names}
+    near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
+    return f", did you mean {by_lower[near[0]]!r}?" if near else ""
+
+
+def _one_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

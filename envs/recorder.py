@@ -1,0 +1,161 @@
+"""A wrapper around one environment, wherever it lives, that can put it back in the middle of its episode."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector.utils import create_empty_array
+
+from .validation import leaf, leaf_spaces, observation_fault
+
+VIOLATION = "dbrrl_violation"
+"""Key in `info` under which a broken contract travels from a worker process to the adapter."""
+
+FIRST_CAPACITY = 64
+
+
+class Recorder(gym.Wrapper[Any, Any, Any, Any]):
+    """Keeps what replays the current episode: how its reset was seeded, and its actions in one array.
+
+    It also checks each single observation and reward before Gymnasium copies them into a batch, where a
+    wrong dtype would be cast without a word. A violation is returned in `info` beside a placeholder (raised
+    in a worker process, it would kill the worker) and ends the run in the adapter.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        super().__init__(env)
+        self.pending: dict[str, Any] | None = None
+        self._start: dict[str, Any] | None = None
+        self._actions: np.ndarray | None = None
+        self._length = 0
+        box = env.observation_space
+        self._box = (box.dtype, box.shape) if isinstance(box, spaces.Box) else None
+        action = env.action_space
+        self._replayable = isinstance(
+            action, (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
+        )
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Begin an episode, and note the state of the environment's generator just before."""
+        self._start = {"seed": seed} if seed is not None else {"generator": self._generator_state()}
+        self._length = 0
+        observation, info = self.env.reset(seed=seed, options=options)
+        line = self._fault(observation)
+        if line is not None:
+            return self._placeholder(), {VIOLATION: line}
+        return observation, info
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Step, and note the action."""
+        if self._replayable:
+            self._record(action)
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        line = self._fault(observation)
+        if line is None:
+            line = reward_fault(reward) or flag_fault(terminated, truncated)
+        if line is not None:
+            return self._placeholder(), 0.0, False, False, {VIOLATION: line}
+        return observation, reward, terminated, truncated, info
+
+    def episode_state(self) -> dict[str, Any] | None:
+        """What replays the current episode, or None before the first reset."""
+        if self._start is None:
+            return None
+        recorded = self._actions if self._actions is not None else np.zeros(0)
+        return {
+            "start": self._start,
+            "actions": recorded[: self._length].copy(),
+            "generator": self._generator_state(),
+            "replayable": self._replayable,
+        }
+
+    def replay(self) -> tuple[Any, int, str]:
+        """Replay the episode in `pending`: an `episode_state`, and the observation and return it must give.
+
+        Returns the observation to act on, the number of actions replayed, and "" or why the environment did
+        not come back equal, in which case a new episode has begun.
+        """
+        state, self.pending = self.pending, None
+        if state is None:
+            raise RuntimeError("replay() was called before `pending` was set")
+        try:
+            observation, difference = self._replay(state)
+        except Exception as error:  # the environment's own code may raise anything: it did not come back
+            observation, difference = None, f"{type(error).__name__}: {error}"
+        if difference:
+            self._set_generator_state(state["generator"])
+            observation, _ = self.reset()
+        return observation, len(state["actions"]), difference
+
+    def _replay(self, state: dict[str, Any]) -> tuple[Any, str]:
+        if not state["replayable"]:
+            return None, "its actions cannot be recorded"
+        start, total = state["start"], 0.0
+        if "seed" in start:
+            observation, info = self.reset(seed=start["seed"])
+        else:
+            self._set_generator_state(start["generator"])
+            observation, info = self.reset()
+        for action in state["actions"]:
+            observation, reward, terminated, truncated, info = self.step(action)
+            total += float(reward)
+            if terminated or truncated or VIOLATION in info:
+                return None, "the episode ended early"
+        paths = [path for path, _ in leaf_spaces(self.observation_space)]
+        for path, expected in zip(paths, state["observation"], strict=True):
+            if np.asarray(leaf(observation, path)).tobytes() != np.asarray(expected).tobytes():
+                return None, "its observation differs"
+        if np.float64(total).tobytes() != np.float64(state["episode_return"]).tobytes():
+            return None, "its return differs"
+        if self._generator_state() != state["generator"]:
+            return None, "its generator differs"
+        return observation, ""
+
+    def _record(self, action: Any) -> None:
+        actions = self._actions
+        if actions is None:
+            example = np.asarray(action)
+            actions = self._actions = np.empty((FIRST_CAPACITY, *example.shape), example.dtype)
+        elif self._length == len(actions):
+            actions = self._actions = np.concatenate([actions, np.empty_like(actions)])
+        actions[self._length] = action
+        self._length += 1
+
+    def _generator_state(self) -> dict[str, Any]:
+        return dict(self.env.unwrapped.np_random.bit_generator.state)
+
+    def _set_generator_state(self, state: dict[str, Any]) -> None:
+        # In place: an environment may hold a second reference to its generator.
+        self.env.unwrapped.np_random.bit_generator.state = state
+
+    def _fault(self, observation: Any) -> str | None:
+        if self._box is not None and type(observation) is np.ndarray:  # the usual case, without a detour
+            dtype, shape = self._box
+            same = observation.dtype == dtype and observation.shape == shape
+            if same:
+                return None
+        return observation_fault(self.env.observation_space, observation)
+
+    def _placeholder(self) -> Any:
+        return create_empty_array(self.env.observation_space, n=None, fn=np.zeros)  # type: ignore[arg-type]
+
+
+def reward_fault(reward: Any) -> str | None:
+    """What is wrong with the type of one reward, or None."""
+    if isinstance(reward, (float, int, np.floating, np.integer)):
+        return None
+    if isinstance(reward, np.ndarray) and reward.ndim == 0 and reward.dtype.kind in "fiu":
+        return None
+    got = f"shape {reward.shape}" if isinstance(reward, np.ndarray) else type(reward).__name__
+    return f"reward: expected one number, got {got}: return a float from step()"
+
+
+def flag_fault(terminated: Any, truncated: Any) -> str | None:
+    """What is wrong with the types of the two flags, or None."""
+    for field, flag in (("terminated", terminated), ("truncated", truncated)):
+        if not isinstance(flag, (bool, np.bool_)):
+            return f"{field}: expected a bool, got {type(flag).__name__}: return bool({field}) from step()"
+    return None

@@ -1,0 +1,114 @@
+"""Putting a vector environment back: by its own state, by replayed episodes, or by its plain attributes."""
+
+import enum
+from collections.abc import Mapping
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.vector import VectorEnv
+
+Vector = VectorEnv[Any, Any, Any]
+
+PLAIN = (bool, int, float, str)
+# What construction gives back by itself: never saved, never an obstacle.
+CONSTANT = (gym.Space, EnvSpec, enum.Enum, type, ModuleType, FunctionType, BuiltinFunctionType, MethodType)
+
+
+class NotPlainError(TypeError):
+    """An attribute is neither plain data nor something construction gives back."""
+
+
+def save(env: Vector, *, recorded: bool) -> dict[str, Any]:
+    """The state of a vector environment as plain data.
+
+    `recorded`: its copies are `Recorder`s in Gymnasium's sync or async vector environment. What cannot be
+    saved gives {"cannot": why}.
+    """
+    if recorded:
+        return {"episodes": list(env.call("episode_state"))}  # type: ignore[attr-defined]
+    base = env.unwrapped
+    if hasattr(base, "state_dict"):
+        return {"own": base.state_dict()}
+    try:
+        return {"attributes": {name: encode(value, name) for name, value in vars(base).items()}}
+    except NotPlainError as error:
+        return {"cannot": str(error)}
+
+
+def replay_episodes(env: Vector, state: Mapping[str, Any]) -> dict[int, tuple[Any, str]]:
+    """Put recorded copies back into the middle of their episodes, given the adapter's whole state.
+
+    Returns, for each copy that did not come back equal, its new episode's observation and the reason.
+    """
+    returns, leaves = state["episode_return"], state["observation"]
+    pending = [
+        {**episode, "observation": [part[row] for part in leaves], "episode_return": returns[row]}
+        for row, episode in enumerate(state["environment"]["episodes"])
+    ]
+    env.set_attr("pending", pending)  # type: ignore[attr-defined]
+    outcomes = enumerate(env.call("replay"))  # type: ignore[attr-defined]
+    return {
+        row: (observation, f"after {count} replayed actions ({difference})")
+        for row, (observation, count, difference) in outcomes
+        if difference
+    }
+
+
+def restore_attributes(env: Vector, state: dict[str, Any]) -> str:
+    """Undo `save` on an equal vector environment, its copies not recorded; returns "" or why it cannot."""
+    base = env.unwrapped
+    if "own" in state:
+        base.load_state_dict(state["own"])  # type: ignore[attr-defined]
+        return ""
+    if "cannot" in state:
+        return str(state["cannot"])
+    for name, coded in state["attributes"].items():
+        if coded["kind"] != "constant":
+            setattr(base, name, decode(coded, getattr(base, name, None)))
+    return ""
+
+
+def encode(value: Any, name: str) -> dict[str, Any]:
+    """One attribute as plain data; raises NotPlainError naming it."""
+    if value is None or (isinstance(value, PLAIN) and not isinstance(value, (np.generic, enum.Enum))):
+        return {"kind": "plain", "value": value}
+    if isinstance(value, (np.ndarray, np.generic)) and value.dtype != object:
+        kind = "array" if isinstance(value, np.ndarray) else "scalar"
+        return {"kind": kind, "value": np.array(value)}
+    if isinstance(value, np.random.Generator):
+        return {"kind": "generator", "value": dict(value.bit_generator.state)}
+    if isinstance(value, (list, tuple)):
+        return {"kind": type(value).__name__, "value": [encode(item, name) for item in value]}
+    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+        return {"kind": "dict", "value": {key: encode(item, name) for key, item in value.items()}}
+    if isinstance(value, CONSTANT):
+        return {"kind": "constant"}
+    raise NotPlainError(f"its attribute {name!r} ({type(value).__name__}) is not plain data")
+
+
+def decode(coded: dict[str, Any], present: Any) -> Any:
+    """Undo `encode`; constants inside a container keep the `present` container's value."""
+    kind = coded["kind"]
+    if kind == "constant":
+        return present
+    value = coded["value"]
+    if kind == "array":
+        return np.array(value)
+    if kind == "scalar":
+        return np.asarray(value)[()]
+    if kind == "generator":
+        bit_generator = getattr(np.random, value["bit_generator"])()
+        bit_generator.state = value
+        return np.random.Generator(bit_generator)
+    if kind in ("list", "tuple"):
+        same = isinstance(present, (list, tuple)) and len(present) == len(value)
+        known = present if same else [None] * len(value)
+        items = [decode(item, old) for item, old in zip(value, known, strict=True)]
+        return tuple(items) if kind == "tuple" else items
+    if kind == "dict":
+        known_items = present if isinstance(present, dict) else {}
+        return {key: decode(item, known_items.get(key)) for key, item in value.items()}
+    return value

@@ -1,0 +1,159 @@
+"""Whether an environment returned what its spaces promise: fast to ask, slow only to explain."""
+
+from collections.abc import Iterator
+from math import isfinite
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+from dbrrl.errors import SpaceError
+
+Path = tuple[str | int, ...]
+INTEGERS = (spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
+
+
+class Fault(NamedTuple):
+    """What is wrong with one field: the row (environment) it was found in, and the one line that says so."""
+
+    row: int
+    line: str
+
+
+def leaf_spaces(space: gym.Space[Any], path: Path = ()) -> list[tuple[Path, gym.Space[Any]]]:
+    """The array spaces inside (nested) Dict and Tuple spaces, each with the keys that lead to it.
+
+    Raises SpaceError for a space whose samples are not arrays of one shape (Text, Sequence, Graph, ...).
+    """
+    if isinstance(space, spaces.Dict):
+        return [leaf for key, sub in space.spaces.items() for leaf in leaf_spaces(sub, (*path, key))]
+    if isinstance(space, spaces.Tuple):
+        return [leaf for key, sub in enumerate(space.spaces) for leaf in leaf_spaces(sub, (*path, key))]
+    if isinstance(space, (spaces.Box, *INTEGERS)):
+        return [(path, space)]
+    raise SpaceError(
+        f"{field_name(path)}: expected Box, Discrete, MultiDiscrete, MultiBinary, or Dict and Tuple of them, "
+        f"got {type(space).__name__}: encode it as one of these in a wrapper"
+    )
+
+
+def field_name(path: Path) -> str:
+    """`observation`, or `observation['camera'][0]` for a leaf inside Dict and Tuple spaces."""
+    return "observation" + "".join(f"[{key!r}]" for key in path)
+
+
+def leaf(value: Any, path: Path) -> Any:
+    """The part of a nested dict or tuple that `path` leads to."""
+    for key in path:
+        value = value[key]
+    return value
+
+
+def assemble(space: gym.Space[Any], leaves: Iterator[np.ndarray]) -> Any:
+    """The inverse of taking all leaves in the order of `leaf_spaces`: arrays back into dicts and tuples."""
+    if isinstance(space, spaces.Dict):
+        return {key: assemble(sub, leaves) for key, sub in space.spaces.items()}
+    if isinstance(space, spaces.Tuple):
+        return tuple(assemble(sub, leaves) for sub in space.spaces)
+    return next(leaves)
+
+
+def all_finite(array: np.ndarray) -> bool:
+    """Whether no number is NaN or infinite; one dot product decides unless it overflows."""
+    return isfinite(np.vdot(array, array)) or bool(np.isfinite(array).all())
+
+
+def leaf_fault(space: gym.Space[Any], value: Any, lead: tuple[int, ...], field: str) -> str | None:
+    """What is wrong with dtype or shape of one leaf (`lead`: batch axes before the space's), or None."""
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        return f"{field}: expected one array, got rows of different lengths: pad them to the space's shape"
+    expected, shape = np.dtype(space.dtype), lead + (space.shape or ())
+    integers = isinstance(space, INTEGERS)
+    if array.dtype.kind not in "biu" if integers else array.dtype != expected:
+        wanted = "integers" if integers else str(expected)
+        return (
+            f"{field}: expected dtype {wanted}, got {array.dtype}: convert it in the environment, "
+            f"or declare {array.dtype} in its observation_space"
+        )
+    if array.shape != shape:
+        return (
+            f"{field}: expected shape {shape}, got {array.shape}: return what observation_space declares, "
+            "or declare what is returned"
+        )
+    return None
+
+
+def observation_fault(space: gym.Space[Any], value: Any) -> str | None:
+    """What is wrong with the dtypes or shapes of one unbatched observation, or None."""
+    for path, sub in leaf_spaces(space):
+        try:
+            part = leaf(value, path)
+        except (KeyError, IndexError, TypeError):
+            return f"{field_name(path)}: expected a value of {sub}, got none: return every part of the space"
+        line = leaf_fault(sub, part, (), field_name(path))
+        if line is not None:
+            return line
+    return None
+
+
+class BatchCheck:
+    """Checks batched observations of shape (num_envs, ...) against the single environment's space."""
+
+    def __init__(self, space: gym.Space[Any], num_envs: int) -> None:
+        self._num_envs = num_envs
+        self._leaves = leaf_spaces(space)
+        self._fast: list[tuple[Path, tuple[int, ...], np.dtype[Any] | None, bool]] = []
+        for path, sub in self._leaves:
+            dtype = None if isinstance(sub, INTEGERS) else np.dtype(sub.dtype)
+            floating = dtype is not None and dtype.kind == "f"
+            self._fast.append((path, (num_envs, *(sub.shape or ())), dtype, floating))
+
+    def sound(self, observation: Any) -> bool:
+        """Whether every leaf is an array of the right shape and dtype without NaN or infinity."""
+        try:
+            for path, shape, dtype, floating in self._fast:
+                array = observation
+                for key in path:
+                    array = array[key]
+                if array.shape != shape:
+                    return False
+                if array.dtype != dtype if dtype is not None else array.dtype.kind not in "biu":
+                    return False
+                if floating and not all_finite(array):
+                    return False
+        except (AttributeError, KeyError, IndexError, TypeError):
+            return False
+        return True
+
+    def fault(self, observation: Any) -> Fault:
+        """Say what is wrong with an observation that is not sound."""
+        for path, sub in self._leaves:
+            field = field_name(path)
+            try:
+                array = leaf(observation, path)
+            except (KeyError, IndexError, TypeError):
+                return Fault(0, f"{field}: expected a value of {sub}, got none: return every part")
+            line = leaf_fault(sub, array, (self._num_envs,), field)
+            if line is not None:
+                return Fault(0, line)
+            if np.dtype(sub.dtype).kind == "f":
+                rows = np.flatnonzero(~np.isfinite(array).reshape(self._num_envs, -1).all(axis=1))
+                if rows.size:
+                    return not_finite(field, np.asarray(array), int(rows[0]))
+        got = type(observation).__name__
+        return Fault(0, f"observation: expected arrays, got {got}: batch it as Gymnasium does")
+
+
+def not_finite(field: str, array: np.ndarray, row: int) -> Fault:
+    """The fault of a NaN or an infinity in `array[row]`."""
+    values = array[row].ravel()
+    where = int(np.flatnonzero(~np.isfinite(values))[0])
+    place = f"{field} (element {where})" if values.size > 1 else field
+    return Fault(
+        row,
+        f"{place}: expected a finite number, got {values[where]}: mend the environment's dynamics, "
+        "or bound what it returns",
+    )

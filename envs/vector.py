@@ -1,0 +1,292 @@
+"""The one adapter to Gymnasium's vector API: the same transitions in all three autoreset modes."""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import numpy as np
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
+
+from dbrrl.errors import CheckpointError, EnvError, ShapeError
+
+from . import snapshot
+from .construct import Request, build
+from .recorder import VIOLATION
+from .validation import BatchCheck, Fault, all_finite, assemble, leaf, leaf_spaces, not_finite
+
+Info = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Step:
+    """What one step of B environments gave. Observations are arrays (B, ...), or dicts or tuples of them."""
+
+    observation: Any
+    """To act on next: the reset observation where an episode ended (in NEXT_STEP mode one step later)."""
+    next_observation: Any
+    """The true next one, final where an episode ended; the same object as `observation` if none did."""
+    reward: np.ndarray
+    """float64 (B,), as the environment gave it."""
+    terminated: np.ndarray
+    """bool (B,): the episode reached an end of the problem itself."""
+    truncated: np.ndarray
+    """bool (B,): the episode was cut, by a time limit for instance."""
+    valid: np.ndarray
+    """bool (B,): False for rows that carry no transition (NEXT_STEP resets; beyond an exact step budget)."""
+    info: dict[str, Any]
+    """Gymnasium's, without `final_obs`; with `valid` when not all rows are."""
+
+
+class Environments:
+    """B copies of one environment behind one interface, with episode accounting, validation and exact resume.
+
+    vector_env: any Gymnasium vector environment whose metadata states its autoreset mode.
+    kind: "batched", "vector", "sync" or "async" (the last two: its copies are wrapped in `Recorder`).
+    seed: seeds each copy at the first `reset`; later resets continue the copies' own generators.
+    """
+
+    def __init__(
+        self,
+        vector_env: VectorEnv[Any, Any, Any],
+        env_id: str,
+        *,
+        kind: str = "vector",
+        seed: np.random.SeedSequence | None = None,
+    ) -> None:
+        self.vector_env, self.env_id, self.kind = vector_env, env_id, kind
+        self.num_envs = vector_env.num_envs
+        self.observation_space = vector_env.single_observation_space
+        self.action_space = vector_env.single_action_space
+        self.observation: Any = None
+        self.steps = 0
+        self.episode_return = np.zeros(self.num_envs, np.float64)
+        self.episode_length = np.zeros(self.num_envs, np.int64)
+        self.finished: list[tuple[float, int]] = []
+        self._seed = seed
+        self._mode = _autoreset_mode(vector_env, env_id)
+        self._recorded = kind in ("sync", "async") and self._mode is AutoresetMode.SAME_STEP
+        self._check = BatchCheck(self.observation_space, self.num_envs)
+        self._leaves = [path for path, _ in leaf_spaces(self.observation_space)]
+        self._batch = (self.num_envs,)
+        action = vector_env.action_space
+        self._action = (np.dtype(action.dtype), action.shape) if action.shape is not None else None
+        self._all = np.ones(self.num_envs, np.bool_)
+        self._all.setflags(write=False)
+        self._one = np.ones(self.num_envs, np.int64)
+        self._resetting: np.ndarray | None = None
+
+    def reset(self) -> Any:
+        """Begin an episode everywhere; returns the batched observation. Raises EnvError if it is unsound."""
+        observation, info = self.vector_env.reset(seed=self._take_seeds())
+        self.episode_return[:] = 0.0
+        self.episode_length[:] = 0
+        self.finished, self._resetting = [], None
+        self._check_observation(observation, info)
+        self.observation = observation
+        return observation
+
+    def step(self, action: np.ndarray, limit: int | None = None) -> Step:
+        """Act in every environment: `action` (B, ...) -> `Step`.
+
+        limit: only the first `limit` transitions count (an exact step budget); later rows are not valid.
+        Raises EnvError naming environment, step and field if a copy breaks its contract, ShapeError if
+        `action` is not one action per environment.
+        """
+        observation, reward, terminated, truncated, info = self.vector_env.step(self._checked(action))
+        self.steps += 1
+        reward = np.asarray(reward, np.float64)
+        terminated = np.asarray(terminated, np.bool_)
+        truncated = np.asarray(truncated, np.bool_)
+        self._check_observation(observation, info)
+        self._check_numbers(reward, terminated, truncated)
+        ended = terminated | truncated
+        valid = self._all
+        if self._resetting is not None:  # these rows only began an episode, their action was ignored
+            valid, self._resetting = ~self._resetting, None
+            reward = np.where(valid, reward, 0.0)
+            terminated, truncated, ended = terminated & valid, truncated & valid, ended & valid
+        self.episode_return += reward
+        self.episode_length += self._one if valid is self._all else valid
+        if limit is not None:
+            valid = valid & (np.cumsum(valid) <= limit)
+        self.finished = []
+        next_observation = observation
+        if np.count_nonzero(ended):
+            next_observation, observation, info = self._cross(observation, info, ended)
+            self._account(ended, valid)
+        if valid is not self._all and not valid.all():
+            info = {**info, "valid": valid}
+        self.observation = observation
+        return Step(observation, next_observation, reward, terminated, truncated, valid, info)
+
+    def render(self) -> Any:
+        """A tuple of frames (height, width, 3), one per environment, if made with render_mode="rgb_array"."""
+        return self.vector_env.render()
+
+    def close(self) -> None:
+        """Release the environments; a second call does nothing."""
+        self.vector_env.close()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that `load_state_dict` needs to continue bit for bit, as plain data and arrays."""
+        started = self.observation is not None
+        observation = [np.array(leaf(self.observation, path)) for path in self._leaves] if started else []
+        return {
+            "env_id": self.env_id,
+            "num_envs": self.num_envs,
+            "kind": self.kind,
+            "steps": self.steps,
+            "seeded": self._seed is None,
+            "started": started,
+            "observation": observation,
+            "episode_return": self.episode_return.copy(),
+            "episode_length": self.episode_length.copy(),
+            "resetting": None if self._resetting is None else self._resetting.copy(),
+            "environment": snapshot.save(self.vector_env, recorded=self._recorded) if started else {},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> list[str]:
+        """Put the environments back; the observation to act on is then `self.observation`.
+
+        Returns one line per environment that did not come back equal: that one has begun a new episode.
+        Raises CheckpointError if the state is of other environments.
+        """
+        self._check_origin(state)
+        self.steps = int(state["steps"])
+        if state["seeded"]:
+            self._seed = None
+        self.finished = []
+        if not state["started"]:
+            return []
+        self.observation = assemble(self.observation_space, iter([np.array(a) for a in state["observation"]]))
+        self.episode_return = np.array(state["episode_return"], np.float64)
+        self.episode_length = np.array(state["episode_length"], np.int64)
+        resetting = state["resetting"]
+        self._resetting = None if resetting is None else np.array(resetting, np.bool_)
+        if self._recorded:
+            lost = snapshot.replay_episodes(self.vector_env, state)
+            for row, (observation, _) in lost.items():
+                for path in self._leaves:
+                    leaf(self.observation, path)[row] = leaf(observation, path)
+                self.episode_return[row], self.episode_length[row] = 0.0, 0
+            why = {row: f"did not come back equal {reason}" for row, (_, reason) in lost.items()}
+        else:
+            reason = snapshot.restore_attributes(self.vector_env, state["environment"])
+            if reason:
+                self.reset()
+            why = dict.fromkeys(range(self.num_envs) if reason else (), f"cannot be put back ({reason})")
+        return [f"environment {row} ({self.env_id}) {w}: it starts a new episode" for row, w in why.items()]
+
+    def _cross(self, observation: Any, info: Info, ended: np.ndarray) -> tuple[Any, Any, Info]:
+        """Where episodes ended: (true next observation, observation to act on, info)."""
+        if self._mode is AutoresetMode.NEXT_STEP:
+            self._resetting = ended
+            return observation, observation, info
+        if self._mode is AutoresetMode.DISABLED:
+            final = copy.deepcopy(observation)
+            observation, reset_info = self.vector_env.reset(options={"reset_mask": ended.copy()})
+            self._check_observation(observation, reset_info)
+            return final, observation, info
+        if "final_obs" not in info:
+            raise EnvError(
+                f"{self.env_id}: expected info['final_obs'] where an episode ended, got none: "
+                "give it, as SAME_STEP environments do, or state another autoreset mode"
+            )
+        final = copy.deepcopy(observation)
+        for row in np.flatnonzero(ended).tolist():
+            for path in self._leaves:
+                leaf(final, path)[row] = _row(info["final_obs"], path, row)
+        self._check_observation(final, info)
+        info = {key: value for key, value in info.items() if key not in ("final_obs", "_final_obs")}
+        return final, observation, info
+
+    def _account(self, ended: np.ndarray, valid: np.ndarray) -> None:
+        for row in np.flatnonzero(ended & valid):
+            self.finished.append((float(self.episode_return[row]), int(self.episode_length[row])))
+        self.episode_return[ended] = 0.0
+        self.episode_length[ended] = 0
+
+    def _checked(self, action: Any) -> Any:
+        if self._action is None:
+            return action
+        dtype, shape = self._action
+        action = np.asarray(action, dtype)
+        if action.shape != shape:
+            raise ShapeError(f"action: expected shape {shape}, got {action.shape}: give one per environment")
+        return action
+
+    def _check_observation(self, observation: Any, info: dict[str, Any]) -> None:
+        if VIOLATION in info:
+            row = int(np.flatnonzero(info[f"_{VIOLATION}"])[0])
+            self._refuse(Fault(row, str(info[VIOLATION][row])))
+        if not self._check.sound(observation):
+            self._refuse(self._check.fault(observation))
+
+    def _check_numbers(self, reward: np.ndarray, terminated: np.ndarray, truncated: np.ndarray) -> None:
+        for field, array in (("reward", reward), ("terminated", terminated), ("truncated", truncated)):
+            if array.shape != self._batch:
+                shapes = f"expected shape {self._batch}, got {array.shape}"
+                self._refuse(Fault(0, f"{field}: {shapes}: return one per environment"))
+        if not all_finite(reward):
+            self._refuse(not_finite("reward", reward, int(np.flatnonzero(~np.isfinite(reward))[0])))
+
+    def _refuse(self, fault: Fault) -> NoReturn:
+        raise EnvError(f"environment {fault.row} ({self.env_id}), step {self.steps}, {fault.line}")
+
+    def _take_seeds(self) -> Any:
+        if self._seed is None:
+            return None
+        seed, self._seed = self._seed, None
+        if isinstance(self.vector_env.unwrapped, (SyncVectorEnv, AsyncVectorEnv)):
+            return [int(child.generate_state(1)[0]) for child in seed.spawn(self.num_envs)]
+        return int(seed.generate_state(1)[0])
+
+    def _check_origin(self, state: Mapping[str, Any]) -> None:
+        replayed = ("sync", "async")
+        kind = state["kind"]
+        same_kind = kind == self.kind or (kind in replayed and self.kind in replayed)
+        if (state["env_id"], state["num_envs"]) != (self.env_id, self.num_envs) or not same_kind:
+            raise CheckpointError(
+                f"environments: expected the state of {self.num_envs} x {self.env_id} ({self.kind}), got "
+                f"{state['num_envs']} x {state['env_id']} ({kind}): resume with the settings of the saved run"
+            )
+
+
+def make(
+    env: str,
+    num_envs: int,
+    *,
+    seed: np.random.SeedSequence,
+    vectorization: str = "auto",
+    max_episode_steps: int | None = None,
+    env_kwargs: Mapping[str, Any] | None = None,
+    render_mode: str | None = None,
+) -> Environments:
+    """Make `num_envs` copies of an environment.
+
+    env: a Gymnasium id ("CartPole-v1", "dbrrl/CartPole-v1") or "package.module:EnvClass".
+    vectorization: "auto" takes our batched equivalent where there is one and nothing special is asked for,
+    else a vector entry point, else "sync"; "batched", "vector", "sync" and "async" (a process each) insist.
+    Raises EnvError, in one line, for an unknown name (with the nearest), a missing extra, refused arguments.
+    """
+    request = Request(env, dict(env_kwargs or {}), max_episode_steps, render_mode)
+    vector_env, kind = build(request, num_envs, vectorization)
+    return Environments(vector_env, env, kind=kind, seed=seed)
+
+
+def _autoreset_mode(vector_env: VectorEnv[Any, Any, Any], env_id: str) -> AutoresetMode:
+    mode = vector_env.metadata.get("autoreset_mode")
+    if not isinstance(mode, AutoresetMode):
+        raise EnvError(
+            f"{env_id}: expected metadata['autoreset_mode'] to be a gymnasium.vector.AutoresetMode, "
+            f"got {mode!r}: state the mode in the vector environment's metadata"
+        )
+    return mode
+
+
+def _row(final: Any, path: tuple[str | int, ...], row: int) -> Any:
+    """One leaf of one final observation: Gymnasium gives an array of objects, others a batch."""
+    if isinstance(final, np.ndarray) and final.dtype == object:
+        return leaf(final[row], path)
+    return leaf(final, path)[row]
