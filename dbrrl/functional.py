@@ -4,6 +4,7 @@ Each takes tensors or plain arrays: with a tensor it records the graph, with pla
 """
 
 from dbrrl.autodiff.arithmetic import add, clip, divide, maximum, minimum, multiply, power, subtract, where
+from dbrrl.autodiff.conv import avg_pool2d, conv2d, max_pool2d
 from dbrrl.autodiff.elementwise import (
     abs,
     arctanh,
@@ -26,9 +27,9 @@ from dbrrl.autodiff.elementwise import (
     square,
     tanh,
 )
-from dbrrl.autodiff.index import embedding, getitem, one_hot, take, take_along_axis
+from dbrrl.autodiff.index import embedding, getitem, one_hot, pick, take, take_along_axis
 from dbrrl.autodiff.linalg import linear, matmul
-from dbrrl.autodiff.loss import cross_entropy, dropout, entropy, huber_loss, layer_norm, mse_loss
+from dbrrl.autodiff.loss import clipped_surrogate, cross_entropy, dropout, entropy, huber_loss, layer_norm, mse_loss
 from dbrrl.autodiff.reduce import log_softmax, logsumexp, max, mean, min, softmax, std, sum, var
 from dbrrl.autodiff.shape import (
     astype,
@@ -44,10 +45,11 @@ from dbrrl.autodiff.shape import (
 )
 
 __all__ = [
-    "abs", "add", "arctanh", "astype", "broadcast_to", "clip", "concatenate", "cos", "cross_entropy", "divide",
-    "dropout", "elu", "embedding", "entropy", "exp", "expand_dims", "expm1", "gelu", "getitem", "huber_loss",
-    "layer_norm", "leaky_relu", "linear", "log", "log1p", "log_softmax", "logsumexp", "matmul", "max", "maximum",
-    "mean", "min", "minimum", "mse_loss", "multiply", "negative", "one_hot", "power", "relu", "reshape", "sigmoid",
-    "sign", "silu", "sin", "softmax", "softplus", "split", "sqrt", "square", "squeeze", "stack", "std", "subtract",
-    "sum", "swapaxes", "take", "take_along_axis", "tanh", "transpose", "var", "where",
+    "abs", "add", "arctanh", "astype", "avg_pool2d", "broadcast_to", "clip", "clipped_surrogate", "concatenate", "conv2d", "cos",
+    "cross_entropy", "divide", "dropout", "elu", "embedding", "entropy", "exp", "expand_dims", "expm1",
+    "gelu", "getitem", "huber_loss", "layer_norm", "leaky_relu", "linear", "log", "log1p", "log_softmax",
+    "logsumexp", "matmul", "max", "max_pool2d", "maximum", "mean", "min", "minimum", "mse_loss", "multiply",
+    "negative", "one_hot", "pick", "power", "relu", "reshape", "sigmoid", "sign", "silu", "sin", "softmax",
+    "softplus", "split", "sqrt", "square", "squeeze", "stack", "std", "subtract", "sum", "swapaxes", "take",
+    "take_along_axis", "tanh", "transpose", "var", "where",
 ]  # fmt: skip

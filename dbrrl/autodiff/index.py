@@ -1,5 +1,6 @@
 """Indexing ops: slices, integer arrays, masks and gathers; repeated indices add up in the gradient."""
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -113,6 +114,41 @@ def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Any:
     if index.size and (index.min() < -x.shape[axis] or index.max() >= x.shape[axis]):
         raise ShapeError(f"take_along_axis: expected indices below {x.shape[axis]}, got up to {index.max()}")
     return TakeAlongAxis(index, axis)(x)
+
+
+class Pick(Op):
+    """y[i] = x[i, index[i]], one element of each row; the gradient goes back to it."""
+
+    saves_inputs = False
+
+    def __init__(self, index: Any) -> None:
+        self.index = index
+
+    def forward(self, x: Any) -> Any:
+        return x[_rows(len(self.index)), self.index]
+
+    def backward(self, g: Any, y: Any, x: Any) -> Any:
+        place = (_rows(len(self.index)), self.index)
+        if type(g) is not np.ndarray:
+            return Scatter(place, x.shape)(g)
+        gx = np.zeros(x.shape, g.dtype)
+        gx[place] = g
+        return gx
+
+
+@functools.lru_cache(maxsize=64)
+def _rows(n: int) -> np.ndarray:
+    rows = np.arange(n)
+    rows.flags.writeable = False
+    return rows
+
+
+def pick(x: Any, index: Any) -> Any:
+    """x[i, index[i]] for each row i: x (n, k) and integers (n,) give (n,), such as log π(a|s) or Q(s, a)."""
+    index = _plain_index(index)
+    if len(x.shape) != 2 or index.shape != x.shape[:1] or index.dtype.kind not in "iu":
+        raise ShapeError(f"pick: expected x (n, k) and integers (n,), got {x.shape} and {index.dtype} {index.shape}")
+    return Pick(index)(x)
 
 
 @implements(np.take)

@@ -1,5 +1,6 @@
 """Matrix products."""
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -44,35 +45,63 @@ def matmul(a: Any, b: Any) -> Any:
     return np.reshape(y, kept)
 
 
+# Activations that Linear can apply to its own fresh output: name -> (in-place function, derivative from the output y).
+FUSED: dict[str, tuple[Any, Any]] = {
+    "tanh": (lambda y: np.tanh(y, out=y), lambda y: 1 - y * y),
+    "relu": (lambda y: np.maximum(y, 0, out=y), lambda y: np.greater(y, 0)),
+}
+
+
 class Linear(Op):
-    """y = x Wᵀ + b; dx = g W, dW = gᵀ x, db = Σ g."""
+    """y = f(x Wᵀ + b), f one of FUSED or nothing; with g' = g f'(y): dx = g' W, dW = g'ᵀ x, db = Σ g'."""
+
+    def __init__(self, activation: str | None = None) -> None:
+        self.activation = activation
 
     def forward(self, x: Any, w: Any, *b: Any) -> Any:
         y = np.matmul(x, w.T)
         if b:
             y += b[0]
-        return y
+        return y if self.activation is None else FUSED[self.activation][0](y)
 
     def backward(self, g: Any, y: Any, x: Any, w: Any, *b: Any) -> Any:
+        if self.activation is not None:
+            slope = FUSED[self.activation][1](y)
+            if type(slope) is np.ndarray and slope.dtype == g.dtype:
+                slope *= g  # a fresh array of the first-order pass: no third one is needed
+                g = slope
+            else:
+                g = g * slope
         gx = np.matmul(g, w) if self.needs(0) else None
         if g.ndim != 2:
-            g, x = np.reshape(g, (-1, g.shape[-1])), np.reshape(x, (-1, x.shape[-1]))
-        gw = np.matmul(np.transpose(g), x)
+            g, x = g.reshape(-1, g.shape[-1]), x.reshape(-1, x.shape[-1])
+        gw = np.matmul(g.T, x)
         if not b:
             return gx, gw
-        ones = np.ones(g.shape[0], g.dtype)  # a matrix-vector product sums columns faster than a reduction
-        return gx, gw, np.matmul(ones, g)
+        return gx, gw, np.matmul(_ones(g.shape[0], g.dtype), g)  # quicker than a reduction over the rows
 
 
-def linear(x: Any, weight: Any, bias: Any = None) -> Any:
-    """x Wᵀ + b for x (..., in), weight (out, in), bias (out,) or None: shape (..., out).
+@functools.lru_cache(maxsize=64)
+def _ones(n: int, dtype: np.dtype[Any]) -> np.ndarray:
+    ones = np.ones(n, dtype)
+    ones.flags.writeable = False
+    return ones
+
+
+def linear(x: Any, weight: Any, bias: Any = None, activation: str | None = None) -> Any:
+    """f(x Wᵀ + b) for x (..., in), weight (out, in), bias (out,) or None: shape (..., out).
+
+    Args:
+        activation: None, "tanh" or "relu": applied in the same op, which saves memory and time.
 
     Raises:
-        ShapeError: the last axis of x is not `in`.
+        ShapeError: the last axis of x is not `in`, or the bias is not (out,).
     """
-    if x.shape[-1:] != weight.shape[-1:]:
+    sx, sw = x.shape, weight.shape
+    if len(sw) != 2 or sx[-1:] != sw[1:] or (bias is not None and bias.shape != sw[:1]):
         raise ShapeError(
-            f"linear: expected x of shape (..., {weight.shape[-1]}) for weight {weight.shape}, got {x.shape}: "
-            "flatten the input or change in_features"
+            f"linear: expected x (..., in), weight (out, in), bias (out,), got {sx}, {sw}, "
+            f"{None if bias is None else bias.shape}: flatten the input or change in_features"
         )
-    return Linear()(x, weight) if bias is None else Linear()(x, weight, bias)
+    op = Linear(activation)
+    return op(x, weight) if bias is None else op(x, weight, bias)

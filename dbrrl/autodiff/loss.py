@@ -6,7 +6,7 @@ import numpy as np
 
 from dbrrl.autodiff.index import take_along_axis
 from dbrrl.autodiff.reduce import log_softmax, mean, sum
-from dbrrl.autodiff.tensor import Op, Tensor
+from dbrrl.autodiff.tensor import Op, Tensor, plain
 from dbrrl.errors import ConfigError, ShapeError
 
 REDUCTIONS = ("mean", "sum", "none")
@@ -19,10 +19,10 @@ def _reduce(x: Any, reduction: str, name: str) -> Any:
 
 
 def _same_shape(prediction: Any, target: Any, name: str) -> None:
-    if np.shape(getattr(target, "array", target)) != prediction.shape:
+    if target.shape != prediction.shape if hasattr(target, "shape") else np.shape(target) != prediction.shape:
         raise ShapeError(
             f"{name}: expected prediction and target of one shape, got {prediction.shape} and "
-            f"{np.shape(getattr(target, 'array', target))}: broadcasting here is nearly always a mistake, reshape one"
+            f"{np.shape(plain(target))}: broadcasting here is nearly always a mistake, reshape one"
         )
 
 
@@ -41,6 +41,8 @@ class SquaredError(Op):
 def mse_loss(prediction: Any, target: Any, reduction: str = "mean") -> Any:
     """Squared error (prediction - target)², its mean, sum, or one per element."""
     _same_shape(prediction, target, "mse_loss")
+    if reduction == "mean" and prediction.size:
+        return MeanSquaredError()(prediction, target)
     return _reduce(SquaredError()(prediction, target), reduction, "mse_loss")
 
 
@@ -107,20 +109,69 @@ def dropout(x: Any, p: float, rng: np.random.Generator, training: bool = True) -
     return x * (keep.astype(x.dtype) * x.dtype.type(1 / (1 - p)))
 
 
+class MeanSquaredError(Op):
+    """y = Σ (a - b)² / n; da = 2 (a - b) / n."""
+
+    def forward(self, a: Any, b: Any) -> Any:
+        self.d = a - b
+        d = self.d.reshape(-1)
+        return np.dot(d, d) / d.size
+
+    def backward(self, g: Any, y: Any, a: Any, b: Any) -> Any:
+        d = a - b if isinstance(g, Tensor) else self.d
+        ga = d * (g * (2 / d.size))
+        return ga, -ga if self.needs(1) else None
+
+
 class Entropy(Op):
     """y = -Σ e^l l over the last axis, of log-probabilities l; dl = -e^l (l + 1)."""
 
     def forward(self, log_probs: Any) -> Any:
-        l = np.maximum(log_probs, np.finfo(log_probs.dtype).min)  # p = 0: 0 · log 0 is 0, not nan
-        self.p = np.exp(l)
-        return -np.einsum("...i,...i->...", self.p, l)
+        self.p = np.exp(log_probs)
+        t = self.p * np.maximum(log_probs, LOWEST)  # p = 0: 0 · log 0 is 0, not nan
+        return -np.add.reduce(t, -1)
 
     def backward(self, g: Any, y: Any, log_probs: Any) -> Any:
-        l = np.maximum(log_probs, np.finfo(log_probs.dtype).min)
-        p = np.exp(l) if isinstance(l, Tensor) else self.p
-        return -np.expand_dims(g, -1) * p * (l + 1)
+        if isinstance(g, Tensor):
+            l = np.maximum(log_probs, LOWEST)
+            return -np.expand_dims(g, -1) * np.exp(l) * (l + 1)
+        gl = np.maximum(log_probs, LOWEST)
+        gl += 1
+        gl *= self.p
+        gl *= -g[..., None]
+        return gl
+
+
+LOWEST = -1e30  # stands for log 0: finite, so that its product with a probability of 0 is 0
 
 
 def entropy(log_probs: Any) -> Any:
     """Shannon entropy -Σ p log p in nats over the last axis of log-probabilities; p = 0 counts as 0."""
     return Entropy()(log_probs)
+
+
+class ClippedSurrogate(Op):
+    """y = min(r A, clip(r, 1 ± ε) A), r = e^(l - l_old); dl = r A where the first is the smaller, else 0."""
+
+    def __init__(self, old_log_prob: Any, advantage: Any, clip_range: float) -> None:
+        self.old, self.advantage, self.clip_range = old_log_prob, advantage, clip_range
+
+    def forward(self, log_prob: Any) -> Any:
+        self.ratio = np.exp(log_prob - self.old)
+        limited = np.minimum(np.maximum(self.ratio, 1 - self.clip_range), 1 + self.clip_range)
+        limited *= self.advantage
+        y = self.ratio * self.advantage
+        self.active = y <= limited
+        return np.minimum(y, limited, out=limited)
+
+    def backward(self, g: Any, y: Any, log_prob: Any) -> Any:
+        ratio = np.exp(log_prob - self.old) if isinstance(g, Tensor) else self.ratio
+        return g * (ratio * (self.advantage * self.active))
+
+
+def clipped_surrogate(log_prob: Any, old_log_prob: Any, advantage: Any, clip_range: float) -> Any:
+    """min(r A, clip(r, 1 - ε, 1 + ε) A) per element, with r = e^(log_prob - old_log_prob): the objective of PPO
+    (Schulman et al. 2017, eq. 7), to be maximized. All arrays of one shape; only `log_prob` gets a gradient."""
+    _same_shape(log_prob, old_log_prob, "clipped_surrogate")
+    _same_shape(log_prob, advantage, "clipped_surrogate")
+    return ClippedSurrogate(plain(old_log_prob), plain(advantage), clip_range)(log_prob)

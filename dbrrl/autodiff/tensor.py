@@ -27,7 +27,7 @@ class _State(threading.local):
 
 state = _State()
 _order = itertools.count(0, -1)  # newer ops get smaller numbers: a heap yields the newest first
-_watched: "weakref.WeakValueDictionary[int, Tensor]" = weakref.WeakValueDictionary()
+_watched: "dict[int, weakref.ref[Tensor]]" = {}  # tensors whose array was handed out; a dict is quick to find empty
 
 
 class no_grad:
@@ -119,7 +119,8 @@ class Tensor:
         if self.op is not None:
             return _read_only(self.array)
         self.fingerprint = _fingerprint(self.array)
-        _watched[id(self)] = self
+        key = id(self)
+        _watched[key] = weakref.ref(self, lambda _: _watched.pop(key, None))
         return self.array
 
     @data.setter
@@ -289,6 +290,8 @@ class Tensor:
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         function = FUNCTIONS.get(func)
+        if func in _PLAIN_FUNCTIONS:
+            return func(*map(plain, args), **{name: plain(x) for name, x in kwargs.items()})
         if function is None:
             raise TypeError(
                 f"numpy.{func.__name__} has no gradient here: expected one of dbrrl.functional; "
@@ -300,6 +303,12 @@ class Tensor:
 _PLAIN_UFUNCS = {
     np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal, np.isfinite, np.isnan, np.isinf,
     np.floor, np.ceil, np.rint, np.logical_and, np.logical_or, np.logical_not, np.signbit,
+}  # fmt: skip
+
+
+_PLAIN_FUNCTIONS = {
+    np.shape, np.ndim, np.size, np.argmax, np.argmin, np.argsort, np.nonzero, np.count_nonzero, np.any, np.all,
+    np.isclose, np.allclose, np.array_equal, np.zeros_like, np.ones_like, np.empty_like, np.full_like, np.result_type,
 }  # fmt: skip
 
 
@@ -351,6 +360,7 @@ class Op:
     saves_inputs: ClassVar[bool] = True  # whether backward reads the inputs' values
     inputs: "tuple[Any, ...] | None" = None
     output: Any = None
+    gradient: Any = None  # what has arrived so far while a walk is under way
     order: int = 0
     version: int = 0
     trace: str = ""  # the user's source line, kept by detect_anomaly
@@ -371,26 +381,24 @@ class Op:
 
     def __call__(self, *inputs: Any) -> Any:
         """Apply to tensors and arrays: a Tensor if any input is one, else the plain array."""
-        track = False
-        tensors = False
-        version = 0
-        arrays = []
         if _watched:
             _notice_changes(inputs)
+        track = tensors = False
+        version = 0
+        arrays = []
         for x in inputs:
             if isinstance(x, Tensor):
                 tensors = True
+                if x.requires_grad:
+                    track = True
                 version += x.version
-                track = track or x.requires_grad
                 arrays.append(x.array)
+            elif (kind := type(x)) is float or (kind is np.ndarray and x.ndim):
+                arrays.append(x)
             else:
-                kind = type(x)
-                arrays.append(x if (kind is float or kind is int or (kind is np.ndarray and x.ndim)) else plain(x))
+                arrays.append(plain(x))
         observer = state.observer
-        if observer is not None:
-            y = observer.forward(self, arrays)
-        else:
-            y = self.forward(*arrays)
+        y = self.forward(*arrays) if observer is None else observer.forward(self, arrays)
         if not tensors:
             return y
         tensor = _new(Tensor)
@@ -431,35 +439,24 @@ def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
     return np.sum(g, axis=axes, keepdims=True) if axes else g
 
 
-def _check(op: Op) -> tuple[Any, ...]:
-    """The inputs of `op`, if its graph is alive and nothing that backward reads was changed."""
-    inputs = op.inputs
+def _refuse(op: Op, inputs: tuple[Any, ...] | None) -> GraphError:
     if inputs is None:
-        raise GraphError(
+        return GraphError(
             f"backward() walked this graph before and freed it (at {type(op).__name__}): expected a fresh graph; "
             "compute the loss again, or pass retain_graph=True the first time"
         )
-    if op.saves_inputs:
-        if _watched:
-            _notice_changes(inputs)
-        version = 0
-        for x in inputs:
-            if isinstance(x, Tensor):
-                version += x.version
-        if version != op.version:
-            shapes = ", ".join(str(x.shape) for x in inputs if isinstance(x, Tensor))
-            raise GraphError(
-                f"an input of {type(op).__name__} (shapes {shapes}) was changed in place after it was recorded: "
-                "expected the values that forward saw; change it after backward(), or change a copy"
-            )
-    return inputs
+    shapes = ", ".join(str(x.shape) for x in inputs if isinstance(x, Tensor))
+    return GraphError(
+        f"an input of {type(op).__name__} (shapes {shapes}) was changed in place after it was recorded: "
+        "expected the values that forward saw; change it after backward(), or change a copy"
+    )
 
 
-def _as_tensors(op: Op, inputs: tuple[Any, ...]) -> tuple[Tensor, tuple[Any, ...]]:
-    """Output and inputs of `op` as members of the graph, for a recorded backward pass."""
+def _recorded_output(op: Op) -> Tensor:
+    """The output of `op` as a member of the graph, for a backward pass that is recorded itself."""
     y = wrap(op.output)
     y.op, y.requires_grad = op, True
-    return y, inputs
+    return y
 
 
 def walk(
@@ -473,62 +470,66 @@ def walk(
 
     With `wanted`, returns their gradients (None where unreached); without, adds to `grad` of every leaf.
     """
-    heap: list[int] = []
-    nodes: dict[int, Op] = {}
-    pending: dict[int, Any] = {}
+    heap: list[tuple[int, Op]] = []
     found: dict[int, Any] = {}
     leaves = {id(t) for t in wanted if t.op is None}
-    inner = {t.op.order: id(t) for t in wanted if t.op is not None}
+    inner = {t.op.order for t in wanted if t.op is not None}
+    observer = state.observer
     before, state.recording = state.recording, create_graph
-
-    def hand(tensor: Tensor, g: Any) -> None:
-        op = tensor.op
-        if op is None:
-            if not wanted:
-                _accumulate(tensor, g)
-            elif id(tensor) in leaves:
-                key = id(tensor)
-                found[key] = found[key] + g if key in found else g
-            return
-        order = op.order
-        if order in nodes:
-            pending[order] = pending[order] + g
-        else:
-            nodes[order] = op
-            pending[order] = g
-            heapq.heappush(heap, order)
-
+    # Gradients still to hand on; after each op, those of its inputs.
+    receivers: Sequence[Any] = outputs
+    arriving: Sequence[Any] = [wrap(g) if create_graph and not isinstance(g, Tensor) else g for g in grads]
     try:
-        for tensor, g in zip(outputs, grads, strict=True):
-            hand(tensor, wrap(g) if create_graph and not isinstance(g, Tensor) else g)
-        while heap:
-            order = heapq.heappop(heap)
-            op, g = nodes.pop(order), pending.pop(order)
+        while True:
+            for x, g in zip(receivers, arriving, strict=True):
+                if g is None or not isinstance(x, Tensor) or not x.requires_grad:
+                    continue
+                shape = x.array.shape
+                if g.shape != shape:
+                    g = unbroadcast(g, shape)
+                parent = x.op
+                if parent is not None:
+                    if parent.gradient is None:
+                        parent.gradient = g
+                        heapq.heappush(heap, (parent.order, parent))
+                    else:
+                        parent.gradient = parent.gradient + g
+                elif not wanted:
+                    _accumulate(x, g)
+                elif id(x) in leaves:
+                    found[id(x)] = found[id(x)] + g if id(x) in found else g
+            if not heap:
+                break
+            order, op = heapq.heappop(heap)
+            g, op.gradient = op.gradient, None
             if order in inner:
-                found[inner[order]] = g
-            inputs = _check(op)
-            y: Any = op.output
-            if create_graph:
-                y, values = _as_tensors(op, inputs)
-            else:
-                values = tuple([x.array if isinstance(x, Tensor) else x for x in inputs])
-            observer = state.observer
-            gs = op.backward(g, y, *values) if observer is None else observer.backward(op, g, y, values)
-            if type(gs) is not tuple:
-                gs = (gs,)
+                found[order] = g
+            inputs = op.inputs
+            if _watched and inputs is not None:
+                _notice_changes(inputs)
+            if inputs is None:
+                raise _refuse(op, inputs)
+            version, values = 0, []
+            for x in inputs:
+                if isinstance(x, Tensor):
+                    version += x.version
+                    values.append(x.array)
+                else:
+                    values.append(x)
+            if version != op.version and op.saves_inputs:
+                raise _refuse(op, inputs)
+            y, given = (_recorded_output(op), inputs) if create_graph else (op.output, values)
+            arriving = op.backward(g, y, *given) if observer is None else observer.backward(op, g, y, given)
+            if type(arriving) is not tuple:
+                arriving = (arriving,)
             if not retain_graph:
                 op.inputs = op.output = None
-            for x, gx in zip(inputs, gs, strict=True):
-                if gx is not None and isinstance(x, Tensor) and x.requires_grad:
-                    hand(x, gx if gx.shape == x.array.shape else unbroadcast(gx, x.array.shape))
+            receivers = inputs
     finally:
         state.recording = before
-    return [found.get(inner_key(t, inner)) for t in wanted]
-
-
-def inner_key(tensor: Tensor, inner: dict[int, int]) -> int:
-    """Where `walk` filed the gradient of `tensor`: two tensors of one op share a place."""
-    return id(tensor) if tensor.op is None else inner[tensor.op.order]
+        for _, op in heap:  # only after an error
+            op.gradient = None
+    return [found.get(id(t) if t.op is None else t.op.order) for t in wanted]
 
 
 def _accumulate(leaf: Tensor, g: Any) -> None:

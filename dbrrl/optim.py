@@ -1,0 +1,239 @@
+"""Optimizers over one flat vector: each step is a handful of array operations, however deep the network.
+
+All share one form: `step()` reads the flat gradient, changes the flat values in place and keeps its moments as vectors of
+the same length. Schedules are data: set `optimizer.learning_rate` before a step.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from dbrrl.backend import array_module, to_numpy
+from dbrrl.errors import CheckpointError, ConfigError
+from dbrrl.nn.flat import Flat, flatten
+from dbrrl.nn.module import Module, Parameter
+
+
+class Optimizer:
+    """Base: owns the flat vectors of a module's (or a list of) parameters and named moment vectors beside them.
+
+    Raises:
+        ConfigError: a hyperparameter is out of range.
+    """
+
+    moments: tuple[str, ...] = ()  # names of the vectors that `state_dict` holds
+
+    def __init__(self, parameters: Module | Sequence[Parameter], learning_rate: float) -> None:
+        _check("learning_rate", learning_rate, learning_rate >= 0, "0 or above")
+        self.flat: Flat = parameters.flat() if isinstance(parameters, Module) else flatten(list(parameters))
+        self.learning_rate = learning_rate
+        self.steps = 0
+        for name in self.moments:
+            setattr(self, name, array_module(self.flat.values).zeros_like(self.flat.values))
+        self._scratch = array_module(self.flat.values).empty_like(self.flat.values)
+
+    def zero_grad(self) -> None:
+        """Set all gradients to zero: before every backward pass that shall not add to the last."""
+        self.flat.grads.fill(0)
+
+    def clip_grad_norm(self, max_norm: float) -> float:
+        """Scale the gradient down to a global L2 norm of at most `max_norm`; returns the norm before."""
+        g = self.flat.gather()
+        norm = math.sqrt(g @ g)
+        if norm > max_norm:
+            g *= max_norm / norm
+        return norm
+
+    def step(self) -> None:
+        """Change the parameters once, by their gradients."""
+        g = self.flat.gather()
+        self.steps += 1
+        self.update(self.flat.values, g, self._scratch)
+        self.flat.changed()
+
+    def update(self, values: Any, g: Any, scratch: Any) -> None:
+        """The rule: change `values` (n,) in place, given the gradient `g` (n,); `scratch` is free to use."""
+        raise NotImplementedError
+
+    def state_dict(self) -> dict[str, Any]:
+        """Copies of the moments (n,), the number of steps and the learning rate."""
+        vectors = {name: np.array(to_numpy(getattr(self, name))) for name in self.moments}
+        return {**vectors, "steps": self.steps, "learning_rate": self.learning_rate}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put back what `state_dict` gave.
+
+        Raises:
+            CheckpointError: a moment is missing or of another length.
+        """
+        for name in self.moments:
+            if np.shape(state.get(name)) != self.flat.values.shape:
+                raise CheckpointError(
+                    f"{type(self).__name__}.load_state_dict: {name} expected shape {self.flat.values.shape}, got "
+                    f"{np.shape(state.get(name))}: load the state of this optimizer and network"
+                )
+        for name in self.moments:
+            getattr(self, name)[...] = array_module(self.flat.values).asarray(state[name])
+        self.steps, self.learning_rate = int(state["steps"]), float(state["learning_rate"])
+
+
+def _check(name: str, value: float, ok: bool, expected: str) -> None:
+    if not ok or not math.isfinite(value):
+        raise ConfigError(f"{name}: expected a number {expected}, got {value}")
+
+
+class SGD(Optimizer):
+    """v ← μ v + g;  θ ← θ - α v  (Nesterov: θ ← θ - α (g + μ v)); without momentum v = g."""
+
+    def __init__(
+        self,
+        parameters: Module | Sequence[Parameter],
+        learning_rate: float,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+    ) -> None:
+        _check("momentum", momentum, 0 <= momentum < 1, "in [0, 1)")
+        _check("weight_decay", weight_decay, weight_decay >= 0, "0 or above")
+        self.moments = ("velocity",) if momentum else ()
+        super().__init__(parameters, learning_rate)
+        self.momentum, self.nesterov, self.weight_decay = momentum, nesterov, weight_decay
+
+    velocity: Any
+
+    def update(self, values: Any, g: Any, scratch: Any) -> None:
+        """One step of gradient descent."""
+        if self.weight_decay:
+            g = g + self.weight_decay * values
+        if self.momentum:
+            self.velocity *= self.momentum
+            self.velocity += g
+            g = g + self.momentum * self.velocity if self.nesterov else self.velocity
+        np.multiply(g, self.learning_rate, out=scratch)
+        values -= scratch
+
+
+class Adam(Optimizer):
+    """Kingma & Ba 2015, algorithm 1: θ ← θ - α m̂ / (√v̂ + ε), with m̂ = m / (1 - β₁ᵗ), v̂ = v / (1 - β₂ᵗ).
+
+    The vectors kept are m / (1 - β₁) and v / (1 - β₂): the constants join the step size, which saves three passes
+    over the parameters per step.
+    """
+
+    moments = ("first", "second")
+    first: Any
+    second: Any
+
+    def __init__(
+        self,
+        parameters: Module | Sequence[Parameter],
+        learning_rate: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        for i, beta in enumerate(betas):
+            _check(f"betas[{i}]", beta, 0 <= beta < 1, "in [0, 1)")
+        _check("eps", eps, eps > 0, "above 0")
+        _check("weight_decay", weight_decay, weight_decay >= 0, "0 or above")
+        super().__init__(parameters, learning_rate)
+        self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
+
+    def update(self, values: Any, g: Any, scratch: Any) -> None:
+        """One step of Adam; weight decay is L2: it joins the gradient."""
+        if self.weight_decay:
+            g = g + self.weight_decay * values
+        beta1, beta2 = self.betas
+        self.first *= beta1
+        self.first += g
+        self.second *= beta2
+        np.multiply(g, g, out=scratch)
+        self.second += scratch
+        root = math.sqrt((1 - beta2) / (1 - beta2**self.steps))
+        size = self.learning_rate * (1 - beta1) / (1 - beta1**self.steps)
+        np.sqrt(self.second, out=scratch)
+        scratch += self.eps / root
+        np.divide(self.first, scratch, out=scratch)
+        scratch *= size / root
+        values -= scratch
+
+
+class AdamW(Adam):
+    """Loshchilov & Hutter 2019, algorithm 2: Adam with decay taken from the weights, θ ← θ - α λ θ, not the gradient."""
+
+    def __init__(
+        self,
+        parameters: Module | Sequence[Parameter],
+        learning_rate: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+    ) -> None:
+        super().__init__(parameters, learning_rate, betas, eps)
+        _check("weight_decay", weight_decay, weight_decay >= 0, "0 or above")
+        self.decay = weight_decay
+
+    def update(self, values: Any, g: Any, scratch: Any) -> None:
+        """Decay, then one step of Adam."""
+        values *= 1 - self.learning_rate * self.decay
+        super().update(values, g, scratch)
+
+
+class RMSprop(Optimizer):
+    """Hinton 2012, lecture 6e: v ← ρ v + (1 - ρ) g²;  θ ← θ - α g / √(v + ε) or, with eps outside, g / (√v + ε).
+
+    Args:
+        alpha: ρ, the decay of the mean square.
+        centered: subtract the squared running mean of g from v (Graves 2013, eq. 40).
+        eps_inside_root: as in the A3C and Nature DQN papers; PyTorch adds it outside.
+        momentum: heavy-ball momentum on the scaled step.
+    """
+
+    mean_square: Any
+    mean: Any
+    velocity: Any
+
+    def __init__(
+        self,
+        parameters: Module | Sequence[Parameter],
+        learning_rate: float = 1e-2,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        centered: bool = False,
+        eps_inside_root: bool = False,
+        momentum: float = 0.0,
+    ) -> None:
+        _check("alpha", alpha, 0 <= alpha < 1, "in [0, 1)")
+        _check("eps", eps, eps > 0, "above 0")
+        _check("momentum", momentum, 0 <= momentum < 1, "in [0, 1)")
+        self.moments = ("mean_square",) + ("mean",) * centered + ("velocity",) * bool(momentum)
+        super().__init__(parameters, learning_rate)
+        self.alpha, self.eps, self.centered = alpha, eps, centered
+        self.eps_inside_root, self.momentum = eps_inside_root, momentum
+
+    def update(self, values: Any, g: Any, scratch: Any) -> None:
+        """One step of RMSprop."""
+        self.mean_square *= self.alpha
+        np.multiply(g, g, out=scratch)
+        scratch *= 1 - self.alpha
+        self.mean_square += scratch
+        np.copyto(scratch, self.mean_square)
+        if self.centered:
+            self.mean *= self.alpha
+            self.mean += (1 - self.alpha) * g
+            scratch -= self.mean * self.mean
+            np.maximum(scratch, 0, out=scratch)  # rounding can take a variance of zero below it
+        if self.eps_inside_root:
+            scratch += self.eps
+        np.sqrt(scratch, out=scratch)
+        if not self.eps_inside_root:
+            scratch += self.eps
+        np.divide(g, scratch, out=scratch)
+        if self.momentum:
+            self.velocity *= self.momentum
+            self.velocity += scratch
+            np.copyto(scratch, self.velocity)
+        scratch *= self.learning_rate
+        values -= scratch
