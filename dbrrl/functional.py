@@ -4,7 +4,7 @@ Each takes tensors or plain arrays: with a tensor it records the graph, with pla
 """
 
 from dbrrl.autodiff.arithmetic import add, clip, divide, maximum, minimum, multiply, power, subtract, where
-from dbrrl.autodiff.conv import avg_pool2d, conv2d, max_pool2d
+from dbrrl.autodiff.conv import conv2d
 from dbrrl.autodiff.elementwise import (
     abs,
     arctanh,
@@ -29,7 +29,16 @@ from dbrrl.autodiff.elementwise import (
 )
 from dbrrl.autodiff.index import embedding, getitem, one_hot, pick, take, take_along_axis
 from dbrrl.autodiff.linalg import linear, matmul
-from dbrrl.autodiff.loss import clipped_surrogate, cross_entropy, dropout, entropy, huber_loss, layer_norm, mse_loss
+from dbrrl.autodiff.loss import (
+    clipped_surrogate,
+    cross_entropy,
+    dropout,
+    entropy,
+    huber_loss,
+    layer_norm,
+    mse_loss,
+)
+from dbrrl.autodiff.pool import avg_pool2d, max_pool2d
 from dbrrl.autodiff.reduce import log_softmax, logsumexp, max, mean, min, softmax, std, sum, var
 from dbrrl.autodiff.shape import (
     astype,

@@ -42,7 +42,7 @@ class Exp(Op):
 
 @implements(np.exp)
 def exp(x: Any) -> Any:
-    """e to the power of x."""
+    """E to the power of x."""
     return Exp()(x)
 
 
@@ -294,7 +294,7 @@ class LeakyRelu(Op):
 
 
 def leaky_relu(x: Any, negative_slope: float = 0.01) -> Any:
-    """x where positive, else negative_slope x."""
+    """X where positive, else negative_slope x."""
     return LeakyRelu(negative_slope)(x)
 
 
@@ -328,7 +328,7 @@ class Silu(Op):
 
 
 def silu(x: Any) -> Any:
-    """x sigmoid(x), also called swish (Elfwing et al. 2018)."""
+    """X sigmoid(x), also called swish (Elfwing et al. 2018)."""
     return Silu()(x)
 
 

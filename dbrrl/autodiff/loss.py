@@ -71,7 +71,8 @@ def huber_loss(prediction: Any, target: Any, delta: float = 1.0, reduction: str 
 
 def cross_entropy(logits: Any, target: Any, reduction: str = "mean") -> Any:
     """-log softmax(logits)[target] for logits (..., classes) and integer classes (...), or -Σ p log softmax for
-    target probabilities of the shape of logits."""
+    target probabilities of the shape of logits.
+    """
     log_probs = log_softmax(logits)
     target = target if isinstance(target, Tensor) else np.asarray(target)
     if target.dtype.kind in "iu":
@@ -92,7 +93,9 @@ def layer_norm(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) 
     """(x - mean) / √(var + eps) over the last axis, times weight, plus bias (Ba et al. 2016)."""
     for name, p in (("weight", weight), ("bias", bias)):
         if p is not None and p.shape != x.shape[-1:]:
-            raise ShapeError(f"layer_norm: expected {name} of shape {x.shape[-1:]} for x {x.shape}, got {p.shape}")
+            raise ShapeError(
+                f"layer_norm: expected {name} of shape {x.shape[-1:]} for x {x.shape}, got {p.shape}"
+            )
     centered = x - mean(x, axis=-1, keepdims=True)
     y = centered / np.sqrt(mean(centered * centered, axis=-1, keepdims=True) + eps)
     y = y if weight is None else y * weight
@@ -171,7 +174,8 @@ class ClippedSurrogate(Op):
 
 def clipped_surrogate(log_prob: Any, old_log_prob: Any, advantage: Any, clip_range: float) -> Any:
     """min(r A, clip(r, 1 - ε, 1 + ε) A) per element, with r = e^(log_prob - old_log_prob): the objective of PPO
-    (Schulman et al. 2017, eq. 7), to be maximized. All arrays of one shape; only `log_prob` gets a gradient."""
+    (Schulman et al. 2017, eq. 7), to be maximized. All arrays of one shape; only `log_prob` gets a gradient.
+    """
     _same_shape(log_prob, old_log_prob, "clipped_surrogate")
     _same_shape(log_prob, advantage, "clipped_surrogate")
     return ClippedSurrogate(plain(old_log_prob), plain(advantage), clip_range)(log_prob)

@@ -14,7 +14,13 @@ Axis = int | tuple[int, ...] | None
 
 def normalize_axes(axis: Axis, ndim: int, name: str) -> tuple[int, ...]:
     """`axis` as non-negative numbers; ShapeError names the function if one is out of range or repeated."""
-    given = tuple(range(ndim)) if axis is None else (axis,) if isinstance(axis, (int, np.integer)) else tuple(axis)
+    given = (
+        tuple(range(ndim))
+        if axis is None
+        else (axis,)
+        if isinstance(axis, (int, np.integer))
+        else tuple(axis)
+    )
     axes = tuple(a + ndim if a < 0 else a for a in given)
     if any(a < 0 or a >= ndim for a in axes) or len(set(axes)) != len(axes):
         raise ShapeError(
@@ -94,7 +100,9 @@ def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     """
     axes = None if axis is None else normalize_axes(axis, x.ndim, "mean")
     if 0 in x.shape and (axes is None or any(x.shape[a] == 0 for a in axes)):
-        raise ShapeError(f"mean: expected at least one element, got shape {x.shape}, axis {axis}: check for an empty batch")
+        raise ShapeError(
+            f"mean: expected at least one element, got shape {x.shape}, axis {axis}: check for an empty batch"
+        )
     return Mean(axes, keepdims)(x)
 
 
@@ -144,7 +152,9 @@ def _extreme(op: type[Max], x: Any, axis: Axis, keepdims: bool) -> Any:
     name = op.__name__.lower()
     axes = normalize_axes(axis, x.ndim, name)
     if any(x.shape[a] == 0 for a in axes):
-        raise ShapeError(f"{name}: expected at least one element, got shape {x.shape}, axis {axis}: check for an empty batch")
+        raise ShapeError(
+            f"{name}: expected at least one element, got shape {x.shape}, axis {axis}: check for an empty batch"
+        )
     return op(axes, keepdims)(x)
 
 
@@ -181,7 +191,7 @@ class LogSumExp(Op):
 
 
 def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
-    """ln Σ e^x over `axis`, without overflow."""
+    """Ln Σ e^x over `axis`, without overflow."""
     return LogSumExp(normalize_axes(axis, x.ndim, "logsumexp"), keepdims)(x)
 
 
@@ -210,7 +220,7 @@ class LogSoftmax(Op):
 
 
 def _shifted(x: Any) -> Any:
-    """x minus its row maxima, transposed: NumPy reduces the first axis much faster than a short last one."""
+    """X minus its row maxima, transposed: NumPy reduces the first axis much faster than a short last one."""
     z = x.T.copy()
     z -= np.maximum.reduce(z, 0)
     return z

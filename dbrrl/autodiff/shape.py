@@ -61,7 +61,9 @@ def transpose(x: Any, *axes: Any) -> Any:
     given = axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes or None
     if given is not None:
         if len(given) != x.ndim:
-            raise ShapeError(f"transpose: expected {x.ndim} axes for shape {x.shape}, got {tuple(given)}: name every axis")
+            raise ShapeError(
+                f"transpose: expected {x.ndim} axes for shape {x.shape}, got {tuple(given)}: name every axis"
+            )
         given = normalize_axes(tuple(given), x.ndim, "transpose")
     return Transpose(given)(x)
 
@@ -107,9 +109,15 @@ def broadcast_to(x: Any, shape: int | tuple[int, ...]) -> Any:
 @method("squeeze")
 def squeeze(x: Any, axis: Axis = None) -> Any:
     """Drop axes of size 1: all of them, or those in `axis`."""
-    axes = tuple(a for a, n in enumerate(x.shape) if n == 1) if axis is None else normalize_axes(axis, x.ndim, "squeeze")
+    axes = (
+        tuple(a for a, n in enumerate(x.shape) if n == 1)
+        if axis is None
+        else normalize_axes(axis, x.ndim, "squeeze")
+    )
     if any(x.shape[a] != 1 for a in axes):
-        raise ShapeError(f"squeeze: expected axes of size 1, got axis {axis} of shape {x.shape}: index it instead")
+        raise ShapeError(
+            f"squeeze: expected axes of size 1, got axis {axis} of shape {x.shape}: index it instead"
+        )
     return Reshape(tuple(n for a, n in enumerate(x.shape) if a not in axes))(x)
 
 
@@ -151,7 +159,9 @@ def concatenate(xs: Sequence[Any], axis: int = 0) -> Any:
     axis = normalize_axes(axis, len(shapes[0]), "concatenate")[0]
     rest = {s[:axis] + s[axis + 1 :] if len(s) == len(shapes[0]) else s for s in shapes}
     if len(rest) > 1:
-        raise ShapeError(f"concatenate: expected shapes equal but for axis {axis}, got {shapes}: reshape them first")
+        raise ShapeError(
+            f"concatenate: expected shapes equal but for axis {axis}, got {shapes}: reshape them first"
+        )
     return Concatenate(axis)(*xs)
 
 
@@ -160,7 +170,9 @@ def stack(xs: Sequence[Any], axis: int = 0) -> Any:
     """Join tensors of one shape along a new axis at position `axis`."""
     shapes = [np.shape(x) if not hasattr(x, "shape") else x.shape for x in xs]
     if not shapes or len(set(shapes)) > 1:
-        raise ShapeError(f"stack: expected at least one array, all of one shape, got {shapes}: reshape them first")
+        raise ShapeError(
+            f"stack: expected at least one array, all of one shape, got {shapes}: reshape them first"
+        )
     axis = normalize_axes(axis, len(shapes[0]) + 1, "stack")[0]
     return concatenate([expand_dims(x, axis) for x in map(_as_array, xs)], axis)
 
@@ -176,7 +188,9 @@ def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> list[Any]:
     n = x.shape[axis]
     if isinstance(sections, (int, np.integer)):
         if sections < 1 or n % sections:
-            raise ShapeError(f"split: expected a divisor of {n} (axis {axis} of shape {x.shape}), got {sections}: give indices")
+            raise ShapeError(
+                f"split: expected a divisor of {n} (axis {axis} of shape {x.shape}), got {sections}: give indices"
+            )
         cuts = [n // int(sections) * i for i in range(int(sections) + 1)]
     else:
         cuts = [0, *sections, n]

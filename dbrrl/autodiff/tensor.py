@@ -128,7 +128,9 @@ class Tensor:
         if value is not self.array:
             value = np.asarray(value, dtype=self.dtype) if not hasattr(value, "dtype") else value
             if value.shape != self.shape:
-                raise ShapeError(f"data: expected shape {self.shape}, got {value.shape}: make a new Tensor instead")
+                raise ShapeError(
+                    f"data: expected shape {self.shape}, got {value.shape}: make a new Tensor instead"
+                )
             self._refuse_in_place()
             self.array[...] = value  # into the same memory: it may be a view into a flat vector
         self.version += 1
@@ -275,7 +277,9 @@ class Tensor:
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if kwargs.get("out") is not None:
-            raise GraphError(f"numpy.{ufunc.__name__}(out=...): writing into a Tensor is not recorded: use the result")
+            raise GraphError(
+                f"numpy.{ufunc.__name__}(out=...): writing into a Tensor is not recorded: use the result"
+            )
         if method == "__call__":
             function = UFUNCS.get(ufunc)
             if function is not None:
@@ -426,7 +430,9 @@ def _initial_gradient(tensor: Tensor, grad: Any) -> Any:
         return np.ones_like(tensor.array)
     shape = np.shape(plain(grad)) if not hasattr(grad, "shape") else grad.shape
     if shape != tensor.shape:
-        raise ShapeError(f"backward(grad): expected shape {tensor.shape}, got {shape}: pass one gradient per element")
+        raise ShapeError(
+            f"backward(grad): expected shape {tensor.shape}, got {shape}: pass one gradient per element"
+        )
     return grad if isinstance(grad, Tensor) else np.asarray(grad, dtype=tensor.dtype)
 
 
@@ -585,5 +591,8 @@ def grad(
                 f"grad(): the outputs do not depend on inputs[{i}] (shape {targets[i].shape}): expected an input "
                 "they were computed from; pass allow_unused=True to get None instead"
             )
-    result = [g if g is None or isinstance(g, Tensor) else wrap(np.asarray(g) if np.isscalar(g) else g) for g in gradients]
+    result = [
+        g if g is None or isinstance(g, Tensor) else wrap(np.asarray(g) if np.isscalar(g) else g)
+        for g in gradients
+    ]
     return result[0] if one else result
