@@ -36,6 +36,7 @@ def __getattr__(name: str) -> Any:
         return import_module(f"dbrrl.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'dbrrl' has no attribute {name!r}")
+    import_module("dbrrl.functional")  # the ops attach themselves to Tensor
     value = getattr(import_module(_HOMES[name]), name)
     globals()[name] = value
     return value

@@ -2,6 +2,8 @@
 
 import ast
 import inspect
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,13 @@ def test_every_name_loads_and_says_what_it_is(name: str) -> None:
     value = getattr(dbrrl, name)
     assert inspect.getdoc(value)
     assert getattr(dbrrl, name) is value
+
+
+def test_a_tensor_of_the_face_has_its_operators() -> None:
+    code = "import dbrrl; print((dbrrl.Tensor([1.0]) + 1).item())"
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, cwd=STUB.parent.parent, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "2.0"
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
