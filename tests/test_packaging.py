@@ -81,8 +81,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     junk = shutil.ignore_patterns(".git", ".*_cache", "__pycache__", "build", "dist", "*.egg-info", ".venv*")
     shutil.copytree(ROOT, folder / "tree", symlinks=True, ignore=junk)
     code = (
-        "import sys; from setuptools import build_meta as b;"
-        "print(b.build_wheel(sys.argv[1])); print(b.build_sdist(sys.argv[1]))"
+        "import sys; from setuptools import build_meta; out = sys.argv[1];"
+        "build_meta.build_wheel(out); build_meta.build_sdist(out)"
     )
     command = [sys.executable, "-W", "ignore", "-c", code, str(folder / "out")]
     (folder / "out").mkdir()
@@ -118,7 +118,7 @@ def test_the_source_archive_builds_the_same_wheel(built: Path, tmp_path: Path) -
         tar.extractall(tmp_path, filter="data")
     assert not [name for name in names if "/tests" in name or "__pycache__" in name]
     (tree,) = tmp_path.iterdir()
-    code = "import sys; from setuptools import build_meta as b; print(b.build_wheel(sys.argv[1]))"
+    code = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
     command = [sys.executable, "-W", "ignore", "-c", code, str(tmp_path)]
     subprocess.run(command, cwd=tree, capture_output=True, check=True)
     (first,), (second,) = built.glob("*.whl"), tmp_path.glob("*.whl")
