@@ -1,0 +1,170 @@
+"""The base of our vector environments: all copies take a step in a few array calls."""
+
+import abc
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.envs.registration import load_env_creator
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from dbrrl.errors import EnvError
+
+
+class BatchedEnv(VectorEnv[Any, Any, Any], abc.ABC):
+    """B copies of one problem whose whole state is an array (variables, B); there is no loop over copies.
+
+    A subclass gives the spaces and `draw`, `advance` and `observe`. Autoreset is SAME_STEP with the final
+    observations, (B, ...), in `info["final_obs"]`. All copies draw from one generator, on the host.
+
+    num_envs: B. max_episode_steps: the time limit in steps, None for none.
+    xp: the array module the state lives in; NumPy, or CuPy (actions and results are then CuPy arrays too).
+    """
+
+    metadata = {"render_modes": [], "autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012
+    dtype: ClassVar[type[np.floating[Any]]] = np.float64
+    variables: ClassVar[int]
+    observation: ClassVar[gym.Space[Any]]
+    action: ClassVar[gym.Space[Any]]
+
+    def __init__(self, num_envs: int = 1, max_episode_steps: int | None = None, *, xp: Any = np) -> None:
+        self.num_envs = num_envs
+        self.max_episode_steps = max_episode_steps
+        self.single_observation_space, self.single_action_space = self.observation, self.action
+        self.observation_space = batch_space(self.observation, num_envs)
+        self.action_space = batch_space(self.action, num_envs)
+        self.xp = xp
+        self.state = xp.zeros((self.variables, num_envs), self.dtype)
+        self.rows = tuple(self.state)  # views, one per variable: the state only ever changes in place
+        self._clock = 0
+        self._began = xp.zeros(num_envs, np.int64)
+        self._deadline: float = 0  # no copy reaches its time limit before the clock shows this
+        self._ready = False
+
+    @abc.abstractmethod
+    def draw(self, count: int) -> np.ndarray:
+        """Starting states, (variables, count), from `self.np_random`."""
+
+    @abc.abstractmethod
+    def advance(self, action: Any) -> tuple[Any, Any]:
+        """Move `self.state` by one step; returns new arrays: reward, float64 (B,), terminated, bool (B,)."""
+
+    @abc.abstractmethod
+    def observe(self) -> Any:
+        """The observations of `self.state`, a new float32 array (B, ...)."""
+
+    def constants(self, *values: float) -> list[Any]:
+        """0-d arrays of the state's dtype: they take two thirds of a Python number's time in an operation."""
+        return [self.xp.asarray(value, self.dtype) for value in values]
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Begin an episode in every copy; `seed` seeds the one generator. Raises EnvError for any option."""
+        if options:
+            raise EnvError(
+                f"{type(self).__name__}: expected no reset options, got {sorted(options)}: leave them out"
+            )
+        super().reset(seed=seed)
+        self.state[...] = self.xp.asarray(self.draw(self.num_envs))
+        self._clock = 0
+        self._began[...] = 0
+        self._deadline = self._next_deadline()
+        self._ready = True
+        return self.observe(), {}
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Act in every copy, and begin a new episode in those whose episode ended."""
+        if not self._ready:
+            raise EnvError(f"{type(self).__name__}: expected reset() before step(), got none: call it first")
+        reward, terminated = self.advance(actions)
+        observation = self.observe()
+        self._clock += 1
+        if self._clock < self._deadline:
+            truncated = self.xp.zeros(self.num_envs, np.bool_)
+            if not self.xp.count_nonzero(terminated):
+                return observation, reward, terminated, truncated, {}
+        else:
+            truncated = self._clock - self._began >= self.max_episode_steps
+            self._deadline = self._next_deadline()
+        ended = terminated | truncated
+        if not self.xp.count_nonzero(ended):
+            return observation, reward, terminated, truncated, {}
+        self._begin(ended)
+        return self.observe(), reward, terminated, truncated, {"final_obs": observation, "_final_obs": ended}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything: state, clocks and generator, as NumPy arrays and plain data."""
+        return {
+            "state": self._to_host(self.state),
+            "began": self._to_host(self._began),
+            "clock": self._clock,
+            "ready": self._ready,
+            "generator": dict(self.np_random.bit_generator.state),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put back what `state_dict` gave; the next steps are bit for bit those of the saved environment."""
+        self.state[...] = self.xp.asarray(state["state"])
+        self._began[...] = self.xp.asarray(state["began"])
+        self._clock, self._ready = int(state["clock"]), bool(state["ready"])
+        self._deadline = self._next_deadline()
+        self.np_random.bit_generator.state = state["generator"]
+
+    def _begin(self, ended: Any) -> None:
+        where = self.xp.flatnonzero(ended)
+        self.state[:, where] = self.xp.asarray(self.draw(int(where.size)), self.dtype)
+        self._began[where] = self._clock
+
+    def _next_deadline(self) -> float:
+        return np.inf if self.max_episode_steps is None else int(self._began.min()) + self.max_episode_steps
+
+    def _to_host(self, array: Any) -> np.ndarray:
+        return np.array(array) if self.xp is np else np.asarray(self.xp.asnumpy(array))
+
+
+class SingleEnv(gym.Env[Any, Any]):
+    """One copy as an ordinary Gymnasium environment, drawn by Gymnasium's own renderer."""
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 30}  # noqa: RUF012
+    batched: ClassVar[type[BatchedEnv]]
+    renderer: ClassVar[str]
+    """Gymnasium's environment of the same problem, "module:Class"."""
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        self.batch = self.batched(1)
+        self.observation_space, self.action_space = self.batched.observation, self.batched.action
+        self.render_mode = render_mode
+        self._picture: Any = None
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begin an episode."""
+        super().reset(seed=seed)
+        self.batch.np_random = self.np_random
+        observation, info = self.batch.reset(options=options)
+        return observation[0], info
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Act; an episode that ended stays ended until `reset`."""
+        reward, terminated = self.batch.advance(np.asarray(action)[None])
+        return self.batch.observe()[0], float(reward[0]), bool(terminated[0]), False, {}
+
+    def render(self) -> Any:
+        """The frame, uint8 (height, width, 3), or None without a render mode. Needs pygame."""
+        if self.render_mode is None:
+            return None
+        if self._picture is None:
+            creator: Any = load_env_creator(self.renderer)
+            self._picture = creator(render_mode=self.render_mode)
+            self._picture.last_u = None
+        self._picture.state = self.batch.state[:, 0]
+        return self._picture.render()
+
+    def close(self) -> None:
+        """Release the renderer."""
+        if self._picture is not None:
+            self._picture.close()
+            self._picture = None
