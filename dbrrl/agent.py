@@ -60,6 +60,11 @@ class Agent(abc.ABC):
         self.num_updates = 0
 
     @property
+    def largest_product(self) -> int:
+        """Multiply-adds of its largest matrix product; the runner chooses the BLAS threads by it."""
+        return 0
+
+    @property
     def name(self) -> str:
         """The name that `--agent` takes: that of the module, such as "ppo"."""
         return type(self).__module__.rpartition(".")[2].lower()
@@ -103,7 +108,7 @@ class Agent(abc.ABC):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the whole agent (settings, spaces, state) to one file, atomically."""
-        checkpoint.save(path, self._record(), kind="agent")
+        checkpoint.save(path, self.record(), kind="agent")
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, device: str = "cpu") -> Self:
@@ -147,7 +152,8 @@ class Agent(abc.ABC):
         """
         return as_batch(observation, self.observation_space)
 
-    def _record(self) -> State:
+    def record(self) -> State:
+        """What `save` writes (name, settings, spaces, state) and `from_record` makes the agent of again."""
         spaces = {
             "observation": space_to_state(self.observation_space),
             "action": space_to_state(self.action_space),

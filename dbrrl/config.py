@@ -37,6 +37,7 @@ class Range:
         return " and ".join(f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None)
 
     def holds(self, value: Any) -> bool:
+        """Whether `value` is within the bounds, or is one of the choices."""
         if self.choices is not None:
             return value in self.choices
         return (

@@ -1,0 +1,105 @@
+"""The parts of a run, made from its plan or put back from its checkpoint."""
+
+import contextlib
+from typing import Any
+
+from dbrrl import backend, seeding
+from dbrrl.agent import Agent
+from dbrrl.checkpoint import State
+from dbrrl.envs import vector
+from dbrrl.errors import CheckpointError, RunError
+
+from . import record
+from .directory import RunDirectory
+from .interruption import ignored_by_children
+from .loop import Loop
+from .settings import Plan
+
+
+def environments(plan: Plan, stack: contextlib.ExitStack) -> vector.Environments:
+    """The training environments, closed with `stack`."""
+    settings = plan.settings
+    with ignored_by_children():
+        envs = vector.make(
+            settings.env,
+            settings.num_envs,
+            seed=seeding.sequence(settings.seed, "environments"),
+            vectorization=settings.vectorization,
+            max_episode_steps=settings.max_episode_steps,
+            env_kwargs=plan.env_kwargs,
+        )
+    stack.callback(envs.close)
+    return envs
+
+
+def new_agent(plan: Plan, envs: vector.Environments) -> Agent:
+    """The agent before its first step."""
+    return plan.agent_class(
+        envs.observation_space,
+        envs.action_space,
+        plan.config,
+        num_envs=plan.settings.num_envs,
+        seed=plan.settings.seed,
+        device=plan.settings.device,
+    )
+
+
+def same_agent(plan: Plan, envs: vector.Environments, saved: State, directory: RunDirectory) -> Agent:
+    """The agent of an exact checkpoint; an error where it is not of this run's class, spaces and settings."""
+    agent = plan.agent_class.from_record(saved, directory.checkpoints, device=plan.settings.device)
+    check_spaces(agent, envs, str(directory.checkpoints))
+    if agent.config != plan.config:
+        raise RunError(f"{directory.config}: its [config] is not that of the checkpoint: undo the change")
+    return agent
+
+
+def check_spaces(agent: Agent, envs: vector.Environments, path: str) -> None:
+    """CheckpointError where the agent loaded from `path` was made for other spaces than those of `envs`."""
+    for what in ("observation_space", "action_space"):
+        made_for, here = getattr(agent, what), getattr(envs, what)
+        if made_for != here:
+            name = what.replace("_", " ")
+            raise CheckpointError(f"{path}: made for the {name} {made_for}, but {envs.env_id} has {here}")
+
+
+def restore(loop: Loop, state: State, directory: RunDirectory) -> list[str]:
+    """Put environments and loop back; a line for each environment that did not come back equal."""
+    try:
+        problems = loop.envs.load_state_dict(state["environments"])
+        loop.load_state_dict(state["loop"])
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise CheckpointError(
+            f"{directory.checkpoints}: damaged, or of another version ({reason})"
+        ) from error
+    return problems
+
+
+def use_threads(plan: Plan, agent: Agent, stack: contextlib.ExitStack) -> None:
+    """BLAS threads as settled, or by the agent's largest matrix product, until `stack` is left."""
+    threads = plan.settings.threads or backend.auto_blas_threads(agent.largest_product)
+    stack.enter_context(backend.using_blas_threads(threads))
+
+
+def full_record(plan: Plan) -> dict[str, Any]:
+    """The content of config.toml: what took effect, and on what software and machine."""
+    machine = backend.machine_record(plan.settings.device)
+    return plan.to_dict() | {"preset": plan.preset, "versions": record.versions(), "machine": machine}
+
+
+def changes(directory: RunDirectory) -> list[str]:
+    """A line where the software is not what the run began with."""
+    changed = record.differences(directory.read_config().get("versions", {}))
+    return [f"not the same software as the run began with: {'; '.join(changed)}"] if changed else []
+
+
+def stem(plan: Plan) -> str:
+    """The start of the run's name: "ppo-CartPole-v1-seed0"."""
+    settings = plan.settings
+    agent, env = (name.replace("/", "-").replace(":", "-") for name in (settings.agent, settings.env))
+    return f"{agent}-{env}-seed{settings.seed}"
+
+
+def title(plan: Plan) -> str:
+    """The headline of the run's curve."""
+    return f"{plan.settings.agent} on {plan.settings.env}, seed {plan.settings.seed}"

@@ -1,0 +1,144 @@
+"""What the commands share: flags made of settings, one-line errors, exit codes."""
+
+import argparse
+import dataclasses
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NoReturn, get_args, get_origin
+
+from dbrrl.config import Config, Setting, did_you_mean, settings
+from dbrrl.errors import ConfigError, DbrrlError
+
+from .interruption import Interrupted
+
+MISTAKE = 2
+INTERRUPTED = 130
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that says what is wrong in one line, and suggests the nearest flag."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, formatter_class=_Help, **options)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise it as a ConfigError: one line, exit code 2."""
+        raise ConfigError(message)
+
+    def parse_all(self, arguments: Sequence[str]) -> dict[str, Any]:
+        """The values of the flags that were given; ConfigError for a flag there is not, with the nearest."""
+        values, unknown = self.parse_known_args(arguments)
+        for word in unknown:
+            name = word.partition("=")[0]
+            flags = [flag for flag in self._option_string_actions if flag.startswith("--")]
+            hint = did_you_mean(name, flags) if name.startswith("-") else ""
+            known = hint if "mean" in hint else ": see --help"
+            raise ConfigError(f"unknown argument {word!r}{known}")
+        return vars(values)
+
+    def add_settings(self, title: str, config: type[Config], shown: Mapping[str, Any] | None = None) -> None:
+        """A flag for each field of `config`; `shown` holds the defaults that a preset changes."""
+        group = self.add_argument_group(title)
+        for entry in settings(config):
+            flag = "--" + entry.name.replace("_", "-")
+            names = [flag, "--no-" + entry.name.replace("_", "-")] if _is_switch(entry) else [flag]
+            group.add_argument(
+                *names,
+                dest=entry.name,
+                default=argparse.SUPPRESS,
+                action=_Value,
+                entry=dataclasses.replace(entry, name=flag),
+                nargs="?" if _is_switch(entry) else None,
+                metavar=_metavar(entry),
+                help=_help(entry, shown or {}).replace("%", "%%"),
+            )
+
+
+class _Help(argparse.HelpFormatter):
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=34)
+
+
+class _Value(argparse.Action):
+    """Stores the checked value of a setting."""
+
+    def __init__(self, *, entry: Setting, **options: Any) -> None:
+        super().__init__(**options)
+        self.entry = entry
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        """Check the text, or take a bare --switch as true and --no-switch as false."""
+        switched_off = bool(option_string and option_string.startswith("--no-"))
+        value = not switched_off if values is None else self.entry.parse(str(values))
+        setattr(namespace, self.dest, value)
+
+
+def run(main: Callable[[Sequence[str]], None], arguments: Sequence[str] | None = None) -> int:
+    """Run a command; the exit code. What a user can cause ends in one line on standard error and code 2."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    try:
+        main([word for word in words if word != "--debug"])
+    except Interrupted as stop:
+        print(stop, file=sys.stderr)
+        return INTERRUPTED
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output is gone: nobody is left to tell
+        return MISTAKE
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        else:
+            print(f"error: {one_line(error)}", file=sys.stderr)
+        return MISTAKE
+    return 0
+
+
+def one_line(error: BaseException) -> str:
+    """An error in one line; one that is not ours with its type, its place, and how to see more."""
+    text = " ".join(str(error).split())
+    if isinstance(error, DbrrlError):
+        notes = getattr(error, "__notes__", [])
+        return "; ".join([text, *notes])
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+    notes = [*getattr(error, "__notes__", []), "--debug shows the traceback"]
+    return "; ".join([f"{type(error).__name__}: {text}{place}", *notes])
+
+
+def _is_switch(entry: Setting) -> bool:
+    return entry.annotation is bool or bool in get_args(entry.annotation)
+
+
+def _metavar(entry: Setting) -> str:
+    kinds = [entry.annotation, *get_args(entry.annotation)]
+    if any(get_origin(kind) is tuple for kind in kinds):
+        return "N,N"
+    words = {int: "N", float: "X", str: "NAME", bool: "true|false"}
+    return next((word for kind, word in words.items() if kind in kinds), "NAME")
+
+
+def _help(entry: Setting, shown: Mapping[str, Any]) -> str:
+    expected = entry.expected
+    default = f"default {_plain(entry.default)}"
+    if entry.name in shown:
+        default = f"preset {_plain(shown[entry.name])}, {default}"
+    return f"{entry.help} [{expected}; {default}]".lstrip()
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool | None):
+        return str(value).lower()
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return ",".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)

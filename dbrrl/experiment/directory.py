@@ -1,0 +1,136 @@
+"""The folder of a run: what lies where, made once, never overwritten, and held by one process at a time."""
+
+import contextlib
+import os
+import re
+import time
+from pathlib import Path
+from typing import Any, Self
+
+from dbrrl import checkpoint
+from dbrrl.checkpoint import State
+from dbrrl.errors import CheckpointError, RunError
+
+from . import settings, toml
+
+KEPT = 2  # exact checkpoints: the newest, and one more in case the disk damages it
+
+
+class RunDirectory:
+    """A run's folder; make one with `create`, come back to one with `open`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.toml"
+        self.scores = path / "scores.csv"
+        self.progress = path / "progress.csv"
+        self.checkpoints = path / "checkpoints"
+        self.best = path / "best" / "agent.dbrrl"
+        self.final = path / "final" / "agent.dbrrl"
+        self.curve = path / "curve.png"
+        self.events = path / "tensorboard"
+        self._lock: int | None = None
+
+    @classmethod
+    def create(cls, out: Path, name: str | None, stem: str) -> Self:
+        """A new folder in `out`: `name`, or else `stem` and the time, made unlike any other.
+
+        Raises RunError where a folder `name` exists, or none can be made.
+        """
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            path = (
+                _make(out / name) if name else _make_unique(out, f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}")
+            )
+        except FileExistsError:
+            raise RunError(f"{out / (name or '')}: exists already: choose another, or resume it") from None
+        except OSError as error:
+            raise RunError(f"{out}: no run directory can be made: {error.strerror}") from error
+        directory = cls(path)
+        directory.lock()
+        return directory
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """The folder of an earlier run; RunError where `path` is not one."""
+        directory = cls(path)
+        if not path.is_dir():
+            raise RunError(f"{path}: there is no such run directory")
+        if not directory.config.exists():
+            raise RunError(f"{path}: not a run directory, or one that never started: it has no config.toml")
+        return directory
+
+    def lock(self) -> None:
+        """Keep other processes from writing here; the system lets go when this process ends."""
+        if os.name != "posix" or self._lock is not None:
+            return
+        import fcntl
+
+        self._lock = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.release()
+            raise RunError(f"{self.path}: another process is training here: wait for it or stop it") from None
+
+    def release(self) -> None:
+        """Let other processes write here again."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def sweep(self) -> None:
+        """Remove what a killed process left half-written."""
+        for file in self.path.rglob(".*.tmp"):
+            file.unlink(missing_ok=True)
+
+    def write_config(self, table: dict[str, Any]) -> None:
+        """Write config.toml."""
+        checkpoint.write(self.config, toml.dumps(table).encode())
+
+    def read_config(self) -> dict[str, Any]:
+        """The content of config.toml; ConfigError where it is damaged."""
+        return settings.read(self.config)
+
+    def save_checkpoint(self, steps: int, state: State) -> Path:
+        """Write the exact checkpoint at `steps` and remove all but the newest."""
+        self.checkpoints.mkdir(exist_ok=True)
+        path = self.checkpoints / f"step-{steps:012d}.dbrrl"
+        checkpoint.save(path, state, kind="run")
+        for old in self.checkpoint_files()[KEPT:]:
+            with contextlib.suppress(OSError):
+                old.unlink()
+        return path
+
+    def checkpoint_files(self) -> list[Path]:
+        """The exact checkpoints, newest first."""
+        files = self.checkpoints.glob("step-*.dbrrl") if self.checkpoints.is_dir() else ()
+        return sorted((file for file in files if re.fullmatch(r"step-\d{12}", file.stem)), reverse=True)
+
+    def load_checkpoint(self) -> tuple[State | None, list[str]]:
+        """The newest whole checkpoint (None where none was made), and a line for each that is damaged.
+
+        Raises CheckpointError where all are damaged.
+        """
+        problems: list[str] = []
+        files = self.checkpoint_files()
+        for file in files:
+            try:
+                return checkpoint.load(file, kind="run"), problems
+            except CheckpointError as error:
+                problems.append(str(error))
+        if files:
+            raise CheckpointError(problems[0])
+        return None, problems
+
+
+def _make(path: Path) -> Path:
+    path.mkdir()
+    return path
+
+
+def _make_unique(out: Path, name: str) -> Path:
+    for attempt in range(1, 1000):
+        with contextlib.suppress(FileExistsError):
+            return _make(out / (name if attempt == 1 else f"{name}-{attempt}"))
+    raise FileExistsError(name)

@@ -1,0 +1,96 @@
+"""What a run says while it trains: a bar in a terminal, a plain line per evaluation elsewhere, or nothing."""
+
+import sys
+import warnings
+from typing import Any
+
+
+class Quiet:
+    """Says nothing but warnings."""
+
+    refresh_every: float | None = None  # seconds between calls of `update`; None: never
+
+    def start(self, total: int, done: int) -> None:
+        """The run has `done` of `total` steps behind it."""
+
+    def update(self, steps: int, steps_per_second: float, mean_return: float) -> None:
+        """The run has come to `steps`."""
+
+    def say(self, line: str) -> None:
+        """An event worth a line."""
+
+    def warn(self, line: str) -> None:
+        """Something the user should know, though the run goes on."""
+        warnings.warn(line, stacklevel=3)
+
+    def close(self) -> None:
+        """The run is over, however it ended."""
+
+
+class Lines(Quiet):
+    """A plain line per event."""
+
+    def say(self, line: str) -> None:
+        """Print the line at once, also into a pipe."""
+        print(line, flush=True)
+
+    def warn(self, line: str) -> None:
+        """Print to standard error."""
+        print(f"warning: {line}", file=sys.stderr, flush=True)
+
+
+class Errors(Lines):
+    """Warnings on standard error and nothing else."""
+
+    def say(self, line: str) -> None:
+        """Say nothing."""
+
+
+class Bar(Lines):
+    """A bar with steps per second, remaining time and the recent return, and the plain lines above it."""
+
+    refresh_every = 0.2
+
+    def __init__(self) -> None:
+        self._progress: Any = None
+        self._task: Any = None
+
+    def start(self, total: int, done: int) -> None:
+        """Show the bar."""
+        from rich import progress
+
+        columns = (
+            progress.BarColumn(),
+            progress.MofNCompleteColumn(),
+            progress.TextColumn("{task.fields[speed]}"),
+            progress.TextColumn("{task.fields[score]}"),
+            progress.TimeRemainingColumn(),
+        )
+        self._progress = progress.Progress(*columns, transient=True, refresh_per_second=5)
+        self._task = self._progress.add_task("", total=total, completed=done, speed="", score="")
+        self._progress.start()
+
+    def update(self, steps: int, steps_per_second: float, mean_return: float) -> None:
+        """Move the bar."""
+        speed, score = f"{steps_per_second:,.0f} steps/s", f"return {mean_return:.1f}"
+        self._progress.update(self._task, completed=steps, speed=speed, score=score)
+
+    def say(self, line: str) -> None:
+        """Print above the bar."""
+        if self._progress is None:
+            return super().say(line)
+        self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+
+def choose(progress: bool | None) -> Quiet:
+    """The display for `progress`: True, False, or None for a bar if standard output is a terminal."""
+    terminal = sys.stdout.isatty()
+    if progress is None:
+        return Bar() if terminal else Quiet()
+    return (Bar() if terminal else Lines()) if progress else Quiet()

@@ -1,0 +1,95 @@
+"""Evaluation: the policy without exploration, in environments and with seeds of its own."""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+
+from dbrrl import seeding
+from dbrrl.agent import Agent
+from dbrrl.envs import vector
+
+from .settings import Plan
+
+# Environments stepped together where each costs Python time: few, as those that are done step in vain.
+_LANES = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """Unshaped returns and lengths of whole episodes, in arrays (episodes,)."""
+
+    returns: np.ndarray
+    lengths: np.ndarray
+
+    def row(self) -> dict[str, float]:
+        """Mean, median, sample standard deviation, min and max of the returns."""
+        returns = self.returns
+        return {
+            "mean": float(returns.mean()),
+            "median": float(np.median(returns)),
+            "stdev": float(returns.std(ddof=1)) if len(returns) > 1 else 0.0,
+            "min": float(returns.min()),
+            "max": float(returns.max()),
+        }
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Percentile-bootstrap confidence interval of the mean return."""
+        return bootstrap_interval(self.returns, level)
+
+
+def bootstrap_interval(samples: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    """Confidence interval of the mean of `samples` (n,): percentile bootstrap (Efron 1979), fixed seed."""
+    generator = seeding.generator(0, "bootstrap")
+    means = generator.choice(samples, (10_000, len(samples))).mean(axis=1)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def evaluate(
+    agent: Agent,
+    environments: vector.Environments,
+    *,
+    episodes: int,
+    steps: int | None = None,
+    explore: bool = False,
+    stop: Callable[[], bool] = lambda: False,
+) -> Evaluation | None:
+    """Play `episodes` whole episodes, each environment an equal part of them; None where `stop` said so.
+
+    The quota is fixed beforehand: taking the first episodes to end would favor short ones. With `steps`, an
+    environment starts episodes until its part of them is used instead, and ends each that it has started.
+    """
+    lanes = environments.num_envs
+    quota = np.full(lanes, episodes // lanes) + (np.arange(lanes) < episodes % lanes)
+    budget = quota if steps is None else np.full(lanes, -(-steps // lanes))
+    used = np.zeros(lanes, np.int64)
+    results: list[tuple[float, int]] = []
+    observation = environments.reset()
+    while (used < budget).any():
+        if stop():
+            return None
+        step = environments.step(agent.act(observation, explore=explore))
+        observation = step.observation
+        if environments.finished:
+            rows = np.flatnonzero((step.terminated | step.truncated) & step.valid)
+            for row, (episode_return, length) in zip(rows, environments.finished, strict=True):
+                if used[row] < budget[row]:
+                    results.append((episode_return, length))
+                    used[row] += 1 if steps is None else length
+    returns, lengths = zip(*results, strict=True)
+    return Evaluation(np.array(returns, np.float64), np.array(lengths, np.int64))
+
+
+def environments(plan: Plan, kind: str, episodes: int, *, lanes: int | None = None) -> vector.Environments:
+    """Fresh environments for one evaluation: the same seeds each time, so that the policy alone differs."""
+    settings = plan.settings
+    together = kind in ("batched", "vector")
+    return vector.make(
+        settings.env,
+        lanes or (episodes if together else min(episodes, _LANES)),
+        seed=seeding.sequence(settings.seed, "evaluation"),
+        vectorization=settings.vectorization if together else "sync",
+        max_episode_steps=settings.max_episode_steps,
+        env_kwargs=plan.env_kwargs,
+    )

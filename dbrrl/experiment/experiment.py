@@ -1,0 +1,220 @@
+"""An experiment: an agent, an environment and a seed, run to the end; or an earlier run, gone on with."""
+
+import contextlib
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from dbrrl.agent import Agent
+from dbrrl.checkpoint import State
+from dbrrl.config import Config
+from dbrrl.envs import vector
+from dbrrl.errors import ConfigError, RunError
+
+from . import build, curves, display, events
+from .directory import RunDirectory
+from .interruption import Interrupted, Interruption
+from .loop import Loop
+from .settings import Plan, settle
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What a run leaves: its scores (a row per evaluation), the trained agent, and where its files lie."""
+
+    scores: list[dict[str, float]]
+    progress: list[dict[str, float]]
+    agent: Agent
+    plan: Plan
+    directory: Path | None
+
+    @property
+    def score(self) -> float:
+        """Mean return of the evaluation at the end."""
+        return self.scores[-1]["mean"]
+
+    def plot(self, path: str | Path) -> None:
+        """Draw the learning curve into an image file (PNG, SVG or PDF by its ending)."""
+        curves.draw_run(self.scores, self.progress, build.title(self.plan), Path(path))
+
+
+class Experiment:
+    """One agent in one environment with one seed.
+
+    Args:
+        agent: a name ("ppo"), your own as "package.module:Class", or an Agent class.
+        env: a Gymnasium id, or your own as "package.module:Class".
+        seed: root of every random stream.
+        out: folder in which the run gets a folder of its own; None keeps everything in memory.
+        name: name of that folder; None makes one from agent, environment, seed and time.
+        config: the agent's settings, a table or its Config.
+        env_kwargs: arguments for the environment.
+        progress: True shows progress, False nothing, None a bar if standard output is a terminal.
+        preset: whether settings known to solve this environment are used where none are given here.
+        **overrides: fields of `Settings` (num_envs, ...) and of the agent's Config (learning_rate, ...).
+
+    Raises:
+        ConfigError: an unknown agent or field (the nearest name is said), or a value out of range.
+    """
+
+    def __init__(
+        self,
+        agent: str | type[Agent] = "ppo",
+        env: str = "CartPole-v1",
+        *,
+        seed: int = 0,
+        out: str | Path | None = None,
+        name: str | None = None,
+        config: Config | Mapping[str, Any] | None = None,
+        env_kwargs: Mapping[str, Any] | None = None,
+        progress: bool | None = None,
+        preset: bool = True,
+        **overrides: Any,
+    ) -> None:
+        table = config.to_dict() if isinstance(config, Config) else dict(config or {})
+        agent_class = None if isinstance(agent, str) else agent
+        agent_name = agent if isinstance(agent, str) else f"{agent.__module__}:{agent.__qualname__}"
+        self._explicit = table | {"agent": agent_name, "env": env, "seed": seed} | overrides
+        self._agent_class, self._env_kwargs, self._preset = agent_class, env_kwargs, preset
+        self.plan = self._settle(self._explicit)
+        self.out = None if out is None else Path(out)
+        self.name = name
+        self.display = display.choose(progress)
+        self.directory: RunDirectory | None = None
+
+    @classmethod
+    def from_plan(cls, plan: Plan, *, out: Path | None, name: str | None, shown: display.Quiet) -> Self:
+        """The experiment of a plan that is settled already."""
+        experiment = cls.__new__(cls)
+        experiment.plan, experiment.out, experiment.name = plan, out, name
+        experiment._explicit, experiment._agent_class = plan.to_dict(), plan.agent_class
+        experiment.display, experiment.directory = shown, None
+        return experiment
+
+    @classmethod
+    def resume(cls, run: str | Path, *, progress: bool | None = None) -> Self:
+        """The experiment of an earlier run's folder, to go on with it; RunError where `run` is not one."""
+        directory = RunDirectory.open(Path(run))
+        plan = settle({}, file=directory.read_config(), use_preset=False)
+        experiment = cls.from_plan(plan, out=None, name=None, shown=display.choose(progress))
+        experiment.directory = directory
+        return experiment
+
+    def run(self, steps: int | None = None) -> Run:
+        """Train for `steps` environment steps in all (default: as settled), evaluate and save.
+
+        Ctrl-C in a run with a folder saves an exact checkpoint first and raises `Interrupted`.
+        """
+        with contextlib.ExitStack() as stack:
+            interruption = Interruption()
+            if self.out is not None or self.directory is not None:
+                stack.enter_context(interruption)
+            stack.callback(self.display.close)
+            if self.directory is None:
+                loop = self._begin(steps, interruption, stack)
+            else:
+                loop = self._go_on(self.directory, steps, interruption, stack)
+            return self._finish(loop)
+
+    def _settle(self, explicit: Mapping[str, Any]) -> Plan:
+        return settle(
+            explicit, env_kwargs=self._env_kwargs, use_preset=self._preset, agent_class=self._agent_class
+        )
+
+    def _begin(self, steps: int | None, interruption: Interruption, stack: contextlib.ExitStack) -> Loop:
+        """A new run. Its folder is made last, so that wrong settings leave none behind."""
+        plan = self.plan if steps is None else self._settle(self._explicit | {"steps": steps})
+        envs = build.environments(plan, stack)
+        agent = build.new_agent(plan, envs)
+        build.use_threads(plan, agent, stack)
+        directory = None
+        if self.out is not None:
+            directory = RunDirectory.create(self.out, self.name, build.stem(plan))
+            stack.callback(directory.release)
+            directory.write_config(build.full_record(plan))
+            self.display.say(f"run directory: {directory.path}")
+        return self._loop(plan, agent, envs, directory, interruption, stack)
+
+    def _go_on(
+        self,
+        directory: RunDirectory,
+        steps: int | None,
+        interruption: Interruption,
+        stack: contextlib.ExitStack,
+    ) -> Loop:
+        """A run from its newest exact checkpoint, or from its start where none was made."""
+        directory.lock()
+        stack.callback(directory.release)
+        directory.sweep()
+        state, problems = directory.load_checkpoint()
+        plan = self._extended(directory, steps, state)
+        envs = build.environments(plan, stack)
+        agent = (
+            build.new_agent(plan, envs)
+            if state is None
+            else build.same_agent(plan, envs, state["agent"], directory)
+        )
+        build.use_threads(plan, agent, stack)
+        loop = self._loop(plan, agent, envs, directory, interruption, stack)
+        if state is None:
+            directory.scores.unlink(missing_ok=True)
+            directory.progress.unlink(missing_ok=True)
+        else:
+            problems += build.restore(loop, state, directory)
+        for line in [*problems, *build.changes(directory)]:
+            self.display.warn(line)
+        self.display.say(f"resumed {directory.path} at step {loop.steps:,} of {plan.settings.steps:,}")
+        return loop
+
+    def _loop(
+        self,
+        plan: Plan,
+        agent: Agent,
+        envs: vector.Environments,
+        directory: RunDirectory | None,
+        interruption: Interruption,
+        stack: contextlib.ExitStack,
+    ) -> Loop:
+        loop = Loop(plan, agent, envs, directory=directory, display=self.display, interruption=interruption)
+        if directory is not None:
+            loop.events = events.make(directory.events, plan.settings.tensorboard)
+            if loop.events is not None:
+                stack.callback(loop.events.close)
+        return loop
+
+    def _extended(self, directory: RunDirectory, steps: int | None, state: State | None) -> Plan:
+        """The run's plan, with more steps if they are asked for; RunError where nothing is left to do."""
+        done = int(state["loop"]["steps"]) if state is not None else 0
+        plan = self.plan
+        if steps is not None and steps != plan.settings.steps:
+            if steps < done:
+                raise ConfigError(f"steps: the run has done {done:,} already, got {steps:,}: give more")
+            plan = dataclasses.replace(plan, settings=plan.settings.replace(steps=steps))
+            directory.write_config(directory.read_config() | {"steps": steps})
+            self._note_horizon(plan)
+        if state is not None and state["loop"]["finished"] and done >= plan.settings.steps:
+            raise RunError(
+                f"{directory.path}: this run is finished ({done:,} steps): add --steps MORE to train on"
+            )
+        return plan
+
+    def _note_horizon(self, plan: Plan) -> None:
+        horizon = getattr(plan.config, "total_steps", 0)
+        if horizon:
+            self.display.say(
+                f"schedules keep their end at step {horizon:,} and stay at their last value after it"
+            )
+
+    def _finish(self, loop: Loop) -> Run:
+        directory = loop.directory
+        if not loop.run():
+            loop.save()
+            assert directory is not None
+            again = f"python -m dbrrl.train --resume {directory.path}"
+            raise Interrupted(f"stopped and saved at step {loop.steps:,}; go on with: {again}")
+        path = None if directory is None else directory.path
+        run = Run(loop.scores.rows, loop.progress.rows, loop.agent, loop.plan, path)
+        if directory is not None and loop.plan.settings.curve:
+            run.plot(directory.curve)
+        return run

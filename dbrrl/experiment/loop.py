@@ -1,0 +1,208 @@
+"""The loop between agent and environments: it counts, evaluates, logs and saves, and knows no algorithm."""
+
+import math
+import time
+from collections import deque
+
+import numpy as np
+
+from dbrrl.agent import Agent
+from dbrrl.checkpoint import State
+from dbrrl.envs import vector
+
+from .directory import RunDirectory
+from .display import Quiet
+from .evaluation import Evaluation, environments, evaluate
+from .events import Events
+from .interruption import Interruption
+from .settings import Plan
+from .table import Table
+
+RECENT = 100  # training episodes behind the mean return of progress.csv
+LONGEST_WITHOUT_CHECKPOINT = 300.0  # seconds
+
+
+class Loop:
+    """One run under way: all it will do follows from its state and that of agent and environments."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        agent: Agent,
+        envs: vector.Environments,
+        *,
+        directory: RunDirectory | None,
+        display: Quiet,
+        interruption: Interruption,
+    ) -> None:
+        self.plan, self.agent, self.envs = plan, agent, envs
+        self.directory, self.display, self.interruption = directory, display, interruption
+        self.events: Events | None = None
+        self.scores = Table(directory.scores if directory else None)
+        self.progress = Table(directory.progress if directory else None)
+        self.steps = 0
+        self.episodes = 0
+        self.best = -math.inf
+        self.finished = False
+        self.recent: deque[float] = deque(maxlen=RECENT)
+        self._elapsed_before, self._started = 0.0, time.perf_counter()
+        self._checkpointed = self._started
+        self._rate_from = (self._started, 0)
+        self._schedule()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds this run has taken, those before a resume included."""
+        return self._elapsed_before + time.perf_counter() - self._started
+
+    def run(self) -> bool:
+        """Train to the end of the plan, then evaluate; False where a signal stopped it."""
+        total = self.plan.settings.steps
+        self.display.start(total, self.steps)
+        if self.envs.observation is None:
+            self.envs.reset()
+        while self.steps < total:
+            self._advance(min(self.next_log, self.next_evaluation, self.next_checkpoint, total))
+            if self.interruption.requested or not self._attend():
+                return False
+        return self._finish()
+
+    def save(self) -> None:
+        """Write an exact checkpoint, if the run has a directory."""
+        if self.directory is not None:
+            state = {
+                "agent": self.agent.record(),
+                "environments": self.envs.state_dict(),
+                "loop": self.state_dict(),
+            }
+            self.directory.save_checkpoint(self.steps, state)
+            self._checkpointed = time.perf_counter()
+
+    def state_dict(self) -> State:
+        """Counters, tables and what is due next."""
+        return {
+            "steps": self.steps,
+            "episodes": self.episodes,
+            "elapsed": self.elapsed,
+            "best": self.best,
+            "finished": self.finished,
+            "recent": np.array(self.recent, np.float64),
+            "next": [self.next_log, self.next_evaluation, self.next_checkpoint],
+            "scores": self.scores.state_dict(),
+            "progress": self.progress.state_dict(),
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        """Go on where `state` was taken."""
+        self.steps, self.episodes = int(state["steps"]), int(state["episodes"])
+        self.best, self.finished = float(state["best"]), bool(state["finished"])
+        self._elapsed_before, self._started = float(state["elapsed"]), time.perf_counter()
+        self._rate_from = (self._started, self.steps)
+        self.recent = deque(state["recent"].tolist(), maxlen=RECENT)
+        self.next_log, self.next_evaluation, self.next_checkpoint = map(int, state["next"])
+        if self.finished:  # what fell due at the end was done there: a longer run starts its own count
+            self.finished = False
+            self._schedule()
+        self.scores.load_state_dict(state["scores"])
+        self.progress.load_state_dict(state["progress"])
+
+    def _schedule(self) -> None:
+        settings = self.plan.settings
+        self.next_log = self._after(settings.log_every)
+        self.next_evaluation = self._after(settings.evaluate_every)
+        self.next_checkpoint = self._after(settings.checkpoint_every)
+
+    def _after(self, interval: int) -> int:
+        return (self.steps // interval + 1) * interval
+
+    def _advance(self, until: int) -> None:
+        """Step to `until`, or until a signal comes."""
+        agent, envs, total, num_envs = self.agent, self.envs, self.plan.settings.steps, self.envs.num_envs
+        refresh_every = self.display.refresh_every or math.inf
+        refresh_at = time.perf_counter() + refresh_every
+        while self.steps < until and not self.interruption.requested:
+            remaining = total - self.steps
+            step = envs.step(agent.act(envs.observation), remaining if remaining < num_envs else None)
+            agent.observe(step.next_observation, step.reward, step.terminated, step.truncated, step.info)
+            self.steps += int(np.count_nonzero(step.valid)) if "valid" in step.info else num_envs
+            if envs.finished:
+                self.episodes += len(envs.finished)
+                self.recent.extend(episode_return for episode_return, _ in envs.finished)
+            if time.perf_counter() >= refresh_at:
+                refresh_at += refresh_every
+                self.display.update(self.steps, self._rate(), self._mean_return())
+
+    def _attend(self) -> bool:
+        """Do what has fallen due, the end of the run aside; False where a signal came while evaluating."""
+        settings = self.plan.settings
+        if self.steps >= self.next_log:
+            self._log()
+            self.next_log = self._after(settings.log_every)
+        if self.steps >= settings.steps:
+            return True
+        if self.steps >= self.next_evaluation:
+            if not self._evaluate(settings.eval_episodes, settings.eval_steps):
+                return False
+            self.next_evaluation = self._after(settings.evaluate_every)
+        overdue = time.perf_counter() - self._checkpointed > LONGEST_WITHOUT_CHECKPOINT
+        if self.steps >= self.next_checkpoint or overdue:
+            self.next_checkpoint = self._after(settings.checkpoint_every)
+            self.save()
+        return True
+
+    def _finish(self) -> bool:
+        if not self._evaluate(self.plan.settings.final_episodes, None):
+            return False
+        self.finished = True
+        if self.directory is not None:
+            self.directory.final.parent.mkdir(exist_ok=True)
+            self.agent.save(self.directory.final)
+        self.save()
+        return True
+
+    def _log(self) -> None:
+        row = self._counters() | {"steps_per_second": self._rate(), "mean_return": self._mean_return()}
+        row |= self.agent.statistics()
+        self._rate_from = (time.perf_counter(), self.steps)
+        self.progress.append(row)
+        if self.events is not None:
+            self.events.write("train", self.steps, row)
+
+    def _evaluate(self, episodes: int, steps: int | None) -> bool:
+        envs = environments(self.plan, self.envs.kind, episodes)
+        try:
+            evaluation = evaluate(
+                self.agent, envs, episodes=episodes, steps=steps, stop=lambda: self.interruption.requested
+            )
+        finally:
+            envs.close()
+        if evaluation is None:
+            return False
+        self._score(evaluation)
+        return True
+
+    def _score(self, evaluation: Evaluation) -> None:
+        row = self._counters() | evaluation.row() | {"evaluation_episodes": len(evaluation.returns)}
+        row |= self.agent.statistics()
+        self.scores.append(row)
+        if self.events is not None:
+            self.events.write("evaluation", self.steps, evaluation.row())
+        if row["mean"] >= self.best and self.directory is not None:
+            self.directory.best.parent.mkdir(exist_ok=True)
+            self.agent.save(self.directory.best)
+        self.best = max(self.best, row["mean"])
+        self.display.say(
+            f"{self.steps:>11,} steps  {self.episodes:>7,} episodes  score {row['mean']:.1f}"
+            f" ({row['min']:.1f} to {row['max']:.1f}, {len(evaluation.returns)} episodes)"
+            f"  {self.steps / max(self.elapsed, 1e-9):,.0f} steps/s  {self.elapsed:.1f} s"
+        )
+
+    def _counters(self) -> dict[str, float]:
+        return {"steps": self.steps, "episodes": self.episodes, "elapsed": round(self.elapsed, 3)}
+
+    def _mean_return(self) -> float:
+        return float(np.mean(self.recent)) if self.recent else math.nan
+
+    def _rate(self) -> float:
+        since, steps = self._rate_from
+        return round((self.steps - steps) / max(time.perf_counter() - since, 1e-9), 1)

@@ -1,0 +1,139 @@
+"""What a run is to do: the runner's settings, and how explicit values, a file, a preset and defaults meet."""
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from dbrrl import registry
+from dbrrl.agent import Agent
+from dbrrl.config import Config, did_you_mean, setting, settings
+from dbrrl.errors import ConfigError
+
+_RECORDED = ("preset", "versions", "machine")  # tables of a run's config.toml that say what was
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(Config):
+    """The runner's settings: the same for every agent."""
+
+    agent: str = setting("ppo", help="agent to train: a name, or your own as package.module:Class")
+    env: str = setting("CartPole-v1", help="environment: a Gymnasium id, or your own as package.module:Class")
+    steps: int = setting(
+        100_000, at_least=1, help="environment steps to train for, all environments together"
+    )
+    seed: int = setting(0, at_least=0, help="root of every random stream of the run")
+    num_envs: int = setting(8, at_least=1, help="environments that step together")
+    device: str = setting("cpu", help="where the networks live: cpu, cuda or cuda:1")
+    vectorization: Literal["auto", "batched", "vector", "sync", "async"] = setting(
+        "auto", help="how environments are put together"
+    )
+    max_episode_steps: int | None = setting(
+        None, at_least=1, help="time limit in place of the environment's own"
+    )
+    eval_interval: int | None = setting(
+        None, at_least=1, help="steps between evaluations; none: a tenth of the run"
+    )
+    eval_episodes: int = setting(10, at_least=1, help="episodes of one evaluation")
+    eval_steps: int | None = setting(
+        None, at_least=1, help="evaluate for about this many steps instead: no episode starts after them"
+    )
+    final_episodes: int = setting(100, at_least=1, help="episodes of the evaluation at the end")
+    log_interval: int | None = setting(
+        None, at_least=1, help="steps between rows of progress.csv; none: a hundredth of the run"
+    )
+    checkpoint_interval: int | None = setting(
+        None, at_least=1, help="steps between exact checkpoints; none: one at each evaluation"
+    )
+    threads: int | None = setting(None, at_least=1, help="BLAS threads; none: chosen by the size of the work")
+    curve: bool = setting(True, help="draw the learning curve at the end")
+    tensorboard: bool | None = setting(None, help="write TensorBoard events; none: if it is installed")
+
+    @property
+    def evaluate_every(self) -> int:
+        """Steps between evaluations."""
+        return self.eval_interval or max(1, self.steps // 10)
+
+    @property
+    def log_every(self) -> int:
+        """Steps between rows of progress.csv."""
+        return self.log_interval or max(1, self.steps // 100)
+
+    @property
+    def checkpoint_every(self) -> int:
+        """Steps between exact checkpoints."""
+        return self.checkpoint_interval or self.evaluate_every
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Everything that is settled before a run starts."""
+
+    settings: Settings
+    config: Config
+    agent_class: type[Agent]
+    env_kwargs: dict[str, Any]
+    preset: dict[str, Any]  # the preset's values that took effect
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as `read` takes it back from a file."""
+        return self.settings.to_dict() | {"config": self.config.to_dict(), "env_kwargs": self.env_kwargs}
+
+
+def settle(
+    explicit: Mapping[str, Any],
+    *,
+    file: Mapping[str, Any] | None = None,
+    env_kwargs: Mapping[str, Any] | None = None,
+    use_preset: bool = True,
+    agent_class: type[Agent] | None = None,
+) -> Plan:
+    """The plan in which `explicit` wins over `file`, that over the preset, and that over the defaults.
+
+    Args:
+        explicit: fields of `Settings` and of the agent's Config, in one table.
+        file: the content of a TOML file: the same, and optionally a table `config` for the agent's fields.
+        env_kwargs: arguments for the environment.
+        use_preset: whether the preset of the pair (agent, environment) takes part.
+        agent_class: the agent's class, where the caller has it; else `agent` is looked up by name.
+
+    Raises ConfigError for an unknown agent or field (with the nearest name) or a value out of range.
+    """
+    written = _flat(file or {})
+    kwargs = dict(written.pop("env_kwargs", {})) | dict(env_kwargs or {})
+    wanted = written | dict(explicit)
+    names = {entry.name: entry.default for entry in settings(Settings)}
+    agent = str(wanted.get("agent", names["agent"]))
+    found = agent_class or registry.agent_class(agent)
+    preset = registry.preset(agent, str(wanted.get("env", names["env"]))) if use_preset else {}
+    preset = {name: value for name, value in preset.items() if name not in wanted}
+    fields = [entry.name for entry in settings(found.Config)]
+    for name in [*preset, *wanted]:
+        if name not in names and name not in fields:
+            raise ConfigError(f"unknown setting {name!r}{did_you_mean(name, [*names, *fields])}")
+    values = preset | wanted
+    chosen = Settings.from_dict({name: value for name, value in values.items() if name in names})
+    own = {name: value for name, value in values.items() if name in fields}
+    if "total_steps" in fields:
+        own.setdefault("total_steps", chosen.steps)
+    return Plan(chosen, found.Config.from_dict(own), found, kwargs, preset)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The content of a settings file; ConfigError where it is missing or not TOML."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: there is no such file") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not a TOML file: {error}") from error
+
+
+def _flat(file: Mapping[str, Any]) -> dict[str, Any]:
+    own = file.get("config", {})
+    if not isinstance(own, dict) or not isinstance(file.get("env_kwargs", {}), dict):
+        raise ConfigError("settings file: config and env_kwargs are tables, write [config] or [env_kwargs]")
+    return {name: value for name, value in file.items() if name not in ("config", *_RECORDED)} | own

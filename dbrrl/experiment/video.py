@@ -1,0 +1,101 @@
+"""One episode as a film: GIF through Pillow, MP4 through moviepy; both are imported here alone."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dbrrl import seeding
+from dbrrl.agent import Agent
+from dbrrl.envs import vector
+from dbrrl.errors import EnvError, RunError
+
+from .settings import Plan
+
+_SECONDS_PER_FRAME = 1 / 30
+
+
+def check(path: Path) -> None:
+    """RunError where `path` exists, or its ending is neither .gif nor .mp4, or what writes it is missing."""
+    if path.exists():
+        raise RunError(f"{path}: exists already: choose another name")
+    if path.suffix.lower() not in (".gif", ".mp4"):
+        raise RunError(f"{path}: expected a name that ends in .gif or .mp4")
+    if path.suffix.lower() == ".mp4":
+        try:
+            import moviepy  # noqa: F401
+        except ImportError:
+            raise RunError(f'{path}: needs moviepy: pip install "dbrrl[video]", or choose .gif') from None
+
+
+def record(agent: Agent, plan: Plan, path: Path, *, explore: bool = False) -> None:
+    """Film the first episode of the evaluation's seeds into `path`; RunError where it cannot be written."""
+    check(path)
+    envs = vector.make(
+        plan.settings.env,
+        1,
+        seed=seeding.sequence(plan.settings.seed, "evaluation"),
+        max_episode_steps=plan.settings.max_episode_steps,
+        env_kwargs=plan.env_kwargs,
+        render_mode="rgb_array",
+    )
+    beside = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        write = _write_gif if path.suffix.lower() == ".gif" else _write_mp4
+        write(beside, _frames(agent, envs, explore), _seconds_per_frame(envs))
+        os.replace(beside, path)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written: {error.strerror or error}") from error
+    finally:
+        beside.unlink(missing_ok=True)
+        envs.close()
+
+
+def _frames(agent: Agent, envs: vector.Environments, explore: bool) -> Iterator[np.ndarray]:
+    observation = envs.reset()
+    yield _frame(envs)
+    while not envs.finished:
+        # An exploring agent acts for all its environments at once: it is shown the one it has, in every row.
+        rows = agent.num_envs if explore else 1
+        action = agent.act(np.repeat(observation, rows, axis=0), explore=explore)[:1]
+        step = envs.step(action)
+        observation = step.observation
+        if not envs.finished:  # an ended episode's frame is already the next one's first
+            yield _frame(envs)
+
+
+def _frame(envs: vector.Environments) -> np.ndarray:
+    frames = envs.render()
+    if not frames or frames[0] is None:
+        raise EnvError(f"{envs.env_id}: it gives no frames to film (render_mode rgb_array)")
+    return np.asarray(frames[0], np.uint8)
+
+
+def _seconds_per_frame(envs: vector.Environments) -> float:
+    rate = envs.vector_env.metadata.get("render_fps")
+    return 1 / rate if rate else _SECONDS_PER_FRAME
+
+
+def _write_gif(path: Path, frames: Iterator[np.ndarray], seconds: float) -> None:
+    from PIL import Image
+
+    first = Image.fromarray(next(frames))
+    rest = (Image.fromarray(frame) for frame in frames)
+    # Viewers show a GIF's frames for 20 ms at the least.
+    first.save(path, save_all=True, append_images=rest, duration=max(20, round(1000 * seconds)), loop=0)
+
+
+def _write_mp4(path: Path, frames: Iterator[np.ndarray], seconds: float) -> None:
+    from moviepy.video.io.ffmpeg_writer import FFMPEG_VideoWriter
+
+    first = next(frames)
+    height, width = (size // 2 * 2 for size in first.shape[:2])  # H.264 wants even sizes
+    writer: Any = FFMPEG_VideoWriter(str(path), (width, height), 1 / seconds, codec="libx264", logfile=None)
+    try:
+        writer.write_frame(first[:height, :width])
+        for frame in frames:
+            writer.write_frame(frame[:height, :width])
+    finally:
+        writer.close()

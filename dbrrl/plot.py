@@ -1,0 +1,65 @@
+"""`python -m dbrrl.plot RUN [RUN ...] --out curve.png` draws the learning curves of several runs."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dbrrl.errors import RunError
+from dbrrl.experiment import command, curves, table
+from dbrrl.experiment.directory import RunDirectory
+
+_DESCRIPTION = """Draw learning curves: a panel per environment, a line per agent with a 95 % interval over its seeds.
+
+Runs of one agent that differ in their settings get a line each, named by the settings that differ."""
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Draw as the command line says."""
+    given = _parse(arguments)
+    path = Path(given["out"])
+    if path.exists() and not given["overwrite"]:
+        raise RunError(f"{path}: exists already: choose another name, or add --overwrite")
+    runs = [RunDirectory.open(Path(run)) for run in dict.fromkeys(given["runs"])]
+    groups = _groups(runs)
+    curves.draw_groups(groups, path, x=given["x"])
+    print(f"{len(runs)} run{'s' if len(runs) > 1 else ''} in {len(groups)} lines: {path}")
+
+
+def _parse(arguments: Sequence[str]) -> dict[str, Any]:
+    parser = command.Parser(prog="python -m dbrrl.plot", description=_DESCRIPTION)
+    parser.add_argument("runs", metavar="RUN", nargs="+", help="folders of runs")
+    parser.add_argument("--out", default="curve.png", metavar="FILE", help="image, .png, .svg or .pdf")
+    parser.add_argument("--x", default="steps", choices=tuple(curves.AXES), help="what runs along the axis")
+    parser.add_argument("--overwrite", action="store_true", help="replace the image if it exists")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser.parse_all(arguments)
+
+
+def _groups(runs: Sequence[RunDirectory]) -> list[curves.Group]:
+    """The runs by environment, agent and settings."""
+    gathered: dict[tuple[str, str, str], list[curves.Rows]] = {}
+    for run in runs:
+        config = run.read_config()
+        rows = table.read(run.scores) if run.scores.exists() else []
+        if not rows:
+            raise RunError(f"{run.path}: has no evaluation yet: leave it out, or let it train on")
+        env, agent = str(config.get("env")).removeprefix("dbrrl/"), str(config.get("agent"))
+        own = config.get("config", {}) | {"num_envs": config.get("num_envs")}
+        own.pop("total_steps", None)  # follows from --steps: no setting of its own
+        gathered.setdefault((env, agent, json.dumps(own, sort_keys=True)), []).append(rows)
+    keys = list(gathered)
+    return [curves.Group(_label(key, keys), key[0], gathered[key]) for key in keys]
+
+
+def _label(key: tuple[str, str, str], keys: Sequence[tuple[str, str, str]]) -> str:
+    """The agent's name, and where other runs of it on this environment differ, in what."""
+    env, agent, own = key[0], key[1], json.loads(key[2])
+    others = [json.loads(text) for other_env, other, text in keys if (other_env, other) == (env, agent)]
+    differing = [name for name in own if any(other.get(name) != own[name] for other in others)]
+    return ", ".join([agent, *(f"{name}={own[name]}" for name in differing)])
+
+
+if __name__ == "__main__":
+    sys.exit(command.run(main))

@@ -1,0 +1,126 @@
+"""`python -m dbrrl.train --agent ppo --env CartPole-v1` trains, evaluates, saves and plots."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dbrrl import registry
+from dbrrl.config import settings
+from dbrrl.errors import ConfigError
+from dbrrl.experiment import Experiment, Run, Settings, command, display, settle
+from dbrrl.experiment.settings import read
+
+_DESCRIPTION = """Train an agent, evaluate it, save it and draw its learning curve.
+
+Everything lands in a new folder under --out. Settings known to solve the environment (a preset) are used
+where you give none; what you give wins over --config, that over the preset."""
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Train as the command line says."""
+    given = _parse(arguments)
+    shown = display.Errors() if given.pop("quiet") else _display()
+    _conclude(_resume(given, shown) if "resume" in given else _start(given, shown))
+
+
+def _start(given: dict[str, Any], shown: display.Quiet) -> Run:
+    file = read(Path(given.pop("config"))) if "config" in given else None
+    out, name = Path(given.pop("out")), given.pop("name", None)
+    env_kwargs, use_preset = given.pop("env_kwargs", None), given.pop("preset")
+    plan = settle(given, file=file, env_kwargs=env_kwargs, use_preset=use_preset)
+    if plan.preset:
+        values = ", ".join(f"{field}={value}" for field, value in plan.preset.items())
+        shown.say(f"preset for {plan.settings.agent} on {plan.settings.env}: {values}")
+    return Experiment.from_plan(plan, out=out, name=name, shown=shown).run()
+
+
+def _resume(given: dict[str, Any], shown: display.Quiet) -> Run:
+    path = Path(given.pop("resume"))
+    steps = given.pop("steps", None)
+    extra = [name for name in given if name not in ("out", "preset")]
+    if extra:
+        flag = "--" + extra[0].replace("_", "-")
+        raise ConfigError(
+            f"{flag}: a resumed run keeps its settings: only --steps may be given with --resume"
+        )
+    experiment = Experiment.resume(path)
+    experiment.display = shown
+    return experiment.run(steps)
+
+
+def _conclude(run: Run) -> None:
+    row, chosen = run.scores[-1], run.plan.settings
+    print(
+        f"{chosen.agent} on {chosen.env}, seed {chosen.seed}: score {row['mean']:.2f} over "
+        f"{row['evaluation_episodes']:.0f} episodes (median {row['median']:.2f}, stdev {row['stdev']:.2f}, "
+        f"{row['min']:.2f} to {row['max']:.2f}) after {row['steps']:,} steps in {row['elapsed']:.1f} s"
+    )
+    print(f"everything lies in {run.directory}: final/agent.dbrrl, best/agent.dbrrl, scores.csv, curve.png")
+
+
+def _display() -> display.Quiet:
+    return display.Bar() if sys.stdout.isatty() else display.Lines()
+
+
+def _parse(arguments: Sequence[str]) -> dict[str, Any]:
+    """The flags given; those of the agent depend on which agent is named."""
+    first = _common(command.Parser(add_help=False))
+    first.add_settings("run", Settings)
+    known, _ = first.parse_known_args([word for word in arguments if word not in ("-h", "--help")])
+    if hasattr(known, "resume"):
+        return _parser("the run resumed", None, {}).parse_all(arguments)
+    file = read(Path(known.config)) if hasattr(known, "config") else {}
+    defaults = {entry.name: entry.default for entry in settings(Settings)}
+    names = defaults | {name: file[name] for name in ("agent", "env") if name in file} | vars(known)
+    agent = registry.agent_class(str(names["agent"]))
+    preset = registry.preset(str(names["agent"]), str(names["env"]))
+    return _parser(str(names["agent"]), agent, preset).parse_all(arguments)
+
+
+def _parser(name: str, agent: Any, preset: dict[str, Any]) -> command.Parser:
+    parser = _common(command.Parser(prog="python -m dbrrl.train", description=_DESCRIPTION))
+    parser.add_settings("run", Settings, preset)
+    if agent is not None:
+        parser.add_settings(f"agent {name}", agent.Config, preset)
+    return parser
+
+
+def _common(parser: command.Parser) -> command.Parser:
+    add = parser.add_argument
+    add("--out", default="runs", metavar="FOLDER", help="folder in which the run gets its own [default runs]")
+    add("--name", default=argparse.SUPPRESS, help="name of the run's folder [default agent-env-seed-time]")
+    add(
+        "--config",
+        default=argparse.SUPPRESS,
+        metavar="FILE",
+        help="settings in TOML, such as a run's config.toml",
+    )
+    add("--resume", default=argparse.SUPPRESS, metavar="RUN", help="go on with a run where it stood, exactly")
+    add(
+        "--env-kwargs",
+        default=argparse.SUPPRESS,
+        type=_json_table,
+        metavar="JSON",
+        help="environment arguments",
+    )
+    add("--no-preset", dest="preset", action="store_false", help="use no preset")
+    add("--quiet", action="store_true", help="print the result alone")
+    add("--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error")
+    return parser
+
+
+def _json_table(text: str) -> dict[str, Any]:
+    try:
+        table = json.loads(text)
+    except ValueError:
+        table = None
+    if not isinstance(table, dict):
+        raise ConfigError(f'--env-kwargs: expected a JSON table such as {{"gravity": 9.8}}, got {text!r}')
+    return table
+
+
+if __name__ == "__main__":
+    sys.exit(command.run(main))
