@@ -39,3 +39,7 @@ class CheckpointError(DbrrlError, RuntimeError):
 
 class RunError(DbrrlError, RuntimeError):
     """A run directory cannot be used: it exists, is incomplete, or is not one of ours."""
+
+
+class GradientError(DbrrlError, AssertionError):
+    """A gradient differs from the central difference it was checked against."""

@@ -178,11 +178,11 @@ def conv2d(x: Any, weight: Any, bias: Any = None, stride: int | Pair = 1, paddin
     if np.ndim(weight) != 4 or weight.shape[1] != x.shape[1]:
         raise ShapeError(
             f"conv2d: expected weight of shape (out, {x.shape[1]}, kh, kw) for x {x.shape}, "
-            f"got {np.shape(weight)}: channels come second; transpose images that have them last"
+            f"got {np.shape(weight)}: channels come second; transpose images with channels last"
         )
     if bias is not None and np.shape(bias) != weight.shape[:1]:
         raise ShapeError(
-            f"conv2d: expected bias of shape {weight.shape[:1]}, one per output channel, got {np.shape(bias)}: "
+            f"conv2d: expected bias of shape {weight.shape[:1]} (output channels), got {np.shape(bias)}: "
             "reshape it, or change the weight"
         )
     op = Conv2d(pair(stride, "conv2d: stride", 1), pair(padding, "conv2d: padding", 0))
