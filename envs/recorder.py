@@ -7,7 +7,8 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector.utils import create_empty_array
 
-from .validation import leaf, leaf_spaces, observation_fault
+from .leaves import leaf, leaf_spaces
+from .validation import observation_fault
 
 VIOLATION = "dbrrl_violation"
 """Key in `info` under which a broken contract travels from a worker process to the adapter."""

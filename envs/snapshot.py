@@ -100,9 +100,10 @@ def decode(coded: dict[str, Any], present: Any) -> Any:
     if kind == "scalar":
         return np.asarray(value)[()]
     if kind == "generator":
-        bit_generator = getattr(np.random, value["bit_generator"])()
-        bit_generator.state = value
-        return np.random.Generator(bit_generator)
+        known_one = isinstance(present, np.random.Generator)
+        generator = present if known_one else np.random.Generator(np.random.PCG64(0))
+        generator.bit_generator.state = value
+        return generator
     if kind in ("list", "tuple"):
         same = isinstance(present, (list, tuple)) and len(present) == len(value)
         known = present if same else [None] * len(value)

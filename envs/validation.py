@@ -1,17 +1,12 @@
 """Whether an environment returned what its spaces promise: fast to ask, slow only to explain."""
 
-from collections.abc import Iterator
 from math import isfinite
 from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
-from gymnasium import spaces
 
-from dbrrl.errors import SpaceError
-
-Path = tuple[str | int, ...]
-INTEGERS = (spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
+from .leaves import INTEGERS, Path, field_name, leaf, leaf_spaces
 
 
 class Fault(NamedTuple):
@@ -19,44 +14,6 @@ class Fault(NamedTuple):
 
     row: int
     line: str
-
-
-def leaf_spaces(space: gym.Space[Any], path: Path = ()) -> list[tuple[Path, gym.Space[Any]]]:
-    """The array spaces inside (nested) Dict and Tuple spaces, each with the keys that lead to it.
-
-    Raises SpaceError for a space whose samples are not arrays of one shape (Text, Sequence, Graph, ...).
-    """
-    if isinstance(space, spaces.Dict):
-        return [leaf for key, sub in space.spaces.items() for leaf in leaf_spaces(sub, (*path, key))]
-    if isinstance(space, spaces.Tuple):
-        return [leaf for key, sub in enumerate(space.spaces) for leaf in leaf_spaces(sub, (*path, key))]
-    if isinstance(space, (spaces.Box, *INTEGERS)):
-        return [(path, space)]
-    raise SpaceError(
-        f"{field_name(path)}: expected Box, Discrete, MultiDiscrete, MultiBinary, or Dict and Tuple of them, "
-        f"got {type(space).__name__}: encode it as one of these in a wrapper"
-    )
-
-
-def field_name(path: Path) -> str:
-    """`observation`, or `observation['camera'][0]` for a leaf inside Dict and Tuple spaces."""
-    return "observation" + "".join(f"[{key!r}]" for key in path)
-
-
-def leaf(value: Any, path: Path) -> Any:
-    """The part of a nested dict or tuple that `path` leads to."""
-    for key in path:
-        value = value[key]
-    return value
-
-
-def assemble(space: gym.Space[Any], leaves: Iterator[np.ndarray]) -> Any:
-    """The inverse of taking all leaves in the order of `leaf_spaces`: arrays back into dicts and tuples."""
-    if isinstance(space, spaces.Dict):
-        return {key: assemble(sub, leaves) for key, sub in space.spaces.items()}
-    if isinstance(space, spaces.Tuple):
-        return tuple(assemble(sub, leaves) for sub in space.spaces)
-    return next(leaves)
 
 
 def all_finite(array: np.ndarray) -> bool:

@@ -12,8 +12,9 @@ from dbrrl.errors import CheckpointError, EnvError, ShapeError
 
 from . import snapshot
 from .construct import Request, build
+from .leaves import assemble, leaf, leaf_spaces, with_final
 from .recorder import VIOLATION
-from .validation import BatchCheck, Fault, all_finite, assemble, leaf, leaf_spaces, not_finite
+from .validation import BatchCheck, Fault, all_finite, not_finite
 
 Info = dict[str, Any]
 
@@ -153,12 +154,23 @@ class Environments:
         Raises CheckpointError if the state is of other environments.
         """
         self._check_origin(state)
+        try:
+            why = self._load(state)
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise CheckpointError(
+                f"environments: expected the state of {self.num_envs} x {self.env_id}, got one that does not "
+                f"fit ({type(error).__name__}: {error}): take another checkpoint"
+            ) from error
+        return [f"environment {row} ({self.env_id}) {w}: it starts a new episode" for row, w in why.items()]
+
+    def _load(self, state: Mapping[str, Any]) -> dict[int, str]:
+        """Put everything back; returns why, for each environment that had to begin a new episode."""
         self.steps = int(state["steps"])
+        seed, self.finished = self._seed, []
         if state["seeded"]:
             self._seed = None
-        self.finished = []
         if not state["started"]:
-            return []
+            return {}
         self.observation = assemble(self.observation_space, iter([np.array(a) for a in state["observation"]]))
         self.episode_return = np.array(state["episode_return"], np.float64)
         self.episode_length = np.array(state["episode_length"], np.int64)
@@ -170,13 +182,14 @@ class Environments:
                 for path in self._leaves:
                     leaf(self.observation, path)[row] = leaf(observation, path)
                 self.episode_return[row], self.episode_length[row] = 0.0, 0
-            why = {row: f"did not come back equal {reason}" for row, (_, reason) in lost.items()}
-        else:
-            reason = snapshot.restore_attributes(self.vector_env, state["environment"])
-            if reason:
-                self.reset()
-            why = dict.fromkeys(range(self.num_envs) if reason else (), f"cannot be put back ({reason})")
-        return [f"environment {row} ({self.env_id}) {w}: it starts a new episode" for row, w in why.items()]
+            return {row: f"did not come back equal {reason}" for row, (_, reason) in lost.items()}
+        reason = snapshot.restore_attributes(self.vector_env, state["environment"])
+        if not reason:
+            return {}
+        if seed is not None:  # what begins now must differ from what began the saved run
+            self._seed = np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, self.steps))
+        self.reset()
+        return dict.fromkeys(range(self.num_envs), f"cannot be put back ({reason})")
 
     def _cross(self, observation: Any, info: Info, ended: np.ndarray) -> tuple[Any, Any, Info]:
         """Where episodes ended: (true next observation, observation to act on, info)."""
@@ -193,10 +206,7 @@ class Environments:
                 f"{self.env_id}: expected info['final_obs'] where an episode ended, got none: "
                 "give it, as SAME_STEP environments do, or state another autoreset mode"
             )
-        final = copy.deepcopy(observation)
-        for row in np.flatnonzero(ended).tolist():
-            for path in self._leaves:
-                leaf(final, path)[row] = _row(info["final_obs"], path, row)
+        final = with_final(observation, info["final_obs"], ended, self._leaves)
         self._check_observation(final, info)
         info = {key: value for key, value in info.items() if key not in ("final_obs", "_final_obs")}
         return final, observation, info
@@ -283,10 +293,3 @@ def _autoreset_mode(vector_env: VectorEnv[Any, Any, Any], env_id: str) -> Autore
             f"got {mode!r}: state the mode in the vector environment's metadata"
         )
     return mode
-
-
-def _row(final: Any, path: tuple[str | int, ...], row: int) -> Any:
-    """One leaf of one final observation: Gymnasium gives an array of objects, others a batch."""
-    if isinstance(final, np.ndarray) and final.dtype == object:
-        return leaf(final[row], path)
-    return leaf(final, path)[row]
