@@ -17,6 +17,7 @@ from dbrrl.errors import ConfigError
 # measured on 2 cores, one thread against two, from (8, 64) @ (64, 64) to (1024, 1024) @ (1024, 1024).
 WORK_PER_THREAD = 2**21
 
+_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # "200000 100000": two cores' time; "max 100000": all of it
 _SYMBOLS = ("scipy_openblas_{}64_", "scipy_openblas_{}", "openblas_{}64_", "openblas_{}")
 
 
@@ -112,9 +113,14 @@ def auto_blas_threads(work: int) -> int:
 
 
 def cpu_count() -> int:
-    """The CPU cores this process may run on."""
+    """The CPU cores this process may use: those it may run on, or fewer by a container's quota."""
     affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+    cores = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+    if _QUOTA.is_file():
+        quota, _, period = _QUOTA.read_text().partition(" ")
+        if quota.isdecimal() and period.strip().isdecimal():
+            cores = min(cores, max(1, round(int(quota) / int(period))))
+    return cores
 
 
 def machine_record(device: str = "cpu") -> dict[str, str | int]:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -121,6 +122,18 @@ def test_threads_grow_with_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
     assert backend.auto_blas_threads(256 * 64 * 64) == 1
     assert backend.auto_blas_threads(64 * 256 * 256) == 2
     assert backend.auto_blas_threads(1024**3) == 8
+
+
+@pytest.mark.parametrize(
+    ("text", "cores"), [("150000 100000\n", 2), ("1000 100000\n", 1), ("max 100000\n", 8)]
+)
+def test_a_container_with_a_quota_has_fewer_cores(
+    text: str, cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cpu.max").write_text(text)
+    monkeypatch.setattr(backend, "_QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(backend.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    assert backend.cpu_count() == cores
 
 
 def test_the_record_says_what_decides_the_last_bits() -> None:

@@ -14,7 +14,9 @@ LONGER_FILES = {
     "dbrrl/autodiff/elementwise.py": 380,  # one op after the other, a paragraph each
     "dbrrl/autodiff/tensor.py": 620,  # the engine is read in one piece
 }
-LONGER_FUNCTIONS: dict[str, int] = {}
+LONGER_FUNCTIONS = {
+    "dbrrl/autodiff/tensor.py:walk": 70,  # the whole of reverse mode
+}
 UNSAFE_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 UNSAFE_CALLS = {"eval", "exec", "compile"}
 # What of numpy.random has a state of its own; all else there draws from the one global generator.
