@@ -1,6 +1,7 @@
-"""`python -m dbrrl.evaluate RUN --episodes 100` plays whole episodes with a trained agent and prints its score."""
+"""`python -m dbrrl.evaluate RUN --episodes 100` plays episodes with a trained agent and prints its score."""
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,9 +29,8 @@ def main(arguments: Sequence[str]) -> None:
     if video_path is not None:
         video.check(video_path)
     agent = _load(file, plan, given)
-    envs = evaluation.environments(
-        plan, "batched", given["episodes"], lanes=agent.num_envs if given["stochastic"] else None
-    )
+    lanes = agent.num_envs if given["stochastic"] else None
+    envs = evaluation.environments(plan, given["episodes"], kind=_kind(plan), lanes=lanes)
     build.check_spaces(agent, envs, str(file))
     result = evaluation.evaluate(agent, envs, episodes=given["episodes"], explore=given["stochastic"])
     envs.close()
@@ -87,7 +87,7 @@ def _plan(directory: RunDirectory | None, given: dict[str, Any]) -> Plan:
     file = read(directory.config) if directory is not None else {}
     if directory is None and "env" not in given:
         raise ConfigError(f"{given['run']}: this file names no environment: add --env NAME")
-    explicit = {name: given[name] for name in ("agent", "env", "seed") if name in given}
+    explicit: dict[str, Any] = {name: given[name] for name in ("agent", "env", "seed") if name in given}
     return settle(explicit, file=file, use_preset=False) if file else _bare_plan(explicit, Path(given["run"]))
 
 
@@ -103,6 +103,11 @@ def _load(file: Path, plan: Plan, given: dict[str, Any]) -> Agent:
     if file.name == "agent.dbrrl" or file == Path(given["run"]):
         return plan.agent_class.load(file, device=device)
     return plan.agent_class.from_record(checkpoint.load(file, kind="run")["agent"], file, device=device)
+
+
+def _kind(plan: Plan) -> str:
+    with contextlib.ExitStack() as stack:
+        return build.environments(plan, stack).kind
 
 
 def _report(result: evaluation.Evaluation, plan: Plan, file: Path) -> None:

@@ -10,7 +10,7 @@ from dbrrl.errors import RunError
 from dbrrl.experiment import command, curves, table
 from dbrrl.experiment.directory import RunDirectory
 
-_DESCRIPTION = """Draw learning curves: a panel per environment, a line per agent with a 95 % interval over its seeds.
+_DESCRIPTION = """Draw learning curves: a panel per environment, a line per agent, a 95 % interval over seeds.
 
 Runs of one agent that differ in their settings get a line each, named by the settings that differ."""
 

@@ -22,7 +22,7 @@ def space_to_state(space: gym.Space[Any]) -> State:
             entries = {"nvec": space.nvec, "start": space.start, "dtype": str(space.dtype)}
             return {"type": "MultiDiscrete"} | entries
         case gym.spaces.MultiBinary():
-            return {"type": "MultiBinary", "shape": list(space.shape)}
+            return {"type": "MultiBinary", "n": space.n if isinstance(space.n, int) else list(space.shape)}
         case gym.spaces.Dict():
             parts = [[key, space_to_state(part)] for key, part in space.spaces.items()]
             return {"type": "Dict", "spaces": parts}
@@ -79,8 +79,9 @@ def _dict_as_batch(observation: Observation, space: gym.spaces.Dict) -> tuple[Ob
 
 
 def _box(state: State) -> gym.Space[Any]:
-    low, high = state["low"], state["high"]
-    return gym.spaces.Box(low, high, shape=low.shape, dtype=np.dtype(state["dtype"]).type)
+    dtype = np.dtype(state["dtype"])
+    low, high = state["low"].astype(dtype), state["high"].astype(dtype)
+    return gym.spaces.Box(low, high, shape=low.shape, dtype=dtype.type)
 
 
 def _multi_discrete(state: State) -> gym.Space[Any]:
@@ -95,6 +96,6 @@ _BUILDERS: dict[str, Any] = {
     "Box": _box,
     "Discrete": lambda state: gym.spaces.Discrete(state["n"], start=state["start"]),
     "MultiDiscrete": _multi_discrete,
-    "MultiBinary": lambda state: gym.spaces.MultiBinary(state["shape"]),
+    "MultiBinary": lambda state: gym.spaces.MultiBinary(state["n"]),
     "Dict": _dict,
 }

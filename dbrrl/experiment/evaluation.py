@@ -81,8 +81,11 @@ def evaluate(
     return Evaluation(np.array(returns, np.float64), np.array(lengths, np.int64))
 
 
-def environments(plan: Plan, kind: str, episodes: int, *, lanes: int | None = None) -> vector.Environments:
-    """Fresh environments for one evaluation: the same seeds each time, so that the policy alone differs."""
+def environments(plan: Plan, episodes: int, *, kind: str, lanes: int | None = None) -> vector.Environments:
+    """Fresh environments for one evaluation: the same seeds each time, so that the policy alone differs.
+
+    `kind`: that of the training environments; `lanes`: how many step together, chosen by the kind if None.
+    """
     settings = plan.settings
     together = kind in ("batched", "vector")
     return vector.make(

@@ -169,7 +169,7 @@ class Loop:
             self.events.write("train", self.steps, row)
 
     def _evaluate(self, episodes: int, steps: int | None) -> bool:
-        envs = environments(self.plan, self.envs.kind, episodes)
+        envs = environments(self.plan, episodes, kind=self.envs.kind)
         try:
             evaluation = evaluate(
                 self.agent, envs, episodes=episodes, steps=steps, stop=lambda: self.interruption.requested

@@ -35,7 +35,7 @@ def record(agent: Agent, plan: Plan, path: Path, *, explore: bool = False) -> No
     check(path)
     envs = vector.make(
         plan.settings.env,
-        1,
+        agent.num_envs if explore else 1,  # an exploring agent acts for all its environments at once
         seed=seeding.sequence(plan.settings.seed, "evaluation"),
         max_episode_steps=plan.settings.max_episode_steps,
         env_kwargs=plan.env_kwargs,
@@ -56,14 +56,12 @@ def record(agent: Agent, plan: Plan, path: Path, *, explore: bool = False) -> No
 def _frames(agent: Agent, envs: vector.Environments, explore: bool) -> Iterator[np.ndarray]:
     observation = envs.reset()
     yield _frame(envs)
-    while not envs.finished:
-        # An exploring agent acts for all its environments at once: it is shown the one it has, in every row.
-        rows = agent.num_envs if explore else 1
-        action = agent.act(np.repeat(observation, rows, axis=0), explore=explore)[:1]
-        step = envs.step(action)
+    while True:
+        step = envs.step(agent.act(observation, explore=explore))
         observation = step.observation
-        if not envs.finished:  # an ended episode's frame is already the next one's first
-            yield _frame(envs)
+        if step.terminated[0] or step.truncated[0]:  # what is drawn now is already the next episode
+            return
+        yield _frame(envs)
 
 
 def _frame(envs: vector.Environments) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A small agent whose weights depend on all it has seen, and environments that break: for tests of the runner."""
+"""For tests of the runner: an agent whose weights depend on all it has seen, and environments that break."""
 
 import dataclasses
 from typing import Any

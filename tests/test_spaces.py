@@ -1,0 +1,101 @@
+"""Spaces as data, and batches of observations."""
+
+import dataclasses
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from dbrrl import checkpoint
+from dbrrl.errors import ShapeError, SpaceError
+from dbrrl.spaces import as_batch, space_from_state, space_to_state
+
+SPACES = [
+    gym.spaces.Box(-1, 1, (3,), np.float32),
+    gym.spaces.Box(np.array([-np.inf, 0.0]), np.array([np.inf, 2.0]), dtype=np.float64),
+    gym.spaces.Box(0, 255, (4, 4, 3), np.uint8),
+    gym.spaces.Box(0, 1, (), np.float32),
+    gym.spaces.Discrete(5),
+    gym.spaces.Discrete(5, start=-2),
+    gym.spaces.MultiDiscrete([3, 4]),
+    gym.spaces.MultiDiscrete([[3, 4], [5, 6]]),
+    gym.spaces.MultiBinary(4),
+    gym.spaces.MultiBinary([2, 3]),
+    gym.spaces.Dict({"b": gym.spaces.Discrete(2), "a": gym.spaces.Dict({"c": gym.spaces.Box(0, 1, (2,))})}),
+    gym.spaces.Dict([("z", gym.spaces.Discrete(2)), ("a", gym.spaces.Discrete(3))]),
+]
+
+
+@pytest.mark.parametrize("space", SPACES, ids=str)
+def test_a_space_comes_back_equal_from_a_file(tmp_path: Path, space: gym.Space) -> None:
+    checkpoint.save(tmp_path / "x", {"space": space_to_state(space)}, kind="agent")
+    back = space_from_state(checkpoint.load(tmp_path / "x", kind="agent")["space"])
+    assert back == space and back.dtype == space.dtype and back.shape == space.shape
+    if isinstance(space, gym.spaces.Dict):
+        assert list(back) == list(space)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {},
+        {"type": "Tuple"},
+        {"type": ["Box"]},
+        {"type": "Discrete", "n": -1, "start": 0},
+        {"type": "Discrete", "n": "5", "start": 0},
+        {"type": "Box", "low": 0, "high": 1, "dtype": "float32"},
+        {"type": "Box", "low": np.zeros(2), "high": np.zeros(3), "dtype": "float32"},
+        {"type": "Box", "low": np.zeros(2), "high": np.zeros(2), "dtype": "no such"},
+        {"type": "MultiDiscrete", "nvec": np.array([0]), "dtype": "int64", "start": np.array([0])},
+        {"type": "Dict", "spaces": [1]},
+        {"type": "Dict", "spaces": [["a", {"type": "x"}]]},
+    ],
+)
+def test_what_is_no_space_is_refused(state: dict) -> None:
+    with pytest.raises(SpaceError, match="not the description of a space"):
+        space_from_state(state)
+
+
+def test_a_space_that_no_agent_serves_is_refused() -> None:
+    with pytest.raises(SpaceError, match="expected one of the spaces Box, Discrete"):
+        space_to_state(gym.spaces.Text(3))
+
+
+@pytest.mark.parametrize("space", SPACES, ids=str)
+def test_single_observations_get_a_leading_axis_and_batches_stay(space: gym.Space) -> None:
+    space.seed(0)
+    batch, single = as_batch(space.sample(), space)
+    assert single and as_batch(batch, space)[1] is False
+
+    def sizes(part: object) -> list[int]:
+        return [n for value in part.values() for n in sizes(value)] if isinstance(part, dict) else [len(part)]
+
+    assert set(sizes(batch)) == {1}
+
+
+def test_a_batch_is_not_copied() -> None:
+    batch = np.zeros((4, 3), np.float32)
+    assert as_batch(batch, SPACES[0])[0] is batch
+
+
+@dataclasses.dataclass
+class Wrong:
+    space: gym.Space
+    observation: object
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        Wrong(SPACES[0], np.zeros(4)),
+        Wrong(SPACES[0], np.zeros((2, 2, 3))),
+        Wrong(SPACES[4], np.zeros((2, 2))),
+        Wrong(SPACES[11], np.zeros(2)),
+        Wrong(SPACES[11], {"z": 1}),
+        Wrong(SPACES[11], {"z": 1, "a": np.array([1])}),
+    ],
+)
+def test_wrong_shapes_are_named(wrong: Wrong) -> None:
+    with pytest.raises(ShapeError, match="observation: "):
+        as_batch(wrong.observation, wrong.space)
