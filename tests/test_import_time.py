@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 MAX_RATIO = 1.3
 REPEATS = 9
@@ -46,8 +48,12 @@ def test_import_takes_little_longer_than_gymnasium() -> None:
     assert min(ratios) <= MAX_RATIO, f"median ratio {ratios[0]:.2f}, best ratio {ratios[1]:.2f}"
 
 
-def test_slow_libraries_wait_for_their_use() -> None:
-    code = "import dbrrl, sys, json; print(json.dumps([n for n in sys.argv[1:] if n in sys.modules]))"
+@pytest.mark.parametrize("names", ["[]", "dbrrl.__all__"])
+def test_slow_libraries_wait_for_their_use(names: str) -> None:
+    code = (
+        f"import dbrrl, sys, json; [getattr(dbrrl, name) for name in {names}];"
+        "print(json.dumps([name for name in sys.argv[1:] if name in sys.modules]))"
+    )
     assert json.loads(run(code, *LAZY)) == []
 
 

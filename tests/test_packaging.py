@@ -33,6 +33,8 @@ def test_the_list_of_packages_is_complete() -> None:
     listed = SETTINGS["tool"]["setuptools"]["packages"]
     assert set(listed) == packages_in_the_tree()
     assert len(listed) == len(set(listed))
+    mapping = {package: folder.relative_to(ROOT).as_posix() for package, folder in FOLDERS.items()}
+    assert SETTINGS["tool"]["setuptools"]["package-dir"] == mapping
 
 
 def test_every_package_has_an_init() -> None:
