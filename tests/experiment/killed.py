@@ -1,0 +1,31 @@
+"""The train command, killed with SIGKILL at a chosen sync to the disk with that file half-written."""
+
+import os
+import signal
+import sys
+from typing import NoReturn
+
+from dbrrl import train
+from dbrrl.experiment import command
+
+calls_left = int(sys.argv[1])
+sync = os.fsync
+
+
+def sync_or_die(descriptor: int) -> None:
+    global calls_left
+    calls_left -= 1
+    if calls_left == 0:
+        die(descriptor)
+    sync(descriptor)
+
+
+def die(descriptor: int) -> NoReturn:
+    if not os.path.isdir(f"/proc/self/fd/{descriptor}"):
+        os.ftruncate(descriptor, os.fstat(descriptor).st_size // 2)
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
+
+
+os.fsync = sync_or_die
+sys.exit(command.run(train.main, sys.argv[2:]))

@@ -1,0 +1,164 @@
+"""Exact resume: real processes killed at any moment end with the bytes of a run that never was."""
+
+import csv
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+KILLED = Path(__file__).with_name("killed.py")
+WALL_CLOCK = ("elapsed", "steps_per_second")
+SETTINGS = {
+    "batched": ["--steps", "30000", "--num-envs", "8"],
+    "sync": ["--steps", "6000", "--num-envs", "3", "--vectorization", "sync"],
+}
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX's")
+
+
+def command(
+    arguments: Sequence[str | Path], module: Sequence[str | Path] = ("-m", "dbrrl.train")
+) -> subprocess.Popen:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"}
+    words = [sys.executable, *map(str, module), *map(str, arguments)]
+    return subprocess.Popen(
+        words, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def begin(out: Path, name: str, kind: str) -> list[str]:
+    common = ["--agent", "tests.experiment.stub:Stub", "--out", str(out), "--name", name, "--seed", "4"]
+    every = ["--eval-interval", "1000", "--eval-episodes", "3", "--final-episodes", "5"]
+    return [
+        *common,
+        *every,
+        *SETTINGS[kind],
+        "--checkpoint-interval",
+        "700",
+        "--no-curve",
+        "--no-tensorboard",
+    ]
+
+
+def finish(process: subprocess.Popen) -> str:
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    return output + errors
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return [{k: v for k, v in row.items() if k not in WALL_CLOCK} for row in csv.DictReader(file)]
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    for file in ("final/agent.dbrrl", "best/agent.dbrrl"):
+        assert (one / file).read_bytes() == (other / file).read_bytes(), file
+    for file in ("scores.csv", "progress.csv"):
+        assert rows(one / file) == rows(other / file) and len(rows(one / file)) > 5, file
+    assert not list(other.rglob("*.tmp"))
+
+
+@pytest.fixture(scope="module", params=list(SETTINGS))
+def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    out = tmp_path_factory.mktemp("whole")
+    finish(command(begin(out, "run", request.param)))
+    return request.param, out / "run"
+
+
+def resume_until_finished(run: Path) -> int:
+    """Resume to the end; how many exact checkpoints the killed run had left."""
+    left = len(list((run / "checkpoints").glob("step-*.dbrrl")))
+    said = finish(command(["--resume", run]))
+    assert f"resumed {run} at step" in said and "warning" not in said
+    return left
+
+
+def newest(run: Path) -> str:
+    return max((file.name for file in (run / "checkpoints").glob("step-*.dbrrl")), default="")
+
+
+def test_killed_at_random_moments(whole: tuple[str, Path], tmp_path: Path) -> None:
+    (kind, reference), run = whole, tmp_path / "run"
+    draw, kills = random.Random(kind), 0
+    process = command(begin(tmp_path, "run", kind))
+    for _ in range(3):
+        before = newest(run)
+        while newest(run) == before and process.poll() is None:
+            time.sleep(0.002)
+        time.sleep(draw.uniform(0, 0.1))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        kills += process.returncode == -signal.SIGKILL
+        process = command(["--resume", run])
+    _, errors = process.communicate(timeout=60)
+    # On a fast machine the last kill may have come after the end.
+    assert process.returncode == 0 or "this run is finished" in errors, errors
+    assert kills > 0
+    assert_same_run(reference, run)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_killed_while_a_file_is_written(whole: tuple[str, Path], tmp_path: Path, seed: int) -> None:
+    (kind, reference), run = whole, tmp_path / "run"
+    moment = random.Random(f"{kind}{seed}").randint(8, 60)
+    process = command([moment, *begin(tmp_path, "run", kind)], module=[KILLED])
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+    resume_until_finished(run)
+    assert_same_run(reference, run)
+
+
+def test_killed_before_the_first_checkpoint(whole: tuple[str, Path], tmp_path: Path) -> None:
+    (kind, reference), run = whole, tmp_path / "run"
+    command([3, *begin(tmp_path, "run", kind)], module=[KILLED]).communicate(timeout=60)
+    assert resume_until_finished(run) == 0
+    assert_same_run(reference, run)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_says_how_to_go_on(
+    whole: tuple[str, Path], tmp_path: Path, number: signal.Signals
+) -> None:
+    (kind, reference), run = whole, tmp_path / "run"
+    process = command([*begin(tmp_path, "run", kind), "--checkpoint-interval", "1000000"])
+    while not (run / "progress.csv").exists():
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.startswith("stopped and saved at step ") and errors.count("\n") == 1
+    assert errors.rstrip().endswith(f"go on with: python -m dbrrl.train --resume {run}")
+    assert resume_until_finished(run) == 1
+    assert_same_run(reference, run)
+
+
+def test_a_finished_run_says_so_and_can_be_extended(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    finish(command([*begin(tmp_path, "run", "batched"), "--steps", "2000"]))
+    process = command(["--resume", run])
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert errors == f"error: {run}: this run is finished (2,000 steps): add --steps MORE to train on\n"
+    said = finish(command(["--resume", run, "--steps", "3500"]))
+    assert "schedules keep their end at step 2,000" in said
+    assert [row["steps"] for row in rows(run / "scores.csv")][-2:] == ["3000", "3500"]
+
+
+def test_two_processes_cannot_write_one_run(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    first = command([*begin(tmp_path, "run", "batched"), "--steps", "1000000000"])
+    while not (run / "config.toml").exists():
+        time.sleep(0.01)
+    second = command(["--resume", run])
+    _, errors = second.communicate(timeout=60)
+    first.kill()
+    first.communicate()
+    assert second.returncode == 2 and "another process is training here" in errors
