@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
+from gymnasium.error import DependencyNotInstalled
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 
 from dbrrl.errors import EnvError
@@ -155,7 +156,7 @@ def _attempt(env: str, construct: Callable[[], T]) -> T:
         return construct()
     except EnvError:
         raise
-    except ImportError as error:
+    except (ImportError, DependencyNotInstalled) as error:
         raise _missing(env, error) from error
     except Exception as error:  # a user's constructor may raise anything
         raise EnvError(
@@ -163,7 +164,7 @@ def _attempt(env: str, construct: Callable[[], T]) -> T:
         ) from error
 
 
-def _missing(env: str, error: ImportError) -> EnvError:
+def _missing(env: str, error: Exception) -> EnvError:
     text = str(error).lower()
     for word, extra in EXTRAS.items():
         if word in text:

@@ -5,9 +5,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
-from gymnasium.vector.utils import create_empty_array
 
-from .leaves import leaf, leaf_spaces
+from .leaves import assemble, leaf, leaf_spaces
 from .validation import observation_fault
 
 VIOLATION = "dbrrl_violation"
@@ -141,7 +140,8 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
         return observation_fault(self.env.observation_space, observation)
 
     def _placeholder(self) -> Any:
-        return create_empty_array(self.env.observation_space, n=None, fn=np.zeros)  # type: ignore[arg-type]
+        space = self.env.observation_space
+        return assemble(space, (np.zeros(sub.shape or (), sub.dtype) for _, sub in leaf_spaces(space)))
 
 
 def reward_fault(reward: Any) -> str | None:

@@ -1,0 +1,301 @@
+"""The adapter: three autoreset modes, its accounts, exact budgets, and broken contracts named."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from fragile import Ours, Walk
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+
+from dbrrl.envs import Environments, Step, make
+from dbrrl.errors import EnvError, ShapeError
+
+MODES = [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP, AutoresetMode.DISABLED]
+Transition = tuple[Any, ...]
+
+
+def seed(number: int = 0) -> np.random.SeedSequence:
+    return np.random.SeedSequence(number)
+
+
+def row(observation: Any, index: int) -> tuple[bytes, ...]:
+    leaves = observation.values() if isinstance(observation, dict) else [observation]
+    return tuple(leaf[index].tobytes() for leaf in leaves)
+
+
+def transitions(environments: Environments, needed: int) -> list[list[Transition]]:
+    """The first `needed` valid transitions of each copy; the k-th of a copy always takes the same action."""
+    copies = environments.num_envs
+    generators = [np.random.default_rng(index) for index in range(copies)]
+    space = environments.action_space
+    sizes = space.nvec if isinstance(space, gym.spaces.MultiDiscrete) else space.n
+
+    observation = environments.reset()
+    seen: list[list[Transition]] = [[] for _ in range(copies)]
+    action = [np.asarray(generator.integers(sizes)) for generator in generators]
+    while min(map(len, seen)) < needed:
+        step = environments.step(np.stack(action))
+        for index in np.flatnonzero(step.valid):
+            seen[index].append(
+                (
+                    row(observation, index),
+                    action[index].tobytes(),
+                    row(step.next_observation, index),
+                    step.reward[index],
+                    step.terminated[index],
+                    step.truncated[index],
+                )
+            )
+            action[index] = np.asarray(generators[index].integers(sizes))
+        observation = step.observation
+    return [copy[:needed] for copy in seen]
+
+
+@pytest.mark.parametrize("environment", ["CartPole-v1", "Walk"])
+def test_three_autoreset_modes_give_the_same_transitions(environment: str) -> None:
+    def copy() -> gym.Env[Any, Any]:
+        return Walk() if environment == "Walk" else gym.make(environment, max_episode_steps=15)
+
+    results = []
+    for mode in MODES:
+        vector = SyncVectorEnv([copy] * 3, autoreset_mode=mode)
+        results.append(transitions(Environments(vector, environment, seed=seed()), 100))
+    assert results[0] == results[1] == results[2]
+    ends = [(t[4], t[5]) for copy_transitions in results[0] for t in copy_transitions]
+    assert (True, False) in ends and (False, True) in ends
+
+
+def finished(environments: Environments, steps: int) -> list[tuple[float, int]]:
+    environments.reset()
+    done = []
+    for _ in range(steps):
+        environments.step(np.ones(environments.num_envs, np.int64))
+        done += environments.finished
+    return done
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_accounts_in_every_mode(mode: AutoresetMode) -> None:
+    """CartPole pays 1 a step: a finished episode's return is its length; none is lost or counted twice."""
+    vector = SyncVectorEnv([lambda: gym.make("CartPole-v1")] * 2, autoreset_mode=mode)
+    environments = Environments(vector, "CartPole-v1", seed=seed())
+    environments.reset()
+    counted = np.zeros(2, int)
+    for _ in range(100):
+        step = environments.step(np.array([0, 1]))
+        counted += step.valid
+        ended = step.terminated | step.truncated
+        assert len(environments.finished) == ended.sum()
+        for (total, length), index in zip(environments.finished, np.flatnonzero(ended), strict=True):
+            assert total == length == counted[index]
+        counted[ended] = 0
+        assert np.array_equal(environments.episode_length, counted)
+        assert np.array_equal(environments.episode_return, counted)
+
+
+def test_accounts_agree_between_kinds() -> None:
+    kinds = [make("FrozenLake-v1", 3, seed=seed(), vectorization=kind) for kind in ("sync", "async")]
+    results = [finished(environments, 60) for environments in kinds]
+    assert results[0] == results[1] and len(results[0]) > 5
+    for environments in kinds:
+        environments.close()
+
+
+def test_step_fields() -> None:
+    environments = make("CartPole-v1", 4, seed=seed(), max_episode_steps=5)
+    assert environments.kind == "batched"
+    observation = environments.reset()
+    assert observation.shape == (4, 4) and observation.dtype == np.float32
+    for number in range(5):
+        step = environments.step(np.zeros(4, np.int64))
+        assert isinstance(step, Step) and step.reward.dtype == np.float64
+        assert step.terminated.dtype == step.truncated.dtype == step.valid.dtype == np.bool_
+        assert (step.next_observation is step.observation) == (number < 4)
+    assert step.truncated.all() and "valid" not in step.info and "final_obs" not in step.info
+    assert not np.array_equal(step.observation, step.next_observation)
+    assert environments.finished == [(5.0, 5)] * 4
+    assert environments.observation is step.observation
+
+
+def test_next_step_rows_are_marked() -> None:
+    environments = make("CartPole-v1", 2, seed=seed(), vectorization="vector", max_episode_steps=3)
+    environments.reset()
+    for _ in range(3):
+        step = environments.step(np.zeros(2, np.int64))
+    assert step.truncated.all() and step.valid.all()
+    assert np.array_equal(step.observation, step.next_observation)
+    step = environments.step(np.zeros(2, np.int64))
+    assert not step.valid.any() and not step.info["valid"].any()
+    assert environments.episode_length.tolist() == [0, 0]
+
+
+def test_exact_budget() -> None:
+    environments = make("CartPole-v1", 4, seed=seed(), max_episode_steps=2)
+    environments.reset()
+    environments.step(np.zeros(4, np.int64), limit=4)
+    step = environments.step(np.zeros(4, np.int64), limit=3)
+    assert step.valid.tolist() == [True, True, True, False]
+    assert step.info["valid"].tolist() == step.valid.tolist()
+    assert environments.finished == [(2.0, 2)] * 3
+
+
+def test_budget_counts_transitions_not_rows() -> None:
+    """Rows that only began an episode (NEXT_STEP) use none of the budget."""
+    environments = Environments(Ours(6), "Ours", seed=seed(3))
+    environments.reset()
+    for _ in range(50):
+        step = environments.step(np.zeros(6, np.int64))
+        if not step.valid.all():
+            continue
+        ended = step.terminated
+        if 0 < ended.sum() < 4:
+            break
+    step = environments.step(np.zeros(6, np.int64), limit=2)
+    assert step.valid.sum() == 2 and not step.valid[ended].any()
+
+
+def test_nested_observations_are_dicts_of_arrays() -> None:
+    environments = make("fragile:Walk", 3, seed=seed())
+    observation = environments.reset()
+    assert observation["where"].shape == (3, 2) and observation["picture"].shape == (3, 2, 2, 1)
+    assert observation["cell"].shape == (3,) and observation["cell"].dtype == np.int64
+    ends = 0
+    for _ in range(30):
+        step = environments.step(np.zeros((3, 2), np.int64))
+        ended = step.terminated | step.truncated
+        ends += int(ended.sum())
+        assert (step.next_observation["cell"][ended] == 0).all()
+        assert (step.observation["cell"] > 0).all()
+    assert ends > 5
+
+
+def test_first_reset_is_seeded_and_later_ones_go_on() -> None:
+    for kind in ("batched", "sync", "vector"):
+        one, two, other = (make("CartPole-v1", 3, seed=seed(n), vectorization=kind) for n in (4, 4, 5))
+        first = one.reset()
+        assert np.array_equal(first, two.reset())
+        assert not np.array_equal(first, other.reset())
+        again = one.reset()
+        assert not np.array_equal(first, again)
+        assert np.array_equal(again, two.reset())
+        assert len(np.unique(first[:, 0])) == 3
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+@pytest.mark.parametrize(
+    ("broken", "line"),
+    [
+        ("nan", r"observation \(element 1\): expected a finite number, got nan: mend"),
+        ("final", r"observation \(element 0\): expected a finite number, got inf: mend"),
+        ("dtype", "observation: expected dtype float32, got float64: convert it"),
+        ("shape", r"observation: expected shape \(2,\), got \(2, 1\): return"),
+        ("ragged", "observation: expected one array, got rows of different lengths: pad"),
+        ("reward", "reward: expected a finite number, got inf: mend"),
+        ("array", r"reward: expected one number, got shape \(1,\): return a float"),
+    ],
+)
+def test_broken_contract_is_named(kind: str, broken: str, line: str, capfd: Any) -> None:
+    environments = make("fragile:Broken", 3, seed=seed(), vectorization=kind, env_kwargs={"broken": broken})
+    environments.reset()
+    action = np.array([0, 0, 1])
+    environments.step(action)
+    environments.step(action)
+    with pytest.raises(EnvError, match=rf"^environment 2 \(fragile:Broken\), step 3, {line}") as caught:
+        environments.step(action)
+    assert "\n" not in str(caught.value)
+    environments.close()
+    assert capfd.readouterr().err == ""
+
+
+def test_broken_reset_is_named() -> None:
+    environments = make("fragile:Broken", 2, seed=seed(), env_kwargs={"broken": "reset"})
+    with pytest.raises(
+        EnvError, match=r"environment 0 \(fragile:Broken\), step 0, observation: expected shape"
+    ):
+        environments.reset()
+
+
+class Lying(Ours):
+    """A vector environment whose batches are wrong."""
+
+    def __init__(self, broken: str) -> None:
+        super().__init__(3)
+        self.broken = broken
+
+    def step(self, actions: Any) -> Any:
+        observation, reward, terminated, truncated, info = super().step(actions)
+        if self.broken == "dtype":
+            observation = observation.astype(np.float64)
+        if self.broken == "shape":
+            observation = observation[:, 0]
+        if self.broken == "nan":
+            observation[1] = np.nan
+        if self.broken == "reward":
+            reward = reward[:, None]
+        if self.broken == "list":
+            observation = observation.tolist()
+        return observation, reward, terminated, truncated, info
+
+
+@pytest.mark.parametrize(
+    ("broken", "line"),
+    [
+        ("dtype", "environment 0 .Lying., step 1, observation: expected dtype float32, got float64"),
+        ("shape", r"environment 0 .Lying., step 1, observation: expected shape \(3, 1\), got \(3,\)"),
+        ("nan", "environment 1 .Lying., step 1, observation: expected a finite number, got nan"),
+        ("reward", r"environment 0 .Lying., step 1, reward: expected shape \(3,\), got \(3, 1\)"),
+        ("list", "environment 0 .Lying., step 1, observation: expected dtype float32, got float64"),
+    ],
+)
+def test_wrong_batches_are_named(broken: str, line: str) -> None:
+    environments = Environments(Lying(broken), "Lying", seed=seed())
+    environments.reset()
+    with pytest.raises(EnvError, match=line):
+        environments.step(np.zeros(3, np.int64))
+
+
+def test_large_but_finite_numbers_pass() -> None:
+    """Their dot product overflows: then each is looked at."""
+
+    class Large(Ours):
+        def step(self, actions: Any) -> Any:
+            _, reward, terminated, truncated, info = super().step(actions)
+            return np.full((2, 1), 3e38, np.float32), reward * 1e300, terminated, truncated, info
+
+    environments = Environments(Large(2), "Large", seed=seed())
+    environments.reset()
+    assert environments.step(np.zeros(2, np.int64)).next_observation[0, 0] == np.float32(3e38)
+
+
+def test_missing_final_observation_and_mode_are_named() -> None:
+    class Silent(Ours):
+        metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012
+
+    environments = Environments(Silent(5), "Silent", seed=seed())
+    with pytest.raises(EnvError, match=r"Silent: expected info\['final_obs'\]"):
+        finished(environments, 50)
+
+    class Modeless(Ours):
+        metadata = {}  # noqa: RUF012
+
+    with pytest.raises(EnvError, match=r"Modeless: expected metadata\['autoreset_mode'\]"):
+        Environments(Modeless(2), "Modeless")
+
+
+def test_wrong_number_of_actions() -> None:
+    environments = make("CartPole-v1", 3, seed=seed())
+    environments.reset()
+    with pytest.raises(ShapeError, match=r"action: expected shape \(3,\), got \(2,\)"):
+        environments.step(np.zeros(2, np.int64))
+
+
+def test_render_gives_one_frame_per_environment() -> None:
+    pytest.importorskip("pygame")
+    environments = make("CartPole-v1", 2, seed=seed(), render_mode="rgb_array")
+    assert environments.kind == "sync"
+    environments.reset()
+    frames = environments.render()
+    assert len(frames) == 2 and frames[0].shape == (400, 600, 3)
+    environments.close()
+    environments.close()
