@@ -126,13 +126,13 @@ def test_what_cannot_be_made_is_one_line(env: str, options: dict[str, Any], line
     [
         (
             gym.error.DependencyNotInstalled("Box2D is not installed"),
-            r'needs .*: pip install "dbrrl\[box2d\]"',
+            r'pip install "dbrrl\[box2d\]"',
         ),
         (ImportError("No module named 'mujoco'"), r'pip install "dbrrl\[mujoco\]"'),
         (ModuleNotFoundError("No module named 'ale_py'"), r'pip install "dbrrl\[atari\]"'),
         (
             ImportError("No module named\n 'jax'"),
-            "not installed: ImportError: No module named 'jax': install it",
+            "ImportError: No module named 'jax': install it",
         ),
     ],
 )
@@ -141,7 +141,9 @@ def test_missing_library_names_the_extra(raised: Exception, line: str, monkeypat
         raise raised
 
     monkeypatch.setattr(gym, "make", refuse)
-    with pytest.raises(EnvError, match=f"^LunarLander-v3 {line}") as caught:
+    with pytest.raises(
+        EnvError, match=f"^LunarLander-v3 needs a library that is not installed: {line}"
+    ) as caught:
         build("LunarLander-v3")
     assert "\n" not in str(caught.value)
 
@@ -161,7 +163,7 @@ def test_a_module_that_fails_is_one_line(tmp_path: Path, monkeypatch: Any) -> No
         EnvError, match="importing 'failing_module' failed: ZeroDivisionError: division by zero"
     ):
         build("failing_module:Env")
-    with pytest.raises(EnvError, match="needs a library that is not installed: .*'not_there_at_all'"):
+    with pytest.raises(EnvError, match=r"needs a library that is not installed: .*'not_there_at_all'"):
         build("missing_module:Env")
 
 
@@ -172,7 +174,7 @@ def test_space_that_no_agent_serves() -> None:
 
     gym.register(id="Spoken-v0", entry_point=Spoken)
     try:
-        with pytest.raises(SpaceError, match="observation: expected Box, Discrete, .* got Text: encode it"):
+        with pytest.raises(SpaceError, match=r"observation: expected Box, Discrete, .* got Text: encode it"):
             build("Spoken-v0")
     finally:
         del gym.registry["Spoken-v0"]

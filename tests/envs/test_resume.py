@@ -1,4 +1,4 @@
-"""Exact resume: environments put back in the middle of their episodes go on bit for bit, or say that they do not."""
+"""Exact resume: environments put back inside their episodes go on bit for bit, or say that they do not."""
 
 import json
 import warnings
