@@ -53,8 +53,8 @@ def matmul(a: Any, b: Any) -> Any:
 
 # Activations that Linear can apply to its own fresh output: name -> (in-place function, derivative from the output y).
 FUSED: dict[str, tuple[Any, Any]] = {
-    "tanh": (lambda y: np.tanh(y, out=y), lambda y: 1 - y * y),
-    "relu": (lambda y: np.maximum(y, 0, out=y), lambda y: np.greater(y, 0)),
+    "tanh": (lambda y: np.tanh(y, out=y), lambda g, y: g * (1 - y * y)),
+    "relu": (lambda y: np.maximum(y, 0, out=y), lambda g, y: g * np.greater(y, 0)),
 }
 
 
@@ -65,19 +65,25 @@ class Linear(Op):
         self.activation = activation
 
     def forward(self, x: Any, w: Any, *b: Any) -> Any:
-        y = np.matmul(x, w.T)
-        if b:
-            y += b[0]
+        try:
+            y = np.matmul(x, w.T)
+            if b:
+                y += b[0]
+        except ValueError:
+            raise ShapeError(
+                f"linear: expected x (..., in), weight (out, in), bias (out,), got {[a.shape for a in (x, w, *b)]}: "
+                "flatten the input or change in_features"
+            ) from None
         return y if self.activation is None else FUSED[self.activation][0](y)
 
     def backward(self, g: Any, y: Any, x: Any, w: Any, *b: Any) -> Any:
         if self.activation is not None:
-            slope = FUSED[self.activation][1](y)
-            if type(slope) is np.ndarray and slope.dtype == g.dtype:
-                slope *= g  # a fresh array of the first-order pass: no third one is needed
-                g = slope
+            if self.activation == "tanh" and type(g) is np.ndarray:
+                slope = y * y  # the first-order pass, in one fresh array
+                np.subtract(1, slope, out=slope)
+                g = np.multiply(slope, g, out=slope)
             else:
-                g = g * slope
+                g = FUSED[self.activation][1](g, y)
         gx = np.matmul(g, w) if self.needs(0) else None
         if g.ndim != 2:
             g, x = g.reshape(-1, g.shape[-1]), x.reshape(-1, x.shape[-1])
@@ -103,11 +109,5 @@ def linear(x: Any, weight: Any, bias: Any = None, activation: str | None = None)
     Raises:
         ShapeError: the last axis of x is not `in`, or the bias is not (out,).
     """
-    sx, sw = x.shape, weight.shape
-    if len(sw) != 2 or sx[-1:] != sw[1:] or (bias is not None and bias.shape != sw[:1]):
-        raise ShapeError(
-            f"linear: expected x (..., in), weight (out, in), bias (out,), got {sx}, {sw}, "
-            f"{None if bias is None else bias.shape}: flatten the input or change in_features"
-        )
     op = Linear(activation)
     return op(x, weight) if bias is None else op(x, weight, bias)
