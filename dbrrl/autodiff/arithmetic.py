@@ -1,11 +1,12 @@
 """Arithmetic ops: two broadcastable inputs, or a choice between them. The engine undoes the broadcasting."""
 
+import math
 from typing import Any
 
 import numpy as np
 
 from dbrrl.autodiff.register import implements, method, reflected
-from dbrrl.autodiff.tensor import Op, Tensor
+from dbrrl.autodiff.tensor import Op, Tensor, plain
 
 
 class Add(Op):
@@ -86,14 +87,28 @@ def divide(a: Any, b: Any) -> Any:
 
 
 class Power(Op):
-    """y = a^b; the gradient for b is that of exp(b log a), 0 where a = 0."""
+    """y = a^b; da = b a^(b-1), db = y ln a, 0 where a = 0."""
 
     def forward(self, a: Any, b: Any) -> Any:
         return a**b
 
     def backward(self, g: Any, y: Any, a: Any, b: Any) -> Any:
-        ga = g * b * a ** np.where(np.equal(b, 0), 1, b - 1) if self.needs(0) else None
-        return ga, g * y * np.log(np.where(np.equal(a, 0), 1, a)) if self.needs(1) else None
+        ga = g * _slope(a, b) if self.needs(0) else None
+        return ga, g * y * _log(a) if self.needs(1) else None
+
+
+def _log(a: Any) -> Any:
+    """Ln a, 0 where a = 0; of a number a number, which widens nothing."""
+    if isinstance(a, (int, float)):
+        return 0.0 if a == 0 else math.log(a) if a > 0 else math.nan
+    return np.log(np.where(np.equal(a, 0), 1, a))
+
+
+def _slope(a: Any, b: Any) -> Any:
+    """B a^(b-1), which is 0 where b = 0 and 1 where b = 1 even if a = 0."""
+    if isinstance(b, (int, float)):
+        return b * a ** (b - 1) if b != 0 else a * 0
+    return b * a ** np.where(np.logical_and(np.equal(a, 0), np.equal(b, 0)), 1, b - 1)
 
 
 @implements(np.power, np.float_power)
@@ -162,7 +177,7 @@ class Where(Op):
 @implements(np.where)
 def where(condition: Any, a: Any, b: Any) -> Any:
     """Elements of a where `condition` (a boolean array, without gradient) holds, else of b; broadcast."""
-    return Where(condition.array if isinstance(condition, Tensor) else condition)(a, b)
+    return Where(plain(condition))(a, b)
 
 
 class Clip(Op):
@@ -173,9 +188,8 @@ class Clip(Op):
 
     def forward(self, a: Any) -> Any:
         low, high = self.low, self.high
-        if low is None:
-            return np.minimum(a, high)
-        return np.maximum(a, low) if high is None else np.minimum(np.maximum(a, low), high)
+        y = a if low is None else np.maximum(a, low)
+        return y if high is None else np.minimum(y, high)
 
     def backward(self, g: Any, y: Any, a: Any) -> Any:
         return g * np.equal(y, a)
@@ -183,6 +197,20 @@ class Clip(Op):
 
 @implements(np.clip)
 @method("clip")
-def clip(a: Any, a_min: Any = None, a_max: Any = None) -> Any:
-    """Limit a to [a_min, a_max]; either bound may be None. Bounds are plain numbers or arrays."""
-    return Clip(a_min, a_max)(a)
+def clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Any:
+    """Limit a to [a_min, a_max] (also called min and max); either bound may be None.
+
+    A bound that is a Tensor gets gradients, by way of `maximum` and `minimum`.
+    """
+    low, high = a_min if min is None else min, a_max if max is None else max
+    if isinstance(low, Tensor) or isinstance(high, Tensor):
+        y = a if low is None else maximum(a, low)
+        return y if high is None else minimum(y, high)
+    return Clip(_bound(low, a), _bound(high, a))(a)
+
+
+def _bound(value: Any, a: Any) -> Any:
+    if isinstance(value, (int, float)) or value is None:
+        return value
+    array = np.asarray(value) if isinstance(value, (list, tuple)) else value
+    return array.astype(a.dtype, copy=False) if isinstance(a, Tensor) else array

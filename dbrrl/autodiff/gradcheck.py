@@ -29,7 +29,7 @@ def check_gradients(
     larger ones are probed along random directions d, whose components are all between 1/2 and 1 in size.
 
     Args:
-        f: takes one argument per array, returns a Tensor of any shape; smooth at the point, and deterministic.
+        f: takes one argument per array, returns a Tensor of any shape; deterministic, and smooth at the point.
         *arrays: the point. Floating-point arrays become float64 tensors that want gradients; others pass as
             they are.
         order: 1, or 2 to check also the gradient of the gradient.
@@ -41,8 +41,8 @@ def check_gradients(
 
     Raises:
         GradientError: a mismatch: the order, the input, the place and both values are named.
-        ConfigError: an order other than 1 and 2, nothing to differentiate, or `f` gives no Tensor or differs
-            from call to call.
+        ConfigError: an order other than 1 and 2, nothing to differentiate, or an `f` that gives no Tensor
+            or differs from call to call.
     """
     if order not in (1, 2):
         raise ConfigError(f"check_gradients: expected order 1 or 2, got {order}")
@@ -136,9 +136,9 @@ class _Check:
             return
         worst = np.unravel_index(np.argmax(np.where(np.isnan(wrong), np.inf, wrong - bound)), np.shape(wrong))
         raise GradientError(
-            f"check_gradients: derivative {order} for input {i} of shape {self.point[i].shape}, {where}: expected "
-            f"{np.asarray(expected)[worst]:.10g}, got {np.asarray(got)[worst]:.10g}: check the backward of the ops "
-            "in f, or that f is smooth here"
+            f"check_gradients: derivative {order} for input {i} of shape {self.point[i].shape}, {where}: "
+            f"expected {np.asarray(expected)[worst]:.10g}, got {np.asarray(got)[worst]:.10g}: "
+            "check the backward of the ops in f, or that f is smooth here"
         )
 
     def gradient_of(self, f: Function) -> Function:

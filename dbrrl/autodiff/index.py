@@ -19,8 +19,6 @@ def _basic(index: Any) -> bool:
 class GetItem(Op):
     """y = x[index]; the gradient goes back to the places it came from."""
 
-    saves_inputs = False
-
     def __init__(self, index: Any) -> None:
         self.index = index
 

@@ -19,7 +19,7 @@ def _reduce(x: Any, reduction: str, name: str) -> Any:
 
 
 def _same_shape(prediction: Any, target: Any, name: str) -> None:
-    if target.shape != prediction.shape if hasattr(target, "shape") else np.shape(target) != prediction.shape:
+    if np.shape(plain(target)) != prediction.shape:
         raise ShapeError(
             f"{name}: expected prediction and target of one shape, got {prediction.shape} and "
             f"{np.shape(plain(target))}: broadcasting here is nearly always a mistake, reshape one"
@@ -40,9 +40,9 @@ class SquaredError(Op):
 
 def mse_loss(prediction: Any, target: Any, reduction: str = "mean") -> Any:
     """Squared error (prediction - target)², its mean, sum, or one per element."""
-    _same_shape(prediction, target, "mse_loss")
-    if reduction == "mean" and prediction.size:
+    if reduction == "mean" and isinstance(target, np.ndarray) and prediction.shape == target.shape and target.size:
         return MeanSquaredError()(prediction, target)
+    _same_shape(prediction, target, "mse_loss")
     return _reduce(SquaredError()(prediction, target), reduction, "mse_loss")
 
 
@@ -154,7 +154,7 @@ def entropy(log_probs: Any) -> Any:
 
 
 class ClippedSurrogate(Op):
-    """y = min(r A, clip(r, 1 ± ε) A), r = e^(l - l_old); dl = r A where the first is the smaller, else 0."""
+    """y = mean of min(r A, clip(r, 1 ± ε) A), r = e^(l - l_old); dl = r A / n where the first is the smaller, else 0."""
 
     def __init__(self, old_log_prob: Any, advantage: Any, clip_range: float) -> None:
         self.old, self.advantage, self.clip_range = old_log_prob, advantage, clip_range
@@ -165,17 +165,20 @@ class ClippedSurrogate(Op):
         limited *= self.advantage
         y = self.ratio * self.advantage
         self.active = y <= limited
-        return np.minimum(y, limited, out=limited)
+        return np.add.reduce(np.minimum(y, limited, out=limited)) / len(y)
 
     def backward(self, g: Any, y: Any, log_prob: Any) -> Any:
         ratio = np.exp(log_prob - self.old) if isinstance(g, Tensor) else self.ratio
-        return g * (ratio * (self.advantage * self.active))
+        return ratio * (self.advantage * self.active) * (g / len(self.old))
 
 
 def clipped_surrogate(log_prob: Any, old_log_prob: Any, advantage: Any, clip_range: float) -> Any:
-    """min(r A, clip(r, 1 - ε, 1 + ε) A) per element, with r = e^(log_prob - old_log_prob): the objective of PPO
-    (Schulman et al. 2017, eq. 7), to be maximized. All arrays of one shape; only `log_prob` gets a gradient.
-    """
-    _same_shape(log_prob, old_log_prob, "clipped_surrogate")
-    _same_shape(log_prob, advantage, "clipped_surrogate")
-    return ClippedSurrogate(plain(old_log_prob), plain(advantage), clip_range)(log_prob)
+    """Mean of min(r A, clip(r, 1 - ε, 1 + ε) A), with r = e^(log_prob - old_log_prob): the objective of PPO
+    (Schulman et al. 2017, eq. 7), to be maximized. Arrays (n,) of one shape; only `log_prob` gets a gradient."""
+    old, advantage = plain(old_log_prob), plain(advantage)
+    if not log_prob.shape == old.shape == advantage.shape or len(old.shape) != 1:
+        raise ShapeError(
+            f"clipped_surrogate: expected three arrays (n,), got {log_prob.shape}, {old.shape}, {advantage.shape}: "
+            "flatten time and environments first"
+        )
+    return ClippedSurrogate(old, advantage, clip_range)(log_prob)

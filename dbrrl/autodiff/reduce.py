@@ -82,6 +82,8 @@ class Mean(Op):
 
     def forward(self, x: Any) -> Any:
         self.n = x.size if self.axes is None else _count(x.shape, self.axes)
+        if x.ndim == 1 and not self.keepdims:  # NumPy parses keywords slowly
+            return np.add.reduce(x) / self.n
         return np.add.reduce(x, axis=self.axes, keepdims=self.keepdims) / self.n
 
     def backward(self, g: Any, y: Any, x: Any) -> Any:
@@ -98,6 +100,8 @@ def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     Raises:
         ShapeError: no elements to average.
     """
+    if axis is None and x.size:
+        return Mean(None, keepdims)(x)
     axes = None if axis is None else normalize_axes(axis, x.ndim, "mean")
     if 0 in x.shape and (axes is None or any(x.shape[a] == 0 for a in axes)):
         raise ShapeError(
@@ -228,7 +232,7 @@ def _shifted(x: Any) -> Any:
 
 def log_softmax(x: Any, axis: int = -1) -> Any:
     """Logarithm of softmax over one axis, without overflow."""
-    return LogSoftmax(normalize_axes(axis, x.ndim, "log_softmax")[0])(x)
+    return LogSoftmax(len(x.shape) - 1 if axis == -1 and x.shape else normalize_axes(axis, x.ndim, "log_softmax")[0])(x)
 
 
 class Softmax(Op):

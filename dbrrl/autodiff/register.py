@@ -1,5 +1,7 @@
 """How an op's function becomes what NumPy and Tensor's own operators call."""
 
+import functools
+import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -13,11 +15,46 @@ def implements(*numpy_functions: Any) -> Callable[[Function], Function]:
 
     def register(function: Function) -> Function:
         for numpy_function in numpy_functions:
-            table = UFUNCS if hasattr(numpy_function, "nin") else FUNCTIONS
-            table[numpy_function] = function
+            if hasattr(numpy_function, "nin"):
+                UFUNCS[numpy_function] = function
+            else:
+                FUNCTIONS[numpy_function] = functools.partial(_call, numpy_function, function)
         return function
 
     return register
+
+
+@functools.cache
+def _parameters(numpy_function: Any, function: Any) -> tuple[inspect.Signature, int, set[str], set[str]]:
+    """NumPy's signature, how many arguments it requires; the names of `function`: all, and its `*name`."""
+    signature = inspect.signature(numpy_function)
+    required = sum(p.default is p.empty for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD)
+    own = inspect.signature(function).parameters
+    return signature, required, set(own), {n for n, p in own.items() if p.kind is p.VAR_POSITIONAL}
+
+
+def _call(numpy_function: Any, function: Any, *args: Any, **kwargs: Any) -> Any:
+    """`function` with the arguments of a call of `numpy_function`, whose order and further names differ."""
+    signature, required, own, star = _parameters(numpy_function, function)
+    if len(args) <= required and kwargs.keys() <= own - star:
+        return function(*args, **kwargs)
+    positional, named = [], {}
+    for name, value in signature.bind(*args, **kwargs).arguments.items():
+        parameter = signature.parameters[name]
+        if (
+            parameter.default is parameter.empty
+            or parameter.kind is parameter.POSITIONAL_ONLY
+            or name in star
+        ):
+            positional.append(value)
+        elif name in own:
+            named[name] = value
+        elif value is not None and value is not parameter.default:
+            raise TypeError(
+                f"numpy.{numpy_function.__name__}({name}=...) is not recorded for a Tensor: expected a call "
+                f"without {name}; do that step on its own, or compute on tensor.data"
+            )
+    return function(*positional, **named)
 
 
 def method(*names: str) -> Callable[[Function], Function]:

@@ -1,8 +1,10 @@
-"""The define-by-run engine: `Tensor` holds an array, `Op` records how it was made, `walk` goes back through the record."""
+"""The define-by-run engine: `Tensor` holds an array, `Op` records how it was made, `walk` goes back."""
 
 import functools
 import heapq
 import itertools
+import operator
+import sys
 import threading
 import weakref
 import zlib
@@ -26,8 +28,9 @@ class _State(threading.local):
 
 
 state = _State()
+observing: list[Any] = []  # the observers of all threads: quicker to find empty than a thread's own
 _order = itertools.count(0, -1)  # newer ops get smaller numbers: a heap yields the newest first
-_watched: "dict[int, weakref.ref[Tensor]]" = {}  # tensors whose array was handed out; a dict is quick to find empty
+_watched: "dict[int, weakref.ref[Tensor]]" = {}  # tensors whose array was handed out
 
 
 class no_grad:
@@ -54,8 +57,12 @@ class no_grad:
 class Tensor:
     """An array that remembers how it was computed.
 
+    Tensors decide the dtype: numbers, plain arrays (float64 ones too) and integer tensors that meet a
+    floating-point tensor are cast to its type, so that float32 stays float32. Of two floating-point tensors the
+    wider wins, as in NumPy.
+
     Args:
-        data: array, nested list or number; copied, so that later changes of the source cannot reach the graph.
+        data: array, nested list or number; copied, so that later changes of it cannot reach the graph.
             Python floats become float32; arrays keep their dtype.
         requires_grad: whether `backward` leaves a gradient in `grad`. Floating-point data only.
 
@@ -184,13 +191,13 @@ class Tensor:
         return bool(self.array)
 
     def __float__(self) -> float:
-        return float(self.array)
+        return float(self.item())
 
     def __int__(self) -> int:
-        return int(self.array)
+        return int(self.item())
 
     def __index__(self) -> int:
-        return int(self.array.__index__())
+        return operator.index(self.array)
 
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec else repr(self)
@@ -217,6 +224,8 @@ class Tensor:
 
     def __setitem__(self, index: Any, value: Any) -> None:
         self._refuse_in_place()
+        if not self.requires_grad and self.array.base is None and sys.getrefcount(self.array) > 2:
+            self.array = self.array.copy()  # a view of it may be needed by a graph
         self.array[index] = plain(value)
         self.version += 1
 
@@ -275,17 +284,31 @@ class Tensor:
             )
         walk([self], [_initial_gradient(self, grad)], (), create_graph, retain_graph or create_graph)
 
+    def __pos__(self) -> "Tensor":
+        return self
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        """The values, for functions that want an array; refused where that would silently cut the graph."""
+        if self.requires_grad:
+            raise TypeError(
+                "a Tensor that requires gradients was used as a plain array: expected tensor.numpy() or "
+                "tensor.detach(), which say that the graph ends here"
+            )
+        return np.array(self.data, dtype=dtype, copy=copy)
+
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        if kwargs.get("out") is not None:
-            raise GraphError(
-                f"numpy.{ufunc.__name__}(out=...): writing into a Tensor is not recorded: use the result"
+        given = {name: value for name, value in kwargs.items() if value is not None and name != "subok"}
+        if given:
+            raise TypeError(
+                f"numpy.{ufunc.__name__}({'=..., '.join(given)}=...) is not recorded for a Tensor: expected no "
+                "keywords; write the plain expression, a = a + b instead of a += b, and x.astype(dtype)"
             )
         if method == "__call__":
             function = UFUNCS.get(ufunc)
             if function is not None:
-                return function(*inputs, **kwargs)
+                return function(*inputs)
             if ufunc in _PLAIN_UFUNCS:
-                return ufunc(*(plain(x) for x in inputs), **kwargs)
+                return ufunc(*(plain(x) for x in inputs))
         name = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
         raise TypeError(
             f"numpy.{name} has no gradient here: expected one of dbrrl.functional; "
@@ -324,11 +347,9 @@ def wrap(array: Any) -> Tensor:
 
 
 def plain(x: Any) -> Any:
-    """The array inside a tensor; anything else unchanged, but a float64 scalar, which must not widen a float32."""
+    """The array inside a tensor, an array of a list; anything else unchanged."""
     if isinstance(x, Tensor):
         return x.array
-    if isinstance(x, (np.floating, np.ndarray)) and x.ndim == 0 and x.dtype.kind == "f":
-        return float(x)
     return np.asarray(x) if isinstance(x, (list, tuple)) else x
 
 
@@ -340,7 +361,7 @@ def _read_only(array: Any) -> Any:
 
 
 def _fingerprint(array: Any) -> int:
-    return zlib.crc32(np.ascontiguousarray(to_numpy(array)))
+    return zlib.crc32(np.ascontiguousarray(to_numpy(array)).data)
 
 
 def _notice_changes(inputs: Sequence[Any]) -> None:
@@ -361,7 +382,7 @@ class Op:
     sums it back to the input's shape), or None. `cached` values of `forward` may serve when `g` is an array.
     """
 
-    saves_inputs: ClassVar[bool] = True  # whether backward reads the inputs' values
+    saves_inputs: ClassVar[bool] = True  # whether backward reads the inputs, or the output is a view of one
     inputs: "tuple[Any, ...] | None" = None
     output: Any = None
     gradient: Any = None  # what has arrived so far while a walk is under way
@@ -379,15 +400,14 @@ class Op:
 
     def needs(self, i: int) -> bool:
         """Whether input `i` wants a gradient."""
-        assert self.inputs is not None
-        x = self.inputs[i]
+        x = self.inputs[i]  # type: ignore[index]
         return isinstance(x, Tensor) and x.requires_grad
 
     def __call__(self, *inputs: Any) -> Any:
         """Apply to tensors and arrays: a Tensor if any input is one, else the plain array."""
         if _watched:
             _notice_changes(inputs)
-        track = tensors = False
+        track = tensors = foreign = False
         version = 0
         arrays = []
         for x in inputs:
@@ -395,14 +415,20 @@ class Op:
                 tensors = True
                 if x.requires_grad:
                     track = True
+                elif x.array.dtype.kind != "f":
+                    foreign = True
                 version += x.version
                 arrays.append(x.array)
-            elif (kind := type(x)) is float or (kind is np.ndarray and x.ndim):
-                arrays.append(x)
             else:
-                arrays.append(plain(x))
-        observer = state.observer
-        y = self.forward(*arrays) if observer is None else observer.forward(self, arrays)
+                arrays.append(x)
+                if (kind := type(x)) is not float and kind is not int:
+                    foreign = True
+        if foreign:
+            inputs = _align(inputs, arrays)
+        if observing and state.observer is not None:
+            y = state.observer.forward(self, arrays)
+        else:
+            y = self.forward(*arrays)
         if not tensors:
             return y
         tensor = _new(Tensor)
@@ -420,6 +446,38 @@ class Op:
 _new: Any = object.__new__
 
 
+def _align(inputs: tuple[Any, ...], arrays: list[Any]) -> tuple[Any, ...]:
+    """Cast plain arrays and integer tensors to the floating type of the tensors that they meet; NumPy's scalars
+    become Python's, which are of any type. Changes `arrays`; returns the inputs to record.
+    """
+    dtype = arrays[0].dtype if type(arrays[0]) is np.ndarray else None
+    for a in arrays:
+        if type(a) is not np.ndarray or a.dtype is not dtype or not a.ndim:
+            break
+    else:
+        return inputs  # the usual case: arrays of one type
+    dtype, tensors = None, False
+    for x, a in zip(inputs, arrays, strict=True):
+        if isinstance(x, Tensor):
+            tensors = True
+            if a.dtype.kind == "f" and (dtype is None or a.dtype.itemsize > dtype.itemsize):
+                dtype = a.dtype
+    aligned = list(inputs)
+    for i, (x, a) in enumerate(zip(inputs, arrays, strict=True)):
+        if isinstance(a, (list, tuple)):
+            arrays[i] = aligned[i] = a = np.asarray(a)
+        if not tensors or not hasattr(a, "dtype") or (isinstance(x, Tensor) and a.dtype.kind == "f"):
+            continue
+        if a.dtype.kind not in "fiub":
+            raise DtypeError(f"expected numbers beside a Tensor, got an array of {a.dtype}: convert it first")
+        if a.ndim == 0 and not isinstance(x, Tensor):
+            arrays[i] = aligned[i] = a.item()
+        elif dtype is not None and a.dtype != dtype:
+            arrays[i] = a.astype(dtype)
+            aligned[i] = wrap(arrays[i]) if isinstance(x, Tensor) else arrays[i]
+    return tuple(aligned)
+
+
 def _initial_gradient(tensor: Tensor, grad: Any) -> Any:
     if grad is None:
         if tensor.size != 1:
@@ -427,7 +485,7 @@ def _initial_gradient(tensor: Tensor, grad: Any) -> Any:
                 f"backward() expected a scalar, got shape {tensor.shape}: reduce it first, for example with .mean(), "
                 "or pass the gradient of that shape"
             )
-        return np.ones_like(tensor.array)
+        return tensor.array.dtype.type(1) if tensor.array.ndim == 0 else np.ones_like(tensor.array)
     shape = np.shape(plain(grad)) if not hasattr(grad, "shape") else grad.shape
     if shape != tensor.shape:
         raise ShapeError(
@@ -487,7 +545,7 @@ def walk(
     arriving: Sequence[Any] = [wrap(g) if create_graph and not isinstance(g, Tensor) else g for g in grads]
     try:
         while True:
-            for x, g in zip(receivers, arriving, strict=True):
+            for x, g in zip(receivers, arriving):  # noqa: B905 - the keyword costs a tenth of the loop
                 if g is None or not isinstance(x, Tensor) or not x.requires_grad:
                     continue
                 shape = x.array.shape
@@ -501,7 +559,10 @@ def walk(
                     else:
                         parent.gradient = parent.gradient + g
                 elif not wanted:
-                    _accumulate(x, g)
+                    if type(x.grad) is np.ndarray and type(g) is np.ndarray:
+                        x.grad += g  # most often a view into the flat gradient
+                    else:
+                        _accumulate(x, g)
                 elif id(x) in leaves:
                     found[id(x)] = found[id(x)] + g if id(x) in found else g
             if not heap:
