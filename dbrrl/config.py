@@ -89,6 +89,8 @@ class Setting:
         """The value written as `text` on a command line: "3e-4", "true", "64,64", "none"."""
         try:
             return self.check(_from_text(text, self.annotation))
+        except ConfigError:
+            raise
         except (TypeError, ValueError, OverflowError):
             raise ConfigError(f"{self.name}: expected {self.expected}, got {text!r}") from None
 

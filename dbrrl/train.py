@@ -118,7 +118,7 @@ def _json_table(text: str) -> dict[str, Any]:
     except ValueError:
         table = None
     if not isinstance(table, dict):
-        raise ConfigError(f'--env-kwargs: expected a JSON table such as {{"gravity": 9.8}}, got {text!r}')
+        raise argparse.ArgumentTypeError(f'expected a JSON table such as {{"gravity": 9.8}}, got {text!r}')
     return table
 
 

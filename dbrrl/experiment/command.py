@@ -24,7 +24,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise it as a ConfigError: one line, exit code 2."""
-        raise ConfigError(message)
+        raise ConfigError(message.removeprefix("argument "))
 
     def parse_all(self, arguments: Sequence[str]) -> dict[str, Any]:
         """The values of the flags that were given; ConfigError for a flag there is not, with the nearest."""

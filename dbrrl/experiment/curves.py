@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -99,8 +100,6 @@ def _dress(axes: Any, title: str, x: str) -> None:
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     axes.xaxis.set_major_formatter(_thousands)
-    # Under the axes: inside it would hide a curve sooner or later.
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), frameon=False, ncols=2)
 
 
 def _thousands(value: float, position: int | None = None) -> str:
@@ -110,7 +109,22 @@ def _thousands(value: float, position: int | None = None) -> str:
     return f"{value:g}"
 
 
+def _add_legend(figure: Any) -> None:
+    """One legend under all panels: inside one it would hide a curve sooner or later."""
+    found: dict[str, Any] = {}
+    for axes in figure.axes:
+        handles, labels = axes.get_legend_handles_labels()
+        found |= dict(zip(labels, handles, strict=True))
+    names = [textwrap.fill(label, 70, subsequent_indent="    ") for label in found]
+    longest = max(len(line) for name in names for line in name.splitlines())
+    columns = max(1, min(len(names), round(figure.get_figwidth() * 11 / (longest + 6))))
+    lines = sum(name.count("\n") + 1 for name in names) / columns
+    figure.set_figheight(figure.get_figheight() + 0.22 * lines)
+    figure.legend(found.values(), names, loc="outside lower center", ncols=columns, frameon=False)
+
+
 def _save(figure: Any, path: Path) -> None:
+    _add_legend(figure)
     kind = path.suffix.lstrip(".").lower() or "png"
     if kind not in ("png", "svg", "pdf"):
         raise RunError(f"{path}: expected a name that ends in .png, .svg or .pdf")

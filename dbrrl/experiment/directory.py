@@ -39,6 +39,9 @@ class RunDirectory:
         """
         try:
             out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"{out}: no run directory can be made: {error.strerror}") from error
+        try:
             path = (
                 _make(out / name) if name else _make_unique(out, f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}")
             )

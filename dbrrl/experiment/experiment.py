@@ -208,7 +208,14 @@ class Experiment:
 
     def _finish(self, loop: Loop) -> Run:
         directory = loop.directory
-        if not loop.run():
+        try:
+            ended = loop.run()
+        except Exception as error:
+            if directory is not None and directory.checkpoint_files():
+                again = f"python -m dbrrl.train --resume {directory.path}"
+                error.add_note(f"the run is kept up to its newest checkpoint, go on with: {again}")
+            raise
+        if not ended:
             loop.save()
             assert directory is not None
             again = f"python -m dbrrl.train --resume {directory.path}"

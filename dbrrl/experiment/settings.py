@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from dbrrl import registry
+from dbrrl import backend, registry
 from dbrrl.agent import Agent
 from dbrrl.config import Config, did_you_mean, setting, settings
 from dbrrl.errors import ConfigError
@@ -114,6 +114,7 @@ def settle(
             raise ConfigError(f"unknown setting {name!r}{did_you_mean(name, [*names, *fields])}")
     values = preset | wanted
     chosen = Settings.from_dict({name: value for name, value in values.items() if name in names})
+    backend.parse_device(chosen.device)
     own = {name: value for name, value in values.items() if name in fields}
     if "total_steps" in fields:
         own.setdefault("total_steps", chosen.steps)

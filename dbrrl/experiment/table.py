@@ -28,7 +28,10 @@ class Table:
 
     def state_dict(self) -> State:
         """The rows and their columns."""
-        return {"columns": self.columns, "rows": [[row.get(c) for c in self.columns] for row in self.rows]}
+        return {
+            "columns": list(self.columns),
+            "rows": [[row.get(c) for c in self.columns] for row in self.rows],
+        }
 
     def load_state_dict(self, state: State) -> None:
         """Go back to the rows of `state`, in the file too."""

@@ -1,0 +1,94 @@
+"""Evaluation: fixed quotas, no favor to short episodes, seeds of its own."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from dbrrl import seeding
+from dbrrl.agent import Agent
+from dbrrl.envs import vector
+from dbrrl.experiment import evaluation, settle
+
+from .stub import Stub
+
+
+class Alternating(gym.Env[np.ndarray, int]):
+    """Episodes of 2 and of 18 steps in turn, a reward of 1 a step: the mean return is 10."""
+
+    observation_space = gym.spaces.Box(0, 1, (1,), np.float32)
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self) -> None:
+        self.episodes, self.steps = 0, 0
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> tuple[np.ndarray, dict[str, Any]]:
+        super().reset(seed=seed)
+        if seed is not None:
+            self.episodes = 0
+        self.episodes += 1
+        self.steps = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        self.steps += 1
+        ended = self.steps == (2 if self.episodes % 2 else 18)
+        return np.zeros(1, np.float32), 1.0, ended, False, {}
+
+
+def make(num_envs: int) -> vector.Environments:
+    name = "tests.experiment.test_evaluation:Alternating"
+    return vector.make(name, num_envs, seed=seeding.sequence(0, "evaluation"))
+
+
+def agent(envs: vector.Environments) -> Agent:
+    return Stub(envs.observation_space, envs.action_space)
+
+
+@pytest.mark.parametrize(("lanes", "episodes"), [(1, 4), (4, 8), (4, 16), (3, 6)])
+def test_short_episodes_are_not_favored(lanes: int, episodes: int) -> None:
+    envs = make(lanes)
+    result = evaluation.evaluate(agent(envs), envs, episodes=episodes)
+    assert result is not None and len(result.returns) == episodes
+    assert result.returns.mean() == 10 and (result.returns == result.lengths).all()
+
+
+@pytest.mark.parametrize(("lanes", "episodes"), [(3, 7), (10, 3), (2, 1)])
+def test_a_quota_that_does_not_divide_is_met_exactly(lanes: int, episodes: int) -> None:
+    envs = make(lanes)
+    result = evaluation.evaluate(agent(envs), envs, episodes=episodes)
+    assert result is not None and len(result.returns) == episodes
+
+
+def test_by_steps_every_episode_that_began_is_played_to_its_end() -> None:
+    envs = make(2)
+    result = evaluation.evaluate(agent(envs), envs, episodes=1, steps=50)
+    # Each of two environments starts episodes while it has made fewer than 25 steps: 2, 18, 2, 18.
+    assert result is not None and sorted(result.lengths) == [2, 2, 2, 2, 18, 18, 18, 18]
+
+
+def test_a_signal_ends_it_without_a_result() -> None:
+    envs = make(2)
+    asked = iter([False] * 5 + [True])
+    assert evaluation.evaluate(agent(envs), envs, episodes=4, stop=lambda: next(asked)) is None
+
+
+@pytest.mark.parametrize("kind", ["batched", "sync"])
+def test_the_seeds_are_the_same_each_time_and_not_those_of_training(kind: str) -> None:
+    plan = settle({"agent": "tests.experiment.stub:Stub", "vectorization": kind})
+    first, second = (evaluation.environments(plan, 4, kind=kind).reset() for _ in range(2))
+    training = vector.make("CartPole-v1", 4, seed=seeding.sequence(0, "environments"), vectorization=kind)
+    assert np.array_equal(first, second) and not np.isin(training.reset(), first).any()
+
+
+def test_rows_and_interval_against_known_values() -> None:
+    result = evaluation.Evaluation(np.array([1.0, 2.0, 3.0, 6.0]), np.ones(4, np.int64))
+    expected = {"mean": 3.0, "median": 2.5, "stdev": np.sqrt(14 / 3), "min": 1.0, "max": 6.0}
+    assert result.row() == pytest.approx(expected)
+    assert evaluation.Evaluation(np.array([5.0]), np.ones(1, np.int64)).row()["stdev"] == 0
+    draw = np.random.default_rng(0).normal(3, 2, 400)
+    low, high = evaluation.bootstrap_interval(draw)
+    half = 1.96 * draw.std(ddof=1) / 20
+    assert (low, high) == pytest.approx((draw.mean() - half, draw.mean() + half), abs=0.02)
+    assert evaluation.bootstrap_interval(np.full(9, 500.0)) == (500.0, 500.0)

@@ -1,0 +1,279 @@
+"""The library's face of a run: exact steps, rows, precedence of settings, folders, interruption."""
+
+import csv
+import signal
+import tomllib
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dbrrl import checkpoint, registry
+from dbrrl.errors import CheckpointError, ConfigError, RunError
+from dbrrl.experiment import Experiment, Interrupted, settle
+from dbrrl.experiment.directory import RunDirectory
+
+from .stub import OtherStub, Stub, StubConfig
+
+SHORT: dict[str, Any] = {"eval_episodes": 3, "final_episodes": 5, "curve": False, "tensorboard": False}
+
+
+def short(agent: Any = Stub, **options: Any) -> Experiment:
+    return Experiment(agent, "CartPole-v1", **{**SHORT, "steps": 400, **options})
+
+
+class Counting(Stub):
+    """Counts the transitions it is given."""
+
+    def observe(self, *arguments: Any) -> None:
+        super().observe(*arguments)
+        valid = (arguments[4] or {}).get("valid", np.ones(self.num_envs))
+        self.seen = getattr(self, "seen", 0) + int(np.sum(valid))
+
+
+class Worsening(Stub):
+    """Plays well until its 20th update, and badly after it."""
+
+    def act(self, observation: Any, explore: bool = True) -> np.ndarray:
+        batch = np.asarray(observation)
+        lean = batch[:, 2] + batch[:, 3]
+        return ((lean > 0) if self.num_updates <= 20 else (lean < 0)).astype(np.int64)
+
+
+class Stopping(Stub):
+    """Sends its own process a signal at its 30th update, if none was sent since `armed` was set."""
+
+    armed = False
+
+    def observe(self, *arguments: Any) -> None:
+        super().observe(*arguments)
+        if self.num_updates == 30 and type(self).armed:
+            type(self).armed = False
+            signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("vectorization", ["auto", "sync"])
+@pytest.mark.parametrize(("steps", "num_envs"), [(1, 1), (3, 8), (100, 7), (96, 8)])
+def test_steps_are_exact(steps: int, num_envs: int, vectorization: str) -> None:
+    run = short(Counting, num_envs=num_envs, vectorization=vectorization).run(steps=steps)
+    assert run.agent.seen == steps  # type: ignore[attr-defined]
+    assert run.scores[-1]["steps"] == steps == run.agent.config.total_steps
+
+
+def test_scores_and_progress_are_rows_in_order() -> None:
+    run = short(eval_interval=100, log_interval=50).run()
+    assert [row["steps"] for row in run.scores] == [104, 200, 304, 400]
+    assert [row["evaluation_episodes"] for row in run.scores] == [3, 3, 3, 5]
+    assert [row["steps"] for row in run.progress] == [56, 104, 152, 200, 256, 304, 352, 400]
+    assert list(run.scores[0])[:8] == [
+        "steps",
+        "episodes",
+        "elapsed",
+        "mean",
+        "median",
+        "stdev",
+        "min",
+        "max",
+    ]
+    assert "norm" in run.scores[0] and run.score == run.scores[-1]["mean"] and run.directory is None
+
+
+def test_the_same_seed_gives_the_same_run_and_another_seed_another() -> None:
+    weights = [short(seed=seed).run().agent.weights for seed in (0, 0, 1)]  # type: ignore[attr-defined]
+    assert np.array_equal(weights[0], weights[1]) and not np.array_equal(weights[0], weights[2])
+
+
+def test_evaluation_changes_nothing_in_training() -> None:
+    often = short(eval_interval=8).run().agent.weights  # type: ignore[attr-defined]
+    assert np.array_equal(often, short(eval_interval=400).run().agent.weights)  # type: ignore[attr-defined]
+
+
+def test_explicit_wins_over_file_over_preset_over_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        registry, "preset", lambda agent, env: {"steps": 1, "num_envs": 2, "learning_rate": 0.5}
+    )
+    agent = {"agent": "tests.experiment.stub:Stub"}
+    plan = settle(agent | {"num_envs": 3}, file={"steps": 7, "config": {"learning_rate": 0.25}})
+    assert (plan.settings.num_envs, plan.settings.steps, plan.config.learning_rate) == (3, 7, 0.25)
+    assert plan.preset == {} and plan.settings.seed == 0 and plan.config.total_steps == 7
+    plan = settle(agent | {"num_envs": 3})
+    assert (plan.settings.steps, plan.config.learning_rate) == (1, 0.5)
+    assert plan.preset == {"steps": 1, "learning_rate": 0.5}
+    assert settle(agent, use_preset=False).settings.num_envs == 8
+
+
+def test_settings_of_the_agent_as_table_config_or_keyword() -> None:
+    for options in (
+        {"config": {"learning_rate": 0.5}},
+        {"config": StubConfig(learning_rate=0.5)},
+        {"learning_rate": 0.5},
+        {"config": {"learning_rate": 0.1}, "learning_rate": 0.5},
+    ):
+        assert short(**options).plan.config.learning_rate == 0.5
+    with pytest.raises(ConfigError, match="unknown setting 'learning_rat'; did you mean 'learning_rate'"):
+        short(learning_rat=1)
+    with pytest.raises(ConfigError, match="num_envs: expected a whole number at least 1, got 0"):
+        short(num_envs=0)
+
+
+def test_a_folder_holds_the_run(tmp_path: Path) -> None:
+    run = short(out=tmp_path, name="run", learning_rate=0.3, eval_interval=100, curve=True).run()
+    folder = tmp_path / "run"
+    assert run.directory == folder
+    assert {path.name for path in folder.iterdir()} == {
+        *("config.toml", "scores.csv", "progress.csv", "curve.png", "checkpoints", "best", "final"),
+    }
+    config = tomllib.loads((folder / "config.toml").read_text())
+    assert config["config"] == {"learning_rate": 0.3, "total_steps": 400} and config["seed"] == 0
+    assert config["versions"]["numpy"] == np.__version__ and config["machine"]["blas_threads"] == 1
+    with (folder / "scores.csv").open(newline="") as file:
+        written = [{name: float(text) for name, text in row.items()} for row in csv.DictReader(file)]
+    assert written == run.scores
+    back = Stub.load(folder / "final" / "agent.dbrrl")
+    assert np.array_equal(back.weights, run.agent.weights)  # type: ignore[attr-defined]
+    assert [path.name for path in sorted((folder / "checkpoints").iterdir())] == [
+        "step-000000000304.dbrrl",
+        "step-000000000400.dbrrl",
+    ]
+    assert (folder / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_no_environment_variable_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DBRRL_TEST_TOKEN", "hunter2-secret")
+    short(out=tmp_path, name="run").run()
+    assert not any(b"hunter2" in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+
+
+def test_folders_are_never_taken_twice(tmp_path: Path) -> None:
+    short(out=tmp_path, name="run").run()
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(RunError, match="exists already"):
+        short(out=tmp_path, name="run").run()
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    folders = {short(out=tmp_path).run().directory for _ in range(3)}
+    assert len(folders) == 3
+    assert all(folder is not None and "Stub-CartPole-v1-seed0-" in folder.name for folder in folders)
+
+
+def test_wrong_settings_leave_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(Exception, match="Pendulum"):
+        Experiment("tests.experiment.stub:Stub", "Pendulum-v", out=tmp_path / "runs", **SHORT).run()
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_best_agent_is_kept_also_over_a_resume(tmp_path: Path) -> None:
+    short(Worsening, out=tmp_path, name="run", eval_interval=100).run()
+    best = tmp_path / "run" / "best" / "agent.dbrrl"
+    record = checkpoint.load(best, kind="agent")
+    assert record["state"]["num_updates"] == 13  # the evaluation at step 104, of 8 environments
+    Experiment.resume(tmp_path / "run").run(steps=600)
+    assert checkpoint.load(best, kind="agent")["state"]["num_updates"] == 13
+
+
+def interrupted(tmp_path: Path) -> None:
+    Stopping.armed = True
+    with pytest.raises(Interrupted, match=r"stopped and saved at step 240; go on with: .*--resume"):
+        short(Stopping, out=tmp_path, name="run").run()
+
+
+def test_an_interrupted_run_goes_on_to_the_same_end(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    interrupted(tmp_path)
+    assert signal.getsignal(signal.SIGINT) is before
+    run = Experiment.resume(tmp_path / "run").run()
+    whole = short(Stub).run()
+    assert np.array_equal(run.agent.weights, whole.agent.weights)  # type: ignore[attr-defined]
+    assert [row["mean"] for row in run.scores] == [row["mean"] for row in whole.scores]
+
+
+def resumed(tmp_path: Path, change: Any) -> None:
+    interrupted(tmp_path)
+    change(tmp_path / "run")
+    Experiment.resume(tmp_path / "run").run()
+
+
+def damage(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="damaged"):
+        resumed(tmp_path, lambda run: damage(max((run / "checkpoints").iterdir())))
+
+
+def test_checkpoints_that_are_all_damaged_end_the_resume(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="damaged"):
+        resumed(tmp_path, lambda run: [damage(path) for path in (run / "checkpoints").iterdir()])
+
+
+def edit(run: Path, old: str, new: str) -> None:
+    text = (run / "config.toml").read_text()
+    assert old in text
+    (run / "config.toml").write_text(text.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "error"),
+    [
+        ("learning_rate = 0.01", "learning_rate = 0.02", r"its \[config\] is not that of the checkpoint"),
+        ("test_experiment:Stopping", "stub:OtherStub", "holds the agent 'test_experiment', expected 'stub'"),
+        (
+            'env = "CartPole-v1"',
+            'env = "Acrobot-v1"',
+            r"made for the observation space Box\(.*Acrobot-v1 has",
+        ),
+        ("num_envs = 8", "num_envs = 4", "expected the state of 4 x CartPole-v1"),
+        ("steps = 400", "steps = four", "not a TOML file"),
+    ],
+)
+def test_a_run_whose_settings_were_changed_is_refused(tmp_path: Path, old: str, new: str, error: str) -> None:
+    with pytest.raises((CheckpointError, RunError, ConfigError), match=error):
+        resumed(tmp_path, lambda run: edit(run, old, new))
+
+
+def test_other_software_is_said_in_one_line(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match=r"^not the same software .*: source [0-9a-f]+0 is now [0-9a-f]+$"):
+        resumed(tmp_path, lambda run: edit(run, "source = ", 'source = "00" # '))
+
+
+def test_resuming_what_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="there is no such run directory"):
+        Experiment.resume(tmp_path / "nowhere")
+    with pytest.raises(RunError, match=r"it has no config.toml"):
+        Experiment.resume(tmp_path)
+
+
+def test_a_failing_checkpoint_leaves_the_earlier_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved: list[int] = []
+    save = RunDirectory.save_checkpoint
+
+    def full(self: RunDirectory, steps: int, state: Any) -> Path:
+        if steps > 200:
+            raise CheckpointError("cannot be written: No space left on device")
+        saved.append(steps)
+        return save(self, steps, state)
+
+    monkeypatch.setattr(RunDirectory, "save_checkpoint", full)
+    with pytest.raises(CheckpointError, match="No space left"):
+        short(out=tmp_path, name="run", eval_interval=100).run()
+    monkeypatch.undo()
+    assert saved == [104, 200]
+    run = Experiment.resume(tmp_path / "run").run()
+    assert np.array_equal(run.agent.weights, short().run().agent.weights)  # type: ignore[attr-defined]
+
+
+def test_the_library_prints_nothing_by_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    short().run()
+    assert capsys.readouterr() == ("", "")
+    short(progress=True).run()
+    assert capsys.readouterr().out.count("score") == 10
+
+
+def test_nothing_warns(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        short(OtherStub, out=tmp_path, curve=True).run()

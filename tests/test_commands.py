@@ -1,0 +1,208 @@
+"""The commands as a user meets them: what they print, what they refuse, and how they exit."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dbrrl import evaluate, plot, train
+from dbrrl.experiment import command
+
+STUB = ["--agent", "tests.experiment.stub:Stub"]
+QUICK = [*STUB, "--steps", "400", "--eval-episodes", "3", "--final-episodes", "5", "--no-tensorboard"]
+BREAKING = ["--env", "tests.experiment.stub:Breaking", "--num-envs", "2"]
+
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def call(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Call:
+    monkeypatch.chdir(tmp_path)
+
+    def run(module: object, *arguments: object) -> tuple[int, str, str]:
+        code = command.run(module.main, [str(word) for word in arguments])  # type: ignore[attr-defined]
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def assert_refused(answer: tuple[int, str, str], pattern: str) -> None:
+    code, _, errors = answer
+    assert code == 2
+    assert re.fullmatch(rf"error: .*{pattern}.*\n", errors), errors
+
+
+def test_a_run_from_start_to_curve(call: Call) -> None:
+    code, output, errors = call(train, *QUICK, "--learning-rate", "0.5", "--name", "a")
+    assert (code, errors) == (0, "")
+    lines = output.splitlines()
+    assert lines[0] == "run directory: runs/a" and sum("score" in line for line in lines) == 12
+    assert re.match(
+        r"tests.*Stub on CartPole-v1, seed 0: score \d+\.\d\d over 5 episodes \(median", lines[-2]
+    )
+    assert lines[-1].startswith("everything lies in runs/a: ") and Path("runs/a/curve.png").exists()
+    assert "learning_rate = 0.5" in Path("runs/a/config.toml").read_text()
+
+
+def test_quiet_prints_the_result_alone(call: Call) -> None:
+    code, output, errors = call(train, *QUICK, "--quiet", "--no-curve")
+    assert code == 0 and len(output.splitlines()) == 2 and errors == ""
+
+
+def test_a_runs_config_repeats_the_run(call: Call) -> None:
+    call(train, *QUICK, "--learning-rate", "0.5", "--name", "a")
+    call(train, "--config", "runs/a/config.toml", "--name", "b")
+    call(train, "--config", "runs/a/config.toml", "--name", "c", "--seed", "1")
+    first, second, third = (Path(f"runs/{name}/final/agent.dbrrl").read_bytes() for name in "abc")
+    assert first == second != third
+
+
+def test_help_lists_the_agents_settings_with_range_and_meaning(
+    call: Call, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit) as stop:
+        train.main([*STUB, "--help"])
+    text = capsys.readouterr().out
+    assert stop.value.code == 0
+    assert "--learning-rate X" in text and "how far an update moves the weights" in text
+    assert "[a number above 0 and at most 1; default 0.01]" in text and "--num-envs N" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "pattern"),
+    [
+        (["--agent", "nope:Agent"], "no module 'nope'"),
+        (["--agent", "qqqqq"], "unknown agent 'qqqqq'"),
+        ([*STUB, "--env", "CartPol-v1"], "unknown environment 'CartPol-v1'.*CartPole-v1"),
+        ([*STUB, "--learning-rat", "1"], "unknown argument '--learning-rat'; did you mean '--learning-rate'"),
+        (
+            [*STUB, "--learning-rate", "-1"],
+            "--learning-rate: expected a number above 0 and at most 1, got -1.0",
+        ),
+        ([*STUB, "--learning-rate=-1e-3"], "--learning-rate: expected a number above 0"),
+        ([*STUB, "--learning-rate", "fast"], "--learning-rate: expected a number .*got 'fast'"),
+        ([*STUB, "--learning-rate"], "--learning-rate: expected one argument"),
+        ([*STUB, "--steps", "1.5"], "--steps: expected a whole number at least 1, got 1.5"),
+        ([*STUB, "--vectorization", "fast"], "--vectorization: expected one of auto, batched"),
+        ([*STUB, "stray"], "unknown argument 'stray': see --help"),
+        ([*STUB, "--config", "none.toml"], "none.toml: there is no such file"),
+        ([*STUB, "--env-kwargs", "[1]"], "--env-kwargs: expected a JSON table"),
+        ([*STUB, "--device", "tpu"], "device: expected"),
+        ([*STUB, "--env", "Pendulum-v1"], "stub serves actions of the spaces Discrete, got Box"),
+        (["--resume", "nowhere"], "nowhere: there is no such run directory"),
+        (["--resume", "nowhere", "--seed", "1"], "--seed: a resumed run keeps its settings"),
+        (["--resume", "nowhere", "--stepz", "1"], "unknown argument '--stepz'; did you mean '--steps'"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(call: Call, arguments: list[str], pattern: str) -> None:
+    assert_refused(call(train, *arguments), pattern)
+    assert not Path("runs").exists()
+
+
+def test_files_that_are_wrong_are_said_in_one_line(call: Call) -> None:
+    Path("bad.toml").write_text("steps = = 3")
+    assert_refused(call(train, *STUB, "--config", "bad.toml"), "bad.toml: not a TOML file")
+    Path("odd.toml").write_text('[config]\nlearning_rat = 1\n[machine]\ncpu = "x"')
+    assert_refused(call(train, *STUB, "--config", "odd.toml"), "unknown setting 'learning_rat'; did you mean")
+    Path("runs").write_text("a file")
+    assert_refused(call(train, *QUICK), "runs: no run directory can be made")
+
+
+def test_a_run_directory_that_exists_is_refused(call: Call) -> None:
+    call(train, *QUICK, "--name", "a")
+    before = Path("runs/a/final/agent.dbrrl").stat().st_mtime_ns
+    assert_refused(call(train, *QUICK, "--name", "a"), "runs/a: exists already")
+    assert Path("runs/a/final/agent.dbrrl").stat().st_mtime_ns == before
+
+
+def test_an_error_of_the_environment_is_one_line_and_nothing_is_lost(call: Call) -> None:
+    often = ["--checkpoint-interval", "20", "--eval-interval", "1000", "--name", "a"]
+    answer = call(train, *QUICK, *BREAKING, *often)
+    assert_refused(
+        answer, r"RuntimeError: the motor is stuck at .*stub.py:\d+; .*--resume runs/a; --debug shows"
+    )
+    assert len(list(Path("runs/a/checkpoints").iterdir())) == 2
+    code, _, errors = call(train, *QUICK, *BREAKING, "--debug", "--name", "b")
+    assert code == 2 and errors.startswith("Traceback") and "the motor\nis stuck" in errors
+
+
+def test_nan_from_the_environment_is_named(call: Call) -> None:
+    answer = call(train, *QUICK, *BREAKING, "--env-kwargs", '{"how": "nan"}')
+    assert_refused(answer, r"environment 0 \(.*Breaking\), step 50, observation.*nan")
+
+
+def test_evaluate_repeats_the_final_score(call: Call) -> None:
+    _, output, _ = call(train, *QUICK, "--name", "a", "--no-curve")
+    score = re.search(r"score (\S+) over", output.splitlines()[-2])
+    code, output, errors = call(evaluate, "runs/a", "--episodes", "5")
+    assert (code, errors) == (0, "") and score is not None
+    assert f"mean {score[1]} (95 % interval" in output and "runs/a/final/agent.dbrrl" in output
+    assert call(evaluate, "runs/a/final/agent.dbrrl", "--episodes", "5")[1].endswith(
+        output.splitlines()[1] + "\n"
+    )
+    assert "best/agent.dbrrl" in call(evaluate, "runs/a", "--best", "--episodes", "2")[1]
+    assert call(evaluate, "runs/a", "--stochastic", "--seed", "3", "--episodes", "9")[0] == 0
+
+
+def test_evaluate_takes_the_newest_checkpoint_of_a_run_under_way(call: Call) -> None:
+    call(train, *QUICK, *BREAKING, "--checkpoint-interval", "20", "--eval-interval", "1000", "--name", "a")
+    assert "a/checkpoints/step-0000000000" in call(evaluate, "runs/a", "--episodes", "3")[1]
+
+
+def test_evaluate_refuses_what_does_not_fit(call: Call) -> None:
+    call(train, *QUICK, "--name", "a")
+    alone = Path("alone.dbrrl")
+    alone.write_bytes(Path("runs/a/final/agent.dbrrl").read_bytes())
+    assert_refused(call(evaluate, alone), "names no environment: add --env NAME")
+    assert_refused(call(evaluate, alone, "--env", "CartPole-v1"), "holds the agent 'stub': add --agent")
+    assert_refused(call(evaluate, alone, *STUB, "--env", "Acrobot-v1"), "made for the observation space")
+    assert call(evaluate, alone, *STUB, "--env", "CartPole-v1", "--episodes", "3")[0] == 0
+    assert_refused(call(evaluate, "nowhere"), "nowhere: there is no such run directory")
+    assert_refused(
+        call(evaluate, "runs/a", "--episodes", "0"), "--episodes: expected a whole number at least 1"
+    )
+    alone.write_bytes(alone.read_bytes()[:-9])
+    assert_refused(call(evaluate, alone, *STUB, "--env", "CartPole-v1"), "alone.dbrrl: damaged")
+
+
+def test_videos_are_written_and_never_over_another_file(call: Call) -> None:
+    pytest.importorskip("pygame")
+    call(train, *QUICK, "--name", "a")
+    Path("there.gif").write_bytes(b"mine")
+    assert_refused(call(evaluate, "runs/a", "--video", "there.gif"), "there.gif: exists already")
+    assert_refused(call(evaluate, "runs/a", "--video", "v.avi"), r"ends in .gif or .mp4")
+    assert Path("there.gif").read_bytes() == b"mine"
+
+
+def test_plot_draws_and_never_over_another_file(call: Call) -> None:
+    for seed in ("0", "1"):
+        call(train, *QUICK, "--seed", seed, "--name", seed, "--no-curve")
+    call(train, *QUICK, "--learning-rate", "0.5", "--name", "other", "--no-curve")
+    code, output, errors = call(plot, "runs/0", "runs/1", "runs/other", "--out", "c.svg")
+    assert (code, errors) == (0, "") and output == "3 runs in 2 lines: c.svg\n"
+    assert "<svg" in Path("c.svg").read_text()
+    assert_refused(call(plot, "runs/0", "--out", "c.svg"), "c.svg: exists already")
+    assert call(plot, "runs/0", "--out", "c.svg", "--overwrite", "--x", "time")[0] == 0
+    assert_refused(call(plot, "runs/0", "--out", "c.bmp"), "ends in .png, .svg or .pdf")
+    assert_refused(call(plot, "runs/0", "--x", "years"), "invalid choice: 'years'")
+    assert_refused(call(plot, "runs/nowhere"), "there is no such run directory")
+
+
+def test_a_process_ends_with_the_code_and_no_traceback(tmp_path: Path) -> None:
+    root = Path(__file__).parents[1]
+    words = [sys.executable, "-W", "error", "-m", "dbrrl.train", "--steps", "0"]
+    done = subprocess.run(
+        words,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and done.stdout == ""
+    assert done.stderr.startswith("error: ")
