@@ -120,8 +120,9 @@ class Ours(VectorEnv[Any, Any, Any]):
 
     def step(self, actions: Any) -> Any:
         self.at = self.at + self.np_random.normal(size=self.at.shape)
-        self.at[self.ended] = 0.0
+        began = self.ended
+        self.at[began] = 0.0
         self.memory["log"][0] += 1
-        self.ended = (abs(self.at[:, 0]) > 2) & ~self.ended
+        self.ended = (abs(self.at[:, 0]) > 2) & ~began
         none = np.zeros(self.num_envs, bool)
-        return self.at.astype(np.float32), self.at[:, 0].copy(), self.ended.copy(), none, {}
+        return self.at.astype(np.float32), np.where(began, 7.0, self.at[:, 0]), self.ended.copy(), none, {}

@@ -145,7 +145,7 @@ def test_state_dict_continues_bit_for_bit(env_id: str) -> None:
 
 
 def test_results_are_new_arrays() -> None:
-    """A buffer may keep what a step gave."""
+    """A buffer may keep what a step gave, and change it."""
     env = gym.make_vec("dbrrl/CartPole-v1", 4)
     env.reset(seed=0)
     first = env.step(np.ones(4, np.int64))[:4]
@@ -154,6 +154,8 @@ def test_results_are_new_arrays() -> None:
         env.step(np.ones(4, np.int64))
     for array, copy in zip(first, kept, strict=True):
         assert np.array_equal(array, copy)
+        array[...] = 5
+    assert env.step(np.ones(4, np.int64))[1].tolist() == [1.0] * 4
 
 
 @pytest.mark.parametrize("env_id", BATCHED)

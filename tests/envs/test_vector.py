@@ -94,6 +94,18 @@ def test_accounts_in_every_mode(mode: AutoresetMode) -> None:
         assert np.array_equal(environments.episode_return, counted)
 
 
+def test_reward_of_a_row_that_only_began_counts_nowhere() -> None:
+    environments = Environments(Ours(4), "Ours", seed=seed())
+    environments.reset()
+    began = 0
+    for _ in range(60):
+        step = environments.step(np.zeros(4, np.int64))
+        began += int((~step.valid).sum())
+        assert (step.reward[~step.valid] == 0.0).all()
+        assert (environments.episode_return[~step.valid] == 0.0).all()
+    assert began > 10
+
+
 def test_accounts_agree_between_kinds() -> None:
     kinds = [make("FrozenLake-v1", 3, seed=seed(), vectorization=kind) for kind in ("sync", "async")]
     results = [finished(environments, 60) for environments in kinds]
