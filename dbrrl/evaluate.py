@@ -28,7 +28,7 @@ def main(arguments: Sequence[str]) -> None:
     video_path = Path(given["video"]) if "video" in given else None
     if video_path is not None:
         video.check(video_path)
-    agent = _load(file, plan, given)
+    agent = _load(file, plan)
     lanes = agent.num_envs if given["stochastic"] else None
     envs = evaluation.environments(plan, given["episodes"], kind=_kind(plan), lanes=lanes)
     build.check_spaces(agent, envs, str(file))
@@ -98,11 +98,12 @@ def _bare_plan(explicit: dict[str, Any], path: Path) -> Plan:
     return settle(explicit | {"agent": name}, use_preset=False)
 
 
-def _load(file: Path, plan: Plan, given: dict[str, Any]) -> Agent:
+def _load(file: Path, plan: Plan) -> Agent:
     device = plan.settings.device
-    if file.name == "agent.dbrrl" or file == Path(given["run"]):
+    if file.parent.name != "checkpoints":
         return plan.agent_class.load(file, device=device)
-    return plan.agent_class.from_record(checkpoint.load(file, kind="run")["agent"], file, device=device)
+    record = checkpoint.load(file, kind="run").get("agent", {})
+    return plan.agent_class.from_record(record, file, device=device)
 
 
 def _kind(plan: Plan) -> str:

@@ -10,9 +10,9 @@ from dbrrl import checkpoint, seeding
 from dbrrl.agent import Agent
 from dbrrl.autodiff.gradcheck import check_gradients
 from dbrrl.checkpoint import State
+from dbrrl.envs.check import check_env
 
-
-__all__ = ["check_agent", "check_gradients"]
+__all__ = ["check_agent", "check_env", "check_gradients"]
 
 _STEPS = 50
 
@@ -52,8 +52,8 @@ def _check_actions(agent: Agent) -> None:
         for action in actions:
             _require_legal(agent, action)
     _require_legal(agent, agent.act(_row(_observations(agent, 0, 1)), explore=False))
-    again = [agent.act(_observations(agent, 1, 2), explore=False) for _ in range(2)]
-    _require(bool(np.array_equal(*again)), "act(explore=False) gave two actions for one observation")
+    first, second = (agent.act(_observations(agent, 1, 2), explore=False) for _ in range(2))
+    _require(np.array_equal(first, second), "act(explore=False) gave two actions for one observation")
 
 
 def _step(agent: Agent, index: int) -> None:

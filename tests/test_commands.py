@@ -152,6 +152,8 @@ def test_evaluate_repeats_the_final_score(call: Call) -> None:
 def test_evaluate_takes_the_newest_checkpoint_of_a_run_under_way(call: Call) -> None:
     call(train, *QUICK, *BREAKING, "--checkpoint-interval", "20", "--eval-interval", "1000", "--name", "a")
     assert "a/checkpoints/step-0000000000" in call(evaluate, "runs/a", "--episodes", "3")[1]
+    newest = max(Path("runs/a/checkpoints").iterdir())
+    assert str(newest) in call(evaluate, newest, "--episodes", "3")[1]
 
 
 def test_evaluate_refuses_what_does_not_fit(call: Call) -> None:

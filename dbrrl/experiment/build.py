@@ -1,18 +1,18 @@
 """The parts of a run, made from its plan or put back from its checkpoint."""
 
 import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 from dbrrl import backend, seeding
 from dbrrl.agent import Agent
 from dbrrl.checkpoint import State
 from dbrrl.envs import vector
-from dbrrl.errors import CheckpointError, RunError
+from dbrrl.errors import CheckpointError, DbrrlError, RunError
 
 from . import record
 from .directory import RunDirectory
 from .interruption import ignored_by_children
-from .loop import Loop
 from .settings import Plan
 
 
@@ -62,17 +62,18 @@ def check_spaces(agent: Agent, envs: vector.Environments, path: str) -> None:
             raise CheckpointError(f"{path}: made for the {name} {made_for}, but {envs.env_id} has {here}")
 
 
-def restore(loop: Loop, state: State, directory: RunDirectory) -> list[str]:
-    """Put environments and loop back; a line for each environment that did not come back equal."""
+@contextlib.contextmanager
+def distrust(directory: RunDirectory) -> Iterator[None]:
+    """Whatever the content of a checkpoint that is not of this version raises becomes a CheckpointError."""
     try:
-        problems = loop.envs.load_state_dict(state["environments"])
-        loop.load_state_dict(state["loop"])
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        if isinstance(error, DbrrlError):
+            raise
         reason = f"{type(error).__name__}: {error}"
         raise CheckpointError(
             f"{directory.checkpoints}: damaged, or of another version ({reason})"
         ) from error
-    return problems
 
 
 def use_threads(plan: Plan, agent: Agent, stack: contextlib.ExitStack) -> None:

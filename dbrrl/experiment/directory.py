@@ -13,6 +13,7 @@ from dbrrl.errors import CheckpointError, RunError
 
 from . import settings, toml
 
+PARTS = ("agent", "environments", "loop")  # of a run's exact checkpoint
 KEPT = 2  # exact checkpoints: the newest, and one more in case the disk damages it
 
 
@@ -119,12 +120,19 @@ class RunDirectory:
         files = self.checkpoint_files()
         for file in files:
             try:
-                return checkpoint.load(file, kind="run"), problems
+                return _whole(checkpoint.load(file, kind="run"), file), problems
             except CheckpointError as error:
                 problems.append(str(error))
         if files:
             raise CheckpointError(problems[0])
         return None, problems
+
+
+def _whole(state: State, file: Path) -> State:
+    missing = [part for part in PARTS if not isinstance(state.get(part), dict)]
+    if missing:
+        raise CheckpointError(f"{file}: not the checkpoint of a run: it has no {', '.join(missing)}")
+    return state
 
 
 def _make(path: Path) -> Path:

@@ -1,5 +1,6 @@
 """What a run says while it trains: a bar in a terminal, a plain line per evaluation elsewhere, or nothing."""
 
+import math
 import sys
 import warnings
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 class Quiet:
     """Says nothing but warnings."""
 
-    refresh_every: float | None = None  # seconds between calls of `update`; None: never
+    refresh_every = math.inf  # seconds between calls of `update`
 
     def start(self, total: int, done: int) -> None:
         """The run has `done` of `total` steps behind it."""

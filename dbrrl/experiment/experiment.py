@@ -75,9 +75,12 @@ class Experiment:
         table = config.to_dict() if isinstance(config, Config) else dict(config or {})
         agent_class = None if isinstance(agent, str) else agent
         agent_name = agent if isinstance(agent, str) else f"{agent.__module__}:{agent.__qualname__}"
-        self._explicit = table | {"agent": agent_name, "env": env, "seed": seed} | overrides
-        self._agent_class, self._env_kwargs, self._preset = agent_class, env_kwargs, preset
-        self.plan = self._settle(self._explicit)
+        self.plan = settle(
+            table | {"agent": agent_name, "env": env, "seed": seed} | overrides,
+            env_kwargs=env_kwargs,
+            use_preset=preset,
+            agent_class=agent_class,
+        )
         self.out = None if out is None else Path(out)
         self.name = name
         self.display = display.choose(progress)
@@ -88,7 +91,6 @@ class Experiment:
         """The experiment of a plan that is settled already."""
         experiment = cls.__new__(cls)
         experiment.plan, experiment.out, experiment.name = plan, out, name
-        experiment._explicit, experiment._agent_class = plan.to_dict(), plan.agent_class
         experiment.display, experiment.directory = shown, None
         return experiment
 
@@ -117,14 +119,9 @@ class Experiment:
                 loop = self._go_on(self.directory, steps, interruption, stack)
             return self._finish(loop)
 
-    def _settle(self, explicit: Mapping[str, Any]) -> Plan:
-        return settle(
-            explicit, env_kwargs=self._env_kwargs, use_preset=self._preset, agent_class=self._agent_class
-        )
-
     def _begin(self, steps: int | None, interruption: Interruption, stack: contextlib.ExitStack) -> Loop:
         """A new run. Its folder is made last, so that wrong settings leave none behind."""
-        plan = self.plan if steps is None else self._settle(self._explicit | {"steps": steps})
+        plan = self.plan if steps is None else self.plan.with_steps(steps)
         envs = build.environments(plan, stack)
         agent = build.new_agent(plan, envs)
         build.use_threads(plan, agent, stack)
@@ -148,7 +145,8 @@ class Experiment:
         stack.callback(directory.release)
         directory.sweep()
         state, problems = directory.load_checkpoint()
-        plan = self._extended(directory, steps, state)
+        with build.distrust(directory):
+            plan = self._extended(directory, steps, state)
         envs = build.environments(plan, stack)
         agent = (
             build.new_agent(plan, envs)
@@ -161,7 +159,9 @@ class Experiment:
             directory.scores.unlink(missing_ok=True)
             directory.progress.unlink(missing_ok=True)
         else:
-            problems += build.restore(loop, state, directory)
+            with build.distrust(directory):
+                problems += loop.envs.load_state_dict(state["environments"])
+                loop.load_state_dict(state["loop"])
         for line in [*problems, *build.changes(directory)]:
             self.display.warn(line)
         self.display.say(f"resumed {directory.path} at step {loop.steps:,} of {plan.settings.steps:,}")

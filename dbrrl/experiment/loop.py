@@ -48,6 +48,7 @@ class Loop:
         self._elapsed_before, self._started = 0.0, time.perf_counter()
         self._checkpointed = self._started
         self._rate_from = (self._started, 0)
+        self._refresh_at = self._started
         self._schedule()
 
     @property
@@ -118,8 +119,6 @@ class Loop:
     def _advance(self, until: int) -> None:
         """Step to `until`, or until a signal comes."""
         agent, envs, total, num_envs = self.agent, self.envs, self.plan.settings.steps, self.envs.num_envs
-        refresh_every = self.display.refresh_every or math.inf
-        refresh_at = time.perf_counter() + refresh_every
         while self.steps < until and not self.interruption.requested:
             remaining = total - self.steps
             step = envs.step(agent.act(envs.observation), remaining if remaining < num_envs else None)
@@ -128,9 +127,13 @@ class Loop:
             if envs.finished:
                 self.episodes += len(envs.finished)
                 self.recent.extend(episode_return for episode_return, _ in envs.finished)
-            if time.perf_counter() >= refresh_at:
-                refresh_at += refresh_every
-                self.display.update(self.steps, self._rate(), self._mean_return())
+            if time.perf_counter() >= self._refresh_at:
+                self._refresh()
+
+    def _refresh(self) -> None:
+        self._refresh_at = time.perf_counter() + self.display.refresh_every
+        if self.display.refresh_every < math.inf:
+            self.display.update(self.steps, self._rate(), self._mean_return())
 
     def _attend(self) -> bool:
         """Do what has fallen due, the end of the run aside; False where a signal came while evaluating."""

@@ -76,6 +76,13 @@ class Plan:
     env_kwargs: dict[str, Any]
     preset: dict[str, Any]  # the preset's values that took effect
 
+    def with_steps(self, steps: int) -> "Plan":
+        """The same for another number of steps; a horizon that was the run's own end moves with it."""
+        settings, config = self.settings.replace(steps=steps), self.config
+        if getattr(config, "total_steps", None) == self.settings.steps:
+            config = config.replace(total_steps=steps)
+        return dataclasses.replace(self, settings=settings, config=config)
+
     def to_dict(self) -> dict[str, Any]:
         """The plan as `read` takes it back from a file."""
         return self.settings.to_dict() | {"config": self.config.to_dict(), "env_kwargs": self.env_kwargs}

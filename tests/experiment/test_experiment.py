@@ -208,6 +208,18 @@ def test_checkpoints_that_are_all_damaged_end_the_resume(tmp_path: Path) -> None
         resumed(tmp_path, lambda run: [damage(path) for path in (run / "checkpoints").iterdir()])
 
 
+@pytest.mark.parametrize("part", ["agent", "environments", "loop"])
+@pytest.mark.parametrize("content", [{"odd": 1}, [1], None])
+def test_a_checkpoint_that_is_not_of_a_run_ends_the_resume(tmp_path: Path, part: str, content: Any) -> None:
+    def hollow(run: Path) -> None:
+        for path in (run / "checkpoints").iterdir():
+            state = checkpoint.load(path, kind="run")
+            checkpoint.save(path, state | {part: content}, kind="run")
+
+    with pytest.raises(CheckpointError, match="run/checkpoints"):
+        resumed(tmp_path, hollow)
+
+
 def edit(run: Path, old: str, new: str) -> None:
     text = (run / "config.toml").read_text()
     assert old in text
