@@ -181,4 +181,5 @@ def clipped_surrogate(log_prob: Any, old_log_prob: Any, advantage: Any, clip_ran
             f"clipped_surrogate: expected three arrays (n,), got {log_prob.shape}, {old.shape}, {advantage.shape}: "
             "flatten time and environments first"
         )
+    old, advantage = (a.astype(log_prob.dtype, copy=False) for a in (old, advantage))
     return ClippedSurrogate(old, advantage, clip_range)(log_prob)

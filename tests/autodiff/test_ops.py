@@ -1,0 +1,155 @@
+"""Every op of the table against an independent reference and central differences."""
+
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import dbrrl.autodiff
+import dbrrl.functional as F
+from dbrrl.autodiff.gradcheck import check_gradients
+from dbrrl.autodiff.tensor import Op, Tensor, grad, no_grad, observing, state
+from tests.autodiff.table import CASES, MIXED, WITHOUT_GRADIENT, Case
+
+POINTS = [
+    pytest.param(case, make, id=f"{case.name} {k}") for case in CASES for k, make in enumerate(case.points)
+]
+over_points = pytest.mark.parametrize(("case", "make"), POINTS)
+
+
+def arrays_of(make: Any) -> tuple[Any, ...]:
+    return tuple(np.asarray(a) for a in make(np.random.default_rng(7)))
+
+
+def scattered(x: Any) -> Any:
+    """The same values, every axis strided and the order of axes reversed in memory."""
+    room = np.zeros(tuple(2 * n for n in x.shape[::-1]), x.dtype)
+    view = room.T[(..., *(slice(None, None, 2) for _ in x.shape))]
+    view[...] = x
+    return view
+
+
+def op_classes(base: type[Op] = Op) -> Iterator[type[Op]]:
+    for kind in base.__subclasses__():
+        if kind.__module__.startswith("dbrrl."):
+            yield kind
+        yield from op_classes(kind)
+
+
+class Seen:
+    """An observer that notes which ops ran."""
+
+    def __init__(self) -> None:
+        self.ops: set[type[Op]] = set()
+
+    def forward(self, op: Op, arrays: Any) -> Any:
+        self.ops.add(type(op))
+        return op.forward(*arrays)
+
+    def backward(self, op: Op, g: Any, y: Any, values: Any) -> Any:
+        return op.backward(g, y, *values)
+
+    def __enter__(self) -> "Seen":
+        observing.append(self)
+        state.observer = self
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        observing.remove(self)
+        state.observer = None
+
+
+def test_the_table_lists_every_op_and_every_function() -> None:
+    for module in pkgutil.iter_modules(dbrrl.autodiff.__path__):
+        importlib.import_module(f"dbrrl.autodiff.{module.name}")
+    listed = {op for case in CASES for op in case.ops}
+    assert {op.__name__ for op in op_classes()} == {op.__name__ for op in listed}
+    assert set(F.__all__) == {case.function for case in CASES} | WITHOUT_GRADIENT
+    assert all(hasattr(F, name) for name in F.__all__)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_each_case_runs_the_ops_that_it_is_listed_for(case: Case) -> None:
+    inputs = [Tensor(a, requires_grad=True) for a in arrays_of(case.points[0])]
+    with Seen() as seen:
+        grad(case.call(*inputs).sum(), inputs)
+    assert set(case.ops) <= seen.ops
+
+
+@over_points
+def test_values_match_the_reference(case: Case, make: Any) -> None:
+    arrays = arrays_of(make)
+    expected = np.asarray(case.reference(*arrays))
+    recorded = case.call(*(Tensor(a, requires_grad=True) for a in arrays))
+    assert isinstance(recorded, Tensor) and recorded.op is not None
+    assert recorded.shape == expected.shape and recorded.dtype == np.float64
+    np.testing.assert_allclose(recorded.array, expected, rtol=1e-12, atol=1e-12)
+    computed = case.call(*arrays)
+    assert not isinstance(computed, Tensor)
+    np.testing.assert_allclose(computed, expected, rtol=1e-12, atol=1e-12)
+    with no_grad():
+        assert case.call(*(Tensor(a, requires_grad=True) for a in arrays)).op is None
+
+
+@over_points
+def test_first_and_second_gradients_match_central_differences(case: Case, make: Any) -> None:
+    check_gradients(case.call, *arrays_of(make), order=case.order, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_gradients_of_random_broadcasts(seed: int) -> None:
+    r = np.random.default_rng(seed)
+    full = [int(n) for n in r.integers(0, 4, r.integers(0, 5))]
+    shapes = [
+        [n if r.random() < 0.6 else 1 for n in full][int(r.integers(0, len(full) + 1)) :] for _ in range(3)
+    ]
+    a, b, c = (r.uniform(0.5, 1.5, s) for s in shapes)
+
+    def f(a: Any, b: Any, c: Any) -> Any:
+        return np.maximum(a * b - c, a / c) + np.where(a.data > b.data, b**c, c)
+
+    tensors = [Tensor(x, requires_grad=True) for x in (a, b, c)]
+    expected = np.maximum(a * b - c, a / c) + np.where(a > b, b**c, c)
+    np.testing.assert_allclose(f(*tensors).array, expected, rtol=1e-12)
+    check_gradients(f, a, b, c, order=2, atol=1e-6)
+
+
+@over_points
+def test_memory_order_does_not_matter(case: Case, make: Any) -> None:
+    arrays = arrays_of(make)
+    results = []
+    for form in (np.ascontiguousarray, scattered):
+        inputs = [Tensor(a, requires_grad=True) for a in arrays]
+        for tensor, a in zip(inputs, arrays, strict=True):
+            tensor.array = form(a).reshape(a.shape)
+        y = case.call(*inputs)
+        results.append([y.array, *(g.array for g in grad((y * np.cos(y)).sum(), inputs))])
+    for straight, strided in zip(*results, strict=True):
+        np.testing.assert_allclose(strided, straight, rtol=1e-12, atol=1e-13)
+
+
+@over_points
+def test_float32_stays_float32(case: Case, make: Any) -> None:
+    arrays = [a.astype(np.float32) for a in arrays_of(make)]
+    inputs = [Tensor(a, requires_grad=True) for a in arrays]
+    plain = case.call(*arrays)
+    assert plain.dtype == (np.float64 if case.name in MIXED else np.float32)  # plain arrays follow NumPy
+    y = case.call(*inputs)
+    assert y.dtype == np.float32
+    np.testing.assert_allclose(y.array, case.reference(*arrays_of(make)), rtol=2e-4, atol=2e-5)
+    gradients = grad((y * y).sum(), inputs, create_graph=True)
+    assert {g.dtype for g in gradients} <= {np.dtype(np.float32)}
+    again = grad(sum((g * g).sum() for g in gradients), inputs, allow_unused=True) if gradients else []
+    assert {g.dtype for g in again if g is not None} <= {np.dtype(np.float32)}
+    for x in inputs:
+        case.call(*inputs).sum().backward()
+        assert x.grad.dtype == np.float32
+
+
+def test_one_hot() -> None:
+    y = F.one_hot(np.array([[1, 0], [2, 2]]), 3)
+    assert type(y) is np.ndarray and y.dtype == np.float32
+    np.testing.assert_array_equal(y, np.eye(3)[[[1, 0], [2, 2]]])
