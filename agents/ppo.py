@@ -1,0 +1,336 @@
+"""Proximal policy optimization (Schulman et al. 2017, arXiv:1707.06347).
+
+With r(θ) = π_θ(a|s) / π_old(a|s) and an advantage estimate A, each update maximizes over several epochs of minibatches
+
+    L(θ) = mean[ min(r A, clip(r, 1 - ε, 1 + ε) A) ]  -  c₁ mean[(V_θ(s) - G)²]  +  c₂ mean[H(π_θ(·|s))]     (eq. 7, 9)
+
+A is the generalized advantage estimate (Schulman et al. 2016, arXiv:1506.02438, eq. 16), bootstrapped from the true final
+observation at time limits; G = A + V_old(s). What the paper leaves out and its code has (Huang et al. 2022, "The 37
+Implementation Details of PPO"): orthogonal initial weights with gains √2, 0.01 and 1, Adam with ε = 1e-5, advantages
+normalized per minibatch, the global norm of the gradient clipped, running normalization of observations and rewards.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import gymnasium as gym
+import numpy as np
+
+from dbrrl import functional as F
+from dbrrl import nn, seeding
+from dbrrl.agent import Agent as Base
+from dbrrl.agent import true_next_observation
+from dbrrl.autodiff.tensor import no_grad
+from dbrrl.buffers import RolloutBuffer
+from dbrrl.checkpoint import State
+from dbrrl.config import Config as BaseConfig
+from dbrrl.config import setting
+from dbrrl.errors import AnomalyError
+from dbrrl.heads import ACTION_SPACES, Head, head_for
+from dbrrl.normalize import ObservationNormalizer, RewardNormalizer
+from dbrrl.observations import OBSERVATION_SPACES, Encoder
+from dbrrl.optim import Adam
+from dbrrl.returns import explained_variance, gae
+
+
+@dataclass(frozen=True)
+class Config(BaseConfig):
+    """Settings of PPO; the defaults are those of the paper's MuJoCo experiments (table 3) in its published code."""
+
+    learning_rate: float = setting(3e-4, above=0, help="step size of Adam (table 3)")
+    learning_rate_schedule: Literal["constant", "linear"] = setting("constant", help="linear: falls to 0 at total_steps")
+    n_steps: int = setting(2048, at_least=1, help="T, steps per environment in each rollout (table 3)")
+    batch_size: int = setting(64, at_least=1, help="transitions per minibatch (table 3)")
+    n_epochs: int = setting(10, at_least=1, help="passes over each rollout (table 3)")
+    gamma: float = setting(0.99, at_least=0, at_most=1, help="discount factor (table 3)")
+    gae_lambda: float = setting(0.95, at_least=0, at_most=1, help="λ of the advantage estimate (table 3)")
+    clip_range: float = setting(0.2, above=0, help="ε, how far the ratio may leave 1 (table 3)")
+    clip_range_schedule: Literal["constant", "linear"] = setting("constant", help="linear: falls to 0 at total_steps")
+    clip_range_value: float | None = setting(None, above=0, help="how far a value may move per update (none: no limit)")
+    normalize_advantage: bool = setting(True, help="zero mean, unit deviation in each minibatch")
+    entropy_coef: float = setting(0.0, at_least=0, help="c₂, weight of the entropy bonus (eq. 9)")
+    value_coef: float = setting(0.5, at_least=0, help="c₁, weight of the squared value error (eq. 9)")
+    max_grad_norm: float = setting(0.5, above=0, help="largest global norm of the gradient")
+    target_kl: float | None = setting(None, above=0, help="an update ends early beyond 1.5 times this KL (none: never)")
+    adam_eps: float = setting(1e-5, above=0, help="ε of Adam")
+    hidden_sizes: tuple[int, ...] | None = setting(None, at_least=1, help="hidden layers; none: 64,64, or no layer on images")
+    activation: Literal["tanh", "relu"] = setting("tanh", help="between the hidden layers")
+    log_std_init: float = setting(0.0, help="initial log standard deviation of continuous actions")
+    normalize_observation: bool = setting(False, help="observations by their running mean and deviation, clipped at 10")
+    normalize_reward: bool = setting(False, help="rewards by the running deviation of the return, clipped at 10")
+    total_steps: int = setting(0, at_least=0, help="environment steps of the whole run (schedules end there; 0: unknown)")
+
+
+class ActorCritic(nn.Module):
+    """Separate policy and value networks; on images they share one Nature CNN.
+
+    Any module can take its place that has `policy(parts)` -> (B, head.size), `value(parts)` -> (B,), `forward(parts)` ->
+    both, and, for Box actions, a Parameter `log_std` (head.size,). `parts` are those of `Encoder`.
+    """
+
+    def __init__(self, encoder: Encoder, head: Head, config: Config, rng: np.random.Generator) -> None:
+        self.images = [nn.NatureCNN(shape, rng=rng) for shape in encoder.image_shapes]
+        hidden = config.hidden_sizes if config.hidden_sizes is not None else () if self.images else (64, 64)
+        features = encoder.vector_size + sum(cnn.features for cnn in self.images)
+        self.actor = nn.mlp((features, *hidden, head.size), config.activation, out_gain=0.01, rng=rng)
+        self.critic = nn.mlp((features, *hidden, 1), config.activation, out_gain=1.0, rng=rng)
+        start = np.full(head.size, config.log_std_init, np.float32)
+        self.log_std = nn.Parameter(start) if head.continuous else None
+
+    def features(self, parts: list[Any]) -> Any:
+        """What both networks read: (B, n)."""
+        vectors = parts[: len(parts) - len(self.images)]
+        images = [cnn(part) for cnn, part in zip(self.images, parts[len(vectors) :], strict=True)]
+        joined = vectors + images
+        return joined[0] if len(joined) == 1 else F.concatenate(joined, axis=1)
+
+    def policy(self, parts: list[Any]) -> Any:
+        """The outputs that the head reads: (B, head.size)."""
+        return self.actor(self.features(parts))
+
+    def value(self, parts: list[Any]) -> Any:
+        """V(s): (B,)."""
+        return self.critic(self.features(parts)).reshape(-1)
+
+    def forward(self, parts: list[Any]) -> tuple[Any, Any]:
+        """Outputs and values, with the features computed once."""
+        features = self.features(parts)
+        return self.actor(features), self.critic(features).reshape(-1)
+
+
+class PPO(Base):
+    """Proximal policy optimization with a clipped surrogate objective.
+
+    Example:
+        agent = PPO(env.observation_space, env.action_space, PPO.Config(n_steps=128), num_envs=8, seed=0)
+    """
+
+    Config = Config
+    observation_spaces = OBSERVATION_SPACES
+    action_spaces = ACTION_SPACES
+
+    def __init__(
+        self,
+        observation_space: gym.Space[Any],
+        action_space: gym.Space[Any],
+        config: BaseConfig | None = None,
+        *,
+        num_envs: int = 1,
+        seed: int = 0,
+        device: str = "cpu",
+    ) -> None:
+        super().__init__(observation_space, action_space, config, num_envs=num_envs, seed=seed, device=device)
+        c = self.config
+        self.encoder, self.head = Encoder(observation_space), head_for(action_space)
+        self.policy_rng = seeding.generator(seed, "policy")
+        self.batch_rng = seeding.generator(seed, "minibatches")
+        self.network = ActorCritic(self.encoder, self.head, c, seeding.generator(seed, "network"))
+        shapes, dtypes = self.encoder.shapes, self.encoder.dtypes
+        self.rollout = RolloutBuffer(c.n_steps, num_envs, shapes, dtypes, self.head.sample_shape, self.head.sample_dtype)
+        vector = c.normalize_observation and self.encoder.vector_size
+        self.observation_norm = ObservationNormalizer((self.encoder.vector_size,)) if vector else None
+        self.reward_norm = RewardNormalizer(num_envs, c.gamma) if c.normalize_reward else None
+        self.steps = 0
+        self._statistics: dict[str, float] = {}
+
+    @property
+    def network(self) -> Any:
+        """The policy and value networks; set it to a module of your own (see ActorCritic) before training."""
+        return self._network
+
+    @network.setter
+    def network(self, module: nn.Module) -> None:
+        self._network = module.to(self.device)
+        self.optimizer = Adam(module, self.config.learning_rate, eps=self.config.adam_eps)
+
+    def act(self, observation: Any, explore: bool = True) -> np.ndarray:
+        """Sample from the policy, or its mode if not `explore`."""
+        observation, single = self.as_batch(observation)
+        parts = self.encode(observation, update=explore)
+        with no_grad():
+            policy = self.head.distribution(self.network.policy(parts), getattr(self.network, "log_std", None))
+        sample = policy.sample(self.policy_rng) if explore else policy.mode()
+        if explore:
+            self.rollout.begin(parts, sample)
+        action = self.head.to_action(sample)
+        return action[0] if single else action  # type: ignore[no-any-return]
+
+    def encode(self, observation: Any, update: bool = False) -> list[np.ndarray]:
+        """The network's input for a batch of observations; `update` takes them into the running statistics first."""
+        parts = self.encoder(observation)
+        if self.observation_norm is not None:
+            if update:
+                self.observation_norm.update(parts[0])
+            parts = [self.observation_norm(parts[0]), *parts[1:]]
+        return parts
+
+    def observe(
+        self,
+        next_observation: Any,
+        reward: Any,
+        terminated: Any,
+        truncated: Any,
+        info: dict[str, Any] | None = None,
+    ) -> None:
+        """Store the transition; learn when the rollout is full, or the run at its end."""
+        rollout, valid = self.rollout, info.get("valid") if info else None
+        if info and "final_obs" in info:
+            next_observation = true_next_observation(next_observation, info)
+        ended = np.logical_or(terminated, truncated)
+        if self.reward_norm is not None:
+            reward = self.reward_norm(np.reshape(reward, -1), np.reshape(ended, -1), valid)
+        rollout.end(reward, terminated, truncated, valid)
+        self.steps += self.num_envs if valid is None else int(np.count_nonzero(valid))
+        last = rollout.full or self.steps == self.config.total_steps
+        if not last and not np.any(truncated):
+            return
+        observation, _ = self.as_batch(next_observation)
+        parts = self.encode(observation)
+        for env in np.flatnonzero(truncated):
+            rollout.finals.append((rollout.size - 1, int(env), [part[env].copy() for part in parts]))
+        if last:
+            rollout.close(parts)
+            self.update()
+            rollout.clear()
+
+    def advantages(self) -> tuple[np.ndarray, np.ndarray]:
+        """Advantage estimates and values (T, B) of the rollout."""
+        rollout = self.rollout
+        rows, envs = rollout.size, self.num_envs
+        with no_grad():
+            flat = [part[: rows + 1].reshape(-1, *part.shape[2:]) for part in rollout.observations]
+            values = self.network.value(flat).array.reshape(rows + 1, envs)
+            following = values[1:].copy()
+            if rollout.finals:
+                finals = [np.stack([parts[i] for _, _, parts in rollout.finals]) for i in range(len(flat))]
+                at = tuple(np.array([place[:2] for place in rollout.finals]).T)
+                following[at] = self.network.value(finals).array
+        terminated, valid = rollout.terminated[:rows], rollout.valid[:rows]
+        boundary = terminated | rollout.truncated[:rows] | ~valid
+        c = self.config
+        return gae(rollout.rewards[:rows], values[:-1], following, terminated, boundary, c.gamma, c.gae_lambda), values[:-1]
+
+    def update(self) -> None:
+        """Several epochs of minibatches over the rollout."""
+        c, rollout = self.config, self.rollout
+        advantage, value = self.advantages()
+        keep = np.flatnonzero(rollout.valid[: rollout.size])
+        parts = [part[: rollout.size].reshape(-1, *part.shape[2:]) for part in rollout.observations]
+        actions = rollout.actions[: rollout.size].reshape(-1, *rollout.actions.shape[2:])
+        columns = [*parts, actions, advantage.reshape(-1), value.reshape(-1)]
+        if len(keep) < len(actions):
+            columns = [column[keep] for column in columns]
+        if not len(keep):
+            return
+        with no_grad():
+            columns.append(self.log_prob(columns[: len(parts)], columns[len(parts)])[0].array)
+        left = 1 - min((self.steps - len(keep)) / c.total_steps, 1) if c.total_steps else 1.0
+        self.optimizer.learning_rate = c.learning_rate * (left if c.learning_rate_schedule == "linear" else 1)
+        clip_range = c.clip_range * (left if c.clip_range_schedule == "linear" else 1)
+        records = self.epochs(columns, max(clip_range, 1e-8))
+        self._statistics = {name: float(np.mean([r[name] for r in records])) for name in records[0]}
+        self._statistics["explained_variance"] = explained_variance(columns[-2], columns[-2] + columns[-3])
+        self._statistics["learning_rate"] = self.optimizer.learning_rate
+
+    def epochs(self, columns: list[np.ndarray], clip_range: float) -> list[dict[str, float]]:
+        """Minibatch updates in random order; the statistics of the last epoch's minibatches."""
+        c, n = self.config, len(columns[-1])
+        records: list[dict[str, float]] = []
+        for epoch in range(c.n_epochs):
+            last = epoch == c.n_epochs - 1
+            records = []
+            # A single minibatch is the whole rollout: its order does not matter.
+            order = self.batch_rng.permutation(n) if n > c.batch_size else None
+            for start in range(0, n, c.batch_size):
+                rows = None if order is None else order[start : start + c.batch_size]
+                batch = columns if rows is None else [column[rows] for column in columns]
+                record = self.minibatch(batch, clip_range, last or c.target_kl is not None)
+                records.append(record)
+                if c.target_kl is not None and record["approx_kl"] > 1.5 * c.target_kl:
+                    return records
+        return records
+
+    def minibatch(self, batch: list[np.ndarray], clip_range: float, record: bool) -> dict[str, float]:
+        """One gradient step on a minibatch of (parts ..., action, advantage, value, log-probability) columns."""
+        c = self.config
+        *parts, action, advantage, old_value, old_log_prob = batch
+        if c.normalize_advantage and len(advantage) > 1:
+            advantage = normalized(advantage)
+        target = batch[-3] + old_value
+        log_prob, entropy, value = self.log_prob(parts, action)
+        objective = F.clipped_surrogate(log_prob, old_log_prob, advantage, clip_range)  # eq. 7
+        if c.clip_range_value is None:
+            value_loss = F.mse_loss(value, target)
+        else:
+            moved = old_value + F.clip(value - old_value, -c.clip_range_value, c.clip_range_value)
+            value_loss = F.maximum((value - target) ** 2, (moved - target) ** 2).mean()
+        loss = c.value_coef * value_loss - objective  # eq. 9, to be minimized
+        if c.entropy_coef:
+            loss = loss - c.entropy_coef * entropy.mean()
+        self.optimizer.zero_grad()
+        loss.backward()
+        if not math.isfinite(self.optimizer.clip_grad_norm(c.max_grad_norm)):
+            raise AnomalyError(
+                f"ppo: the gradient of update {self.num_updates} is not finite (policy {objective}, value {value_loss}): "
+                "expected numbers; lower the learning rate, or run under dbrrl.detect_anomaly() to find the op"
+            )
+        self.optimizer.step()
+        self.num_updates += 1
+        if not record:
+            return {}
+        log_ratio = log_prob.array - old_log_prob
+        ratio = np.exp(log_ratio)
+        return {
+            "policy_loss": -objective.item(),
+            "value_loss": value_loss.item(),
+            "entropy": float(entropy.array.mean()),
+            "approx_kl": float((ratio - 1 - log_ratio).mean()),  # Schulman 2020, "Approximating KL divergence", k3
+            "clip_fraction": float((np.abs(ratio - 1) > clip_range).mean()),
+        }
+
+    def log_prob(self, parts: list[np.ndarray], action: np.ndarray) -> tuple[Any, Any, Any]:
+        """Log π(a|s), the policy's entropy and V(s) of a batch: three times (B,)."""
+        outputs, value = self.network(parts)
+        policy = self.head.distribution(outputs, getattr(self.network, "log_std", None))
+        return policy.log_prob(action), policy.entropy(), value
+
+    def statistics(self) -> dict[str, float]:
+        """Means over the last epoch of the latest update."""
+        return dict(self._statistics)
+
+    def state_dict(self) -> State:
+        """Networks, optimizer, rollout so far, normalizers, generators and counters."""
+        return {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "rollout": self.rollout.state_dict(),
+            "observation_norm": self.observation_norm.state_dict() if self.observation_norm else None,
+            "reward_norm": self.reward_norm.state_dict() if self.reward_norm else None,
+            "policy_rng": seeding.generator_state(self.policy_rng),
+            "batch_rng": seeding.generator_state(self.batch_rng),
+            "counters": {"steps": self.steps, "num_updates": self.num_updates},
+            "statistics": dict(self._statistics),
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        """Put back what `state_dict` gave."""
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.rollout.load_state_dict(state["rollout"])
+        for norm, saved in ((self.observation_norm, "observation_norm"), (self.reward_norm, "reward_norm")):
+            if norm is not None:
+                norm.load_state_dict(state[saved])
+        seeding.set_generator_state(self.policy_rng, state["policy_rng"])
+        seeding.set_generator_state(self.batch_rng, state["batch_rng"])
+        self.steps, self.num_updates = int(state["counters"]["steps"]), int(state["counters"]["num_updates"])
+        self._statistics = dict(state["statistics"])
+
+
+def normalized(x: np.ndarray) -> np.ndarray:
+    """X with zero mean and unit standard deviation."""
+    centered = x - np.add.reduce(x) / len(x)
+    return centered / (np.sqrt(np.dot(centered, centered) / len(x)) + 1e-8)  # type: ignore[no-any-return]
+
+
+Agent = PPO

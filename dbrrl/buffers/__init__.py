@@ -1,0 +1,5 @@
+"""Buffers of experience: what agents learn from."""
+
+from dbrrl.buffers.rollout import RolloutBuffer
+
+__all__ = ["RolloutBuffer"]

@@ -1,0 +1,102 @@
+"""The rollout of an on-policy agent: T steps of B environments as arrays."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from dbrrl.errors import CheckpointError, GraphError
+
+
+class RolloutBuffer:
+    """T rows of B transitions, filled in two moves per step: `begin` when acting, `end` when its result is known.
+
+    Attributes:
+        observations: list of parts, each (T + 1, B, ...): row t + 1 follows row t, the last one follows the rollout.
+        actions: samples (T, B, ...).
+        rewards: float32 (T, B); terminated, truncated, valid: bool (T, B).
+        finals: the true last observations of truncated episodes, as (t, environment, parts).
+        size: rows complete so far.
+    """
+
+    def __init__(
+        self,
+        n_steps: int,
+        num_envs: int,
+        shapes: Sequence[tuple[int, ...]],
+        dtypes: Sequence[Any],
+        action_shape: tuple[int, ...],
+        action_dtype: Any,
+    ) -> None:
+        self.n_steps, self.num_envs = n_steps, num_envs
+        self.observations = [np.zeros((n_steps + 1, num_envs, *s), d) for s, d in zip(shapes, dtypes, strict=True)]
+        self.actions = np.zeros((n_steps, num_envs, *action_shape), action_dtype)
+        self.rewards = np.zeros((n_steps, num_envs), np.float32)
+        self.terminated, self.truncated = (np.zeros((n_steps, num_envs), np.bool_) for _ in range(2))
+        self.valid = np.ones((n_steps, num_envs), np.bool_)
+        self.finals: list[tuple[int, int, list[np.ndarray]]] = []
+        self.size = 0
+        self.begun = False
+
+    @property
+    def full(self) -> bool:
+        """Whether all T rows are complete."""
+        return self.size == self.n_steps
+
+    def begin(self, parts: Sequence[np.ndarray], action: np.ndarray) -> None:
+        """Open a row: the observation acted on, and the sample drawn."""
+        t = self.size
+        for store, part in zip(self.observations, parts, strict=True):
+            store[t] = part
+        self.actions[t] = action
+        self.begun = True
+
+    def end(self, reward: Any, terminated: Any, truncated: Any, valid: Any = None) -> None:
+        """Complete the open row. `valid` False marks entries that carry no transition."""
+        if not self.begun:
+            raise GraphError("observe(): expected act() before it: call act(observation), step, then observe()")
+        t = self.size
+        self.rewards[t], self.terminated[t], self.truncated[t] = reward, terminated, truncated
+        self.valid[t] = True if valid is None else valid
+        self.size, self.begun = t + 1, False
+
+    def close(self, parts: Sequence[np.ndarray]) -> None:
+        """Set the observation that follows the last complete row."""
+        for store, part in zip(self.observations, parts, strict=True):
+            store[self.size] = part
+
+    def clear(self) -> None:
+        """Start a new rollout."""
+        self.size, self.begun, self.finals = 0, False, []
+
+    def state_dict(self) -> dict[str, Any]:
+        """Copies of the rows so far, and of a row that is begun."""
+        rows = self.size + self.begun
+        return {
+            "size": self.size,
+            "begun": self.begun,
+            "observations": [store[:rows].copy() for store in self.observations],
+            "actions": self.actions[:rows].copy(),
+            **{name: getattr(self, name)[: self.size].copy() for name in _RESULTS},
+            "finals": [{"row": t, "env": env, "parts": [np.array(p) for p in parts]} for t, env, parts in self.finals],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put back what `state_dict` gave; CheckpointError where it is of a rollout of other sizes."""
+        self.clear()
+        size, rows = int(state["size"]), int(state["size"]) + bool(state["begun"])
+        stores = [*zip(self.observations, state["observations"], strict=True), (self.actions, state["actions"])]
+        for store, saved in stores:
+            if size > self.n_steps or saved.shape != (rows, *store.shape[1:]):
+                raise CheckpointError(
+                    f"rollout: expected {rows} rows of shape {store.shape[1:]} out of {self.n_steps}, got {saved.shape}: "
+                    "load with the same n_steps and num_envs"
+                )
+            store[:rows] = saved
+        for name in _RESULTS:
+            getattr(self, name)[:size] = state[name]
+        self.finals = [(int(f["row"]), int(f["env"]), list(f["parts"])) for f in state["finals"]]
+        self.size, self.begun = size, bool(state["begun"])
+
+
+_RESULTS = ("rewards", "terminated", "truncated", "valid")

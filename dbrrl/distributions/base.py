@@ -1,0 +1,41 @@
+"""What all distributions share: a batch of independent distributions, one per row."""
+
+from typing import Any
+
+import numpy as np
+
+from dbrrl.autodiff.tensor import Tensor, plain
+
+
+class Distribution:
+    """A distribution per row: parameters (B, ...), samples (B,) or (B, n), log-probabilities and entropies (B,).
+
+    Parameters are tensors (then `log_prob`, `entropy` and `rsample` carry gradients) or plain arrays. Samples are plain
+    arrays drawn from the generator that is passed in.
+    """
+
+    def sample(self, rng: np.random.Generator) -> np.ndarray:
+        """Draw one sample per row."""
+        raise NotImplementedError
+
+    def mode(self) -> np.ndarray:
+        """The most probable sample of each row."""
+        raise NotImplementedError
+
+    def log_prob(self, x: Any) -> Any:
+        """Log-probability (or log-density) in nats of one sample per row: (B,)."""
+        raise NotImplementedError
+
+    def entropy(self) -> Any:
+        """Entropy (differential, if continuous) in nats of each row: (B,)."""
+        raise NotImplementedError
+
+
+def values(x: Any) -> Any:
+    """The plain array of a tensor or array."""
+    return plain(x)
+
+
+def sum_last(x: Any) -> Any:
+    """Sum over the last axis."""
+    return x.sum(-1) if isinstance(x, Tensor) else np.add.reduce(x, -1)

@@ -1,0 +1,116 @@
+"""Discrete distributions: one choice, several choices, several yes-or-no."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from dbrrl import functional as F
+from dbrrl.distributions.base import Distribution, sum_last, values
+from dbrrl.errors import ShapeError
+
+
+class Categorical(Distribution):
+    """One of k choices per row, from unnormalized log-probabilities: logits (B, k), samples int64 (B,)."""
+
+    def __init__(self, logits: Any) -> None:
+        if len(logits.shape) < 2 or not logits.shape[-1]:
+            raise ShapeError(f"Categorical: expected logits (B, k), got {logits.shape}: add the batch axis")
+        self.logits = logits
+        self._log_probs: Any = None
+
+    @property
+    def log_probs(self) -> Any:
+        """Normalized log-probabilities (B, k), computed once."""
+        if self._log_probs is None:
+            self._log_probs = F.log_softmax(self.logits)
+        return self._log_probs
+
+    @property
+    def probs(self) -> Any:
+        """Probabilities (B, k)."""
+        return F.exp(self.log_probs)
+
+    def sample(self, rng: np.random.Generator) -> np.ndarray:
+        """Gumbel-max: argmax of logits - log Exp(1) is distributed as the softmax (Maddison et al. 2014)."""
+        logits = values(self.logits)
+        noise = rng.standard_exponential(logits.shape, np.float32)
+        # 0 can be drawn: its logarithm must stay finite, or -inf logits (masked actions) would give nan
+        np.maximum(noise, np.float32(1e-30), out=noise)
+        np.log(noise, out=noise)
+        return np.subtract(logits, noise).argmax(-1)  # type: ignore[no-any-return]
+
+    def mode(self) -> np.ndarray:
+        """The choice of largest probability (the first, if equal)."""
+        return values(self.logits).argmax(-1)  # type: ignore[no-any-return]
+
+    def log_prob(self, x: Any) -> Any:
+        """Log π(x): x integers (B,)."""
+        if len(self.logits.shape) == 2:
+            return F.pick(self.log_probs, np.asarray(values(x)))
+        return F.squeeze(F.take_along_axis(self.log_probs, np.asarray(values(x))[..., None]), -1)
+
+    def entropy(self) -> Any:
+        """-Σ p log p."""
+        return F.entropy(self.log_probs)
+
+
+class MultiCategorical(Distribution):
+    """n independent choices of k₁ ... kₙ per row: logits (B, Σ k) side by side, samples int64 (B, n)."""
+
+    def __init__(self, logits: Any, sizes: Sequence[int]) -> None:
+        self.sizes = tuple(int(k) for k in sizes)
+        if logits.shape[-1] != sum(self.sizes):
+            raise ShapeError(
+                f"MultiCategorical: expected logits (B, {sum(self.sizes)}) for sizes {self.sizes}, got {logits.shape}"
+            )
+        cuts = [0, *np.cumsum(self.sizes).tolist()]
+        self.parts = [Categorical(logits[:, a:b]) for a, b in zip(cuts, cuts[1:], strict=False)]
+
+    def sample(self, rng: np.random.Generator) -> np.ndarray:
+        """One sample of each choice: (B, n)."""
+        return np.stack([part.sample(rng) for part in self.parts], axis=-1)
+
+    def mode(self) -> np.ndarray:
+        """The most probable of each choice: (B, n)."""
+        return np.stack([part.mode() for part in self.parts], axis=-1)
+
+    def log_prob(self, x: Any) -> Any:
+        """Σ log π(xᵢ): x integers (B, n)."""
+        x = np.asarray(values(x))
+        total = self.parts[0].log_prob(x[:, 0])
+        for i, part in enumerate(self.parts[1:], 1):
+            total = total + part.log_prob(x[:, i])
+        return total
+
+    def entropy(self) -> Any:
+        """Sum of the choices' entropies."""
+        total = self.parts[0].entropy()
+        for part in self.parts[1:]:
+            total = total + part.entropy()
+        return total
+
+
+class Bernoulli(Distribution):
+    """n independent yes-or-no per row: logits (B, n) of yes, samples int8 (B, n) of 0 and 1."""
+
+    def __init__(self, logits: Any) -> None:
+        self.logits = logits
+
+    def sample(self, rng: np.random.Generator) -> np.ndarray:
+        """1 with probability sigmoid(logit)."""
+        logits = values(self.logits)
+        return (rng.random(logits.shape) < F.sigmoid(logits)).astype(np.int8)  # type: ignore[no-any-return]
+
+    def mode(self) -> np.ndarray:
+        """1 where yes is more probable than no."""
+        return (values(self.logits) > 0).astype(np.int8)  # type: ignore[no-any-return]
+
+    def log_prob(self, x: Any) -> Any:
+        """Σ x log p + (1 - x) log(1 - p) = Σ x l - softplus(l): x (B, n)."""
+        x = np.asarray(values(x)).astype(values(self.logits).dtype)
+        return sum_last(self.logits * x - F.softplus(self.logits))
+
+    def entropy(self) -> Any:
+        """Σ softplus(l) - p l."""
+        return sum_last(F.softplus(self.logits) - F.sigmoid(self.logits) * self.logits)

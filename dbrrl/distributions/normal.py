@@ -1,0 +1,91 @@
+"""Continuous distributions: independent normals, plain and squashed into an interval by tanh."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from dbrrl import functional as F
+from dbrrl.distributions.base import Distribution, sum_last, values
+from dbrrl.errors import ShapeError
+
+HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+
+
+class Normal(Distribution):
+    """n independent normals per row: mean (B, n), log_std (n,) or (B, n); samples (B, n)."""
+
+    def __init__(self, mean: Any, log_std: Any) -> None:
+        if len(mean.shape) < 2 or log_std.shape[-1:] != mean.shape[-1:]:
+            raise ShapeError(f"Normal: expected mean (B, n) and log_std (n,) or (B, n), got {mean.shape}, {log_std.shape}")
+        self.mean, self.log_std = mean, log_std
+
+    @property
+    def std(self) -> Any:
+        """Standard deviation."""
+        return F.exp(self.log_std)
+
+    def _noise(self, rng: np.random.Generator) -> np.ndarray:
+        mean = values(self.mean)
+        return rng.standard_normal(mean.shape, np.float32 if mean.dtype == np.float32 else np.float64)
+
+    def sample(self, rng: np.random.Generator) -> np.ndarray:
+        """Mean + std ε, ε standard normal, as a plain array."""
+        return values(self.mean) + np.exp(values(self.log_std)) * self._noise(rng)  # type: ignore[no-any-return]
+
+    def rsample(self, rng: np.random.Generator) -> Any:
+        """The same with gradients for mean and log_std (the reparametrization of Kingma & Welling 2014)."""
+        return self.mean + self.std * self._noise(rng)
+
+    def mode(self) -> np.ndarray:
+        """The mean."""
+        return np.array(values(self.mean))
+
+    def log_prob(self, x: Any) -> Any:
+        """Σ -½ ((x - mean) / std)² - log std - ½ log 2π: x (B, n)."""
+        z = (x - self.mean) * F.exp(-self.log_std)
+        return sum_last(z * z * -0.5 - self.log_std - HALF_LOG_2PI)
+
+    def entropy(self) -> Any:
+        """Σ log std + ½ log 2πe, one per row."""
+        rows = F.broadcast_to(self.log_std, self.mean.shape)
+        return sum_last(rows + (HALF_LOG_2PI + 0.5))
+
+
+class SquashedNormal(Distribution):
+    """tanh of a normal, in (-1, 1)ⁿ (Haarnoja et al. 2018, appendix C); no closed-form entropy."""
+
+    def __init__(self, mean: Any, log_std: Any) -> None:
+        self.base = Normal(mean, log_std)
+
+    def sample(self, rng: np.random.Generator) -> np.ndarray:
+        """Tanh of a sample of the normal."""
+        return np.tanh(self.base.sample(rng))
+
+    def rsample(self, rng: np.random.Generator) -> Any:
+        """The same with gradients."""
+        return F.tanh(self.base.rsample(rng))
+
+    def rsample_and_log_prob(self, rng: np.random.Generator) -> tuple[Any, Any]:
+        """A sample with gradients and its log-density, exact also where tanh rounds to 1."""
+        u = self.base.rsample(rng)
+        return F.tanh(u), self.base.log_prob(u) - sum_last(_log_slope(u))
+
+    def mode(self) -> np.ndarray:
+        """Tanh of the mean (the median; the density's maximum lies elsewhere)."""
+        return np.tanh(self.base.mode())
+
+    def log_prob(self, x: Any) -> Any:
+        """Log N(artanh x) - Σ log(1 - x²): x (B, n) in (-1, 1); values nearer to ±1 than float32 tells are moved in."""
+        edge = 1 - 2.0**-23
+        u = F.arctanh(F.clip(x, -edge, edge))
+        return self.base.log_prob(u) - sum_last(_log_slope(u))
+
+    def entropy(self) -> Any:
+        """There is no closed form: estimate it by the mean of -log_prob of samples."""
+        raise NotImplementedError("SquashedNormal.entropy: no closed form; use -rsample_and_log_prob(rng)[1].mean()")
+
+
+def _log_slope(u: Any) -> Any:
+    """log(1 - tanh² u) = 2 (log 2 - u - softplus(-2u)), without cancellation."""
+    return (math.log(2) - u - F.softplus(u * -2.0)) * 2.0

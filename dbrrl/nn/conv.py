@@ -1,0 +1,59 @@
+"""Layers for images: convolution and flattening."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from dbrrl import functional as F
+from dbrrl.nn import init
+from dbrrl.nn.layers import generator
+from dbrrl.nn.module import Module, Parameter
+
+Pair = int | tuple[int, int]
+
+
+class Conv2d(Module):
+    """Cross-correlation of (B, in_channels, H, W) to (B, out_channels, H', W'), H' = (H + 2 padding - kernel) / stride + 1.
+
+    Args:
+        kernel_size, stride, padding: one number, or one for each of height and width.
+        gain: weights orthogonal with this gain and b = 0; by default both uniform with bound 1 / √(fan in).
+        rng: generator or seed of the initial weights; from the system's entropy if None.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Pair,
+        stride: Pair = 1,
+        padding: Pair = 0,
+        bias: bool = True,
+        gain: float | None = None,
+        rng: np.random.Generator | int | None = None,
+    ) -> None:
+        rng = generator(rng)
+        kernel = (kernel_size, kernel_size) if isinstance(kernel_size, int) else tuple(kernel_size)
+        shape = (out_channels, in_channels, *kernel)
+        bound = 1 / math.sqrt(init.fans(shape)[0])
+        self.weight = Parameter(init.uniform(rng, shape, bound) if gain is None else init.orthogonal(rng, shape, gain))
+        start = np.zeros(out_channels, np.float32) if gain is not None else init.uniform(rng, (out_channels,), bound)
+        self.bias = Parameter(start) if bias else None
+        self.stride, self.padding = stride, padding
+
+    def forward(self, x: Any) -> Any:
+        """(B, in_channels, H, W) to (B, out_channels, H', W')."""
+        return F.conv2d(x, self.weight, self.bias, self.stride, self.padding)
+
+    def describe(self) -> str:
+        """Sizes for `repr`."""
+        return f"weight={self.weight.shape}, stride={self.stride}, padding={self.padding}"
+
+
+class Flatten(Module):
+    """All axes after the first as one: (B, ...) to (B, n)."""
+
+    def forward(self, x: Any) -> Any:
+        """(B, ...) to (B, n)."""
+        return F.reshape(x, (x.shape[0], -1))

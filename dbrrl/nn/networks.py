@@ -1,0 +1,67 @@
+"""Networks that many agents share: the multilayer perceptron and the convolutional network of the Nature DQN."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from dbrrl import functional as F
+from dbrrl.errors import ConfigError
+from dbrrl.nn.activations import ReLU, Tanh
+from dbrrl.nn.conv import Conv2d, Flatten
+from dbrrl.nn.layers import Linear, Sequential, generator
+from dbrrl.nn.module import Module
+
+ACTIVATIONS: dict[str, type[Module]] = {"tanh": Tanh, "relu": ReLU}
+
+
+def mlp(
+    sizes: Sequence[int],
+    activation: str = "tanh",
+    gain: float = math.sqrt(2),
+    out_gain: float = 1.0,
+    rng: np.random.Generator | int | None = None,
+) -> Sequential:
+    """Linear layers of the given sizes (input, hidden ..., output) with an activation between them.
+
+    Args:
+        activation: "tanh" or "relu".
+        gain, out_gain: of the orthogonal initial weights of the hidden layers and of the last one.
+    """
+    if activation not in ACTIVATIONS:
+        raise ConfigError(f"activation: expected one of {sorted(ACTIVATIONS)}, got {activation!r}")
+    rng = generator(rng)
+    layers: list[Module] = []
+    for a, b in zip(sizes[:-2], sizes[1:-1], strict=True):
+        layers += [Linear(a, b, gain=gain, rng=rng), ACTIVATIONS[activation]()]
+    return Sequential(*layers, Linear(sizes[-2], sizes[-1], gain=out_gain, rng=rng))
+
+
+class NatureCNN(Module):
+    """The network of Mnih et al. 2015: bytes (B, channels, height, width) to features (B, 512).
+
+    Convolutions 32 8×8/4, 64 4×4/2, 64 3×3/1 and a linear layer, all with ReLU; inputs are divided by 255.
+
+    Raises:
+        ConfigError: the image is smaller than 36 × 36.
+    """
+
+    def __init__(self, shape: tuple[int, ...], features: int = 512, rng: np.random.Generator | int | None = None) -> None:
+        rng = generator(rng)
+        channels, height, width = shape
+        if min(height, width) < 36:
+            raise ConfigError(f"NatureCNN: expected images of at least 36 x 36, got {height} x {width}: resize them")
+        gain = math.sqrt(2)
+        size = [((((n - 8) // 4 + 1) - 4) // 2 + 1) - 2 for n in (height, width)]
+        self.features = features
+        self.body = Sequential(
+            Conv2d(channels, 32, 8, stride=4, gain=gain, rng=rng), ReLU(),
+            Conv2d(32, 64, 4, stride=2, gain=gain, rng=rng), ReLU(),
+            Conv2d(64, 64, 3, gain=gain, rng=rng), ReLU(),
+            Flatten(), Linear(64 * size[0] * size[1], features, gain=gain, rng=rng), ReLU(),
+        )  # fmt: skip
+
+    def forward(self, images: Any) -> Any:
+        """uint8 (or float in [0, 255]) images (B, channels, height, width) to (B, features)."""
+        return self.body(F.multiply(np.asarray(images, np.float32), np.float32(1 / 255)))

@@ -1,0 +1,86 @@
+"""From an observation of any served space to the arrays that networks take: one vector part, and images apart."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from dbrrl.errors import SpaceError
+
+OBSERVATION_SPACES = (gym.spaces.Box, gym.spaces.Discrete, gym.spaces.MultiDiscrete, gym.spaces.MultiBinary, gym.spaces.Dict)
+
+
+class Encoder:
+    """Batched observations to `parts`: float32 (B, n) of all that is no image (first, if any), then uint8 (B, C, H, W).
+
+    Box entries are flattened, Discrete and MultiDiscrete one-hot, MultiBinary 0 and 1; a Dict's entries follow one
+    another in its order. A Box of three axes and dtype uint8 is an image; channels last are moved first.
+
+    Raises:
+        SpaceError: a space inside a Dict is not one of these.
+    """
+
+    def __init__(self, space: gym.Space[Any]) -> None:
+        self.leaves = list(_leaves(space, ()))
+        self.vector_size = sum(_width(leaf) for _, leaf in self.leaves if not is_image(leaf))
+        self.image_shapes = [_channels_first(leaf.shape) for _, leaf in self.leaves if is_image(leaf)]
+        self._is_vector = isinstance(space, gym.spaces.Box) and len(space.shape) == 1
+        shapes: list[tuple[int, ...]] = [(self.vector_size,)] if self.vector_size else []
+        self.shapes = shapes + self.image_shapes
+        self.dtypes = [np.dtype(np.float32)] * len(shapes) + [np.dtype(np.uint8)] * len(self.image_shapes)
+
+    def __call__(self, observation: Any) -> list[np.ndarray]:
+        """The parts of a batch of observations; arrays may share memory with it."""
+        if self._is_vector:
+            return [observation if observation.dtype == np.float32 else observation.astype(np.float32)]
+        vectors, images = [], []
+        for path, space in self.leaves:
+            x = observation
+            for key in path:
+                x = x[key]
+            if is_image(space):
+                images.append(x if _channels_first(space.shape) == space.shape else np.moveaxis(x, -1, 1))
+            else:
+                vectors.append(_flat(np.asarray(x), space))
+        joined = [vectors[0] if len(vectors) == 1 else np.concatenate(vectors, axis=1)] if vectors else []
+        return joined + images
+
+
+def is_image(space: gym.Space[Any]) -> bool:
+    """Whether a space is a picture: three axes of bytes."""
+    return isinstance(space, gym.spaces.Box) and len(space.shape) == 3 and space.dtype == np.uint8
+
+
+def _channels_first(shape: Any) -> tuple[int, ...]:
+    return (shape[2], shape[0], shape[1]) if shape[2] < shape[0] else tuple(shape)
+
+
+def _leaves(space: gym.Space[Any], path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    if isinstance(space, gym.spaces.Dict):
+        for key, inner in space.spaces.items():
+            yield from _leaves(inner, (*path, key))
+    elif isinstance(space, OBSERVATION_SPACES):
+        yield path, space
+    else:
+        names = ", ".join(kind.__name__ for kind in OBSERVATION_SPACES)
+        raise SpaceError(f"observation {'/'.join(path)}: expected one of {names}, got {space}: wrap the environment")
+
+
+def _width(space: Any) -> int:
+    if isinstance(space, gym.spaces.Discrete):
+        return int(space.n)
+    if isinstance(space, gym.spaces.MultiDiscrete):
+        return int(space.nvec.sum())
+    return int(np.prod(space.shape))
+
+
+def _flat(x: np.ndarray, space: Any) -> np.ndarray:
+    """(B, width) float32 of a batch of one leaf space."""
+    if isinstance(space, gym.spaces.Discrete):
+        return (x.reshape(-1, 1) == np.arange(space.start, space.start + space.n)).astype(np.float32)
+    if isinstance(space, gym.spaces.MultiDiscrete):
+        digits = (x - space.start).reshape(len(x), -1)
+        sizes = space.nvec.ravel()
+        return np.concatenate([digits[:, i : i + 1] == np.arange(n) for i, n in enumerate(sizes)], 1).astype(np.float32)
+    return x.reshape(len(x), -1).astype(np.float32)
