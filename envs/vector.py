@@ -234,12 +234,15 @@ class Environments:
             self._refuse(self._check.fault(observation))
 
     def _check_numbers(self, reward: np.ndarray, terminated: np.ndarray, truncated: np.ndarray) -> None:
+        batch = self._batch
+        shaped = reward.shape == batch and terminated.shape == batch and truncated.shape == batch
+        if shaped and all_finite(reward):
+            return
         for field, array in (("reward", reward), ("terminated", terminated), ("truncated", truncated)):
-            if array.shape != self._batch:
-                shapes = f"expected shape {self._batch}, got {array.shape}"
-                self._refuse(Fault(0, f"{field}: {shapes}: return one per environment"))
-        if not all_finite(reward):
-            self._refuse(not_finite("reward", reward, int(np.flatnonzero(~np.isfinite(reward))[0])))
+            if array.shape != batch:
+                line = f"{field}: expected shape {batch}, got {array.shape}: return one per environment"
+                self._refuse(Fault(0, line))
+        self._refuse(not_finite("reward", reward, int(np.flatnonzero(~np.isfinite(reward))[0])))
 
     def _refuse(self, fault: Fault) -> NoReturn:
         raise EnvError(f"environment {fault.row} ({self.env_id}), step {self.steps}, {fault.line}")

@@ -1,0 +1,112 @@
+"""Broken contracts: environment, step, field, what was expected and the cure, in one line."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from fragile import Ours
+
+from dbrrl.envs import Environments, make
+from dbrrl.errors import EnvError
+
+
+def seed() -> np.random.SeedSequence:
+    return np.random.SeedSequence(0)
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+@pytest.mark.parametrize(
+    ("broken", "line"),
+    [
+        ("nan", r"observation \(element 1\): expected a finite number, got nan: mend"),
+        ("final", r"observation \(element 0\): expected a finite number, got inf: mend"),
+        ("dtype", "observation: expected dtype float32, got float64: convert it"),
+        ("shape", r"observation: expected shape \(2,\), got \(2, 1\): return"),
+        ("ragged", "observation: expected one array, got rows of different lengths: pad"),
+        ("reward", "reward: expected a finite number, got inf: mend"),
+        ("array", r"reward: expected one number, got shape \(1,\): return a float"),
+    ],
+)
+def test_broken_contract_is_named(kind: str, broken: str, line: str, capfd: Any) -> None:
+    environments = make("fragile:Broken", 3, seed=seed(), vectorization=kind, env_kwargs={"broken": broken})
+    environments.reset()
+    action = np.array([0, 0, 1])
+    environments.step(action)
+    environments.step(action)
+    with pytest.raises(EnvError, match=rf"^environment 2 \(fragile:Broken\), step 3, {line}") as caught:
+        environments.step(action)
+    assert "\n" not in str(caught.value)
+    environments.close()
+    assert capfd.readouterr().err == ""
+
+
+def test_broken_reset_is_named() -> None:
+    environments = make("fragile:Broken", 2, seed=seed(), env_kwargs={"broken": "reset"})
+    with pytest.raises(
+        EnvError, match=r"environment 0 \(fragile:Broken\), step 0, observation: expected shape"
+    ):
+        environments.reset()
+
+
+class Lying(Ours):
+    """A vector environment whose batches are wrong."""
+
+    def __init__(self, broken: str) -> None:
+        super().__init__(3)
+        self.broken = broken
+
+    def step(self, actions: Any) -> Any:
+        observation, reward, terminated, truncated, info = super().step(actions)
+        if self.broken == "dtype":
+            observation = observation.astype(np.float64)
+        if self.broken == "shape":
+            observation = observation[:, 0]
+        if self.broken == "nan":
+            observation[1] = np.nan
+        if self.broken == "reward":
+            reward = reward[:, None]
+        if self.broken == "list":
+            observation = observation.tolist()
+        return observation, reward, terminated, truncated, info
+
+
+@pytest.mark.parametrize(
+    ("broken", "line"),
+    [
+        ("dtype", "environment 0 .Lying., step 1, observation: expected dtype float32, got float64"),
+        ("shape", r"environment 0 .Lying., step 1, observation: expected shape \(3, 1\), got \(3,\)"),
+        ("nan", "environment 1 .Lying., step 1, observation: expected a finite number, got nan"),
+        ("reward", r"environment 0 .Lying., step 1, reward: expected shape \(3,\), got \(3, 1\)"),
+        ("list", "environment 0 .Lying., step 1, observation: expected dtype float32, got float64"),
+    ],
+)
+def test_wrong_batches_are_named(broken: str, line: str) -> None:
+    environments = Environments(Lying(broken), "Lying", seed=seed())
+    environments.reset()
+    with pytest.raises(EnvError, match=line):
+        environments.step(np.zeros(3, np.int64))
+
+
+def test_large_but_finite_numbers_pass() -> None:
+    """Their dot product overflows: then each is looked at."""
+
+    class Large(Ours):
+        def step(self, actions: Any) -> Any:
+            _, reward, terminated, truncated, info = super().step(actions)
+            return np.full((2, 1), 3e38, np.float32), reward * 1e300, terminated, truncated, info
+
+    environments = Environments(Large(2), "Large", seed=seed())
+    environments.reset()
+    assert environments.step(np.zeros(2, np.int64)).next_observation[0, 0] == np.float32(3e38)
+
+
+def test_part_of_a_nested_observation_is_named() -> None:
+    environments = make("fragile:Walk", 2, seed=seed())
+    environments.reset()
+    for copy in environments.vector_env.envs:
+        walk: Any = copy.unwrapped
+        walk.at = walk.at * np.array([1.0, np.nan])
+    with pytest.raises(
+        EnvError, match=r"environment 0 .*, step 1, observation\['where'\] \(element 1\): expected"
+    ):
+        environments.step(np.zeros((2, 2), np.int64))
