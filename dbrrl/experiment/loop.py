@@ -71,6 +71,8 @@ class Loop:
     def save(self) -> None:
         """Write an exact checkpoint, if the run has a directory."""
         if self.directory is not None:
+            self.scores.sync()
+            self.progress.sync()
             state = {
                 "agent": self.agent.record(),
                 "environments": self.envs.state_dict(),

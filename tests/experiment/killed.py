@@ -21,7 +21,7 @@ def sync_or_die(descriptor: int) -> None:
 
 
 def die(descriptor: int) -> NoReturn:
-    if not os.path.isdir(f"/proc/self/fd/{descriptor}"):
+    if os.readlink(f"/proc/self/fd/{descriptor}").endswith(".tmp"):
         os.ftruncate(descriptor, os.fstat(descriptor).st_size // 2)
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError

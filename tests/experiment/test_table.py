@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dbrrl.errors import RunError
+from dbrrl.errors import CheckpointError, RunError
 from dbrrl.experiment.table import Table, read
 
 
@@ -18,8 +18,8 @@ def test_a_new_column_gives_a_new_header_and_old_rows_stay(tmp_path: Path) -> No
     assert (tmp_path / "t.csv").read_text() == "steps,mean,loss\n1,0.1,\n2,nan,1e-30\n3,,-inf\n"
     with (tmp_path / "t.csv").open(newline="") as file:
         assert [row["steps"] for row in csv.DictReader(file)] == ["1", "2", "3"]
-    assert repr(read(tmp_path / "t.csv")) == repr(
-        [{k: float(v) for k, v in row.items()} for row in table.rows]
+    assert repr(table.rows) == (
+        "[{'steps': 1, 'mean': 0.1}, {'steps': 2, 'mean': nan, 'loss': 1e-30}, {'steps': 3, 'loss': -inf}]"
     )
 
 
@@ -31,6 +31,7 @@ def test_going_back_rewrites_the_file(tmp_path: Path) -> None:
     table.append({"steps": 3, "other": 1.0})
     with (tmp_path / "t.csv").open("a") as file:
         file.write("4,0.")
+    assert (tmp_path / "t.csv").read_text().startswith("steps,loss,other\n1,,\n2,0.5,\n")
     back = Table(tmp_path / "t.csv")
     back.load_state_dict(state)
     assert (tmp_path / "t.csv").read_bytes() == before and back.rows == [
@@ -59,6 +60,26 @@ def test_without_a_path_rows_stay_in_memory() -> None:
     assert table.rows == [{"steps": 1}]
 
 
+def test_a_file_with_fewer_rows_than_the_checkpoint_counts_on_is_refused(tmp_path: Path) -> None:
+    table = Table(tmp_path / "t.csv")
+    for steps in range(3):
+        table.append({"steps": steps})
+    state = table.state_dict()
+    for content in ("steps\n0\n1\n", "other\n0\n1\n2\n", ""):
+        (tmp_path / "t.csv").write_text(content)
+        with pytest.raises(CheckpointError, match="has not the 3 rows"):
+            Table(tmp_path / "t.csv").load_state_dict(state)
+
+
+def test_going_back_to_no_rows_leaves_no_file(tmp_path: Path) -> None:
+    table = Table(tmp_path / "t.csv")
+    state = table.state_dict()
+    table.append({"steps": 1})
+    table.load_state_dict(state)
+    assert table.rows == [] and not (tmp_path / "t.csv").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 def test_a_full_disk_is_one_line() -> None:
     table = Table(Path("/dev/full"))
     table.columns = ["steps"]
