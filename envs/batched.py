@@ -1,6 +1,7 @@
 """The base of our vector environments: all copies take a step in a few array calls."""
 
 import abc
+import copy
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -31,7 +32,8 @@ class BatchedEnv(VectorEnv[Any, Any, Any], abc.ABC):
     def __init__(self, num_envs: int = 1, max_episode_steps: int | None = None, *, xp: Any = np) -> None:
         self.num_envs = num_envs
         self.max_episode_steps = max_episode_steps
-        self.single_observation_space, self.single_action_space = self.observation, self.action
+        self.single_observation_space = copy.deepcopy(self.observation)  # each has a generator of its own
+        self.single_action_space = copy.deepcopy(self.action)
         self.observation_space = batch_space(self.observation, num_envs)
         self.action_space = batch_space(self.action, num_envs)
         self.xp = xp
@@ -134,7 +136,8 @@ class SingleEnv(gym.Env[Any, Any]):
 
     def __init__(self, render_mode: str | None = None) -> None:
         self.batch = self.batched(1)
-        self.observation_space, self.action_space = self.batched.observation, self.batched.action
+        self.observation_space = self.batch.single_observation_space
+        self.action_space = self.batch.single_action_space
         self.render_mode = render_mode
         self._picture: Any = None
 

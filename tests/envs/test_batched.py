@@ -262,6 +262,14 @@ def test_a_batch_is_far_faster_than_gymnasiums_loop() -> None:
     assert times[1] > 10 * times[0]
 
 
+def test_two_environments_share_no_space() -> None:
+    one, other = gym.make("dbrrl/CartPole-v1"), gym.make("dbrrl/CartPole-v1")
+    one.action_space.seed(0)
+    other.action_space.seed(0)
+    drawn = [one.action_space.sample() for _ in range(20)]
+    assert drawn == [other.action_space.sample() for _ in range(20)]
+
+
 def test_errors_are_one_line() -> None:
     env = gym.make_vec("dbrrl/CartPole-v1", 2)
     with pytest.raises(EnvError, match=r"expected reset\(\) before step\(\), got none: call it first"):
