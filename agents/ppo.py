@@ -4,9 +4,9 @@ With r(θ) = π_θ(a|s) / π_old(a|s) and an advantage estimate A, each update m
 
     L(θ) = mean[ min(r A, clip(r, 1 - ε, 1 + ε) A) ]  -  c₁ mean[(V_θ(s) - G)²]  +  c₂ mean[H(π_θ(·|s))]     (eq. 7, 9)
 
-A is the generalized advantage estimate (Schulman et al. 2016, arXiv:1506.02438, eq. 16), bootstrapped from the true final
-observation at time limits; G = A + V_old(s). What the paper leaves out and its code has (Huang et al. 2022, "The 37
-Implementation Details of PPO"): orthogonal initial weights with gains √2, 0.01 and 1, Adam with ε = 1e-5, advantages
+A is the generalized advantage estimate (Schulman et al. 2016, arXiv:1506.02438, eq. 16), bootstrapped from the true
+final observation at time limits; G = A + V_old(s). What the paper leaves out and its code has (Huang et al. 2022, "The
+37 Implementation Details of PPO"): orthogonal initial weights with gains √2, 0.01 and 1, Adam with ε = 1e-5, advantages
 normalized per minibatch, the global norm of the gradient clipped, running normalization of observations and rewards.
 """
 
@@ -39,14 +39,14 @@ class Config(BaseConfig):
     """Settings of PPO; the defaults are those of the paper's MuJoCo experiments (table 3) in its published code."""
 
     learning_rate: float = setting(3e-4, above=0, help="step size of Adam (table 3)")
-    learning_rate_schedule: Literal["constant", "linear"] = setting("constant", help="linear: falls to 0 at total_steps")
+    learning_rate_schedule: Literal["constant", "linear"] = setting("constant", help="linear: to 0 at total_steps")
     n_steps: int = setting(2048, at_least=1, help="T, steps per environment in each rollout (table 3)")
     batch_size: int = setting(64, at_least=1, help="transitions per minibatch (table 3)")
     n_epochs: int = setting(10, at_least=1, help="passes over each rollout (table 3)")
     gamma: float = setting(0.99, at_least=0, at_most=1, help="discount factor (table 3)")
     gae_lambda: float = setting(0.95, at_least=0, at_most=1, help="λ of the advantage estimate (table 3)")
     clip_range: float = setting(0.2, above=0, help="ε, how far the ratio may leave 1 (table 3)")
-    clip_range_schedule: Literal["constant", "linear"] = setting("constant", help="linear: falls to 0 at total_steps")
+    clip_range_schedule: Literal["constant", "linear"] = setting("constant", help="linear: to 0 at total_steps")
     clip_range_value: float | None = setting(None, above=0, help="how far a value may move per update (none: no limit)")
     normalize_advantage: bool = setting(True, help="zero mean, unit deviation in each minibatch")
     entropy_coef: float = setting(0.0, at_least=0, help="c₂, weight of the entropy bonus (eq. 9)")
@@ -54,19 +54,19 @@ class Config(BaseConfig):
     max_grad_norm: float = setting(0.5, above=0, help="largest global norm of the gradient")
     target_kl: float | None = setting(None, above=0, help="an update ends early beyond 1.5 times this KL (none: never)")
     adam_eps: float = setting(1e-5, above=0, help="ε of Adam")
-    hidden_sizes: tuple[int, ...] | None = setting(None, at_least=1, help="hidden layers; none: 64,64, or no layer on images")
+    hidden_sizes: tuple[int, ...] | None = setting(None, at_least=1, help="hidden layers; none: 64,64; () on images")
     activation: Literal["tanh", "relu"] = setting("tanh", help="between the hidden layers")
     log_std_init: float = setting(0.0, help="initial log standard deviation of continuous actions")
     normalize_observation: bool = setting(False, help="observations by their running mean and deviation, clipped at 10")
     normalize_reward: bool = setting(False, help="rewards by the running deviation of the return, clipped at 10")
-    total_steps: int = setting(0, at_least=0, help="environment steps of the whole run (schedules end there; 0: unknown)")
+    total_steps: int = setting(0, at_least=0, help="environment steps of the run, where schedules end; 0: unknown")
 
 
 class ActorCritic(nn.Module):
     """Separate policy and value networks; on images they share one Nature CNN.
 
-    Any module can take its place that has `policy(parts)` -> (B, head.size), `value(parts)` -> (B,), `forward(parts)` ->
-    both, and, for Box actions, a Parameter `log_std` (head.size,). `parts` are those of `Encoder`.
+    Any module can take its place that has `policy(parts)` -> (B, head.size), `value(parts)` -> (B,), `forward(parts)`
+    -> both, and, for Box actions, a Parameter `log_std` (head.size,). `parts` are those of `Encoder`.
     """
 
     def __init__(self, encoder: Encoder, head: Head, config: Config, rng: np.random.Generator) -> None:
@@ -126,8 +126,10 @@ class PPO(Base):
         self.policy_rng = seeding.generator(seed, "policy")
         self.batch_rng = seeding.generator(seed, "minibatches")
         self.network = ActorCritic(self.encoder, self.head, c, seeding.generator(seed, "network"))
-        shapes, dtypes = self.encoder.shapes, self.encoder.dtypes
-        self.rollout = RolloutBuffer(c.n_steps, num_envs, shapes, dtypes, self.head.sample_shape, self.head.sample_dtype)
+        encoder, head = self.encoder, self.head
+        self.rollout = RolloutBuffer(
+            c.n_steps, num_envs, encoder.shapes, encoder.dtypes, head.sample_shape, head.sample_dtype
+        )
         vector = c.normalize_observation and self.encoder.vector_size
         self.observation_norm = ObservationNormalizer((self.encoder.vector_size,)) if vector else None
         self.reward_norm = RewardNormalizer(num_envs, c.gamma) if c.normalize_reward else None
@@ -154,7 +156,7 @@ class PPO(Base):
         if explore:
             self.rollout.begin(parts, sample)
         action = self.head.to_action(sample)
-        return action[0] if single else action  # type: ignore[no-any-return]
+        return action[0] if single else action
 
     def encode(self, observation: Any, update: bool = False) -> list[np.ndarray]:
         """The network's input for a batch of observations; `update` takes them into the running statistics first."""
@@ -209,7 +211,8 @@ class PPO(Base):
         terminated, valid = rollout.terminated[:rows], rollout.valid[:rows]
         boundary = terminated | rollout.truncated[:rows] | ~valid
         c = self.config
-        return gae(rollout.rewards[:rows], values[:-1], following, terminated, boundary, c.gamma, c.gae_lambda), values[:-1]
+        reward, value = rollout.rewards[:rows], values[:-1]
+        return gae(reward, value, following, terminated, boundary, c.gamma, c.gae_lambda), value
 
     def update(self) -> None:
         """Several epochs of minibatches over the rollout."""
@@ -272,8 +275,8 @@ class PPO(Base):
         loss.backward()
         if not math.isfinite(self.optimizer.clip_grad_norm(c.max_grad_norm)):
             raise AnomalyError(
-                f"ppo: the gradient of update {self.num_updates} is not finite (policy {objective}, value {value_loss}): "
-                "expected numbers; lower the learning rate, or run under dbrrl.detect_anomaly() to find the op"
+                f"ppo: expected a finite gradient in update {self.num_updates}, got nan or inf (value loss "
+                f"{value_loss.item()}): lower the learning rate, or find the op with dbrrl.detect_anomaly()"
             )
         self.optimizer.step()
         self.num_updates += 1

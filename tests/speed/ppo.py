@@ -1,0 +1,117 @@
+"""PPO against the hand-written NumPy floor and Stable-Baselines3, as ratios of medians, both sides in turn.
+
+    OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 python tests/speed/ppo.py [--steps 20000] [--sb3 PYTHON]
+
+--sb3 names a Python that has stable-baselines3 installed (its own environment; default: this one, skipped if absent).
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy_floor import Floor
+
+
+from dbrrl.agents.ppo import PPO
+from dbrrl.backend import blas_threads, set_blas_threads
+from dbrrl.envs import make
+
+TUNED = {"n_envs": 8, "n_steps": 32, "batch_size": 256, "gae_lambda": 0.8, "gamma": 0.98, "n_epochs": 20}
+
+PEER = """
+import json, sys, time
+import torch
+torch.set_num_threads(1)
+from stable_baselines3 import PPO
+from stable_baselines3.common.env_util import make_vec_env
+tuned, steps = json.loads(sys.argv[1]), int(sys.argv[2])
+env = make_vec_env("CartPole-v1", n_envs=tuned.pop("n_envs"), seed=0)
+model = PPO("MlpPolicy", env, ent_coef=0.0, learning_rate=lambda left: 1e-3 * left, clip_range=lambda left: 0.2 * left,
+            device="cpu", seed=0, **tuned)
+model.learn(1024)
+start = time.perf_counter()
+model.learn(steps)
+print(model.num_timesteps / (time.perf_counter() - start))
+"""
+
+
+def microseconds(run: Callable[[], Any], calls: int) -> float:
+    """Mean time of one call."""
+    start = time.perf_counter()
+    for _ in range(calls):
+        run()
+    return (time.perf_counter() - start) / calls * 1e6
+
+
+def in_turn(ours: Callable[[], Any], theirs: Callable[[], Any], calls: int, rounds: int = 15) -> tuple[float, float]:
+    """Medians of both over rounds that alternate."""
+    microseconds(ours, calls), microseconds(theirs, calls)
+    pairs = [(microseconds(ours, calls), microseconds(theirs, calls)) for _ in range(rounds)]
+    return statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs)
+
+
+def agent_for(num_envs: int = 8, **changes: Any) -> PPO:
+    """PPO on CartPole's spaces."""
+    envs = make("CartPole-v1", num_envs, seed=np.random.SeedSequence(0))
+    return PPO(envs.observation_space, envs.action_space, PPO.Config(**changes), num_envs=num_envs, seed=0)
+
+
+def against_floor() -> None:
+    """One minibatch update and one acting step of the real agent, against the floor's."""
+    for batch in (64, 128, 256):
+        floor, agent = Floor(batch), agent_for(entropy_coef=0.01)
+        columns = [floor.x, floor.a, floor.adv, floor.ret - floor.adv, floor.old]
+        ours, theirs = in_turn(lambda a=agent, c=columns: a.minibatch(c, 0.2, False), floor.update, 200)
+        print(f"update, batch {batch:4d}: {ours:7.1f} us, floor {theirs:7.1f} us, ratio {ours / theirs:.2f} (at most 1.4)")
+    floor, agent = Floor(64), agent_for()
+    observation = floor.x[:8]
+    ours, theirs = in_turn(lambda: agent.act(observation), floor.act, 1000)
+    print(f"acting on 8:         {ours:7.1f} us, floor {theirs:7.1f} us, ratio {ours / theirs:.2f} (at most 1.5)")
+
+
+def ours_per_second(steps: int) -> float:
+    """Steps per second of PPO on CartPole-v1 through the runner's own environments, with the peer's settings."""
+    tuned = {key: value for key, value in TUNED.items() if key != "n_envs"}
+    schedules = {"learning_rate_schedule": "linear", "clip_range_schedule": "linear"}
+    agent = agent_for(TUNED["n_envs"], **tuned, **schedules, learning_rate=1e-3, clip_range=0.2, total_steps=steps)
+    envs = make("CartPole-v1", agent.num_envs, seed=np.random.SeedSequence(0))
+    observation = envs.reset()
+    start = time.perf_counter()
+    while agent.steps < steps:
+        step = envs.step(agent.act(observation))
+        agent.observe(step.next_observation, step.reward, step.terminated, step.truncated, step.info)
+        observation = step.observation
+    return steps / (time.perf_counter() - start)
+
+
+def against_peer(python: str, steps: int, rounds: int = 3) -> None:
+    """Environment steps per second, each side its own process or loop, in turn."""
+    ours, theirs = [], []
+    for _ in range(rounds):
+        ours.append(ours_per_second(steps))
+        command = [python, "-c", PEER, json.dumps(TUNED), str(steps)]
+        result = subprocess.run(command, capture_output=True, text=True)
+        if result.returncode:
+            print("Stable-Baselines3: not installed there, skipped (--sb3 PYTHON names one that has it)")
+            print(f"PPO, CartPole-v1, 8 environments: {statistics.median(ours):,.0f} steps/s")
+            return
+        theirs.append(float(result.stdout))
+    a, b = statistics.median(ours), statistics.median(theirs)
+    print(f"PPO, CartPole-v1, 8 environments: {a:,.0f} steps/s, Stable-Baselines3 {b:,.0f}, ratio {a / b:.2f} (at least 5)")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=20_000)
+    parser.add_argument("--sb3", default=sys.executable)
+    options = parser.parse_args()
+    set_blas_threads(1)
+    print(f"BLAS threads: {blas_threads()}")
+    against_floor()
+    against_peer(options.sb3, options.steps)
