@@ -13,6 +13,7 @@ from dbrrl.errors import ConfigError
 from dbrrl.experiment import Experiment, Run, Settings, command, display, settle
 from dbrrl.experiment.settings import read
 
+_USAGE = "python -m dbrrl.train [--agent NAME] [--env NAME] [--steps N] [flags below] | --resume RUN"
 _DESCRIPTION = """Train an agent, evaluate it, save it and draw its learning curve.
 
 Everything lands in a new folder under --out. Settings known to solve the environment (a preset) are used
@@ -43,9 +44,7 @@ def _resume(given: dict[str, Any], shown: display.Quiet) -> Run:
     extra = [name for name in given if name not in ("out", "preset")]
     if extra:
         flag = "--" + extra[0].replace("_", "-")
-        raise ConfigError(
-            f"{flag}: a resumed run keeps its settings: only --steps may be given with --resume"
-        )
+        raise ConfigError(f"{flag}: a resumed run keeps its settings: only --steps may be given with --resume")
     experiment = Experiment.resume(path)
     experiment.display = shown
     return experiment.run(steps)
@@ -81,7 +80,7 @@ def _parse(arguments: Sequence[str]) -> dict[str, Any]:
 
 
 def _parser(name: str, agent: Any, preset: dict[str, Any]) -> command.Parser:
-    parser = _common(command.Parser(prog="python -m dbrrl.train", description=_DESCRIPTION))
+    parser = _common(command.Parser(prog="python -m dbrrl.train", usage=_USAGE, description=_DESCRIPTION))
     parser.add_settings("run", Settings, preset)
     if agent is not None:
         parser.add_settings(f"agent {name}", agent.Config, preset)

@@ -71,9 +71,7 @@ def distrust(directory: RunDirectory) -> Iterator[None]:
         if isinstance(error, DbrrlError):
             raise
         reason = f"{type(error).__name__}: {error}"
-        raise CheckpointError(
-            f"{directory.checkpoints}: damaged, or of another version ({reason})"
-        ) from error
+        raise CheckpointError(f"{directory.checkpoints}: damaged, or of another version ({reason})") from error
 
 
 def use_threads(plan: Plan, agent: Agent, stack: contextlib.ExitStack) -> None:

@@ -42,17 +42,19 @@ class Parser(argparse.ArgumentParser):
         group = self.add_argument_group(title)
         for entry in settings(config):
             flag = "--" + entry.name.replace("_", "-")
-            names = [flag, "--no-" + entry.name.replace("_", "-")] if _is_switch(entry) else [flag]
+            named = dataclasses.replace(entry, name=flag)
+            common: dict[str, Any] = {"dest": entry.name, "default": argparse.SUPPRESS, "action": _Value}
             group.add_argument(
-                *names,
-                dest=entry.name,
-                default=argparse.SUPPRESS,
-                action=_Value,
-                entry=dataclasses.replace(entry, name=flag),
+                flag,
+                **common,
+                entry=named,
                 nargs="?" if _is_switch(entry) else None,
                 metavar=_metavar(entry),
                 help=_help(entry, shown or {}).replace("%", "%%"),
             )
+            if _is_switch(entry):
+                off = flag.replace("--", "--no-", 1)
+                group.add_argument(off, **common, entry=named, nargs=0, help=argparse.SUPPRESS)
 
 
 class _Help(argparse.HelpFormatter):
@@ -76,7 +78,7 @@ class _Value(argparse.Action):
     ) -> None:
         """Check the text, or take a bare --switch as true and --no-switch as false."""
         switched_off = bool(option_string and option_string.startswith("--no-"))
-        value = not switched_off if values is None else self.entry.parse(str(values))
+        value = self.entry.parse(values) if isinstance(values, str) else not switched_off
         setattr(namespace, self.dest, value)
 
 
@@ -129,11 +131,11 @@ def _metavar(entry: Setting) -> str:
 
 
 def _help(entry: Setting, shown: Mapping[str, Any]) -> str:
-    expected = entry.expected
+    expected = "" if entry.annotation is str else f"{entry.expected}; "
     default = f"default {_plain(entry.default)}"
     if entry.name in shown:
         default = f"preset {_plain(shown[entry.name])}, {default}"
-    return f"{entry.help} [{expected}; {default}]".lstrip()
+    return f"{entry.help} [{expected}{default}]".lstrip()
 
 
 def _plain(value: Any) -> str:

@@ -71,9 +71,7 @@ def _draw_group(axes: Any, group: Group, x: str, style: dict[str, str]) -> None:
     every = np.unique(np.concatenate([places for places, _ in curves]))
     grid = every[(every >= start) & (every <= end)]
     if not len(grid):
-        raise RunError(
-            f"{group.label} on {group.panel}: its runs share no part of the {AXES[x]}: plot them apart"
-        )
+        raise RunError(f"{group.label} on {group.panel}: its runs share no part of the {AXES[x]}: plot them apart")
     values = np.stack([np.interp(grid, places, means) for places, means in curves])
     seeds = f"{len(curves)} seed{'s' if len(curves) > 1 else ''}"
     axes.plot(grid, values.mean(axis=0), label=f"{group.label} ({seeds})", marker="o", markersize=3, **style)

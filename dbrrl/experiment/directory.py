@@ -43,9 +43,7 @@ class RunDirectory:
         except OSError as error:
             raise RunError(f"{out}: no run directory can be made: {error.strerror}") from error
         try:
-            path = (
-                _make(out / name) if name else _make_unique(out, f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}")
-            )
+            path = _make(out / name) if name else _make_unique(out, f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}")
         except FileExistsError:
             raise RunError(f"{out / (name or '')}: exists already: choose another, or resume it") from None
         except OSError as error:

@@ -149,9 +149,7 @@ class Experiment:
             plan = self._extended(directory, steps, state)
         envs = build.environments(plan, stack)
         agent = (
-            build.new_agent(plan, envs)
-            if state is None
-            else build.same_agent(plan, envs, state["agent"], directory)
+            build.new_agent(plan, envs) if state is None else build.same_agent(plan, envs, state["agent"], directory)
         )
         build.use_threads(plan, agent, stack)
         loop = self._loop(plan, agent, envs, directory, interruption, stack)
@@ -194,17 +192,13 @@ class Experiment:
             directory.write_config(directory.read_config() | {"steps": steps})
             self._note_horizon(plan)
         if state is not None and state["loop"]["finished"] and done >= plan.settings.steps:
-            raise RunError(
-                f"{directory.path}: this run is finished ({done:,} steps): add --steps MORE to train on"
-            )
+            raise RunError(f"{directory.path}: this run is finished ({done:,} steps): add --steps MORE to train on")
         return plan
 
     def _note_horizon(self, plan: Plan) -> None:
         horizon = getattr(plan.config, "total_steps", 0)
         if horizon:
-            self.display.say(
-                f"schedules keep their end at step {horizon:,} and stay at their last value after it"
-            )
+            self.display.say(f"schedules keep their end at step {horizon:,} and stay at their last value after it")
 
     def _finish(self, loop: Loop) -> Run:
         directory = loop.directory

@@ -20,21 +20,15 @@ class Settings(Config):
 
     agent: str = setting("ppo", help="agent to train: a name, or your own as package.module:Class")
     env: str = setting("CartPole-v1", help="environment: a Gymnasium id, or your own as package.module:Class")
-    steps: int = setting(
-        100_000, at_least=1, help="environment steps to train for, all environments together"
-    )
+    steps: int = setting(100_000, at_least=1, help="environment steps to train for, all environments together")
     seed: int = setting(0, at_least=0, help="root of every random stream of the run")
     num_envs: int = setting(8, at_least=1, help="environments that step together")
     device: str = setting("cpu", help="where the networks live: cpu, cuda or cuda:1")
     vectorization: Literal["auto", "batched", "vector", "sync", "async"] = setting(
         "auto", help="how environments are put together"
     )
-    max_episode_steps: int | None = setting(
-        None, at_least=1, help="time limit in place of the environment's own"
-    )
-    eval_interval: int | None = setting(
-        None, at_least=1, help="steps between evaluations; none: a tenth of the run"
-    )
+    max_episode_steps: int | None = setting(None, at_least=1, help="time limit in place of the environment's own")
+    eval_interval: int | None = setting(None, at_least=1, help="steps between evaluations; none: a tenth of the run")
     eval_episodes: int = setting(10, at_least=1, help="episodes of one evaluation")
     eval_steps: int | None = setting(
         None, at_least=1, help="evaluate for about this many steps instead: no episode starts after them"

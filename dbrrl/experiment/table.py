@@ -14,7 +14,7 @@ Row = dict[str, float]
 class Table:
     """Rows of numbers by column name, kept in the file `path` alone, or in memory if it is None.
 
-    Columns are only ever added at the end, so that an earlier state is a cut of the file: fewer rows and columns.
+    Columns are only ever added at the end, so that an earlier state is a cut of the file: fewer rows, columns.
     """
 
     def __init__(self, path: Path | None = None) -> None:

@@ -42,9 +42,7 @@ class Stub(agent.Agent):
         action = scores.argmax(axis=1)
         return action[0] if single else action
 
-    def observe(
-        self, next_observation: Any, reward: Any, terminated: Any, truncated: Any, info: Any = None
-    ) -> None:
+    def observe(self, next_observation: Any, reward: Any, terminated: Any, truncated: Any, info: Any = None) -> None:
         valid = agent.valid_rows(info, self.num_envs)
         features = agent.true_next_observation(next_observation, info).reshape(self.num_envs, -1)
         gain = (np.asarray(reward) - terminated) * valid

@@ -54,8 +54,6 @@ def test_the_bar_prints_lines_above_it_and_goes(capsys: pytest.CaptureFixture[st
     assert re.search(r"^before\n(.|\n)*^in \[between\]$", output, re.MULTILINE) and errors == "warning: odd\n"
 
 
-@pytest.mark.parametrize(
-    ("wanted", "kind"), [(None, display.Quiet), (True, display.Lines), (False, display.Quiet)]
-)
+@pytest.mark.parametrize(("wanted", "kind"), [(None, display.Quiet), (True, display.Lines), (False, display.Quiet)])
 def test_without_a_terminal_there_is_no_bar(wanted: bool | None, kind: type) -> None:
     assert type(display.choose(wanted)) is kind

@@ -91,9 +91,7 @@ def test_evaluation_changes_nothing_in_training() -> None:
 
 
 def test_explicit_wins_over_file_over_preset_over_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        registry, "preset", lambda agent, env: {"steps": 1, "num_envs": 2, "learning_rate": 0.5}
-    )
+    monkeypatch.setattr(registry, "preset", lambda agent, env: {"steps": 1, "num_envs": 2, "learning_rate": 0.5})
     agent = {"agent": "tests.experiment.stub:Stub"}
     plan = settle(agent | {"num_envs": 3}, file={"steps": 7, "config": {"learning_rate": 0.25}})
     assert (plan.settings.num_envs, plan.settings.steps, plan.config.learning_rate) == (3, 7, 0.25)
@@ -188,6 +186,26 @@ def test_an_interrupted_run_goes_on_to_the_same_end(tmp_path: Path) -> None:
     assert [row["mean"] for row in run.scores] == [row["mean"] for row in whole.scores]
 
 
+class StoppingInEvaluation(Stopping):
+    """Sends the signal while it is evaluated for the third time."""
+
+    def act(self, observation: Any, explore: bool = True) -> np.ndarray:
+        if not explore and self.num_updates >= 15 and type(self).armed:
+            type(self).armed = False
+            signal.raise_signal(signal.SIGINT)
+        return super().act(observation, explore)
+
+
+def test_an_evaluation_that_was_interrupted_is_made_after_the_resume(tmp_path: Path) -> None:
+    StoppingInEvaluation.armed = True
+    with pytest.raises(Interrupted, match="at step 120;"):
+        short(StoppingInEvaluation, out=tmp_path, name="run").run()
+    run = Experiment.resume(tmp_path / "run").run()
+    whole = short(StoppingInEvaluation).run()
+    assert np.array_equal(run.agent.weights, whole.agent.weights)  # type: ignore[attr-defined]
+    assert [row | {"elapsed": 0} for row in run.scores] == [row | {"elapsed": 0} for row in whole.scores]
+
+
 def resumed(tmp_path: Path, change: Any) -> None:
     interrupted(tmp_path)
     change(tmp_path / "run")
@@ -257,9 +275,7 @@ def test_resuming_what_is_no_run_is_refused(tmp_path: Path) -> None:
         Experiment.resume(tmp_path)
 
 
-def test_a_failing_checkpoint_leaves_the_earlier_ones(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failing_checkpoint_leaves_the_earlier_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     saved: list[int] = []
     save = RunDirectory.save_checkpoint
 

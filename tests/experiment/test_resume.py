@@ -18,19 +18,19 @@ WALL_CLOCK = ("elapsed", "steps_per_second")
 SETTINGS = {
     "batched": ["--steps", "30000", "--num-envs", "8"],
     "sync": ["--steps", "6000", "--num-envs", "3", "--vectorization", "sync"],
+    "ppo": [
+        *("--agent", "ppo", "--no-preset", "--steps", "6000", "--num-envs", "3", "--n-steps", "100"),
+        *("--learning-rate-schedule", "linear", "--normalize-observation", "--normalize-reward"),
+    ],
 }
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX's")
 
 
-def command(
-    arguments: Sequence[str | Path], module: Sequence[str | Path] = ("-m", "dbrrl.train")
-) -> subprocess.Popen:
+def command(arguments: Sequence[str | Path], module: Sequence[str | Path] = ("-m", "dbrrl.train")) -> subprocess.Popen:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"}
     words = [sys.executable, *map(str, module), *map(str, arguments)]
-    return subprocess.Popen(
-        words, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    return subprocess.Popen(words, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def begin(out: Path, name: str, kind: str) -> list[str]:
@@ -108,7 +108,7 @@ def test_killed_at_random_moments(whole: tuple[str, Path], tmp_path: Path) -> No
 @pytest.mark.parametrize("seed", [0, 1])
 def test_killed_while_a_file_is_written(whole: tuple[str, Path], tmp_path: Path, seed: int) -> None:
     (kind, reference), run = whole, tmp_path / "run"
-    moment = random.Random(f"{kind}{seed}").randint(8, 60)
+    moment = random.Random(f"{kind}{seed}").randint(8, 40)
     process = command([moment, *begin(tmp_path, "run", kind)], module=[KILLED])
     process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL
@@ -124,9 +124,7 @@ def test_killed_before_the_first_checkpoint(whole: tuple[str, Path], tmp_path: P
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_and_says_how_to_go_on(
-    whole: tuple[str, Path], tmp_path: Path, number: signal.Signals
-) -> None:
+def test_a_signal_saves_and_says_how_to_go_on(whole: tuple[str, Path], tmp_path: Path, number: signal.Signals) -> None:
     (kind, reference), run = whole, tmp_path / "run"
     process = command([*begin(tmp_path, "run", kind), "--checkpoint-interval", "1000000"])
     while not (run / "progress.csv").exists():
