@@ -389,6 +389,7 @@ class Op:
     order: int = 0
     version: int = 0
     trace: str = ""  # the user's source line, kept by detect_anomaly
+    saved: Any = None  # checksums of what backward reads, kept by detect_anomaly
 
     def forward(self, *arrays: Any) -> Any:
         """Compute the output array."""
@@ -497,10 +498,16 @@ def _initial_gradient(tensor: Tensor, grad: Any) -> Any:
 def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
     """Sum `g` over the axes that broadcasting added to `shape`; works on arrays and tensors."""
     extra = g.ndim - len(shape)
-    if extra:
+    if extra > 0:
         g = np.sum(g, axis=tuple(range(extra)))
-    axes = tuple(i for i, n in enumerate(shape) if n == 1 and g.shape[i] != 1)
-    return np.sum(g, axis=axes, keepdims=True) if axes else g
+    axes = tuple(i for i, n in enumerate(shape) if n == 1 and g.ndim == len(shape) and g.shape[i] != 1)
+    g = np.sum(g, axis=axes, keepdims=True) if axes else g
+    if g.shape != shape:
+        raise ShapeError(
+            f"backward: expected a gradient that broadcasting of {shape} explains, got {g.shape}: "
+            "return one of the input's or of the output's shape"
+        )
+    return g
 
 
 def _refuse(op: Op, inputs: tuple[Any, ...] | None) -> GraphError:

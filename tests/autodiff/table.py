@@ -34,7 +34,6 @@ class Case:
     reference: Callable[..., Any]
     points: tuple[Callable[[Random], Arrays], ...]
     ops: tuple[type[Op], ...]
-    order: int = 2
 
     @property
     def function(self) -> str:
@@ -74,8 +73,8 @@ def over(make: Callable[..., Any], *shapes: Any) -> tuple[Callable[[Random], Arr
     return tuple(lambda r, entry=entry: tuple(make(r, *s) for s in entry) for entry in entries)
 
 
-def unary(name: str, op: type[Op], reference: Any, make: Any = away, order: int = 2) -> Case:
-    return Case(name, getattr(F, name), reference, over(make, *SHAPES), (op,), order)
+def unary(name: str, op: type[Op], reference: Any, make: Any = away) -> Case:
+    return Case(name, getattr(F, name), reference, over(make, *SHAPES), (op,))
 
 
 def binary(name: str, op: type[Op], reference: Any, make: Any = away) -> Case:
@@ -158,10 +157,10 @@ def reductions(
     return cases
 
 
-def variants(name: str, ops: Any, make: Any, *entries: Any, order: int = 2) -> list[Case]:
+def variants(name: str, ops: Any, make: Any, *entries: Any) -> list[Case]:
     """Cases of one function: (label, call, reference, shapes...)."""
     return [
-        Case(f"{name} {label}", call, reference, over(make, *shapes), ops, order)
+        Case(f"{name} {label}", call, reference, over(make, *shapes), ops)
         for label, call, reference, *shapes in entries
     ]
 
