@@ -4,3 +4,7 @@ if __name__ != "dbrrl.agents":
     raise ImportError(
         f"expected to be imported as dbrrl.agents, got {__name__!r}: write `from dbrrl.agents import PPO`"
     )
+
+from .ppo import PPO
+
+__all__ = ["PPO"]
