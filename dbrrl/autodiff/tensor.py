@@ -138,7 +138,8 @@ class Tensor:
                 raise ShapeError(
                     f"data: expected shape {self.shape}, got {value.shape}: make a new Tensor instead"
                 )
-            self._refuse_in_place()
+            if self.op is not None:
+                raise GraphError("data: expected a leaf, got a computed tensor, whose values a graph needs: copy it")
             self.array[...] = value  # into the same memory: it may be a view into a flat vector
         self.version += 1
         self.fingerprint = _fingerprint(self.array)

@@ -14,9 +14,7 @@ from dbrrl.autodiff.gradcheck import check_gradients
 from dbrrl.autodiff.tensor import Op, Tensor, grad, no_grad, observing, state
 from tests.autodiff.table import CASES, MIXED, WITHOUT_GRADIENT, Case
 
-POINTS = [
-    pytest.param(case, make, id=f"{case.name} {k}") for case in CASES for k, make in enumerate(case.points)
-]
+POINTS = [pytest.param(case, make, id=f"{case.name} {k}") for case in CASES for k, make in enumerate(case.points)]
 over_points = pytest.mark.parametrize(("case", "make"), POINTS)
 
 
@@ -109,9 +107,7 @@ def test_second_gradients_inside_a_curved_function(case: Case, make: Any) -> Non
 def test_gradients_of_random_broadcasts(seed: int) -> None:
     r = np.random.default_rng(seed)
     full = [int(n) for n in r.integers(0, 4, r.integers(0, 5))]
-    shapes = [
-        [n if r.random() < 0.6 else 1 for n in full][int(r.integers(0, len(full) + 1)) :] for _ in range(3)
-    ]
+    shapes = [[n if r.random() < 0.6 else 1 for n in full][int(r.integers(0, len(full) + 1)) :] for _ in range(3)]
     a, b, c = (r.uniform(0.5, 1.5, s) for s in shapes)
 
     def f(a: Any, b: Any, c: Any) -> Any:
