@@ -22,7 +22,7 @@ _HOMES = {
     "Experiment": "dbrrl.experiment",
     "Tensor": "dbrrl.autodiff.tensor",
     "detect_anomaly": "dbrrl.autodiff.debug",
-    "draw_graph": "dbrrl.autodiff.debug",
+    "draw_graph": "dbrrl.autodiff.draw",
     "grad": "dbrrl.autodiff.tensor",
     "no_grad": "dbrrl.autodiff.tensor",
     "profile": "dbrrl.autodiff.debug",

@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from dbrrl.registry import agent_class, agent_names
+
 ROOT = Path(__file__).parent.parent
 PAGES = ["README.md", *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -103,6 +105,14 @@ def test_commands_take_the_flags_shown(module: str, flags: set[str]) -> None:
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     known = set(re.findall(r"--[a-z][a-z-]*", result.stdout))
     assert flags <= known, f"{module} --help does not name {sorted(flags - known)}"
+
+
+def test_every_agent_has_a_page_that_names_its_spaces() -> None:
+    for name in agent_names():
+        text = (ROOT / "docs" / "agents" / f"{name}.md").read_text(encoding="utf-8")
+        served = agent_class(name)
+        for space in (*served.action_spaces, *served.observation_spaces):
+            assert space.__name__ in text, f"docs/agents/{name}.md does not name {space.__name__}"
 
 
 def test_a_wrong_output_or_snippet_is_reported() -> None:
