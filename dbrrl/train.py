@@ -57,7 +57,8 @@ def _conclude(run: Run) -> None:
         f"{row['evaluation_episodes']:.0f} episodes (median {row['median']:.2f}, stdev {row['stdev']:.2f}, "
         f"{row['min']:.2f} to {row['max']:.2f}) after {row['steps']:,} steps in {row['elapsed']:.1f} s"
     )
-    print(f"everything lies in {run.directory}: final/agent.dbrrl, best/agent.dbrrl, scores.csv, curve.png")
+    files = ["final/agent.dbrrl", "best/agent.dbrrl", "scores.csv", *(["curve.png"] if chosen.curve else [])]
+    print(f"everything lies in {run.directory}: {', '.join(files)}")
 
 
 def _display() -> display.Quiet:

@@ -62,11 +62,11 @@ class Loop:
         self.display.start(total, self.steps)
         if self.envs.observation is None:
             self.envs.reset()
-        while self.steps < total:
+        while not self.interruption.requested and self._attend():
+            if self.steps >= total:
+                return self._finish()
             self._advance(min(self.next_log, self.next_evaluation, self.next_checkpoint, total))
-            if self.interruption.requested or not self._attend():
-                return False
-        return self._finish()
+        return False
 
     def save(self) -> None:
         """Write an exact checkpoint, if the run has a directory."""
