@@ -30,7 +30,7 @@ class _State(threading.local):
 state = _State()
 observing: list[Any] = []  # the observers of all threads: quicker to find empty than a thread's own
 _order = itertools.count(0, -1)  # newer ops get smaller numbers: a heap yields the newest first
-_watched: "dict[int, weakref.ref[Tensor]]" = {}  # tensors whose array was handed out
+_watched: "dict[int, weakref.ref[Any]]" = {}  # arrays that `data` handed out and that are still alive
 
 
 class no_grad:
@@ -75,7 +75,8 @@ class Tensor:
     grad: Any = None  # array of the same shape (a Tensor after create_graph=True), or None
     op: "Op | None" = None  # the op that made this tensor; None for a leaf
     version: int = 0  # counts in-place changes
-    fingerprint: int = 0  # of the values when `data` was last handed out
+    handed_out: int = 0  # arrays from `data` that are alive, through which the values may change unseen
+    fingerprint: int = 0  # of the values when last looked at
 
     def __init__(self, data: Any, requires_grad: bool = False) -> None:
         if isinstance(data, Tensor):
@@ -123,12 +124,7 @@ class Tensor:
     @property
     def data(self) -> Any:
         """The values. Read-only for a computed tensor; a change of a leaf's values is noticed by `backward`."""
-        if self.op is not None:
-            return _read_only(self.array)
-        self.fingerprint = _fingerprint(self.array)
-        key = id(self)
-        _watched[key] = weakref.ref(self, lambda _: _watched.pop(key, None))
-        return self.array
+        return _read_only(self.array) if self.op is not None else _hand_out(self)
 
     @data.setter
     def data(self, value: Any) -> None:
@@ -278,12 +274,7 @@ class Tensor:
             GraphError: a non-scalar without `grad`, nothing to differentiate, a graph walked before and freed,
                 or an array that was changed in place since it was recorded.
         """
-        if not self.requires_grad:
-            raise GraphError(
-                "backward() expected a tensor computed from one with requires_grad=True, got one without: "
-                "set requires_grad=True on an input, or leave no_grad()"
-            )
-        walk([self], [_initial_gradient(self, grad)], (), create_graph, retain_graph or create_graph)
+        backward([self], [grad], create_graph, retain_graph)
 
     def __pos__(self) -> "Tensor":
         return self
@@ -365,10 +356,29 @@ def _fingerprint(array: Any) -> int:
     return zlib.crc32(np.ascontiguousarray(to_numpy(array)).data)
 
 
+def _hand_out(tensor: Tensor) -> Any:
+    """The values of a leaf to look at and to change: watched until the array and all views of it are gone."""
+    tensor.fingerprint = _fingerprint(tensor.array)
+    tensor.handed_out += 1
+    if not isinstance(tensor.array, np.ndarray) or not tensor.array.size:
+        return np.asarray(tensor.array) if isinstance(tensor.array, np.generic) else tensor.array
+    array = np.asarray(memoryview(tensor.array))  # over a buffer: views of it keep it alive, not what lies below
+    key, owner = id(array), weakref.ref(tensor)
+
+    def gone(_: Any) -> None:
+        _watched.pop(key, None)
+        if (alive := owner()) is not None:
+            _notice_changes((alive,))
+            alive.handed_out -= 1
+
+    _watched[key] = weakref.ref(array, gone)
+    return array
+
+
 def _notice_changes(inputs: Sequence[Any]) -> None:
     """Count a change that was made through an array that `data` handed out."""
     for x in inputs:
-        if isinstance(x, Tensor) and id(x) in _watched:
+        if isinstance(x, Tensor) and x.handed_out:
             now = _fingerprint(x.array)
             if now != x.fingerprint:
                 x.fingerprint = now
@@ -488,6 +498,8 @@ def _initial_gradient(tensor: Tensor, grad: Any) -> Any:
                 "or pass the gradient of that shape"
             )
         return tensor.array.dtype.type(1) if tensor.array.ndim == 0 else np.ones_like(tensor.array)
+    if isinstance(grad, (float, int)) and tensor.array.ndim == 0:
+        return tensor.array.dtype.type(grad)
     shape = np.shape(plain(grad)) if not hasattr(grad, "shape") else grad.shape
     if shape != tensor.shape:
         raise ShapeError(
@@ -617,6 +629,25 @@ def _accumulate(leaf: Tensor, g: Any) -> None:
         leaf.grad = leaf.grad + g
     else:
         leaf.grad += g
+
+
+def backward(
+    tensors: Sequence[Tensor], grads: Sequence[Any] | None = None, create_graph: bool = False, retain_graph: bool = False
+) -> None:
+    """Add the gradient of Σ grads · tensors to `grad` of every leaf: one walk for several quantities.
+
+    With scalars, `backward([a, b], [1.0, -0.5])` differentiates a - 0.5 b without recording that sum. Arguments and
+    errors are those of `Tensor.backward`, of which this is the general form.
+    """
+    vectors = [None] * len(tensors) if grads is None else grads
+    for tensor in tensors:
+        if not tensor.requires_grad:
+            raise GraphError(
+                "backward() expected a tensor computed from one with requires_grad=True, got one without: "
+                "set requires_grad=True on an input, or leave no_grad()"
+            )
+    starts = [_initial_gradient(t, g) for t, g in zip(tensors, vectors, strict=True)]
+    walk(tensors, starts, (), create_graph, retain_graph or create_graph)
 
 
 def grad(
