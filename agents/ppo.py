@@ -21,11 +21,12 @@ from dbrrl import functional as F
 from dbrrl import nn, seeding
 from dbrrl.agent import Agent as Base
 from dbrrl.agent import true_next_observation
-from dbrrl.autodiff.tensor import no_grad
+from dbrrl.autodiff.tensor import backward, no_grad
 from dbrrl.buffers import RolloutBuffer
 from dbrrl.checkpoint import State
 from dbrrl.config import Config as BaseConfig
 from dbrrl.config import setting
+from dbrrl.distributions import Distribution
 from dbrrl.errors import AnomalyError
 from dbrrl.heads import ACTION_SPACES, Head, head_for
 from dbrrl.normalize import ObservationNormalizer, RewardNormalizer
@@ -151,7 +152,7 @@ class PPO(Base):
         observation, single = self.as_batch(observation)
         parts = self.encode(observation, update=explore)
         with no_grad():
-            policy = self.head.distribution(self.network.policy(parts), getattr(self.network, "log_std", None))
+            policy = self.policy(parts)
         sample = policy.sample(self.policy_rng) if explore else policy.mode()
         if explore:
             self.rollout.begin(parts, sample)
@@ -222,57 +223,64 @@ class PPO(Base):
         parts = [part[: rollout.size].reshape(-1, *part.shape[2:]) for part in rollout.observations]
         actions = rollout.actions[: rollout.size].reshape(-1, *rollout.actions.shape[2:])
         columns = [*parts, actions, advantage.reshape(-1), value.reshape(-1)]
-        if len(keep) < len(actions):
-            columns = [column[keep] for column in columns]
         if not len(keep):
             return
+        if len(keep) < len(actions):
+            columns = [column[keep] for column in columns]
+        *parts, actions, advantage, value = columns
         with no_grad():
-            columns.append(self.log_prob(columns[: len(parts)], columns[len(parts)])[0].array)
+            old_log_prob = self.policy(parts).log_prob(actions).array
+        columns = [*parts, actions, old_log_prob, value, advantage + value, advantage]
         left = 1 - min((self.steps - len(keep)) / c.total_steps, 1) if c.total_steps else 1.0
         self.optimizer.learning_rate = c.learning_rate * (left if c.learning_rate_schedule == "linear" else 1)
         clip_range = c.clip_range * (left if c.clip_range_schedule == "linear" else 1)
         records = self.epochs(columns, max(clip_range, 1e-8))
         self._statistics = {name: float(np.mean([r[name] for r in records])) for name in records[0]}
-        self._statistics["explained_variance"] = explained_variance(columns[-2], columns[-2] + columns[-3])
+        self._statistics["explained_variance"] = explained_variance(value, advantage + value)
         self._statistics["learning_rate"] = self.optimizer.learning_rate
 
     def epochs(self, columns: list[np.ndarray], clip_range: float) -> list[dict[str, float]]:
         """Minibatch updates in random order; the statistics of the last epoch's minibatches."""
         c, n = self.config, len(columns[-1])
         records: list[dict[str, float]] = []
+        # A single minibatch is the whole rollout: its order does not matter, it is prepared once.
+        whole = self.prepared(columns) if n <= c.batch_size else None
         for epoch in range(c.n_epochs):
-            last = epoch == c.n_epochs - 1
+            record = epoch == c.n_epochs - 1 or c.target_kl is not None
             records = []
-            # A single minibatch is the whole rollout: its order does not matter.
-            order = self.batch_rng.permutation(n) if n > c.batch_size else None
+            order = self.batch_rng.permutation(n) if whole is None else None
             for start in range(0, n, c.batch_size):
                 rows = None if order is None else order[start : start + c.batch_size]
-                batch = columns if rows is None else [column[rows] for column in columns]
-                record = self.minibatch(batch, clip_range, last or c.target_kl is not None)
-                records.append(record)
-                if c.target_kl is not None and record["approx_kl"] > 1.5 * c.target_kl:
+                batch = whole or self.prepared([column[rows] for column in columns])
+                records.append(self.minibatch(batch, clip_range, record))
+                if c.target_kl is not None and records[-1]["approx_kl"] > 1.5 * c.target_kl:
                     return records
         return records
 
+    def prepared(self, batch: list[np.ndarray]) -> list[np.ndarray]:
+        """The columns of a minibatch with the advantages (the last) normalized, if the settings say so."""
+        normalize = self.config.normalize_advantage and len(batch[-1]) > 1
+        return [*batch[:-1], normalized(batch[-1])] if normalize else batch
+
     def minibatch(self, batch: list[np.ndarray], clip_range: float, record: bool) -> dict[str, float]:
-        """One gradient step on a minibatch of (parts ..., action, advantage, value, log-probability) columns."""
+        """One gradient step on columns (parts ..., action, old log π(a|s), old V(s), G, A), each with n rows."""
         c = self.config
-        *parts, action, advantage, old_value, old_log_prob = batch
-        if c.normalize_advantage and len(advantage) > 1:
-            advantage = normalized(advantage)
-        target = batch[-3] + old_value
-        log_prob, entropy, value = self.log_prob(parts, action)
+        *parts, action, old_log_prob, old_value, target, advantage = batch
+        outputs, value = self.network(parts)
+        policy = self.head.distribution(outputs, getattr(self.network, "log_std", None))
+        entropy = policy.entropy() if c.entropy_coef else None
+        log_prob = policy.log_prob(action)
         objective = F.clipped_surrogate(log_prob, old_log_prob, advantage, clip_range)  # eq. 7
         if c.clip_range_value is None:
             value_loss = F.mse_loss(value, target)
         else:
             moved = old_value + F.clip(value - old_value, -c.clip_range_value, c.clip_range_value)
             value_loss = F.maximum((value - target) ** 2, (moved - target) ** 2).mean()
-        loss = c.value_coef * value_loss - objective  # eq. 9, to be minimized
-        if c.entropy_coef:
-            loss = loss - c.entropy_coef * entropy.mean()
+        terms, weights = [objective, value_loss], [-1.0, c.value_coef]  # eq. 9, to be minimized
+        if entropy is not None:
+            terms, weights = [*terms, entropy.mean()], [*weights, -c.entropy_coef]
         self.optimizer.zero_grad()
-        loss.backward()
+        backward(terms, weights)
         if not math.isfinite(self.optimizer.clip_grad_norm(c.max_grad_norm)):
             raise AnomalyError(
                 f"ppo: expected a finite gradient in update {self.num_updates}, got nan or inf (value loss "
@@ -284,19 +292,19 @@ class PPO(Base):
             return {}
         log_ratio = log_prob.array - old_log_prob
         ratio = np.exp(log_ratio)
+        with no_grad():
+            entropy = policy.entropy().array
         return {
             "policy_loss": -objective.item(),
             "value_loss": value_loss.item(),
-            "entropy": float(entropy.array.mean()),
+            "entropy": float(entropy.mean()),
             "approx_kl": float((ratio - 1 - log_ratio).mean()),  # Schulman 2020, "Approximating KL divergence", k3
             "clip_fraction": float((np.abs(ratio - 1) > clip_range).mean()),
         }
 
-    def log_prob(self, parts: list[np.ndarray], action: np.ndarray) -> tuple[Any, Any, Any]:
-        """Log π(a|s), the policy's entropy and V(s) of a batch: three times (B,)."""
-        outputs, value = self.network(parts)
-        policy = self.head.distribution(outputs, getattr(self.network, "log_std", None))
-        return policy.log_prob(action), policy.entropy(), value
+    def policy(self, parts: list[np.ndarray]) -> Distribution:
+        """π(·|s) for a batch of the network's inputs."""
+        return self.head.distribution(self.network.policy(parts), getattr(self.network, "log_std", None))
 
     def statistics(self) -> dict[str, float]:
         """Means over the last epoch of the latest update."""

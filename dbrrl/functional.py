@@ -30,6 +30,7 @@ from dbrrl.autodiff.elementwise import (
 from dbrrl.autodiff.index import embedding, getitem, one_hot, pick, take, take_along_axis
 from dbrrl.autodiff.linalg import linear, matmul
 from dbrrl.autodiff.loss import (
+    categorical_log_prob,
     clipped_surrogate,
     cross_entropy,
     dropout,
@@ -54,7 +55,7 @@ from dbrrl.autodiff.shape import (
 )
 
 __all__ = [
-    "abs", "add", "arctanh", "astype", "avg_pool2d", "broadcast_to", "clip", "clipped_surrogate", "concatenate", "conv2d", "cos",
+    "abs", "add", "arctanh", "astype", "avg_pool2d", "broadcast_to", "categorical_log_prob", "clip", "clipped_surrogate", "concatenate", "conv2d", "cos",
     "cross_entropy", "divide", "dropout", "elu", "embedding", "entropy", "exp", "expand_dims", "expm1",
     "gelu", "getitem", "huber_loss", "layer_norm", "leaky_relu", "linear", "log", "log1p", "log_softmax",
     "logsumexp", "matmul", "max", "max_pool2d", "maximum", "mean", "min", "minimum", "mse_loss", "multiply",

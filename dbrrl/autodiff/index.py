@@ -127,10 +127,10 @@ class Pick(Op):
         self.index = index
 
     def forward(self, x: Any) -> Any:
-        return x[_rows(len(self.index)), self.index]
+        return x[rows(len(self.index)), self.index]
 
     def backward(self, g: Any, y: Any, x: Any) -> Any:
-        place = (_rows(len(self.index)), self.index)
+        place = (rows(len(self.index)), self.index)
         if type(g) is not np.ndarray:
             return Scatter(place, x.shape)(g)
         gx = np.zeros(x.shape, g.dtype)
@@ -139,10 +139,11 @@ class Pick(Op):
 
 
 @functools.lru_cache(maxsize=64)
-def _rows(n: int) -> np.ndarray:
-    rows = np.arange(n)
-    rows.flags.writeable = False
-    return rows
+def rows(n: int) -> np.ndarray:
+    """0 ... n - 1, read-only: the row numbers beside an index of columns."""
+    numbers = np.arange(n)
+    numbers.flags.writeable = False
+    return numbers
 
 
 def pick(x: Any, index: Any) -> Any:

@@ -26,7 +26,7 @@ class MatMul(Op):
         return ga, gb
 
 
-@implements(np.matmul, np.dot)
+@implements(np.matmul)
 @method("__matmul__")
 @reflected("__rmatmul__")
 def matmul(a: Any, b: Any) -> Any:
@@ -51,6 +51,15 @@ def matmul(a: Any, b: Any) -> Any:
     return np.reshape(y, kept)
 
 
+@implements(np.dot)
+@method("dot")
+def dot(a: Any, b: Any) -> Any:
+    """Product of vectors and matrices, as `matmul`; ShapeError for more than two axes, where NumPy's rules differ."""
+    if len(_shape(a)) > 2 or len(_shape(b)) > 2:
+        raise ShapeError(f"dot: expected vectors or matrices, got {_shape(a)} and {_shape(b)}: use matmul")
+    return matmul(a, b)
+
+
 # Activations that Linear can apply to its own fresh output: name -> (in-place function, derivative from the output y).
 FUSED: dict[str, tuple[Any, Any]] = {
     "tanh": (lambda y: np.tanh(y, out=y), lambda g, y: g * (1 - y * y)),
@@ -66,7 +75,7 @@ class Linear(Op):
 
     def forward(self, x: Any, w: Any, *b: Any) -> Any:
         try:
-            y = np.matmul(x, w.T)
+            y = x.dot(w.T) if x.ndim == 2 else x.reshape(-1, x.shape[-1]).dot(w.T).reshape(*x.shape[:-1], -1)
             if b:
                 y += b[0]
         except ValueError:
@@ -79,22 +88,26 @@ class Linear(Op):
     def backward(self, g: Any, y: Any, x: Any, w: Any, *b: Any) -> Any:
         if self.activation is not None:
             if self.activation == "tanh" and type(g) is np.ndarray:
-                slope = y * y  # the first-order pass, in one fresh array
-                np.subtract(1, slope, out=slope)
-                g = np.multiply(slope, g, out=slope)
+                slope = y * y  # the first-order pass: g - g y² in one fresh array
+                slope *= g
+                g = np.subtract(g, slope, out=slope)
             else:
                 g = FUSED[self.activation][1](g, y)
-        gx = np.matmul(g, w) if self.needs(0) else None
-        if g.ndim != 2:
-            g, x = g.reshape(-1, g.shape[-1]), x.reshape(-1, x.shape[-1])
-        gw = np.matmul(g.T, x)
+        shape = x.shape
+        if len(shape) != 2:
+            g, x = g.reshape(-1, g.shape[-1]), x.reshape(-1, shape[-1])
+        gx = g.dot(w) if self.needs(0) else None  # .dot: half a microsecond less than matmul
+        if gx is not None and len(shape) != 2:
+            gx = gx.reshape(shape)
+        gw = g.T.dot(x)
         if not b:
             return gx, gw
-        return gx, gw, np.matmul(_ones(g.shape[0], g.dtype), g)  # quicker than a reduction over the rows
+        return gx, gw, _ones(len(g), g.dtype).dot(g) if type(g) is np.ndarray else np.sum(g, axis=0)
 
 
 @functools.lru_cache(maxsize=64)
 def _ones(n: int, dtype: np.dtype[Any]) -> np.ndarray:
+    """A row of ones: its product with a matrix sums the columns faster than a reduction."""
     ones = np.ones(n, dtype)
     ones.flags.writeable = False
     return ones

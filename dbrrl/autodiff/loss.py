@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from dbrrl.autodiff.index import take_along_axis
-from dbrrl.autodiff.reduce import log_softmax, mean, sum
+from dbrrl.autodiff.index import rows, take_along_axis
+from dbrrl.autodiff.reduce import log_softmax, mean, softmax, sum
 from dbrrl.autodiff.tensor import Op, Tensor, plain
 from dbrrl.errors import ConfigError, ShapeError
 
@@ -153,6 +153,42 @@ def entropy(log_probs: Any) -> Any:
     return Entropy()(log_probs)
 
 
+class CategoricalLogProb(Op):
+    """y[i] = x[i, k[i]] - ln Σ e^x[i], the log-probability of choice k; dx = g (onehot k - softmax x)."""
+
+    def __init__(self, index: Any) -> None:
+        self.index = index
+
+    def forward(self, logits: Any) -> Any:
+        z = logits.T.copy()  # the first axis is much faster to reduce than a short last one
+        z -= np.maximum.reduce(z, 0)
+        chosen = z[self.index, rows(len(self.index))]
+        np.exp(z, out=z)
+        total = np.add.reduce(z, 0)
+        z /= total
+        self.probs = z
+        return chosen - np.log(total)
+
+    def backward(self, g: Any, y: Any, logits: Any) -> Any:
+        if isinstance(g, Tensor):
+            hit = self.index[:, None] == np.arange(logits.shape[1])
+            return np.expand_dims(g, -1) * (hit.astype(g.dtype) - softmax(logits))
+        gz = self.probs * -g
+        gz[self.index, rows(len(self.index))] += g
+        return gz.T
+
+
+def categorical_log_prob(logits: Any, index: Any) -> Any:
+    """log softmax(logits)[i, index[i]] for each row i: logits (n, k) and integers (n,) give (n,)."""
+    index = plain(index)
+    if len(logits.shape) != 2 or index.shape != logits.shape[:1] or index.dtype.kind not in "iu":
+        raise ShapeError(
+            f"categorical_log_prob: expected logits (n, k) and integers (n,), got {logits.shape} and {index.dtype} "
+            f"{index.shape}: give one choice per row"
+        )
+    return CategoricalLogProb(index)(logits)
+
+
 class ClippedSurrogate(Op):
     """y = mean of min(r A, clip(r, 1 ± ε) A), r = e^(l - l_old); dl = r A / n where the first is the smaller, else 0."""
 
@@ -181,5 +217,5 @@ def clipped_surrogate(log_prob: Any, old_log_prob: Any, advantage: Any, clip_ran
             f"clipped_surrogate: expected three arrays (n,), got {log_prob.shape}, {old.shape}, {advantage.shape}: "
             "flatten time and environments first"
         )
-    old, advantage = (a.astype(log_prob.dtype, copy=False) for a in (old, advantage))
-    return ClippedSurrogate(old, advantage, clip_range)(log_prob)
+    dtype = log_prob.dtype
+    return ClippedSurrogate(old.astype(dtype, copy=False), advantage.astype(dtype, copy=False), clip_range)(log_prob)

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, ParamSpec, TypeVar
 import numpy as np
 
 from dbrrl.backend import to_device, to_numpy
-from dbrrl.errors import DtypeError, GraphError, ShapeError
+from dbrrl.errors import DbrrlError, DtypeError, GraphError, ShapeError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -362,7 +362,8 @@ def _hand_out(tensor: Tensor) -> Any:
     tensor.handed_out += 1
     if not isinstance(tensor.array, np.ndarray) or not tensor.array.size:
         return np.asarray(tensor.array) if isinstance(tensor.array, np.generic) else tensor.array
-    array = np.asarray(memoryview(tensor.array))  # over a buffer: views of it keep it alive, not what lies below
+    values: Any = tensor.array
+    array = np.asarray(memoryview(values))  # over a buffer: views of it keep it alive, not what lies below
     key, owner = id(array), weakref.ref(tensor)
 
     def gone(_: Any) -> None:
@@ -437,10 +438,13 @@ class Op:
                     foreign = True
         if foreign:
             inputs = _align(inputs, arrays)
-        if observing and state.observer is not None:
-            y = state.observer.forward(self, arrays)
-        else:
-            y = self.forward(*arrays)
+        try:
+            if observing and state.observer is not None:
+                y = state.observer.forward(self, arrays)
+            else:
+                y = self.forward(*arrays)
+        except ValueError as error:
+            raise _explained(self, arrays, error) from None
         if not tensors:
             return y
         tensor = _new(Tensor)
@@ -456,6 +460,17 @@ class Op:
 
 
 _new: Any = object.__new__
+
+
+def _explained(op: Op, arrays: list[Any], error: ValueError) -> ValueError:
+    """NumPy's complaint about broadcasting with the name of the op; any other error as it is."""
+    if isinstance(error, DbrrlError) or "broadcast" not in str(error):
+        return error
+    shapes = " and ".join(str(a.shape) for a in arrays if hasattr(a, "shape"))
+    return ShapeError(
+        f"{type(op).__name__.lower()}: expected shapes that broadcast together, got {shapes} ({error}): "
+        "reshape one, or add an axis with x[:, None]"
+    )
 
 
 def _align(inputs: tuple[Any, ...], arrays: list[Any]) -> tuple[Any, ...]:

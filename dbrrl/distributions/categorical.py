@@ -47,6 +47,8 @@ class Categorical(Distribution):
     def log_prob(self, x: Any) -> Any:
         """Log π(x): x integers (B,)."""
         if len(self.logits.shape) == 2:
+            if self._log_probs is None:  # one op instead of two
+                return F.categorical_log_prob(self.logits, np.asarray(values(x)))
             return F.pick(self.log_probs, np.asarray(values(x)))
         return F.squeeze(F.take_along_axis(self.log_probs, np.asarray(values(x))[..., None]), -1)
 

@@ -66,8 +66,8 @@ def against_floor() -> None:
     """One minibatch update and one acting step of the real agent, against the floor's."""
     for batch in (64, 128, 256):
         floor, agent = Floor(batch), agent_for(entropy_coef=0.01)
-        columns = [floor.x, floor.a, floor.adv, floor.ret - floor.adv, floor.old]
-        ours, theirs = in_turn(lambda a=agent, c=columns: a.minibatch(c, 0.2, False), floor.update, 200)
+        columns = [floor.x, floor.a, floor.old, floor.ret, floor.ret, floor.adv]
+        ours, theirs = in_turn(lambda a=agent, c=columns: a.minibatch(a.prepared(c), 0.2, False), floor.update, 200)
         print(f"update, batch {batch:4d}: {ours:7.1f} us, floor {theirs:7.1f} us, ratio {ours / theirs:.2f} (at most 1.4)")
     floor, agent = Floor(64), agent_for()
     observation = floor.x[:8]
