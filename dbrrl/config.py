@@ -34,7 +34,8 @@ class Range:
             "below": self.below,
             "at most": self.at_most,
         }
-        return " and ".join(f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None)
+        text = " and ".join(f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None)
+        return f"of {text}" if text.startswith("at ") else text
 
     def holds(self, value: Any) -> bool:
         """Whether `value` is within the bounds, or is one of the choices."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from dbrrl import evaluate, plot, train
 from dbrrl.experiment import command
@@ -41,9 +42,7 @@ def test_a_run_from_start_to_curve(call: Call) -> None:
     assert (code, errors) == (0, "")
     lines = output.splitlines()
     assert lines[0] == "run directory: runs/a" and sum("score" in line for line in lines) == 12
-    assert re.match(
-        r"tests.*Stub on CartPole-v1, seed 0: score \d+\.\d\d over 5 episodes \(median", lines[-2]
-    )
+    assert re.match(r"tests.*Stub on CartPole-v1, seed 0: score \d+\.\d\d over 5 episodes \(median", lines[-2])
     assert lines[-1].startswith("everything lies in runs/a: ") and Path("runs/a/curve.png").exists()
     assert "learning_rate = 0.5" in Path("runs/a/config.toml").read_text()
 
@@ -87,7 +86,7 @@ def test_help_lists_the_agents_settings_with_range_and_meaning(
         ([*STUB, "--learning-rate=-1e-3"], "--learning-rate: expected a number above 0"),
         ([*STUB, "--learning-rate", "fast"], "--learning-rate: expected a number .*got 'fast'"),
         ([*STUB, "--learning-rate"], "--learning-rate: expected one argument"),
-        ([*STUB, "--steps", "1.5"], "--steps: expected a whole number at least 1, got 1.5"),
+        ([*STUB, "--steps", "1.5"], "--steps: expected a whole number of at least 1, got 1.5"),
         ([*STUB, "--vectorization", "fast"], "--vectorization: expected one of auto, batched"),
         ([*STUB, "stray"], "unknown argument 'stray': see --help"),
         ([*STUB, "--config", "none.toml"], "none.toml: there is no such file"),
@@ -123,9 +122,7 @@ def test_a_run_directory_that_exists_is_refused(call: Call) -> None:
 def test_an_error_of_the_environment_is_one_line_and_nothing_is_lost(call: Call) -> None:
     often = ["--checkpoint-interval", "20", "--eval-interval", "1000", "--name", "a"]
     answer = call(train, *QUICK, *BREAKING, *often)
-    assert_refused(
-        answer, r"RuntimeError: the motor is stuck at .*stub.py:\d+; .*--resume runs/a; --debug shows"
-    )
+    assert_refused(answer, r"RuntimeError: the motor is stuck at .*stub.py:\d+; .*--resume runs/a; --debug shows")
     assert len(list(Path("runs/a/checkpoints").iterdir())) == 2
     code, _, errors = call(train, *QUICK, *BREAKING, "--debug", "--name", "b")
     assert code == 2 and errors.startswith("Traceback") and "the motor\nis stuck" in errors
@@ -142,9 +139,7 @@ def test_evaluate_repeats_the_final_score(call: Call) -> None:
     code, output, errors = call(evaluate, "runs/a", "--episodes", "5")
     assert (code, errors) == (0, "") and score is not None
     assert f"mean {score[1]} (95 % interval" in output and "runs/a/final/agent.dbrrl" in output
-    assert call(evaluate, "runs/a/final/agent.dbrrl", "--episodes", "5")[1].endswith(
-        output.splitlines()[1] + "\n"
-    )
+    assert call(evaluate, "runs/a/final/agent.dbrrl", "--episodes", "5")[1].endswith(output.splitlines()[1] + "\n")
     assert "best/agent.dbrrl" in call(evaluate, "runs/a", "--best", "--episodes", "2")[1]
     assert call(evaluate, "runs/a", "--stochastic", "--seed", "3", "--episodes", "9")[0] == 0
 
@@ -165,9 +160,7 @@ def test_evaluate_refuses_what_does_not_fit(call: Call) -> None:
     assert_refused(call(evaluate, alone, *STUB, "--env", "Acrobot-v1"), "made for the observation space")
     assert call(evaluate, alone, *STUB, "--env", "CartPole-v1", "--episodes", "3")[0] == 0
     assert_refused(call(evaluate, "nowhere"), "nowhere: there is no such run directory")
-    assert_refused(
-        call(evaluate, "runs/a", "--episodes", "0"), "--episodes: expected a whole number at least 1"
-    )
+    assert_refused(call(evaluate, "runs/a", "--episodes", "0"), "--episodes: expected a whole number of at least 1")
     alone.write_bytes(alone.read_bytes()[:-9])
     assert_refused(call(evaluate, alone, *STUB, "--env", "CartPole-v1"), "alone.dbrrl: damaged")
 
@@ -175,6 +168,11 @@ def test_evaluate_refuses_what_does_not_fit(call: Call) -> None:
 def test_videos_are_written_and_never_over_another_file(call: Call) -> None:
     pytest.importorskip("pygame")
     call(train, *QUICK, "--name", "a")
+    code, output, errors = call(evaluate, "runs/a", "--video", "v.gif", "--episodes", "2")
+    assert (code, errors) == (0, "") and output.endswith("video of one episode: v.gif\n")
+    with Image.open("v.gif") as film:
+        assert film.size == (600, 400) and film.n_frames >= 5  # type: ignore[attr-defined]
+    assert [path.name for path in Path().glob("*v*.gif")] == ["v.gif"]
     Path("there.gif").write_bytes(b"mine")
     assert_refused(call(evaluate, "runs/a", "--video", "there.gif"), "there.gif: exists already")
     assert_refused(call(evaluate, "runs/a", "--video", "v.avi"), r"ends in .gif or .mp4")

@@ -79,10 +79,11 @@ def _seconds_per_frame(envs: vector.Environments) -> float:
 def _write_gif(path: Path, frames: Iterator[np.ndarray], seconds: float) -> None:
     from PIL import Image
 
-    first = Image.fromarray(next(frames))
-    rest = (Image.fromarray(frame) for frame in frames)
+    # Colors by octree: Pillow's own choice takes ten times as long.
+    images = (Image.fromarray(frame).quantize(method=Image.Quantize.FASTOCTREE) for frame in frames)
+    first = next(images)
     # Viewers show a GIF's frames for 20 ms at the least.
-    first.save(path, save_all=True, append_images=rest, duration=max(20, round(1000 * seconds)), loop=0)
+    first.save(path, save_all=True, append_images=images, duration=max(20, round(1000 * seconds)), loop=0)
 
 
 def _write_mp4(path: Path, frames: Iterator[np.ndarray], seconds: float) -> None:

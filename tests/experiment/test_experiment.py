@@ -112,7 +112,7 @@ def test_settings_of_the_agent_as_table_config_or_keyword() -> None:
         assert short(**options).plan.config.learning_rate == 0.5
     with pytest.raises(ConfigError, match="unknown setting 'learning_rat'; did you mean 'learning_rate'"):
         short(learning_rat=1)
-    with pytest.raises(ConfigError, match="num_envs: expected a whole number at least 1, got 0"):
+    with pytest.raises(ConfigError, match="num_envs: expected a whole number of at least 1, got 0"):
         short(num_envs=0)
 
 
