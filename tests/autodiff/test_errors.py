@@ -1,0 +1,234 @@
+"""What a caller can do wrong: each error says what was expected, what came, and the cure."""
+
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+
+import dbrrl.functional as F
+from dbrrl.autodiff.tensor import Op, Tensor, grad, no_grad
+from dbrrl.errors import ConfigError, DbrrlError, DtypeError, GraphError, ShapeError
+from dbrrl.nn import Linear
+from dbrrl.optim import SGD
+
+
+def leaf(*shape: int) -> Tensor:
+    return Tensor(np.random.default_rng(0).normal(size=shape) + 3, requires_grad=True)
+
+
+WRONG: list[tuple[str, Any, type[DbrrlError], str]] = [
+    ("matmul", lambda: leaf(2, 3) @ leaf(2, 3), ShapeError, r"\(2, 3\) @ \(2, 3\)"),
+    ("matmul scalar", lambda: leaf() @ leaf(2), ShapeError, "matmul"),
+    ("linear", lambda: F.linear(leaf(2, 3), leaf(4, 2), leaf(4)), ShapeError, "linear: expected x"),
+    ("broadcast", lambda: leaf(2, 3) + leaf(2), ShapeError, r"\(2, 3\).*\(2,\)"),
+    ("where broadcast", lambda: F.where(np.ones(3, bool), leaf(2), 0.0), ShapeError, "expected shapes"),
+    ("clip broadcast", lambda: F.clip(leaf(3), np.zeros(2), 1), ShapeError, "expected shapes"),
+    ("sum axis", lambda: leaf(2, 3).sum(2), ShapeError, "sum: expected distinct axes"),
+    ("sum axes", lambda: leaf(2, 3).sum((0, -2)), ShapeError, "distinct"),
+    ("mean of nothing", lambda: leaf(0, 3).mean(0), ShapeError, "at least one element"),
+    ("mean of all of nothing", lambda: leaf(0).mean(), ShapeError, "at least one element"),
+    ("max of nothing", lambda: leaf(0).max(), ShapeError, "at least one element"),
+    ("var", lambda: F.var(leaf(1), ddof=1), ShapeError, "ddof"),
+    ("log_softmax axis", lambda: F.log_softmax(leaf(2, 3), 5), ShapeError, "log_softmax"),
+    ("reshape", lambda: leaf(2, 3).reshape(4), ShapeError, "6 elements"),
+    ("transpose", lambda: leaf(2, 3).transpose(0), ShapeError, "2 axes"),
+    ("squeeze", lambda: F.squeeze(leaf(2, 3), 0), ShapeError, "size 1"),
+    ("broadcast_to", lambda: F.broadcast_to(leaf(2), (3,)), ShapeError, "broadcast"),
+    ("concatenate", lambda: F.concatenate([leaf(2, 3), leaf(2, 2)]), ShapeError, "equal but for axis 0"),
+    ("concatenate nothing", lambda: F.concatenate([]), ShapeError, "at least one"),
+    ("stack", lambda: F.stack([leaf(2), leaf(3)]), ShapeError, "one shape"),
+    ("split", lambda: F.split(leaf(5), 2), ShapeError, "divisor of 5"),
+    ("index", lambda: leaf(3)[3], ShapeError, r"input shape \(3,\)"),
+    ("index of array", lambda: leaf(3)[np.array([0, 3])], ShapeError, "out of bounds"),
+    ("index dtype", lambda: leaf(3)[np.array([0.0])], DtypeError, "astype"),
+    ("take_along_axis", lambda: F.take_along_axis(leaf(3, 2), np.array([0, 1])), ShapeError, "add an axis"),
+    ("take_along_axis range", lambda: F.take_along_axis(leaf(1, 2), np.array([[2]])), ShapeError, "below 2"),
+    ("pick", lambda: F.pick(leaf(3, 2), np.array([0, 1])), ShapeError, "pick"),
+    ("embedding", lambda: F.embedding(np.array([5]), leaf(3, 2)), ShapeError, "enlarge"),
+    ("one_hot", lambda: F.one_hot(np.array([3]), 3), ShapeError, "integers in"),
+    ("mse_loss", lambda: F.mse_loss(leaf(3, 1), np.ones(3)), ShapeError, "broadcasting here"),
+    ("huber_loss", lambda: F.huber_loss(leaf(3), np.ones((3, 1))), ShapeError, "reshape"),
+    ("huber delta", lambda: F.huber_loss(leaf(3), np.ones(3), delta=0), ConfigError, "above 0"),
+    ("reduction", lambda: F.mse_loss(leaf(3), np.ones(3), "avg"), ConfigError, "'avg'"),
+    ("cross_entropy", lambda: F.cross_entropy(leaf(3, 2), np.array([0, 1])), ShapeError, "one class per row"),
+    ("layer_norm", lambda: F.layer_norm(leaf(3, 2), leaf(3), leaf(3)), ShapeError, "weight"),
+    ("dropout", lambda: F.dropout(leaf(3), 1.0, np.random.default_rng(0)), ConfigError, "probability"),
+    ("conv2d images", lambda: F.conv2d(leaf(3, 8, 8), leaf(2, 3, 3, 3)), ShapeError, r"x\[None\]"),
+    ("conv2d channels", lambda: F.conv2d(leaf(1, 8, 8, 3), leaf(2, 3, 3, 3)), ShapeError, "channels come second"),
+    ("conv2d bias", lambda: F.conv2d(leaf(1, 3, 8, 8), leaf(2, 3, 3, 3), leaf(3)), ShapeError, r"bias of shape \(2,\)"),
+    ("conv2d small", lambda: F.conv2d(leaf(1, 3, 2, 8), leaf(2, 3, 3, 3)), ShapeError, "2x8"),
+    ("conv2d stride", lambda: F.conv2d(leaf(1, 3, 8, 8), leaf(2, 3, 3, 3), stride=0), ConfigError, "stride"),
+    ("conv2d padding", lambda: F.conv2d(leaf(1, 3, 8, 8), leaf(2, 3, 3, 3), padding=(1, -1)), ConfigError, "padding"),
+    ("max_pool2d", lambda: F.max_pool2d(leaf(1, 1, 2, 2), 3), ShapeError, "max_pool2d"),
+    ("avg_pool2d padding", lambda: F.avg_pool2d(leaf(1, 1, 4, 4), 2, padding=2), ConfigError, "half the kernel"),
+    ("integers", lambda: Tensor(np.arange(3), requires_grad=True), DtypeError, "floating-point"),
+    ("booleans", lambda: Tensor([True]).requires_grad_(), DtypeError, "floating-point"),
+    ("words", lambda: Tensor(["a"]), DtypeError, "numbers"),
+    ("backward of a vector", lambda: (leaf(3) * 2).backward(), GraphError, "reduce it first"),
+    ("backward shape", lambda: (leaf(3) * 2).backward(np.ones(2)), ShapeError, r"expected shape \(3,\)"),
+    ("backward of data", lambda: Tensor([1.0]).backward(), GraphError, "requires_grad=True"),
+    ("grad of a vector", lambda: grad(leaf(3) * 2, leaf(3)), GraphError, "reduce it first"),
+    ("grad of a non-tensor", lambda: grad(np.ones(3), leaf(3)), GraphError, r"outputs\[0\].*float64"),
+    ("grad to a non-tensor", lambda: grad(leaf(3).sum(), [np.ones(3)]), GraphError, r"inputs\[0\].*ndarray"),
+    ("grad of unrelated", lambda: grad(leaf(3).sum(), leaf(3)), GraphError, "do not depend"),
+    ("data shape", lambda: setattr(leaf(3), "data", np.ones(2)), ShapeError, "make a new Tensor"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "error", "message"), [w[1:] for w in WRONG], ids=[w[0] for w in WRONG])
+def test_mistakes_are_explained_in_one_line(call: Any, error: type[DbrrlError], message: str) -> None:
+    with pytest.raises(error, match=message) as caught:
+        call()
+    text = str(caught.value)
+    assert "\n" not in text and "expected" in text and (": " in text or ";" in text)
+
+
+def test_backward_twice_through_a_freed_graph() -> None:
+    x = leaf(3)
+    y = (x * x).sum()
+    y.backward()
+    with pytest.raises(GraphError, match="retain_graph"):
+        y.backward()
+    h = x * x
+    h.sum().backward()
+    with pytest.raises(GraphError, match="freed"):
+        (h * 2).sum().backward()
+
+
+def set_item(x: Tensor) -> None:
+    with no_grad():
+        x[0] = 7.0
+
+
+def set_item_of_data(x: Tensor) -> None:
+    x.data[0] = 7.0
+
+
+def subtract_from_data(x: Tensor) -> None:
+    x.data -= 0.1
+
+
+def assign_data(x: Tensor) -> None:
+    x.data = np.zeros_like(x.data)
+
+
+def change_what_numpy_gave(x: Tensor) -> None:
+    x.numpy()[...] = 0
+
+
+def change_what_detach_gave(x: Tensor) -> None:
+    x.detach()[0] = 5.0
+
+
+def change_a_slice(x: Tensor) -> None:
+    part = x.data[:2]
+    part[1:] = 9
+
+
+CHANGES = [
+    set_item, set_item_of_data, subtract_from_data, assign_data, change_what_numpy_gave, change_what_detach_gave,
+    change_a_slice,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+    "compute",
+    [lambda x: x * x, np.sin, lambda x: x[:2] ** 2, lambda x: x.reshape(3, 1) ** 2, lambda x: x.T * x.T],
+    ids=["product", "sine", "slice", "reshaped", "transposed"],
+)
+def test_an_in_place_change_between_forward_and_backward_is_noticed(change: Any, compute: Any) -> None:
+    x = leaf(3)
+    loss = compute(x).sum()
+    change(x)
+    with pytest.raises(GraphError, match="changed in place"):
+        loss.backward()
+    compute(x).sum().backward()  # a graph recorded after the change is well
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda f: f.__name__)
+def test_a_change_that_backward_does_not_need_to_know_is_allowed(change: Any) -> None:
+    x, w = leaf(3), leaf(3)
+    loss = (x + w).sum()
+    change(x)
+    loss.backward()
+    np.testing.assert_array_equal(w.grad, [1, 1, 1])
+
+
+def test_a_handed_out_array_that_is_not_changed_does_no_harm() -> None:
+    x = leaf(3)
+    held = x.data
+    loss = (x * x).sum()
+    assert held.sum() > 0
+    loss.backward()
+    np.testing.assert_allclose(x.grad, 2 * held)
+
+
+def test_a_view_of_plain_data_keeps_its_values() -> None:
+    data, w = Tensor(np.ones(3)), leaf(3)
+    loss = (data[:] * w).sum()
+    data[...] = 100.0
+    loss.backward()
+    np.testing.assert_array_equal(w.grad, [1, 1, 1])
+
+
+def test_an_optimizer_step_between_forward_and_backward_is_noticed() -> None:
+    layer = Linear(3, 2, rng=np.random.default_rng(0))
+    optimizer = SGD(layer, learning_rate=0.1)
+    loss = (layer(np.ones((1, 3), np.float32)) ** 2).sum()
+    (layer(np.ones((1, 3), np.float32)) ** 2).sum().backward()
+    optimizer.step()
+    with pytest.raises(GraphError, match="changed in place"):
+        loss.backward()
+
+
+def test_computed_values_are_read_only_and_recorded_leaves_are_guarded() -> None:
+    x = leaf(3)
+    y = x * 2
+    for change in (lambda: y.data.fill(0), lambda: y.numpy().fill(0)):
+        with pytest.raises(ValueError, match="read-only"):
+            change()
+    with pytest.raises(GraphError, match="in-place change"):
+        y[0] = 1.0
+    with pytest.raises(GraphError, match="in-place change"):
+        x[0] = 1.0
+    with pytest.raises(GraphError, match="leaf"):
+        y.data = np.zeros(3)
+
+
+def test_an_error_in_backward_leaves_nothing_behind() -> None:
+    class Breaks(Op):
+        def forward(self, x: Any) -> Any:
+            return x * 1
+
+        def backward(self, g: Any, y: Any, x: Any) -> Any:
+            raise KeyError("no")
+
+    x = leaf(3)
+    h = x * 2
+    with pytest.raises(KeyError):
+        (Breaks()(h) + h).sum().backward()
+    y = x * x
+    assert y.op is not None  # recording goes on
+    y.sum().backward()
+    np.testing.assert_allclose(x.grad, 2 * x.array)
+
+
+def test_a_gradient_of_the_wrong_shape_is_refused() -> None:
+    class Wrong(Op):
+        def forward(self, x: Any) -> Any:
+            return x * 1
+
+        def backward(self, g: Any, y: Any, x: Any) -> Any:
+            return np.transpose(g)
+
+    with pytest.raises(ShapeError, match=r"backward.*\(2, 3\).*\(3, 2\)"):
+        Wrong()(leaf(2, 3)).sum().backward()
+
+
+def test_leaving_python_with_a_handed_out_array_is_silent() -> None:
+    code = "import dbrrl; x = dbrrl.Tensor([1.0]); d = x.data; y = x * d"
+    result = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+    assert result.stderr == ""
