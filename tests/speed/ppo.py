@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 from numpy_floor import Floor
 
-
 from dbrrl.agents.ppo import PPO
 from dbrrl.backend import blas_threads, set_blas_threads
 from dbrrl.envs import make
@@ -56,6 +55,11 @@ def in_turn(ours: Callable[[], Any], theirs: Callable[[], Any], calls: int, roun
     return statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs)
 
 
+def report(what: str, ours: float, floor: float, bar: float) -> None:
+    """One line: both times and their ratio."""
+    print(f"{what:18s} {ours:7.1f} us, floor {floor:7.1f} us, ratio {ours / floor:.2f} (at most {bar})")
+
+
 def agent_for(num_envs: int = 8, **changes: Any) -> PPO:
     """PPO on CartPole's spaces."""
     envs = make("CartPole-v1", num_envs, seed=np.random.SeedSequence(0))
@@ -68,11 +72,11 @@ def against_floor() -> None:
         floor, agent = Floor(batch), agent_for(entropy_coef=0.01)
         columns = [floor.x, floor.a, floor.old, floor.ret, floor.ret, floor.adv]
         ours, theirs = in_turn(lambda a=agent, c=columns: a.minibatch(a.prepared(c), 0.2, False), floor.update, 200)
-        print(f"update, batch {batch:4d}: {ours:7.1f} us, floor {theirs:7.1f} us, ratio {ours / theirs:.2f} (at most 1.4)")
+        report(f"update, batch {batch}", ours, theirs, 1.4)
     floor, agent = Floor(64), agent_for()
     observation = floor.x[:8]
     ours, theirs = in_turn(lambda: agent.act(observation), floor.act, 1000)
-    print(f"acting on 8:         {ours:7.1f} us, floor {theirs:7.1f} us, ratio {ours / theirs:.2f} (at most 1.5)")
+    report("acting on 8", ours, theirs, 1.5)
 
 
 def ours_per_second(steps: int) -> float:
@@ -103,7 +107,7 @@ def against_peer(python: str, steps: int, rounds: int = 3) -> None:
             return
         theirs.append(float(result.stdout))
     a, b = statistics.median(ours), statistics.median(theirs)
-    print(f"PPO, CartPole-v1, 8 environments: {a:,.0f} steps/s, Stable-Baselines3 {b:,.0f}, ratio {a / b:.2f} (at least 5)")
+    print(f"PPO on CartPole-v1: {a:,.0f} steps/s, Stable-Baselines3 {b:,.0f}, ratio {a / b:.2f} (at least 5)")
 
 
 if __name__ == "__main__":
