@@ -29,7 +29,7 @@ def draw_graph(loss: Any, path: str | Path, names: Any = None) -> Path:
     """Draw how `loss` was computed: data and parameters on top, ops with the shapes of their results, the loss below.
 
     Args:
-        loss: a recorded Tensor, before backward() frees its graph.
+        loss: a recorded Tensor, or several, before backward() frees their graph.
         path: a file ending in .svg, .dot (Graphviz) or .mmd (Mermaid). A file of that name is replaced.
         names: a Module, or a mapping from name to Tensor, to name parameters, inputs and results in the picture.
 
@@ -60,12 +60,16 @@ def draw_graph(loss: Any, path: str | Path, names: Any = None) -> Path:
 
 def graph_nodes(loss: Any, names: Any = None) -> list[Node]:
     """The graph behind `loss` in the order of computation; `parents` are places in the list."""
-    if not isinstance(loss, Tensor) or loss.op is None:
-        raise GraphError(
-            f"draw_graph: expected a Tensor computed from one that requires gradients, got "
-            f"{'a leaf' if isinstance(loss, Tensor) else type(loss).__name__}: compute it outside no_grad()"
-        )
-    ops, stack = {loss.op}, [loss.op]
+    results = [loss] if isinstance(loss, Tensor) else list(loss)
+    ops: set[Op] = set()
+    for y in results:
+        if not isinstance(y, Tensor) or y.op is None:
+            raise GraphError(
+                f"draw_graph: expected a Tensor computed from one that requires gradients, got "
+                f"{'a leaf' if isinstance(y, Tensor) else type(y).__name__}: compute it outside no_grad()"
+            )
+        ops.add(y.op)
+    last, stack = set(ops), list(ops)
     while stack:
         op = stack.pop()
         if op.inputs is None:
@@ -81,7 +85,7 @@ def graph_nodes(loss: Any, names: Any = None) -> list[Node]:
     nodes: list[Node] = []
     place_of: dict[int, int] = {}
     for op in sorted(ops, key=lambda op: -op.order):
-        node = Node(_op_lines(op, known), "result" if op is loss.op else "op")
+        node = Node(_op_lines(op, known), "result" if op in last else "op")
         for x in op.inputs or ():
             key = id(x.op) if isinstance(x, Tensor) and x.op is not None else id(x)
             if not hasattr(x, "shape"):

@@ -199,7 +199,18 @@ def test_without_a_graph_a_tensor_is_an_array_for_numpy() -> None:
 
 @pytest.mark.parametrize(
     "other",
-    [2, 2.0, np.float64(2), np.float16(2), np.int64(2), np.array(2.0), np.ones(3), np.arange(1, 4), X[0] > -9, [1, 2, 3]],
+    [
+        2,
+        2.0,
+        np.float64(2),
+        np.float16(2),
+        np.int64(2),
+        np.array(2.0),
+        np.ones(3),
+        np.arange(1, 4),
+        X[0] > -9,
+        [1, 2, 3],
+    ],
     ids=lambda o: f"{type(o).__name__} {getattr(o, 'dtype', '')}",
 )
 def test_float32_stays_float32_whatever_it_meets(other: Any) -> None:
