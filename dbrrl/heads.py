@@ -7,6 +7,7 @@ import gymnasium as gym
 import numpy as np
 
 from dbrrl.distributions import Bernoulli, Categorical, Distribution, MultiCategorical, Normal
+from dbrrl.errors import ConfigError
 
 ACTION_SPACES = (gym.spaces.Discrete, gym.spaces.MultiDiscrete, gym.spaces.MultiBinary, gym.spaces.Box)
 
@@ -85,23 +86,33 @@ class MultiBinaryHead(Head):
 
 
 class BoxHead(Head):
-    """Box: independent normals with a learned, state-independent log standard deviation; actions are clipped to it."""
+    """Box: independent normals with a learned, state-independent log standard deviation; actions are clipped to it.
+
+    In a Box of integers they are rounded too.
+    """
 
     continuous = True
     sample_dtype = np.float32
 
     def __init__(self, space: gym.spaces.Box) -> None:
         self.size, self.space = int(np.prod(space.shape)), space
+        self.whole = np.dtype(space.dtype).kind in "iu"
         self.sample_shape = (self.size,)
 
     def distribution(self, outputs: Any, log_std: Any = None) -> Normal:
         """One normal per entry."""
+        if log_std is None:
+            raise ConfigError(
+                f"network: expected a Parameter log_std ({self.size},) for Box actions, got none: add it to the module"
+            )
         return Normal(outputs, log_std)
 
     def to_action(self, sample: np.ndarray) -> np.ndarray:
         """Clipped to the bounds; the log-probability stays that of the sample."""
         space = self.space
-        action = np.minimum(np.maximum(sample.reshape(-1, *space.shape), space.low), space.high)
+        action: np.ndarray = np.minimum(np.maximum(sample.reshape(-1, *space.shape), space.low), space.high)
+        if self.whole:
+            action = np.rint(action)
         return action.astype(space.dtype, copy=False)
 
 

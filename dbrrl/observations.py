@@ -8,7 +8,9 @@ import numpy as np
 
 from dbrrl.errors import SpaceError
 
-OBSERVATION_SPACES = (gym.spaces.Box, gym.spaces.Discrete, gym.spaces.MultiDiscrete, gym.spaces.MultiBinary, gym.spaces.Dict)
+OBSERVATION_SPACES = (
+    gym.spaces.Box, gym.spaces.Discrete, gym.spaces.MultiDiscrete, gym.spaces.MultiBinary, gym.spaces.Dict,
+)  # fmt: skip
 
 
 class Encoder:
@@ -18,7 +20,7 @@ class Encoder:
     another in its order. A Box of three axes and dtype uint8 is an image; channels last are moved first.
 
     Raises:
-        SpaceError: a space inside a Dict is not one of these.
+        SpaceError: a space inside a Dict is not one of these, or there is nothing in it.
     """
 
     def __init__(self, space: gym.Space[Any]) -> None:
@@ -28,6 +30,8 @@ class Encoder:
         self._is_vector = isinstance(space, gym.spaces.Box) and len(space.shape) == 1
         shapes: list[tuple[int, ...]] = [(self.vector_size,)] if self.vector_size else []
         self.shapes = shapes + self.image_shapes
+        if not self.shapes:
+            raise SpaceError(f"observation: expected at least one number, got {space}: wrap the environment")
         self.dtypes = [np.dtype(np.float32)] * len(shapes) + [np.dtype(np.uint8)] * len(self.image_shapes)
 
     def __call__(self, observation: Any) -> list[np.ndarray]:
@@ -78,9 +82,12 @@ def _width(space: Any) -> int:
 def _flat(x: np.ndarray, space: Any) -> np.ndarray:
     """(B, width) float32 of a batch of one leaf space."""
     if isinstance(space, gym.spaces.Discrete):
-        return (x.reshape(-1, 1) == np.arange(space.start, space.start + space.n)).astype(np.float32)
+        hit: np.ndarray = x.reshape(-1, 1) == np.arange(space.start, space.start + space.n)
+        return hit.astype(np.float32)
     if isinstance(space, gym.spaces.MultiDiscrete):
         digits = (x - space.start).reshape(len(x), -1)
         sizes = space.nvec.ravel()
-        return np.concatenate([digits[:, i : i + 1] == np.arange(n) for i, n in enumerate(sizes)], 1).astype(np.float32)
+        columns = [digits[:, i : i + 1] == np.arange(n) for i, n in enumerate(sizes)]
+        one_hot: np.ndarray = np.concatenate(columns, axis=1)
+        return one_hot.astype(np.float32)
     return x.reshape(len(x), -1).astype(np.float32)

@@ -1,7 +1,7 @@
 """Optimizers over one flat vector: each step is a handful of array operations, however deep the network.
 
-All share one form: `step()` reads the flat gradient, changes the flat values in place and keeps its moments as vectors of
-the same length. Schedules are data: set `optimizer.learning_rate` before a step.
+All share one form: `step()` reads the flat gradient, changes the flat values in place and keeps its moments as vectors
+of the same length. Schedules are data: set `optimizer.learning_rate` before a step.
 """
 
 import math
@@ -17,17 +17,22 @@ from dbrrl.nn.module import Module, Parameter
 
 
 class Optimizer:
-    """Base: owns the flat vectors of a module's (or a list of) parameters and named moment vectors beside them.
+    """Base: holds the flat vectors of a module's (or a list of) parameters and named moment vectors beside them.
+
+    Parameters that ask for no gradient when the optimizer is made are left out. Several optimizers may share a model,
+    each with parameters of its own.
 
     Raises:
         ConfigError: a hyperparameter is out of range.
+        GraphError: there is nothing to learn; later: another optimizer took over some of the parameters.
     """
 
     moments: tuple[str, ...] = ()  # names of the vectors that `state_dict` holds
 
     def __init__(self, parameters: Module | Sequence[Parameter], learning_rate: float) -> None:
         _check("learning_rate", learning_rate, learning_rate >= 0, "0 or above")
-        self.flat: Flat = parameters.flat() if isinstance(parameters, Module) else flatten(list(parameters))
+        given = parameters.parameters() if isinstance(parameters, Module) else parameters
+        self.flat: Flat = flatten([p for p in given if p.requires_grad])
         self.learning_rate = learning_rate
         self.steps = 0
         for name in self.moments:
@@ -40,6 +45,8 @@ class Optimizer:
 
     def clip_grad_norm(self, max_norm: float) -> float:
         """Scale the gradient down to a global L2 norm of at most `max_norm`; returns the norm before."""
+        if not max_norm > 0:
+            raise ConfigError(f"max_norm: expected a number above 0, got {max_norm}")
         g = self.flat.gather()
         norm = math.sqrt(g @ g)
         if norm > max_norm:
@@ -66,13 +73,18 @@ class Optimizer:
         """Put back what `state_dict` gave.
 
         Raises:
-            CheckpointError: a moment is missing or of another length.
+            CheckpointError: an entry is missing or unknown, or a moment of another length; nothing is changed then.
         """
+        where, expected = f"{type(self).__name__}.load_state_dict", {*self.moments, "steps", "learning_rate"}
+        if state.keys() != expected:
+            raise CheckpointError(
+                f"{where}: expected {sorted(expected)}, got {sorted(state)}: load the state of one like this"
+            )
         for name in self.moments:
-            if np.shape(state.get(name)) != self.flat.values.shape:
+            if np.shape(state[name]) != self.flat.values.shape:
                 raise CheckpointError(
-                    f"{type(self).__name__}.load_state_dict: {name} expected shape {self.flat.values.shape}, got "
-                    f"{np.shape(state.get(name))}: load the state of this optimizer and network"
+                    f"{where}: {name} expected shape {self.flat.values.shape}, got {np.shape(state[name])}: load the "
+                    "state of this optimizer and network"
                 )
         for name in self.moments:
             getattr(self, name)[...] = array_module(self.flat.values).asarray(state[name])
@@ -161,7 +173,7 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Loshchilov & Hutter 2019, algorithm 2: Adam with decay taken from the weights, θ ← θ - α λ θ, not the gradient."""
+    """Loshchilov & Hutter 2019, algorithm 2: Adam whose decay is taken from the weights, θ ← θ - α λ θ, directly."""
 
     def __init__(
         self,

@@ -46,6 +46,8 @@ class RolloutBuffer:
     def begin(self, parts: Sequence[np.ndarray], action: np.ndarray) -> None:
         """Open a row: the observation acted on, and the sample drawn."""
         t = self.size
+        if t == self.n_steps:
+            raise GraphError(f"act(): expected a rollout with room, got all {t} steps: call clear() after learning")
         for store, part in zip(self.observations, parts, strict=True):
             store[t] = part
         self.actions[t] = action
@@ -83,20 +85,24 @@ class RolloutBuffer:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put back what `state_dict` gave; CheckpointError where it is of a rollout of other sizes."""
-        self.clear()
-        size, rows = int(state["size"]), int(state["size"]) + bool(state["begun"])
-        stores = [*zip(self.observations, state["observations"], strict=True), (self.actions, state["actions"])]
-        for store, saved in stores:
-            if size > self.n_steps or saved.shape != (rows, *store.shape[1:]):
-                raise CheckpointError(
-                    f"rollout: expected {rows} rows of shape {store.shape[1:]} out of {self.n_steps}, got {saved.shape}: "
-                    "load with the same n_steps and num_envs"
-                )
-            store[:rows] = saved
-        for name in _RESULTS:
-            getattr(self, name)[:size] = state[name]
-        self.finals = [(int(f["row"]), int(f["env"]), list(f["parts"])) for f in state["finals"]]
-        self.size, self.begun = size, bool(state["begun"])
+        try:
+            size, begun = int(state["size"]), bool(state["begun"])
+            saved = [*state["observations"], state["actions"], *(state[name] for name in _RESULTS)]
+            finals = [(int(f["row"]), int(f["env"]), list(f["parts"])) for f in state["finals"]]
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"rollout: expected its state_dict, got {error!r}: load another state") from None
+        stores = [*self.observations, self.actions, *(getattr(self, name) for name in _RESULTS)]
+        rows = [size + begun] * (len(self.observations) + 1) + [size] * len(_RESULTS)
+        expected = [(n, *store.shape[1:]) for n, store in zip(rows, stores, strict=True)]
+        got = [np.shape(array) for array in saved]
+        if not 0 <= size + begun <= self.n_steps or got != expected:
+            raise CheckpointError(
+                f"rollout: expected arrays {expected}, at most {self.n_steps} rows, got {got}: load with the same "
+                "spaces, n_steps and num_envs"
+            )
+        for store, array, n in zip(stores, saved, rows, strict=True):
+            store[:n] = array
+        self.finals, self.size, self.begun = finals, size, begun
 
 
 _RESULTS = ("rewards", "terminated", "truncated", "valid")

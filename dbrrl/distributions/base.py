@@ -5,6 +5,11 @@ from typing import Any
 import numpy as np
 
 from dbrrl.autodiff.tensor import Tensor, plain
+from dbrrl.errors import DbrrlError
+
+
+class NoClosedForm(DbrrlError, NotImplementedError):
+    """There is no formula for this entropy or divergence: estimate it from samples."""
 
 
 class Distribution:

@@ -1,6 +1,7 @@
 """Discrete distributions: one choice, several choices, several yes-or-no."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -62,12 +63,12 @@ class MultiCategorical(Distribution):
 
     def __init__(self, logits: Any, sizes: Sequence[int]) -> None:
         self.sizes = tuple(int(k) for k in sizes)
-        if logits.shape[-1] != sum(self.sizes):
+        if len(logits.shape) != 2 or logits.shape[1] != sum(self.sizes) or min(self.sizes, default=0) < 1:
             raise ShapeError(
                 f"MultiCategorical: expected logits (B, {sum(self.sizes)}) for sizes {self.sizes}, got {logits.shape}"
             )
         cuts = [0, *np.cumsum(self.sizes).tolist()]
-        self.parts = [Categorical(logits[:, a:b]) for a, b in zip(cuts, cuts[1:], strict=False)]
+        self.parts = [Categorical(logits[:, a:b]) for a, b in pairwise(cuts)]
 
     def sample(self, rng: np.random.Generator) -> np.ndarray:
         """One sample of each choice: (B, n)."""
@@ -80,6 +81,8 @@ class MultiCategorical(Distribution):
     def log_prob(self, x: Any) -> Any:
         """Σ log π(xᵢ): x integers (B, n)."""
         x = np.asarray(values(x))
+        if x.shape[1:] != (len(self.sizes),):
+            raise ShapeError(f"MultiCategorical.log_prob: expected x (B, {len(self.sizes)}), got {x.shape}")
         total = self.parts[0].log_prob(x[:, 0])
         for i, part in enumerate(self.parts[1:], 1):
             total = total + part.log_prob(x[:, i])
@@ -97,6 +100,8 @@ class Bernoulli(Distribution):
     """n independent yes-or-no per row: logits (B, n) of yes, samples int8 (B, n) of 0 and 1."""
 
     def __init__(self, logits: Any) -> None:
+        if len(logits.shape) < 2:
+            raise ShapeError(f"Bernoulli: expected logits (B, n), got {logits.shape}: add the batch axis")
         self.logits = logits
 
     def sample(self, rng: np.random.Generator) -> np.ndarray:
@@ -109,10 +114,17 @@ class Bernoulli(Distribution):
         return (values(self.logits) > 0).astype(np.int8)  # type: ignore[no-any-return]
 
     def log_prob(self, x: Any) -> Any:
-        """Σ x log p + (1 - x) log(1 - p) = Σ x l - softplus(l): x (B, n)."""
-        x = np.asarray(values(x)).astype(values(self.logits).dtype)
-        return sum_last(self.logits * x - F.softplus(self.logits))
+        """Σ x log p + (1 - x) log(1 - p) = -Σ softplus((1 - 2x) l): x (B, n) of 0 and 1."""
+        x = np.asarray(values(x))
+        if x.shape != self.logits.shape:
+            raise ShapeError(f"Bernoulli.log_prob: expected x {self.logits.shape}, got {x.shape}: one 0 or 1 per logit")
+        return -sum_last(F.softplus(self.logits * (1 - 2 * x.astype(values(self.logits).dtype))))
 
     def entropy(self) -> Any:
         """Σ softplus(l) - p l."""
-        return sum_last(F.softplus(self.logits) - F.sigmoid(self.logits) * self.logits)
+        logits = self.finite_logits()
+        return sum_last(F.softplus(logits) - F.sigmoid(logits) * logits)
+
+    def finite_logits(self) -> Any:
+        """The logits within ±1,000, where probabilities are 0 or 1 exactly: of infinite ones, 0 · ∞ would be nan."""
+        return F.clip(self.logits, -1e3, 1e3)

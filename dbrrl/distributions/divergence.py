@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from dbrrl import functional as F
-from dbrrl.distributions.base import Distribution, sum_last
+from dbrrl.distributions.base import Distribution, NoClosedForm, sum_last, values
 from dbrrl.distributions.categorical import Bernoulli, Categorical, MultiCategorical
 from dbrrl.distributions.normal import Normal, SquashedNormal
 from dbrrl.errors import ShapeError
@@ -14,20 +16,28 @@ def kl_divergence(p: Distribution, q: Distribution) -> Any:
     """KL(p ‖ q) = E_p[log p - log q] in nats, one per row: (B,).
 
     Raises:
-        NotImplementedError: there is no closed form for this pair.
+        NoClosedForm: the two are of different kinds, or of one without a formula.
+        ShapeError: they are not over the same choices.
     """
     rule = KL.get((type(p), type(q)))
     if rule is None:
         known = ", ".join(a.__name__ for a, _ in KL)
-        raise NotImplementedError(
-            f"kl_divergence: expected two of one kind among {known}, got {type(p).__name__} and {type(q).__name__}"
+        raise NoClosedForm(
+            f"kl_divergence: expected two of one kind among {known}, got {type(p).__name__} and {type(q).__name__}: "
+            "average log p - log q over samples of p"
         )
     return rule(p, q)
 
 
 def _categorical(p: Categorical, q: Categorical) -> Any:
-    """Σ p (log p - log q)."""
-    return sum_last(p.probs * (p.log_probs - q.log_probs))
+    """Σ p (log p - log q); a choice that p excludes (probability 0) adds nothing, also where q excludes it too."""
+    if p.logits.shape[-1] != q.logits.shape[-1]:
+        raise ShapeError(f"kl_divergence: expected equal choices, got logits {p.logits.shape} and {q.logits.shape}")
+    a, b = p.log_probs, q.log_probs
+    excluded = values(a) == -np.inf
+    if excluded.any():
+        a, b = F.where(excluded, 0.0, a), F.where(excluded, 0.0, b)
+    return sum_last(p.probs * (a - b))
 
 
 def _multi_categorical(p: MultiCategorical, q: MultiCategorical) -> Any:
@@ -41,8 +51,8 @@ def _multi_categorical(p: MultiCategorical, q: MultiCategorical) -> Any:
 
 
 def _bernoulli(p: Bernoulli, q: Bernoulli) -> Any:
-    """Σ p (l_p - l_q) + softplus(l_q) - softplus(l_p)."""
-    a, b = p.logits, q.logits
+    """Σ p (l_p - l_q) + softplus(l_q) - softplus(l_p), infinite logits counting as 1,000."""
+    a, b = p.finite_logits(), q.finite_logits()
     return sum_last(F.sigmoid(a) * (a - b) + F.softplus(b) - F.softplus(a))
 
 

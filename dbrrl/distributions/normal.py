@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from dbrrl import functional as F
-from dbrrl.distributions.base import Distribution, sum_last, values
+from dbrrl.autodiff.tensor import Tensor
+from dbrrl.distributions.base import Distribution, NoClosedForm, sum_last, values
 from dbrrl.errors import ShapeError
 
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
@@ -17,7 +18,11 @@ class Normal(Distribution):
 
     def __init__(self, mean: Any, log_std: Any) -> None:
         if len(mean.shape) < 2 or log_std.shape[-1:] != mean.shape[-1:]:
-            raise ShapeError(f"Normal: expected mean (B, n) and log_std (n,) or (B, n), got {mean.shape}, {log_std.shape}")
+            raise ShapeError(
+                f"Normal: expected mean (B, n) and log_std (n,) or (B, n), got {mean.shape} and {log_std.shape}"
+            )
+        if log_std.dtype != mean.dtype and not isinstance(log_std, Tensor):
+            log_std = log_std.astype(mean.dtype)
         self.mean, self.log_std = mean, log_std
 
     @property
@@ -25,7 +30,7 @@ class Normal(Distribution):
         """Standard deviation."""
         return F.exp(self.log_std)
 
-    def _noise(self, rng: np.random.Generator) -> np.ndarray:
+    def _noise(self, rng: np.random.Generator) -> Any:
         mean = values(self.mean)
         return rng.standard_normal(mean.shape, np.float32 if mean.dtype == np.float32 else np.float64)
 
@@ -43,6 +48,8 @@ class Normal(Distribution):
 
     def log_prob(self, x: Any) -> Any:
         """Σ -½ ((x - mean) / std)² - log std - ½ log 2π: x (B, n)."""
+        if x.shape[-len(self.mean.shape) :] != self.mean.shape:
+            raise ShapeError(f"Normal.log_prob: expected x {self.mean.shape}, got {x.shape}: one sample per row")
         z = (x - self.mean) * F.exp(-self.log_std)
         return sum_last(z * z * -0.5 - self.log_std - HALF_LOG_2PI)
 
@@ -60,7 +67,8 @@ class SquashedNormal(Distribution):
 
     def sample(self, rng: np.random.Generator) -> np.ndarray:
         """Tanh of a sample of the normal."""
-        return np.tanh(self.base.sample(rng))
+        sample: np.ndarray = np.tanh(self.base.sample(rng))
+        return sample
 
     def rsample(self, rng: np.random.Generator) -> Any:
         """The same with gradients."""
@@ -73,17 +81,21 @@ class SquashedNormal(Distribution):
 
     def mode(self) -> np.ndarray:
         """Tanh of the mean (the median; the density's maximum lies elsewhere)."""
-        return np.tanh(self.base.mode())
+        mode: np.ndarray = np.tanh(self.base.mode())
+        return mode
 
     def log_prob(self, x: Any) -> Any:
-        """Log N(artanh x) - Σ log(1 - x²): x (B, n) in (-1, 1); values nearer to ±1 than float32 tells are moved in."""
-        edge = 1 - 2.0**-23
+        """Log N(artanh x) - Σ log(1 - x²): x (B, n) in (-1, 1); what rounding has taken to ±1 is moved in by one ε."""
+        edge = 1 - float(np.finfo(values(self.base.mean).dtype).eps)
         u = F.arctanh(F.clip(x, -edge, edge))
         return self.base.log_prob(u) - sum_last(_log_slope(u))
 
     def entropy(self) -> Any:
         """There is no closed form: estimate it by the mean of -log_prob of samples."""
-        raise NotImplementedError("SquashedNormal.entropy: no closed form; use -rsample_and_log_prob(rng)[1].mean()")
+        raise NoClosedForm(
+            "SquashedNormal.entropy: expected a distribution with a formula for it, got one without: "
+            "use the mean of -rsample_and_log_prob(rng)[1]"
+        )
 
 
 def _log_slope(u: Any) -> Any:

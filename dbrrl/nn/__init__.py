@@ -2,13 +2,16 @@
 
 from dbrrl.nn import init
 from dbrrl.nn.activations import ELU, GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Softplus, Tanh
-from dbrrl.nn.conv import Conv2d, Flatten
+from dbrrl.nn.conv import AvgPool2d, Conv2d, Flatten, MaxPool2d
 from dbrrl.nn.flat import Flat, flatten
-from dbrrl.nn.layers import Linear, Sequential
+from dbrrl.nn.layers import Embedding, LayerNorm, Linear, Sequential
 from dbrrl.nn.module import Module, Parameter
 from dbrrl.nn.networks import NatureCNN, mlp
+from dbrrl.nn.noise import Dropout, NoisyLinear, resample_noise
+from dbrrl.nn.recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 
 __all__ = [
-    "ELU", "GELU", "Conv2d", "Flat", "Flatten", "LeakyReLU", "Linear", "Module", "NatureCNN", "Parameter", "ReLU",
-    "Sequential", "SiLU", "Sigmoid", "Softplus", "Tanh", "flatten", "init", "mlp",
+    "ELU", "GELU", "GRU", "LSTM", "RNN", "AvgPool2d", "Conv2d", "Dropout", "Embedding", "Flat", "Flatten", "GRUCell",
+    "LSTMCell", "LayerNorm", "LeakyReLU", "Linear", "MaxPool2d", "Module", "NatureCNN", "NoisyLinear", "Parameter",
+    "RNNCell", "ReLU", "Sequential", "SiLU", "Sigmoid", "Softplus", "Tanh", "flatten", "init", "mlp", "resample_noise",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Layers for images: convolution and flattening."""
+"""Layers for images: convolution, pooling and flattening."""
 
 import math
 from typing import Any
@@ -14,7 +14,9 @@ Pair = int | tuple[int, int]
 
 
 class Conv2d(Module):
-    """Cross-correlation of (B, in_channels, H, W) to (B, out_channels, H', W'), H' = (H + 2 padding - kernel) / stride + 1.
+    """Cross-correlation of images, (B, in_channels, H, W) to (B, out_channels, H', W').
+
+    H' = (H + 2 padding - kernel) // stride + 1, and W' likewise.
 
     Args:
         kernel_size, stride, padding: one number, or one for each of height and width.
@@ -49,6 +51,30 @@ class Conv2d(Module):
     def describe(self) -> str:
         """Sizes for `repr`."""
         return f"weight={self.weight.shape}, stride={self.stride}, padding={self.padding}"
+
+
+class MaxPool2d(Module):
+    """Largest element of each window of images (B, C, H, W); sizes as in Conv2d, the stride by default the window."""
+
+    def __init__(self, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0) -> None:
+        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
+
+    def forward(self, x: Any) -> Any:
+        """(B, C, H, W) to (B, C, H', W')."""
+        return F.max_pool2d(x, self.kernel_size, self.stride, self.padding)
+
+    def describe(self) -> str:
+        """Sizes for `repr`."""
+        stride = self.kernel_size if self.stride is None else self.stride
+        return f"kernel_size={self.kernel_size}, stride={stride}, padding={self.padding}"
+
+
+class AvgPool2d(MaxPool2d):
+    """Mean of each window of images, padded zeros counted; otherwise as MaxPool2d."""
+
+    def forward(self, x: Any) -> Any:
+        """(B, C, H, W) to (B, C, H', W')."""
+        return F.avg_pool2d(x, self.kernel_size, self.stride, self.padding)
 
 
 class Flatten(Module):

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from dbrrl.autodiff.tensor import Tensor
 from dbrrl.backend import array_module
 from dbrrl.errors import DtypeError, GraphError
@@ -14,31 +12,25 @@ class Flat:
     """Vectors `values` and `grads` (n,) that the parameters' arrays and gradients are views into.
 
     An optimizer step is a handful of array operations on them, the global norm one dot product, a target network one
-    axpy, a checkpoint one array.
+    axpy, a checkpoint one array. A run of neighbors is a Flat of its own, on slices of the same vectors.
+
+    Raises:
+        GraphError: `values` or `grads` of a Flat whose parameters were since moved elsewhere.
     """
 
-    def __init__(self, parameters: Sequence[Any], values: Any, grads: Any) -> None:
+    values: Any
+    grads: Any
+
+    def __init__(self, parameters: Sequence[Any], values: Any, grads: Any, views: list[Any]) -> None:
         self.parameters = list(parameters)
-        self.values = values
-        self.grads = grads
-        self.views = []
-        start = 0
-        for p in self.parameters:
-            stop = start + p.size
-            p.array = values[start:stop].reshape(p.shape)
-            p.grad = grads[start:stop].reshape(p.shape)
-            self.views.append(p.grad)
-            start = stop
+        self.values, self.grads = values, grads
+        self.views = views  # the parameters' gradients, as views into `grads`
+        self.parts: dict[tuple[int, int], Flat] = {}  # by first parameter and the one after the last
 
     def gather(self) -> Any:
         """`grads`, after taking in any gradient that was set from outside the vector."""
         for p, view in zip(self.parameters, self.views, strict=True):
             if p.grad is not view:
-                if p.flat is not self:
-                    raise GraphError(
-                        "these parameters were moved into another flat vector (a second optimizer, or .to(device)): "
-                        "expected the newest optimizer to be used; make this one again from the module"
-                    )
                 view[...] = 0 if p.grad is None else p.grad.array if isinstance(p.grad, Tensor) else p.grad
                 p.grad = view
         return self.grads
@@ -48,31 +40,116 @@ class Flat:
         for p in self.parameters:
             p.version += 1
 
+    def find(self, parameters: Sequence[Any]) -> tuple[int, int] | None:
+        """Where `parameters` stand here as neighbors in this order: the first's place, and the last's plus one."""
+        start = next((i for i, p in enumerate(self.parameters) if p is parameters[0]), None)
+        if start is None:
+            return None
+        here = self.parameters[start : start + len(parameters)]
+        same = len(here) == len(parameters) and all(a is b for a, b in zip(here, parameters, strict=True))
+        return (start, start + len(parameters)) if same else None
+
+    def part(self, place: tuple[int, int]) -> "Flat":
+        """The Flat of the parameters at a place that `find` gave."""
+        if place == (0, len(self.parameters)):
+            return self
+        if place not in self.parts:
+            first, last = place
+            inner = self._slice(place)
+            self.parts[place] = Flat(
+                self.parameters[first:last], self.values[inner], self.grads[inner], self.views[first:last]
+            )
+        return self.parts[place]
+
+    def _slice(self, place: tuple[int, int]) -> slice:
+        start = sum(p.size for p in self.parameters[: place[0]])
+        return slice(start, start + sum(p.size for p in self.parameters[place[0] : place[1]]))
+
+    def adopt(self, old: "Flat") -> None:
+        """Move `old` into this one's vectors where its parameters are neighbors here too; else it expires."""
+        place = self.find(old.parameters)
+        if place is None:
+            old.expire()
+            return
+        inner = self._slice(place)
+        old.values, old.grads = self.values[inner], self.grads[inner]
+        old.views = self.views[place[0] : place[1]]
+        if place != (0, len(self.parameters)):
+            self.parts[place] = old
+        for (first, last), part in old.parts.items():
+            part.values, part.grads = old.values[old._slice((first, last))], old.grads[old._slice((first, last))]
+            part.views = old.views[first:last]
+            self.parts[place[0] + first, place[0] + last] = part
+        old.parts = {}
+
+    def expire(self) -> None:
+        """Let go of the vectors: whoever still uses this Flat is told so, instead of working on what is stale."""
+        for flat in (self, *self.parts.values()):
+            if "values" in vars(flat):
+                del flat.values, flat.grads, flat.views
+        for p in self.parameters:
+            if p.flat is self:
+                p.flat = None
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("values", "grads", "views"):
+            raise GraphError(
+                "these parameters were moved to other vectors (a second optimizer with some of them, or .to(device)): "
+                "expected the newest optimizer to be used; make this one again"
+            )
+        raise AttributeError(f"Flat has no attribute {name!r}")
+
+    def __reduce__(self) -> Any:
+        return flatten, (self.parameters,)  # a copy's parameters are views into vectors of the copy
+
 
 def flatten(parameters: Sequence[Any]) -> Flat:
-    """Move `parameters` into one vector each for values and gradients, unless they already stand there in this order.
+    """Move `parameters` into one vector each for values and gradients, unless they already stand so in this order.
+
+    One that comes twice counts once. A Flat made earlier of some of them goes on in the new vectors where its
+    parameters are neighbors here too, and expires otherwise.
 
     Raises:
+        GraphError: there is no parameter.
         DtypeError: the parameters do not share one dtype.
     """
+    parameters = list({id(p): p for p in parameters}.values())
     if not parameters:
-        raise GraphError("flatten: expected at least one parameter, got none: assign Parameters or Modules as attributes")
+        raise GraphError("flatten: expected a parameter that wants gradients, got none: assign some as attributes")
     current = parameters[0].flat
-    if current is not None and len(current.parameters) == len(parameters):
-        if all(a is b and a.flat is current for a, b in zip(current.parameters, parameters, strict=True)):
-            return current  # type: ignore[no-any-return]
+    place = current.find(parameters) if current is not None else None
+    if place is not None:
+        return current.part(place)  # type: ignore[no-any-return]
     dtypes = {p.dtype for p in parameters}
     if len(dtypes) > 1:
-        raise DtypeError(f"flatten: expected parameters of one dtype, got {sorted(map(str, dtypes))}: convert them first")
-    xp = array_module(parameters[0].array)
-    values = xp.concatenate([p.array.reshape(-1) for p in parameters])
-    grads = xp.zeros_like(values)
-    start = 0
-    for p in parameters:
-        if p.grad is not None:
-            grads[start : start + p.size] = np.reshape(getattr(p.grad, "array", p.grad), -1)
-        start += p.size
-    flat = Flat(parameters, values, grads)
+        names = sorted(map(str, dtypes))
+        raise DtypeError(f"flatten: expected parameters of one dtype, got {names}: convert them with module.astype")
+    before = {id(p.flat): p.flat for p in parameters if p.flat is not None}
+    flat = _join(parameters)
+    for old in before.values():
+        flat.adopt(old)
     for p in parameters:
         p.flat = flat
     return flat
+
+
+def _join(parameters: Sequence[Any]) -> Flat:
+    """New vectors with the values and gradients of `parameters`, which become views into them."""
+    values = array_module(parameters[0].array).concatenate([p.array.reshape(-1) for p in parameters])
+    grads = array_module(values).zeros_like(values)
+    views, start = [], 0
+    for p in parameters:
+        stop = start + p.size
+        view = grads[start:stop].reshape(p.shape)
+        if p.grad is not None:
+            view[...] = p.grad.array if isinstance(p.grad, Tensor) else p.grad
+        p.array, p.grad, start = values[start:stop].reshape(p.shape), view, stop
+        views.append(view)
+    return Flat(parameters, values, grads, views)
+
+
+def unflatten(parameters: Sequence[Any]) -> None:
+    """Take `parameters` out of their vectors, to be given other arrays; every Flat that holds one of them expires."""
+    for p in parameters:
+        if p.flat is not None:
+            p.flat.expire()

@@ -23,7 +23,7 @@ def calculate_gain(nonlinearity: str) -> float:
 def fans(shape: Shape) -> tuple[int, int]:
     """(fan in, fan out): how many inputs feed one output, and how many outputs one input feeds."""
     if len(shape) < 2:
-        raise ShapeError(f"init: expected a shape of at least two axes (out, in, ...), got {shape}: use zeros for a bias")
+        raise ShapeError(f"init: expected a shape (out, in, ...) of two axes or more, got {shape}: use zeros")
     field = math.prod(shape[2:])
     return shape[1] * field, shape[0] * field
 

@@ -1,4 +1,4 @@
-"""Layers without memory: linear maps, activations and their composition."""
+"""Layers without memory or chance: linear maps, normalization, lookup, and their composition."""
 
 import math
 from collections.abc import Iterator
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from dbrrl import functional as F
+from dbrrl.errors import ShapeError
 from dbrrl.nn import init
 from dbrrl.nn.activations import ReLU, Tanh
 from dbrrl.nn.module import Module, Parameter
@@ -47,6 +48,49 @@ class Linear(Module):
     def describe(self) -> str:
         """Sizes for `repr`."""
         return f"{self.weight.shape[1]}, {self.weight.shape[0]}"
+
+
+class LayerNorm(Module):
+    """Each row to mean 0 and variance 1, times a weight, plus a bias (Ba et al. 2016): (..., features) to the same.
+
+    Args:
+        eps: added to the variance.
+        affine: whether there are a weight (from 1) and a bias (from 0).
+    """
+
+    def __init__(self, features: int, eps: float = 1e-5, affine: bool = True) -> None:
+        self.features, self.eps = features, eps
+        self.weight = Parameter(np.ones(features, np.float32)) if affine else None
+        self.bias = Parameter(np.zeros(features, np.float32)) if affine else None
+
+    def forward(self, x: Any) -> Any:
+        """(..., features) to (..., features)."""
+        if x.shape[-1:] != (self.features,):
+            raise ShapeError(f"LayerNorm: expected x (..., {self.features}), got {x.shape}: change features")
+        return F.layer_norm(x, self.weight, self.bias, self.eps)
+
+    def describe(self) -> str:
+        """Sizes for `repr`."""
+        return f"{self.features}, eps={self.eps}"
+
+
+class Embedding(Module):
+    """A learned row of features for each of `number` integers: (...) to (..., features).
+
+    Args:
+        rng: generator or seed of the initial weights, standard normal; from the system's entropy if None.
+    """
+
+    def __init__(self, number: int, features: int, rng: np.random.Generator | int | None = None) -> None:
+        self.weight = Parameter(init.normal(generator(rng), (number, features)))
+
+    def forward(self, indices: Any) -> Any:
+        """Integers (...) in [0, number) to (..., features)."""
+        return F.embedding(indices, self.weight)
+
+    def describe(self) -> str:
+        """Sizes for `repr`."""
+        return f"{self.weight.shape[0]}, {self.weight.shape[1]}"
 
 
 FUSED: dict[type[Module], str] = {Tanh: "tanh", ReLU: "relu"}

@@ -1,14 +1,14 @@
 """`Module` and `Parameter`: parts of a network that find their own parameters."""
 
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from dbrrl.autodiff.tensor import Tensor
 from dbrrl.backend import device_name, to_device, to_numpy
-from dbrrl.errors import CheckpointError
-from dbrrl.nn.flat import Flat, flatten
+from dbrrl.errors import CheckpointError, ConfigError, DtypeError
+from dbrrl.nn.flat import Flat, flatten, unflatten
 
 
 class Parameter(Tensor):
@@ -19,10 +19,19 @@ class Parameter(Tensor):
     def __init__(self, data: Any, requires_grad: bool = True) -> None:
         super().__init__(data, requires_grad)
 
+    def __reduce__(self) -> Any:
+        # A copy (copy.deepcopy of a network, say) stands on its own: it is no view into the original's vectors.
+        grad = None if self.grad is None or isinstance(self.grad, Tensor) else self.grad.copy()
+        return type(self), (self.array, self.requires_grad), {"grad": grad}
+
 
 class Module:
-    """Base of all networks: assign parameters and modules as attributes (or in lists and dicts), write `forward`."""
+    """Base of all networks: assign parameters and modules as attributes (or in lists and dicts), write `forward`.
 
+    Random generators among the attributes, and arrays that `buffers` names, belong to the state as parameters do.
+    """
+
+    buffers: ClassVar[tuple[str, ...]] = ()  # names of array attributes that are state but not learned
     training: bool = True
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -30,14 +39,20 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} has no forward(): expected one, define it in the class")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """`forward`."""
         return self.forward(*args, **kwargs)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, (Module, Tensor, list, tuple, dict)) and callable(getattr(Module, name, None)):
+            raise ConfigError(
+                f"{type(self).__name__}.{name}: expected a name that is no method of Module: choose another one"
+            )
+        super().__setattr__(name, value)
 
     def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
         """(dotted name, parameter) in order of definition; a shared parameter comes once, under its first name."""
-        seen: set[int] = set()
-        for name, value in self._walk(prefix):
-            if isinstance(value, Parameter) and id(value) not in seen:
-                seen.add(id(value))
+        for name, _, _, value in self._walk(prefix, set()):
+            if isinstance(value, Parameter):
                 yield name, value
 
     def parameters(self) -> list[Parameter]:
@@ -45,13 +60,22 @@ class Module:
         return [p for _, p in self.named_parameters()]
 
     def modules(self) -> "Iterator[Module]":
-        """This module and all inside it."""
+        """This module and all inside it, each once."""
         yield self
-        yield from (value for _, value in self._walk("") if isinstance(value, Module))
+        yield from (value for _, _, _, value in self._walk("", {id(self)}) if isinstance(value, Module))
 
-    def _walk(self, prefix: str) -> Iterator[tuple[str, Any]]:
-        for name, value in vars(self).items():
-            yield from _walk_value(f"{prefix}{name}", value)
+    def _walk(self, prefix: str, seen: set[int]) -> "Iterator[tuple[str, Module, str, Any]]":
+        """(dotted name, owner, its attribute, value) of all modules and all state, each object once."""
+        for attribute, value in vars(self).items():
+            if attribute in self.buffers:
+                yield f"{prefix}{attribute}", self, attribute, value
+                continue
+            for name, item in _items(f"{prefix}{attribute}", value):
+                if id(item) not in seen:
+                    seen.add(id(item))
+                    yield name, self, attribute, item
+                    if isinstance(item, Module):
+                        yield from item._walk(f"{name}.", seen)
 
     def flat(self) -> Flat:
         """The parameters as one contiguous vector, and their gradients as another; made on the first call."""
@@ -59,34 +83,45 @@ class Module:
 
     def zero_grad(self) -> None:
         """Set all gradients to zero."""
-        self.flat().grads.fill(0)
+        for p in self.parameters():
+            if isinstance(p.grad, Tensor):
+                p.grad = None
+            elif p.grad is not None:
+                p.grad.fill(0)
 
     def state_dict(self) -> dict[str, Any]:
-        """A copy of every parameter as a NumPy array, by dotted name."""
-        return {name: np.array(to_numpy(p.array)) for name, p in self.named_parameters()}
+        """Copies of parameters and buffers as NumPy arrays, and the states of generators, by dotted name."""
+        state: dict[str, Any] = {}
+        for name, _, _, value in self._walk("", set()):
+            if isinstance(value, np.random.Generator):
+                state[name] = dict(value.bit_generator.state)
+            elif not isinstance(value, Module):
+                state[name] = np.array(to_numpy(getattr(value, "array", value)))
+        return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Put back what `state_dict` gave.
+        """Put back what `state_dict` gave; parameters and buffers keep their dtype.
 
         Raises:
             CheckpointError: a name is missing or unknown, or a shape differs; nothing is changed then.
         """
-        own = dict(self.named_parameters())
+        own = {name: rest for name, *rest in self._walk("", set()) if not isinstance(rest[-1], Module)}
         missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
         if missing or unknown:
             raise CheckpointError(
                 f"{type(self).__name__}.load_state_dict: expected exactly the parameters of this network; missing "
                 f"{missing}, unknown {unknown}: build the network as it was when saved"
             )
-        for name, p in own.items():
-            if np.shape(state[name]) != p.shape:
-                raise CheckpointError(
-                    f"{type(self).__name__}.load_state_dict: {name} expected shape {p.shape}, got "
-                    f"{np.shape(state[name])}: build the network as it was when saved"
-                )
-        for name, p in own.items():
-            p.array[...] = to_device(np.asarray(state[name], p.dtype), device_name(p.array))
-            p.version += 1
+        where = type(self).__name__
+        fresh = {name: _converted(f"{where}.{name}", value, state[name]) for name, (_, _, value) in own.items()}
+        for name, (owner, attribute, value) in own.items():
+            if isinstance(value, np.random.Generator):
+                value.bit_generator.state = fresh[name]
+            elif isinstance(value, Parameter):
+                value.array[...] = fresh[name]
+                value.version += 1
+            else:
+                setattr(owner, attribute, fresh[name])
 
     def train(self, mode: bool = True) -> Self:
         """Switch dropout and noise on (or off) here and in all inner modules; returns itself."""
@@ -99,30 +134,67 @@ class Module:
         return self.train(False)
 
     def to(self, device: str) -> Self:
-        """Move every parameter to `device` ("cpu", "cuda", "cuda:1"); returns itself."""
-        for p in self.parameters():
-            p.array, p.grad, p.flat = to_device(p.array, device), None, None
+        """Move to `device` ("cpu", "cuda", "cuda:1") what does not lie there; returns itself.
+
+        Dtypes stay. Optimizers made before a move refuse to go on: make them after it.
+        """
+        self._convert(lambda array: to_device(array, device))
         return self
 
+    def astype(self, dtype: Any) -> Self:
+        """Convert parameters and floating-point buffers to `dtype`; returns itself. Make optimizers after it."""
+        if np.dtype(dtype).kind != "f":
+            raise DtypeError(f"astype: expected a floating-point dtype, got {np.dtype(dtype)}: gradients need one")
+        self._convert(lambda array: array.astype(dtype, copy=False) if array.dtype.kind == "f" else array)
+        return self
+
+    def _convert(self, convert: Any) -> None:
+        for _, owner, attribute, value in list(self._walk("", set())):
+            if isinstance(value, Parameter):
+                array = convert(value.array)
+                if array is not value.array:
+                    unflatten([value])
+                    value.array, value.grad, value.version = array, None, value.version + 1
+            elif attribute in owner.buffers:
+                setattr(owner, attribute, convert(value))
+
     def __repr__(self) -> str:
-        inner = ((name, value) for name, value in self._walk("") if isinstance(value, Module) and "." not in name)
-        lines = "\n".join(f"  {name}: {value!r}".replace("\n", "\n  ") for name, value in inner)
-        return f"{type(self).__name__}({self.describe()}" + (f"\n{lines}\n)" if lines else ")")
+        children = [
+            f"  {name}: {item!r}".replace("\n", "\n  ")
+            for attribute, value in vars(self).items()
+            for name, item in _items(attribute, value)
+            if isinstance(item, Module)
+        ]
+        return f"{type(self).__name__}({self.describe()}" + ("\n" + "\n".join(children) + "\n)" if children else ")")
 
     def describe(self) -> str:
         """The sizes that `repr` shows between the brackets."""
         return ""
 
 
-def _walk_value(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Parameter):
+def _items(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """The modules, parameters and generators in an attribute, through lists and dicts."""
+    if isinstance(value, (Parameter, Module, np.random.Generator)):
         yield name, value
-    elif isinstance(value, Module):
-        yield name, value
-        yield from value._walk(f"{name}.")
     elif isinstance(value, (list, tuple)):
         for i, item in enumerate(value):
-            yield from _walk_value(f"{name}.{i}", item)
+            yield from _items(f"{name}.{i}", item)
     elif isinstance(value, dict):
         for key, item in value.items():
-            yield from _walk_value(f"{name}.{key}", item)
+            yield from _items(f"{name}.{key}", item)
+
+
+def _converted(name: str, own: Any, saved: Any) -> Any:
+    """`saved` as it can be put in the place of `own`; CheckpointError where it cannot."""
+    try:
+        if isinstance(own, np.random.Generator):
+            type(own.bit_generator)(0).state = saved
+            return saved
+        array = np.array(saved, own.dtype)
+    except (TypeError, ValueError, LookupError, OverflowError) as error:
+        raise CheckpointError(f"{name}: expected what state_dict gave, got {error}: load another state") from None
+    if array.shape != own.shape:
+        raise CheckpointError(
+            f"{name}: expected shape {own.shape}, got {array.shape}: build the network as it was when saved"
+        )
+    return to_device(array, device_name(getattr(own, "array", own)))

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ def mlp(
         raise ConfigError(f"activation: expected one of {sorted(ACTIVATIONS)}, got {activation!r}")
     rng = generator(rng)
     layers: list[Module] = []
-    for a, b in zip(sizes[:-2], sizes[1:-1], strict=True):
+    for a, b in pairwise(sizes[:-1]):
         layers += [Linear(a, b, gain=gain, rng=rng), ACTIVATIONS[activation]()]
     return Sequential(*layers, Linear(sizes[-2], sizes[-1], gain=out_gain, rng=rng))
 
@@ -47,7 +48,9 @@ class NatureCNN(Module):
         ConfigError: the image is smaller than 36 × 36.
     """
 
-    def __init__(self, shape: tuple[int, ...], features: int = 512, rng: np.random.Generator | int | None = None) -> None:
+    def __init__(
+        self, shape: tuple[int, ...], features: int = 512, rng: np.random.Generator | int | None = None
+    ) -> None:
         rng = generator(rng)
         channels, height, width = shape
         if min(height, width) < 36:

@@ -1,0 +1,101 @@
+"""Layers that draw at random, each from a generator of its own, which is part of the module's state."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from dbrrl import functional as F
+from dbrrl.backend import device_name, to_device
+from dbrrl.errors import ConfigError
+from dbrrl.nn import init
+from dbrrl.nn.layers import generator
+from dbrrl.nn.module import Module, Parameter
+
+
+def own_generator(rng: np.random.Generator | int | None) -> np.random.Generator:
+    """A generator for one layer: from a seed, from the system's entropy (None), or seeded by a draw of another one."""
+    if isinstance(rng, np.random.Generator):
+        # Layers made from one generator must not share a stream: each is saved and put back on its own.
+        return np.random.Generator(np.random.PCG64(rng.integers(2**63, size=2).tolist()))
+    return generator(rng)
+
+
+class Dropout(Module):
+    """In training, zero each element with probability p and scale the rest by 1 / (1 - p) (Srivastava et al. 2014).
+
+    Args:
+        p: probability, in [0, 1).
+        rng: seed of the layer's generator, or a generator that draws one.
+    """
+
+    def __init__(self, p: float = 0.5, rng: np.random.Generator | int | None = None) -> None:
+        if not 0 <= p < 1:
+            raise ConfigError(f"Dropout: expected a probability p in [0, 1), got {p}")
+        self.p, self.rng = p, own_generator(rng)
+
+    def forward(self, x: Any) -> Any:
+        """The shape of x; x itself in evaluation."""
+        return F.dropout(x, self.p, self.rng, self.training)
+
+    def describe(self) -> str:
+        """The probability, for `repr`."""
+        return f"p={self.p}"
+
+
+class NoisyLinear(Module):
+    """Linear layer with learned, factorized Gaussian noise on its weights (Fortunato et al. 2018, eq. 9-11).
+
+    y = (μ_w + σ_w ⊙ f(ε_out) f(ε_in)ᵀ) x + μ_b + σ_b ⊙ f(ε_out), f(ε) = sign ε √|ε|: one draw for the whole batch, kept
+    until `resample()`. In evaluation y = μ_w x + μ_b.
+
+    Args:
+        sigma: σ₀: all σ start at σ₀ / √(in_features), all μ uniform with bound 1 / √(in_features) (section 3.2).
+        rng: generator or seed of the initial weights; the noise has a generator of its own, seeded by it.
+    """
+
+    buffers = ("noise_in", "noise_out")
+
+    def __init__(
+        self, in_features: int, out_features: int, sigma: float = 0.5, rng: np.random.Generator | int | None = None
+    ) -> None:
+        rng, shape = generator(rng), (out_features, in_features)
+        bound = 1 / math.sqrt(max(in_features, 1))
+        self.weight = Parameter(init.uniform(rng, shape, bound))
+        self.bias = Parameter(init.uniform(rng, (out_features,), bound))
+        self.weight_sigma = Parameter(np.full(shape, sigma * bound, np.float32))
+        self.bias_sigma = Parameter(np.full(out_features, sigma * bound, np.float32))
+        self.rng = own_generator(rng)
+        self.noise_in: Any = np.zeros(in_features, np.float32)
+        self.noise_out: Any = np.zeros(out_features, np.float32)
+        self.resample()
+
+    def resample(self, rng: np.random.Generator | None = None) -> None:
+        """Draw new noise, from `rng` or the layer's own generator."""
+        self.noise_in, self.noise_out = (
+            _scaled((rng or self.rng).standard_normal(noise.shape), noise) for noise in (self.noise_in, self.noise_out)
+        )
+
+    def forward(self, x: Any) -> Any:
+        """(..., in_features) to (..., out_features)."""
+        y = F.linear(x, self.weight, self.bias)
+        if not self.training:
+            return y
+        # f_out ⊙ (σ_w (f_in ⊙ x) + σ_b): the noise is never spread over a matrix of weights.
+        return y + F.linear(F.multiply(x, self.noise_in), self.weight_sigma, self.bias_sigma) * self.noise_out
+
+    def describe(self) -> str:
+        """Sizes for `repr`."""
+        return f"{self.weight.shape[1]}, {self.weight.shape[0]}"
+
+
+def _scaled(draw: np.ndarray, like: Any) -> Any:
+    """f(ε) = sign ε √|ε| of a draw, in the type and on the device of `like`."""
+    return to_device((np.sign(draw) * np.sqrt(np.abs(draw))).astype(like.dtype), device_name(like))
+
+
+def resample_noise(module: Module, rng: np.random.Generator | None = None) -> None:
+    """Draw new noise in every NoisyLinear inside `module`, from `rng` or the layers' own generators."""
+    for layer in module.modules():
+        if isinstance(layer, NoisyLinear):
+            layer.resample(rng)
