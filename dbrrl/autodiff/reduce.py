@@ -48,6 +48,9 @@ def spread(g: Any, shape: tuple[int, ...]) -> Any:
     return np.broadcast_to(g, shape)
 
 
+_total: Any = np.add.reduce
+
+
 class Sum(Op):
     """y = Σ x over axes; the gradient is spread back."""
 
@@ -57,7 +60,7 @@ class Sum(Op):
         self.axes, self.keepdims = axes, keepdims
 
     def forward(self, x: Any) -> Any:
-        return np.add.reduce(x, axis=self.axes, keepdims=self.keepdims)
+        return _total(x, axis=self.axes, keepdims=self.keepdims)
 
     def backward(self, g: Any, y: Any, x: Any) -> Any:
         if self.axes is not None:
@@ -84,7 +87,7 @@ class Mean(Op):
         self.n = x.size if self.axes is None else _count(x.shape, self.axes)
         if x.ndim == 1 and not self.keepdims:  # NumPy parses keywords slowly
             return np.add.reduce(x) / self.n
-        return np.add.reduce(x, axis=self.axes, keepdims=self.keepdims) / self.n
+        return _total(x, axis=self.axes, keepdims=self.keepdims) / self.n
 
     def backward(self, g: Any, y: Any, x: Any) -> Any:
         if self.axes is not None:
