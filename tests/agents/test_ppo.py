@@ -1,0 +1,294 @@
+"""PPO as an agent: spaces, schedules, early stop, normalizers, its state, autoreset modes, networks of one's own."""
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+
+from dbrrl import checkpoint, nn, testing
+from dbrrl import functional as F
+from dbrrl.agents import PPO
+from dbrrl.envs.vector import Environments
+from dbrrl.errors import AnomalyError, ConfigError, GraphError, SpaceError
+
+spaces = gym.spaces
+BOX = spaces.Box(-1.0, 1.0, (3,), np.float32)
+IMAGE = spaces.Box(0, 255, (36, 36, 1), np.uint8)
+TWO = spaces.Discrete(2)
+OBSERVATIONS = {
+    "box": BOX,
+    "matrix": spaces.Box(-1.0, 1.0, (2, 3), np.float64),
+    "discrete": spaces.Discrete(4, start=1),
+    "image": IMAGE,
+    "dict": spaces.Dict({"seen": IMAGE, "felt": BOX, "where": spaces.Discrete(3)}),
+}
+ACTIONS = {
+    "discrete": spaces.Discrete(3, start=-1),
+    "multi-discrete": spaces.MultiDiscrete([2, 3]),
+    "multi-binary": spaces.MultiBinary(2),
+    "box": spaces.Box(-0.1, 0.1, (2,), np.float32),
+    "box-matrix": spaces.Box(np.float32([[-2, 0]]), np.float32([[2, 0.5]])),
+}
+
+
+def make(observation: Any = BOX, action: Any = TWO, *, num_envs: int = 2, seed: int = 0, **settings: Any) -> PPO:
+    config = {"n_steps": 8, "batch_size": 8, "n_epochs": 2} | settings
+    return PPO(observation, action, PPO.Config(**config), num_envs=num_envs, seed=seed)
+
+
+def feed(agent: Any, steps: int, *, first: int = 0, scale: float = 1.0) -> None:
+    """Random transitions, always the same for the same `first`."""
+    for t in range(first, first + steps):
+        rng = np.random.default_rng(t)
+        agent.act(rng.normal(size=(agent.num_envs, 3)).astype(np.float32) * scale)
+        ends = rng.random((2, agent.num_envs)) < 0.1
+        following = rng.normal(size=(agent.num_envs, 3)).astype(np.float32) * scale
+        agent.observe(following, rng.normal(size=agent.num_envs) * scale, ends[0], ends[1] & ~ends[0])
+
+
+def content(agent: PPO) -> bytes:
+    """All of its state as bytes."""
+    return checkpoint.encode(agent.state_dict(), kind="agent")
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_the_protocol_is_kept_in_every_action_space(action: str) -> None:
+    testing.check_agent(lambda: make(action=ACTIONS[action]))
+
+
+@pytest.mark.parametrize("observation", OBSERVATIONS)
+def test_the_protocol_is_kept_with_every_observation(observation: str) -> None:
+    # A small rollout keeps the images' convolutions few.
+    testing.check_agent(lambda: make(OBSERVATIONS[observation], n_steps=4, n_epochs=1), steps=6)
+
+
+@pytest.mark.parametrize("observation", ["box", "discrete", "dict"])
+def test_the_protocol_is_kept_with_normalizers(observation: str) -> None:
+    settings = {"normalize_observation": True, "normalize_reward": True, "n_steps": 4}
+    testing.check_agent(lambda: make(OBSERVATIONS[observation], ACTIONS["box"], **settings), steps=6)
+
+
+def test_other_spaces_are_refused() -> None:
+    with pytest.raises(SpaceError, match="ppo serves actions of the spaces"):
+        make(action=spaces.Text(3))
+    with pytest.raises(SpaceError, match="ppo serves observations of the spaces"):
+        make(spaces.Text(3))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"clip_range": 0.0}, {"gamma": 1.1}, {"n_epochs": 0}, {"learning_rate": -1.0}, {"hidden_sizes": (0,)}],
+)
+def test_settings_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        PPO.Config(**wrong)
+
+
+def test_a_single_observation_gives_a_single_action() -> None:
+    agent = make(action=ACTIONS["box"], num_envs=1)
+    one = agent.act(np.ones(3, np.float32), explore=False)
+    assert one.shape == (2,)
+    np.testing.assert_array_equal(one, agent.act(np.ones((1, 3), np.float32), explore=False)[0])
+    feed(agent, 7)
+    agent.act(np.ones(3, np.float32))
+    agent.observe(np.ones(3, np.float32), 1.0, False, True)
+    assert agent.num_updates == 2
+
+
+def test_actions_are_clipped_to_the_box_and_samples_kept() -> None:
+    agent = make(action=ACTIONS["box"])
+    action = agent.act(np.ones((2, 3), np.float32))
+    sample = agent.rollout.actions[0]
+    assert np.abs(sample).max() > 0.1
+    np.testing.assert_array_equal(action, np.clip(sample, np.float32(-0.1), np.float32(0.1)))
+
+
+def test_weights_begin_orthogonal_with_their_gains() -> None:
+    weights = make(spaces.Box(-1.0, 1.0, (64,), np.float32), hidden_sizes=(64,)).network.state_dict()
+    for name, gain in (("actor.layers.0", 2**0.5), ("actor.layers.2", 0.01), ("critic.layers.2", 1.0)):
+        w = weights[f"{name}.weight"]
+        np.testing.assert_allclose(w @ w.T, gain**2 * np.eye(len(w)), atol=1e-5)
+        assert not weights[f"{name}.bias"].any()
+
+
+def test_updates_come_when_the_rollout_is_full_or_the_run_ends() -> None:
+    agent = make(total_steps=22)  # 16 + 6: three rows more
+    updates = []
+    for t in range(11):
+        feed(agent, 1, first=t)
+        updates.append(agent.num_updates)
+    assert updates == [0] * 7 + [4] * 3 + [6]  # 2 epochs of 2 minibatches, then 2 of the 6 transitions left
+    learned = {"policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction", "explained_variance"}
+    assert set(agent.statistics()) == learned | {"learning_rate"}
+    assert np.isfinite(list(agent.statistics().values())).all()
+
+
+def test_schedules_fall_to_nothing_at_total_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    linear = {"learning_rate_schedule": "linear", "clip_range_schedule": "linear"}
+    agent = make(learning_rate=1e-3, clip_range=0.4, total_steps=64, **linear)
+    seen, epochs = [], agent.epochs
+
+    def noted(columns: Any, clip_range: float) -> Any:
+        seen.append((agent.optimizer.learning_rate, clip_range))
+        return epochs(columns, clip_range)
+
+    monkeypatch.setattr(agent, "epochs", noted)
+    feed(agent, 40)
+    parts = np.array([1.0, 0.75, 0.5, 0.25, 0.0])
+    np.testing.assert_allclose([rate for rate, _ in seen], parts * 1e-3)
+    np.testing.assert_allclose([clip for _, clip in seen], parts * 0.4, atol=1e-7)
+
+
+def test_a_large_step_of_the_policy_ends_the_update() -> None:
+    settings = {"learning_rate": 0.1, "n_epochs": 20}
+    free, held = make(**settings), make(target_kl=1e-3, **settings)
+    feed(free, 8)
+    feed(held, 8)
+    assert free.num_updates == 40 and 2 <= held.num_updates < 20
+
+
+def test_nothing_to_learn_where_no_row_is_valid() -> None:
+    agent, row = make(), np.zeros((2, 3), np.float32)
+    for _ in range(8):
+        agent.act(row)
+        agent.observe(row, np.zeros(2), np.zeros(2, bool), np.zeros(2, bool), {"valid": np.zeros(2, bool)})
+    assert agent.num_updates == agent.steps == agent.rollout.size == 0
+
+
+def test_observe_needs_an_action_first() -> None:
+    with pytest.raises(GraphError, match="expected act"):
+        make().observe(np.zeros((2, 3), np.float32), np.zeros(2), np.zeros(2, bool), np.zeros(2, bool))
+
+
+@pytest.mark.parametrize("poison", [np.nan, 1e30])
+def test_a_gradient_that_is_no_number_ends_the_run(poison: float) -> None:
+    agent = make()
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(AnomalyError, match=r"ppo: .*gradient.* update 0.*lower the learning rate"),
+    ):
+        feed(agent, 8, scale=poison)
+
+
+def test_same_seed_same_bits_other_seed_others() -> None:
+    one, same, other = make(seed=3), make(seed=3), make(seed=4)
+    for agent in (one, same, other):
+        feed(agent, 20)
+    assert content(one) == content(same) != content(other)
+
+
+@pytest.mark.parametrize("steps", [3, 8, 13])
+def test_a_saved_agent_goes_on_bit_for_bit(steps: int, tmp_path: Path) -> None:
+    settings = {"normalize_observation": True, "normalize_reward": True, "learning_rate_schedule": "linear"}
+    agent = make(total_steps=100, **settings)
+    feed(agent, steps)
+    agent.act(np.ones((2, 3), np.float32))  # in the middle of a step, too
+    agent.save(tmp_path / "agent.dbrrl")
+    back = PPO.load(tmp_path / "agent.dbrrl")
+    for one in (agent, back):
+        one.observe(np.ones((2, 3), np.float32), np.ones(2), np.zeros(2, bool), np.array([False, True]))
+        feed(one, 20, first=50)
+    assert content(agent) == content(back) and agent.statistics() == back.statistics()
+
+
+def test_normalizers_learn_in_training_and_stand_still_in_evaluation() -> None:
+    agent: Any = make(normalize_observation=True, normalize_reward=True)
+    feed(agent, 8, scale=50.0)
+    scaled = agent.encode(np.random.default_rng(0).normal(size=(500, 3)).astype(np.float32) * 50)[0]
+    assert 0.5 < scaled.std() < 1.5
+    before = content(agent)
+    agent.act(np.full((5, 3), 1e4, np.float32), explore=False)
+    assert content(agent) == before
+    assert np.abs(agent.encode(np.full((1, 3), 1e9, np.float32))[0]).max() == 10
+    agent.act(np.full((2, 3), 1e4, np.float32))
+    assert content(agent) != before
+
+
+def test_rewards_are_divided_by_the_spread_of_returns() -> None:
+    plain, scaled = make(n_steps=200), make(n_steps=200, normalize_reward=True, gamma=0.0)
+    for agent in (plain, scaled):
+        feed(agent, 150)
+    assert scaled.rollout.rewards[100:150].std() == pytest.approx(1.0, abs=0.15)
+    feed_large = make(n_steps=200, normalize_reward=True, gamma=0.0)
+    feed(feed_large, 150, scale=1000.0)
+    np.testing.assert_allclose(feed_large.rollout.rewards[2:150], scaled.rollout.rewards[2:150], rtol=1e-3)
+
+
+def train(mode: AutoresetMode) -> tuple[PPO, list[int]]:
+    """A short training in Gymnasium's own CartPole, cut at 15 steps so that both ends occur; transitions per update."""
+    makers = [lambda: gym.make("CartPole-v1", max_episode_steps=15)] * 4
+    envs = Environments(
+        SyncVectorEnv(makers, autoreset_mode=mode), "CartPole-v1", kind="sync", seed=np.random.SeedSequence(1)
+    )
+    config = PPO.Config(n_steps=16, batch_size=16, n_epochs=2, normalize_reward=True)
+    agent = PPO(envs.observation_space, envs.action_space, config, num_envs=4)
+    sizes, epochs = [], agent.epochs
+
+    def noted(columns: Any, clip_range: float) -> Any:
+        sizes.append(len(columns[-1]))
+        return epochs(columns, clip_range)
+
+    agent.epochs = noted  # type: ignore[method-assign]
+    envs.reset()
+    for _ in range(16 * 10):
+        step = envs.step(agent.act(envs.observation))
+        agent.observe(step.next_observation, step.reward, step.terminated, step.truncated, step.info)
+    envs.close()
+    return agent, sizes
+
+
+def test_autoreset_modes_that_reset_at_once_give_the_same_bits() -> None:
+    (same, sizes), (disabled, _) = train(AutoresetMode.SAME_STEP), train(AutoresetMode.DISABLED)
+    assert content(same) == content(disabled) and sizes == [64] * 10
+
+
+def test_next_step_resets_take_no_part_in_an_update() -> None:
+    agent, sizes = train(AutoresetMode.NEXT_STEP)
+    assert sum(sizes) == agent.steps and len(sizes) == 10 and max(sizes) < 64
+
+
+def test_raw_final_observations_are_put_in_place() -> None:
+    agents = [make(n_steps=1), make(n_steps=1)]
+    final, begun = np.full((2, 3), 0.5, np.float32), np.full((2, 3), -0.5, np.float32)
+    shown = np.where([[True], [False]], final, begun)
+    ended, no = np.array([True, False]), np.zeros(2, bool)
+    for agent in agents:
+        agent.act(np.ones((2, 3), np.float32))
+    agents[0].observe(shown, np.ones(2), no, ended)
+    raw = np.array([final[0], None], dtype=object)
+    agents[1].observe(begun, np.ones(2), no, ended, {"final_obs": raw, "_final_obs": ended})
+    assert content(agents[0]) == content(agents[1])
+
+
+class Shared(nn.Module):
+    """Policy and values on one trunk."""
+
+    def __init__(self, outputs: int) -> None:
+        self.trunk = nn.Linear(3, 16, rng=0)
+        self.heads = nn.Linear(16, outputs + 1, rng=1)
+
+    def forward(self, parts: list[Any]) -> tuple[Any, Any]:
+        both = self.heads(F.tanh(self.trunk(parts[0])))
+        return both[:, :-1], both[:, -1]
+
+    def policy(self, parts: list[Any]) -> Any:
+        return self.forward(parts)[0]
+
+    def value(self, parts: list[Any]) -> Any:
+        return self.forward(parts)[1]
+
+
+def test_a_network_of_ones_own_takes_the_place() -> None:
+    agent = make()
+    agent.network = Shared(2)
+    before = agent.network.state_dict()
+    feed(agent, 8)
+    after = agent.network.state_dict()
+    assert agent.num_updates == 4 and all(np.any(before[name] != after[name]) for name in after)
+    other = make()
+    other.network = Shared(2)
+    other.load_state_dict(agent.state_dict())
+    assert content(agent) == content(other)
