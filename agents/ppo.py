@@ -22,8 +22,8 @@ from dbrrl import nn, seeding
 from dbrrl.agent import Agent as Base
 from dbrrl.agent import true_next_observation
 from dbrrl.autodiff.tensor import backward, no_grad
+from dbrrl.backend import to_device, to_numpy
 from dbrrl.buffers import RolloutBuffer
-from dbrrl.checkpoint import State
 from dbrrl.config import Config as BaseConfig
 from dbrrl.config import setting
 from dbrrl.distributions import Distribution
@@ -108,6 +108,10 @@ class PPO(Base):
     """
 
     Config = Config
+    remembered = (
+        "network", "optimizer", "rollout", "observation_norm", "reward_norm", "policy_rng", "batch_rng", "steps",
+        "num_updates", "latest",
+    )  # fmt: skip
     observation_spaces = OBSERVATION_SPACES
     action_spaces = ACTION_SPACES
 
@@ -135,7 +139,12 @@ class PPO(Base):
         self.observation_norm = ObservationNormalizer((self.encoder.vector_size,)) if vector else None
         self.reward_norm = RewardNormalizer(num_envs, c.gamma) if c.normalize_reward else None
         self.steps = 0
-        self._statistics: dict[str, float] = {}
+        self.latest: dict[str, float] = {}
+
+    @property
+    def largest_product(self) -> int:
+        """Multiply-adds of the largest layer over a minibatch."""
+        return int(self.config.batch_size * max(p.size for p in self.network.parameters()))
 
     @property
     def network(self) -> Any:
@@ -152,12 +161,16 @@ class PPO(Base):
         observation, single = self.as_batch(observation)
         parts = self.encode(observation, update=explore)
         with no_grad():
-            policy = self.policy(parts)
-        sample = policy.sample(self.policy_rng) if explore else policy.mode()
+            policy = self.policy(self.placed(parts))
+        sample = to_numpy(policy.sample(self.policy_rng) if explore else policy.mode())
         if explore:
             self.rollout.begin(parts, sample)
         action = self.head.to_action(sample)
         return action[0] if single else action
+
+    def placed(self, arrays: list[np.ndarray]) -> list[Any]:
+        """The arrays on the agent's device."""
+        return arrays if self.device == "cpu" else [to_device(array, self.device) for array in arrays]
 
     def encode(self, observation: Any, update: bool = False) -> list[np.ndarray]:
         """The network's input for a batch of observations; `update` takes them into the running statistics first."""
@@ -203,12 +216,12 @@ class PPO(Base):
         rows, envs = rollout.size, self.num_envs
         with no_grad():
             flat = [part[: rows + 1].reshape(-1, *part.shape[2:]) for part in rollout.observations]
-            values = self.network.value(flat).array.reshape(rows + 1, envs)
+            values = to_numpy(self.network.value(self.placed(flat)).array).reshape(rows + 1, envs)
             following = values[1:].copy()
             if rollout.finals:
                 finals = [np.stack([parts[i] for _, _, parts in rollout.finals]) for i in range(len(flat))]
                 at = tuple(np.array([place[:2] for place in rollout.finals]).T)
-                following[at] = self.network.value(finals).array
+                following[at] = to_numpy(self.network.value(self.placed(finals)).array)
         terminated, valid = rollout.terminated[:rows], rollout.valid[:rows]
         boundary = terminated | rollout.truncated[:rows] | ~valid
         c = self.config
@@ -227,7 +240,7 @@ class PPO(Base):
             return
         if len(keep) < len(actions):
             columns = [column[keep] for column in columns]
-        *parts, actions, advantage, value = columns
+        *parts, actions, advantage, value = self.placed(columns)
         with no_grad():
             old_log_prob = self.policy(parts).log_prob(actions).array
         columns = [*parts, actions, old_log_prob, value, advantage + value, advantage]
@@ -235,9 +248,9 @@ class PPO(Base):
         self.optimizer.learning_rate = c.learning_rate * (left if c.learning_rate_schedule == "linear" else 1)
         clip_range = c.clip_range * (left if c.clip_range_schedule == "linear" else 1)
         records = self.epochs(columns, max(clip_range, 1e-8))
-        self._statistics = {name: float(np.mean([r[name] for r in records])) for name in records[0]}
-        self._statistics["explained_variance"] = explained_variance(value, advantage + value)
-        self._statistics["learning_rate"] = self.optimizer.learning_rate
+        self.latest = {name: float(np.mean([r[name] for r in records])) for name in records[0]}
+        self.latest["explained_variance"] = explained_variance(value, advantage + value)
+        self.latest["learning_rate"] = self.optimizer.learning_rate
 
     def epochs(self, columns: list[np.ndarray], clip_range: float) -> list[dict[str, float]]:
         """Minibatch updates in random order; the statistics of the last epoch's minibatches."""
@@ -248,7 +261,7 @@ class PPO(Base):
         for epoch in range(c.n_epochs):
             record = epoch == c.n_epochs - 1 or c.target_kl is not None
             records = []
-            order = self.batch_rng.permutation(n) if whole is None else None
+            order = self.placed([self.batch_rng.permutation(n)])[0] if whole is None else None
             for start in range(0, n, c.batch_size):
                 rows = None if order is None else order[start : start + c.batch_size]
                 batch = whole or self.prepared([column[rows] for column in columns])
@@ -308,34 +321,7 @@ class PPO(Base):
 
     def statistics(self) -> dict[str, float]:
         """Means over the last epoch of the latest update."""
-        return dict(self._statistics)
-
-    def state_dict(self) -> State:
-        """Networks, optimizer, rollout so far, normalizers, generators and counters."""
-        return {
-            "network": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "rollout": self.rollout.state_dict(),
-            "observation_norm": self.observation_norm.state_dict() if self.observation_norm else None,
-            "reward_norm": self.reward_norm.state_dict() if self.reward_norm else None,
-            "policy_rng": seeding.generator_state(self.policy_rng),
-            "batch_rng": seeding.generator_state(self.batch_rng),
-            "counters": {"steps": self.steps, "num_updates": self.num_updates},
-            "statistics": dict(self._statistics),
-        }
-
-    def load_state_dict(self, state: State) -> None:
-        """Put back what `state_dict` gave."""
-        self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.rollout.load_state_dict(state["rollout"])
-        for norm, saved in ((self.observation_norm, "observation_norm"), (self.reward_norm, "reward_norm")):
-            if norm is not None:
-                norm.load_state_dict(state[saved])
-        seeding.set_generator_state(self.policy_rng, state["policy_rng"])
-        seeding.set_generator_state(self.batch_rng, state["batch_rng"])
-        self.steps, self.num_updates = int(state["counters"]["steps"]), int(state["counters"]["num_updates"])
-        self._statistics = dict(state["statistics"])
+        return dict(self.latest)
 
 
 def normalized(x: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 import gymnasium as gym
 import numpy as np
 
-from dbrrl import checkpoint
+from dbrrl import checkpoint, seeding
 from dbrrl.checkpoint import State
 from dbrrl.config import Config as AgentConfig
 from dbrrl.errors import CheckpointError, DbrrlError, SpaceError
@@ -36,6 +36,7 @@ class Agent(abc.ABC):
     """
 
     Config: ClassVar[type[AgentConfig]]
+    remembered: ClassVar[tuple[str, ...]] = ()  # attributes of its state: with state_dict, generators, plain values
     observation_spaces: ClassVar[tuple[type[gym.Space[Any]], ...]]
     action_spaces: ClassVar[tuple[type[gym.Space[Any]], ...]]
 
@@ -98,13 +99,23 @@ class Agent(abc.ABC):
     def statistics(self) -> dict[str, float]:
         """The latest training statistics, such as policy_loss or entropy; empty before the first update."""
 
-    @abc.abstractmethod
     def state_dict(self) -> State:
-        """Everything its future depends on: weights, optimizer, rollout so far, generators, counters."""
+        """Everything its future depends on: by default the attributes that `remembered` names."""
+        return {name: _state_of(getattr(self, name)) for name in self.remembered}
 
-    @abc.abstractmethod
     def load_state_dict(self, state: State) -> None:
         """Go on exactly where the agent stood that gave `state`; CheckpointError where it does not fit."""
+        missing = [name for name in self.remembered if name not in state]
+        if missing:
+            raise CheckpointError(f"{self.name}: expected a state with {missing}, got none: save it with this version")
+        for name in self.remembered:
+            value, saved = getattr(self, name), state[name]
+            if isinstance(value, np.random.Generator):
+                seeding.set_generator_state(value, saved)
+            elif hasattr(value, "load_state_dict"):
+                value.load_state_dict(saved)
+            else:
+                setattr(self, name, saved)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the whole agent (settings, spaces, state) to one file, atomically."""
@@ -172,6 +183,14 @@ class Agent(abc.ABC):
             raise SpaceError(
                 f"{self.name} serves {what} of the spaces {names}, got {space}: choose another agent"
             )
+
+
+def _state_of(value: Any) -> Any:
+    if isinstance(value, np.random.Generator):
+        return seeding.generator_state(value)
+    if hasattr(value, "state_dict"):
+        return value.state_dict()
+    return dict(value) if isinstance(value, dict) else value
 
 
 def true_next_observation(next_observation: Observation, info: dict[str, Any] | None) -> Observation:
