@@ -1,0 +1,52 @@
+"""What the tests of all modules share: gradients of parameters and inputs, and dtypes."""
+
+from typing import Any
+
+import numpy as np
+
+import dbrrl.functional as F
+from dbrrl import nn
+from dbrrl.autodiff.tensor import Tensor
+from dbrrl.testing import check_gradients
+
+
+def joined(outputs: Any) -> Any:
+    """All tensors in nested tuples as one flat one."""
+    if isinstance(outputs, tuple):
+        return F.concatenate([joined(y) for y in outputs])
+    return F.reshape(outputs, -1)
+
+
+def check_module(module: nn.Module, *inputs: Any, order: int = 2, **named: Any) -> None:
+    """Gradients of a module's outputs for its parameters and floating-point inputs, in float64."""
+    module.astype(np.float64)
+    places = [(owner, attribute) for _, owner, attribute, p in module._walk("", set()) if isinstance(p, nn.Parameter)]
+    before = [getattr(owner, attribute) for owner, attribute in places]
+
+    def outputs(*arrays: Any) -> Any:
+        for (owner, attribute), value in zip(places, arrays, strict=False):
+            setattr(owner, attribute, value)
+        try:
+            return joined(module(*arrays[len(places) :], **named))
+        finally:
+            for (owner, attribute), value in zip(places, before, strict=True):
+                setattr(owner, attribute, value)
+
+    check_gradients(outputs, *(p.array for p in before), *inputs, order=order, atol=1e-6)
+
+
+def dtypes(outputs: Any) -> set[str]:
+    """The dtypes of all tensors in nested tuples."""
+    if isinstance(outputs, tuple):
+        return set().union(*map(dtypes, outputs))
+    assert isinstance(outputs, Tensor)
+    return {str(outputs.dtype)}
+
+
+def check_float32(module: nn.Module, *inputs: Any) -> None:
+    """float32 in, float32 out and in every gradient; float64 observations do not widen the network."""
+    for given in (inputs, [x.astype(np.float64) if np.asarray(x).dtype.kind == "f" else x for x in inputs]):
+        outputs = module(*given)
+        assert dtypes(outputs) == {"float32"}
+        (joined(outputs) ** 2).sum().backward()
+        assert {str(p.grad.dtype) for p in module.parameters()} <= {"float32"}
