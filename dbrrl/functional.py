@@ -55,11 +55,12 @@ from dbrrl.autodiff.shape import (
 )
 
 __all__ = [
-    "abs", "add", "arctanh", "astype", "avg_pool2d", "broadcast_to", "categorical_log_prob", "clip", "clipped_surrogate", "concatenate", "conv2d", "cos",
-    "cross_entropy", "divide", "dropout", "elu", "embedding", "entropy", "exp", "expand_dims", "expm1",
-    "gelu", "getitem", "huber_loss", "layer_norm", "leaky_relu", "linear", "log", "log1p", "log_softmax",
-    "logsumexp", "matmul", "max", "max_pool2d", "maximum", "mean", "min", "minimum", "mse_loss", "multiply",
-    "negative", "one_hot", "pick", "power", "relu", "reshape", "sigmoid", "sign", "silu", "sin", "softmax",
-    "softplus", "split", "sqrt", "square", "squeeze", "stack", "std", "subtract", "sum", "swapaxes", "take",
-    "take_along_axis", "tanh", "transpose", "var", "where",
+    "abs", "add", "arctanh", "astype", "avg_pool2d", "broadcast_to", "categorical_log_prob", "clip",
+    "clipped_surrogate", "concatenate", "conv2d", "cos", "cross_entropy", "divide", "dropout", "elu",
+    "embedding", "entropy", "exp", "expand_dims", "expm1", "gelu", "getitem", "huber_loss", "layer_norm",
+    "leaky_relu", "linear", "log", "log1p", "log_softmax", "logsumexp", "matmul", "max", "max_pool2d",
+    "maximum", "mean", "min", "minimum", "mse_loss", "multiply", "negative", "one_hot", "pick", "power",
+    "relu", "reshape", "sigmoid", "sign", "silu", "sin", "softmax", "softplus", "split", "sqrt", "square",
+    "squeeze", "stack", "std", "subtract", "sum", "swapaxes", "take", "take_along_axis", "tanh", "transpose",
+    "var", "where",
 ]  # fmt: skip

@@ -127,9 +127,7 @@ class ConvInput(Op):
                 for j in range(across):
                     block = patches[:, :, :, i * sh : (i + 1) * sh, j * sw : (j + 1) * sw]
                     _, _, _, bh, bw, _ = block.shape
-                    y[k : k + step, i : i + oh, :bh, j : j + ow, :bw] += np.transpose(
-                        block, (0, 1, 3, 2, 4, 5)
-                    )
+                    y[k : k + step, i : i + oh, :bh, j : j + ow, :bw] += np.transpose(block, (0, 1, 3, 2, 4, 5))
         image = y.reshape(n, rows * sh, columns * sw, c)[:, ph : ph + h, pw : pw + width]
         return np.transpose(image, (0, 3, 1, 2))
 

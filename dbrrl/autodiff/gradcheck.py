@@ -160,9 +160,7 @@ class _Check:
 
 def _tensor(y: Any) -> Any:
     if not isinstance(y, Tensor):
-        raise ConfigError(
-            f"check_gradients: expected f to return a Tensor, got {type(y).__name__}: do not detach it"
-        )
+        raise ConfigError(f"check_gradients: expected f to return a Tensor, got {type(y).__name__}: do not detach it")
     return y
 
 

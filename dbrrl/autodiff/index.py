@@ -26,9 +26,7 @@ class GetItem(Op):
         try:
             return x[self.index]
         except IndexError as error:
-            raise ShapeError(
-                f"index: {error} (input shape {x.shape}): expected an index inside the shape"
-            ) from None
+            raise ShapeError(f"index: {error} (input shape {x.shape}): expected an index inside the shape") from None
 
     def backward(self, g: Any, y: Any, x: Any) -> Any:
         return Scatter(self.index, x.shape)(g)
@@ -62,9 +60,7 @@ def _plain_index(index: Any) -> Any:
     if isinstance(index, list):
         index = np.asarray(index, dtype=np.intp if not index else None)
     if getattr(index, "dtype", None) is not None and index.dtype.kind not in "iub":
-        raise DtypeError(
-            f"index: expected integers, booleans or slices, got {index.dtype}: convert with .astype(int)"
-        )
+        raise DtypeError(f"index: expected integers, booleans or slices, got {index.dtype}: convert with .astype(int)")
     return index
 
 
@@ -150,9 +146,7 @@ def pick(x: Any, index: Any) -> Any:
     """x[i, index[i]] for each row i: x (n, k) and integers (n,) give (n,), such as log π(a|s) or Q(s, a)."""
     index = _plain_index(index)
     if len(x.shape) != 2 or index.shape != x.shape[:1] or index.dtype.kind not in "iu":
-        raise ShapeError(
-            f"pick: expected x (n, k) and integers (n,), got {x.shape} and {index.dtype} {index.shape}"
-        )
+        raise ShapeError(f"pick: expected x (n, k) and integers (n,), got {x.shape} and {index.dtype} {index.shape}")
     return Pick(index)(x)
 
 

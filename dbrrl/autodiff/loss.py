@@ -93,9 +93,7 @@ def layer_norm(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) 
     """(x - mean) / √(var + eps) over the last axis, times weight, plus bias (Ba et al. 2016)."""
     for name, p in (("weight", weight), ("bias", bias)):
         if p is not None and p.shape != x.shape[-1:]:
-            raise ShapeError(
-                f"layer_norm: expected {name} of shape {x.shape[-1:]} for x {x.shape}, got {p.shape}"
-            )
+            raise ShapeError(f"layer_norm: expected {name} of shape {x.shape[-1:]} for x {x.shape}, got {p.shape}")
     centered = x - mean(x, axis=-1, keepdims=True)
     y = centered / np.sqrt(mean(centered * centered, axis=-1, keepdims=True) + eps)
     y = y if weight is None else y * weight
@@ -136,8 +134,8 @@ class Entropy(Op):
 
     def backward(self, g: Any, y: Any, log_probs: Any) -> Any:
         if isinstance(g, Tensor):
-            l = np.maximum(log_probs, LOWEST)
-            return -np.expand_dims(g, -1) * np.exp(l) * (l + 1)
+            finite = np.maximum(log_probs, LOWEST)
+            return -np.expand_dims(g, -1) * np.exp(finite) * (finite + 1)
         gl = np.maximum(log_probs, LOWEST)
         gl += 1
         gl *= self.p
@@ -179,7 +177,7 @@ class CategoricalLogProb(Op):
 
 
 def categorical_log_prob(logits: Any, index: Any) -> Any:
-    """log softmax(logits)[i, index[i]] for each row i: logits (n, k) and integers (n,) give (n,)."""
+    """The value log softmax(logits)[i, index[i]] for each row i: logits (n, k) and integers (n,) give (n,)."""
     index = plain(index)
     if len(logits.shape) != 2 or index.shape != logits.shape[:1] or index.dtype.kind not in "iu":
         raise ShapeError(
@@ -190,7 +188,7 @@ def categorical_log_prob(logits: Any, index: Any) -> Any:
 
 
 class ClippedSurrogate(Op):
-    """y = mean of min(r A, clip(r, 1 ± ε) A), r = e^(l - l_old); dl = r A / n where the first is the smaller, else 0."""
+    """y = mean of min(r A, clip(r, 1 ± ε) A), r = e^(l - l_old); dl = r A / n where the first is smaller, else 0."""
 
     def __init__(self, old_log_prob: Any, advantage: Any, clip_range: float) -> None:
         self.old, self.advantage, self.clip_range = old_log_prob, advantage, clip_range
@@ -210,7 +208,8 @@ class ClippedSurrogate(Op):
 
 def clipped_surrogate(log_prob: Any, old_log_prob: Any, advantage: Any, clip_range: float) -> Any:
     """Mean of min(r A, clip(r, 1 - ε, 1 + ε) A), with r = e^(log_prob - old_log_prob): the objective of PPO
-    (Schulman et al. 2017, eq. 7), to be maximized. Arrays (n,) of one shape; only `log_prob` gets a gradient."""
+    (Schulman et al. 2017, eq. 7), to be maximized. Arrays (n,) of one shape; only `log_prob` gets a gradient.
+    """
     old, advantage = plain(old_log_prob), plain(advantage)
     if not log_prob.shape == old.shape == advantage.shape or len(old.shape) != 1:
         raise ShapeError(

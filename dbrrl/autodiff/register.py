@@ -27,7 +27,10 @@ def implements(*numpy_functions: Any) -> Callable[[Function], Function]:
 @functools.cache
 def _parameters(numpy_function: Any, function: Any) -> tuple[inspect.Signature, int, set[str], set[str]]:
     """NumPy's signature, how many arguments it requires; the names of `function`: all, and its `*name`."""
-    signature = inspect.signature(numpy_function)
+    try:
+        signature = inspect.signature(numpy_function)
+    except ValueError:  # NumPy below 2.4 does not tell that of its functions written in C
+        signature = inspect.signature(function)
     required = sum(p.default is p.empty for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD)
     own = inspect.signature(function).parameters
     return signature, required, set(own), {n for n, p in own.items() if p.kind is p.VAR_POSITIONAL}
@@ -38,8 +41,12 @@ def _call(numpy_function: Any, function: Any, *args: Any, **kwargs: Any) -> Any:
     signature, required, own, star = _parameters(numpy_function, function)
     if len(args) <= required and kwargs.keys() <= own - star:
         return function(*args, **kwargs)
+    try:
+        given = signature.bind(*args, **kwargs).arguments
+    except TypeError as error:
+        raise TypeError(f"numpy.{numpy_function.__name__}: expected the arguments {signature}: {error}") from None
     positional, named = [], {}
-    for name, value in signature.bind(*args, **kwargs).arguments.items():
+    for name, value in given.items():
         parameter = signature.parameters[name]
         if (
             parameter.default is parameter.empty

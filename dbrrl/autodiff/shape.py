@@ -1,6 +1,7 @@
 """Ops that move elements without changing them: reshaping, transposing, joining and splitting."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -104,14 +105,10 @@ def broadcast_to(x: Any, shape: int | tuple[int, ...]) -> Any:
 def squeeze(x: Any, axis: Axis = None) -> Any:
     """Drop axes of size 1: all of them, or those in `axis`."""
     axes = (
-        tuple(a for a, n in enumerate(x.shape) if n == 1)
-        if axis is None
-        else normalize_axes(axis, x.ndim, "squeeze")
+        tuple(a for a, n in enumerate(x.shape) if n == 1) if axis is None else normalize_axes(axis, x.ndim, "squeeze")
     )
     if any(x.shape[a] != 1 for a in axes):
-        raise ShapeError(
-            f"squeeze: expected axes of size 1, got axis {axis} of shape {x.shape}: index it instead"
-        )
+        raise ShapeError(f"squeeze: expected axes of size 1, got axis {axis} of shape {x.shape}: index it instead")
     return Reshape(tuple(n for a, n in enumerate(x.shape) if a not in axes))(x)
 
 
@@ -153,9 +150,7 @@ def concatenate(xs: Sequence[Any], axis: int = 0) -> Any:
     axis = normalize_axes(axis, len(shapes[0]), "concatenate")[0]
     rest = {s[:axis] + s[axis + 1 :] if len(s) == len(shapes[0]) else s for s in shapes}
     if len(rest) > 1:
-        raise ShapeError(
-            f"concatenate: expected shapes equal but for axis {axis}, got {shapes}: reshape them first"
-        )
+        raise ShapeError(f"concatenate: expected shapes equal but for axis {axis}, got {shapes}: reshape them first")
     return Concatenate(axis)(*xs)
 
 
@@ -164,9 +159,7 @@ def stack(xs: Sequence[Any], axis: int = 0) -> Any:
     """Join tensors of one shape along a new axis at position `axis`."""
     shapes = [np.shape(x) if not hasattr(x, "shape") else x.shape for x in xs]
     if not shapes or len(set(shapes)) > 1:
-        raise ShapeError(
-            f"stack: expected at least one array, all of one shape, got {shapes}: reshape them first"
-        )
+        raise ShapeError(f"stack: expected at least one array, all of one shape, got {shapes}: reshape them first")
     axis = normalize_axes(axis, len(shapes[0]) + 1, "stack")[0]
     return concatenate([expand_dims(x, axis) for x in map(_as_array, xs)], axis)
 
@@ -188,7 +181,7 @@ def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> list[Any]:
         cuts = [n // int(sections) * i for i in range(int(sections) + 1)]
     else:
         cuts = [0, *sections, n]
-    return [x[(slice(None),) * axis + (slice(a, b),)] for a, b in zip(cuts, cuts[1:], strict=False)]
+    return [x[(slice(None),) * axis + (slice(a, b),)] for a, b in pairwise(cuts)]
 
 
 class AsType(Op):

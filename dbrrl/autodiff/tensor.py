@@ -131,9 +131,7 @@ class Tensor:
         if value is not self.array:
             value = np.asarray(value, dtype=self.dtype) if not hasattr(value, "dtype") else value
             if value.shape != self.shape:
-                raise ShapeError(
-                    f"data: expected shape {self.shape}, got {value.shape}: make a new Tensor instead"
-                )
+                raise ShapeError(f"data: expected shape {self.shape}, got {value.shape}: make a new Tensor instead")
             if self.op is not None:
                 raise GraphError("data: expected a leaf, got a computed tensor, whose values a graph needs: copy it")
             self.array[...] = value  # into the same memory: it may be a view into a flat vector
@@ -443,7 +441,7 @@ class Op:
                 y = state.observer.forward(self, arrays)
             else:
                 y = self.forward(*arrays)
-        except ValueError as error:
+        except (ValueError, IndexError) as error:
             raise _explained(self, arrays, error) from None
         if not tensors:
             return y
@@ -462,8 +460,10 @@ class Op:
 _new: Any = object.__new__
 
 
-def _explained(op: Op, arrays: list[Any], error: ValueError) -> ValueError:
-    """NumPy's complaint about broadcasting with the name of the op; any other error as it is."""
+def _explained(op: Op, arrays: list[Any], error: Exception) -> Exception:
+    """NumPy's complaint about an index or about broadcasting, with the name of the op; any other error as it is."""
+    if isinstance(error, IndexError):
+        return ShapeError(f"{type(op).__name__.lower()}: expected an index inside the shape: {error}: check its range")
     if isinstance(error, DbrrlError) or "broadcast" not in str(error):
         return error
     shapes = " and ".join(str(a.shape) for a in arrays if hasattr(a, "shape"))
@@ -517,9 +517,7 @@ def _initial_gradient(tensor: Tensor, grad: Any) -> Any:
         return tensor.array.dtype.type(grad)
     shape = np.shape(plain(grad)) if not hasattr(grad, "shape") else grad.shape
     if shape != tensor.shape:
-        raise ShapeError(
-            f"backward(grad): expected shape {tensor.shape}, got {shape}: pass one gradient per element"
-        )
+        raise ShapeError(f"backward(grad): expected shape {tensor.shape}, got {shape}: pass one gradient per element")
     return grad if isinstance(grad, Tensor) else np.asarray(grad, dtype=tensor.dtype)
 
 
@@ -647,7 +645,10 @@ def _accumulate(leaf: Tensor, g: Any) -> None:
 
 
 def backward(
-    tensors: Sequence[Tensor], grads: Sequence[Any] | None = None, create_graph: bool = False, retain_graph: bool = False
+    tensors: Sequence[Tensor],
+    grads: Sequence[Any] | None = None,
+    create_graph: bool = False,
+    retain_graph: bool = False,
 ) -> None:
     """Add the gradient of Σ grads · tensors to `grad` of every leaf: one walk for several quantities.
 
@@ -707,7 +708,6 @@ def grad(
                 "they were computed from; pass allow_unused=True to get None instead"
             )
     result = [
-        g if g is None or isinstance(g, Tensor) else wrap(np.asarray(g) if np.isscalar(g) else g)
-        for g in gradients
+        g if g is None or isinstance(g, Tensor) else wrap(np.asarray(g) if np.isscalar(g) else g) for g in gradients
     ]
     return result[0] if one else result

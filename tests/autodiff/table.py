@@ -652,6 +652,17 @@ CASES: list[Case] = [
         ("alone", F.entropy, lambda x: -np.sum(np.exp(x) * x, -1), (3, 4)),
     ),
     *variants(
+        "categorical_log_prob",
+        (loss.CategoricalLogProb,),
+        normal,
+        (
+            "classes",
+            lambda x: F.categorical_log_prob(x, CLASSES),
+            lambda x: np.log(softmax(x))[[0, 1, 2], CLASSES],
+            (3, 4),
+        ),
+    ),
+    *variants(
         "clipped_surrogate",
         (loss.ClippedSurrogate,),
         normal,

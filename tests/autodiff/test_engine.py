@@ -8,7 +8,8 @@ import pytest
 
 import dbrrl.functional as F
 from dbrrl.autodiff.gradcheck import check_gradients
-from dbrrl.autodiff.tensor import Op, Tensor, grad, no_grad
+from dbrrl.autodiff.tensor import Op, Tensor, backward, grad, no_grad
+from dbrrl.errors import GraphError
 
 
 def leaf(*values: float) -> Tensor:
@@ -51,6 +52,21 @@ def test_grad_with_weightings_is_a_vector_jacobian_product() -> None:
     np.testing.assert_allclose(g.array, [2, 0, -6])
     g = grad([x * x, x + 0], [x], [np.ones(3), np.full(3, 2.0)])[0]
     np.testing.assert_allclose(g.array, [4, 6, 8])
+
+
+def test_backward_of_several_quantities_is_that_of_their_weighted_sum() -> None:
+    one, two = leaf(1.0, 2.0), leaf(1.0, 2.0)
+    h = np.tanh(one)
+    backward([(h * h).sum(), h.sum(), one.mean()], [1.0, -0.5, 3.0])
+    h = np.tanh(two)
+    ((h * h).sum() - 0.5 * h.sum() + 3 * two.mean()).backward()
+    np.testing.assert_allclose(one.grad, two.grad, rtol=1e-14)
+    y = (one * one).sum()
+    one.grad = None
+    backward([y, y], retain_graph=True)
+    np.testing.assert_allclose(one.grad, 4 * one.array)
+    with pytest.raises(GraphError, match="requires_grad"):
+        backward([y, Tensor(1.0)])
 
 
 def test_what_the_output_does_not_depend_on() -> None:
