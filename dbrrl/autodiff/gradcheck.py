@@ -134,7 +134,7 @@ class _Check:
         bound = self.atol + self.rtol * np.maximum(np.abs(expected), np.abs(got))
         if np.all(wrong <= bound):
             return
-        worst = np.unravel_index(np.argmax(np.where(np.isnan(wrong), np.inf, wrong - bound)), np.shape(wrong))
+        worst = np.unravel_index(np.argmax(wrong - bound), np.shape(wrong))
         raise GradientError(
             f"check_gradients: derivative {order} for input {i} of shape {self.point[i].shape}, {where}: "
             f"expected {np.asarray(expected)[worst]:.10g}, got {np.asarray(got)[worst]:.10g}: "

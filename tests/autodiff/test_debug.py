@@ -268,6 +268,7 @@ def test_long_edges_pass_beside_the_boxes() -> None:
     parents: list[list[int]] = [[], [0], [1], [2], [3, 0], [4, 1]]
     levels, centers, routes = place(parents, [60.0] * 6, 18)
     assert levels == [0, 1, 2, 3, 4, 5]
+    assert sorted(len(route) for route in routes) == [2, 2, 2, 2, 2, 5, 5]
     for route in routes:
         for x, level in route[1:-1]:
             for node, other in enumerate(levels):
