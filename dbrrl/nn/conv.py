@@ -82,4 +82,4 @@ class Flatten(Module):
 
     def forward(self, x: Any) -> Any:
         """(B, ...) to (B, n)."""
-        return F.reshape(x, (x.shape[0], -1))
+        return F.reshape(x, (x.shape[0], math.prod(x.shape[1:])))  # -1 is undefined for an empty batch
