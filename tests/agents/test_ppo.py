@@ -1,4 +1,4 @@
-"""PPO as an agent: spaces, schedules, early stop, normalizers, its state, autoreset modes, networks of one's own."""
+"""PPO as an agent: spaces, schedules, early stop, normalizers, its state, networks of one's own."""
 
 from pathlib import Path
 from typing import Any
@@ -6,12 +6,10 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from dbrrl import checkpoint, nn, testing
 from dbrrl import functional as F
 from dbrrl.agents import PPO
-from dbrrl.envs.vector import Environments
 from dbrrl.errors import AnomalyError, ConfigError, GraphError, SpaceError
 
 spaces = gym.spaces
@@ -87,6 +85,13 @@ def test_settings_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
         PPO.Config(**wrong)
 
 
+def test_the_gradient_is_clipped_and_adam_has_its_eps() -> None:
+    agent = make(max_grad_norm=1e-3, adam_eps=1e-2)
+    feed(agent, 8, scale=10.0)
+    assert np.linalg.norm(agent.network.flat().grads) == pytest.approx(1e-3, rel=1e-4)
+    assert agent.optimizer.eps == 1e-2
+
+
 def test_a_single_observation_gives_a_single_action() -> None:
     agent = make(action=ACTIONS["box"], num_envs=1)
     one = agent.act(np.ones(3, np.float32), explore=False)
@@ -150,6 +155,18 @@ def test_a_large_step_of_the_policy_ends_the_update() -> None:
     assert free.num_updates == 40 and 2 <= held.num_updates < 20
 
 
+def test_every_epoch_sees_every_transition_once_in_an_order_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    agent, seen = make(num_envs=5, n_epochs=3), []
+    monkeypatch.setattr(agent, "minibatch", lambda batch, *_: seen.append(batch[0][:, 0]) or {})
+    feed(agent, 8)
+    assert [len(batch) for batch in seen] == [8] * 15
+    epochs = np.array(seen).reshape(3, 40)
+    acted = agent.rollout.observations[0][:8, :, 0].reshape(-1)
+    for epoch in epochs:
+        np.testing.assert_array_equal(np.sort(epoch), np.sort(acted))
+    assert len({tuple(epoch) for epoch in [*epochs, acted]}) == 4
+
+
 def test_nothing_to_learn_where_no_row_is_valid() -> None:
     agent, row = make(), np.zeros((2, 3), np.float32)
     for _ in range(8):
@@ -199,6 +216,7 @@ def test_normalizers_learn_in_training_and_stand_still_in_evaluation() -> None:
     feed(agent, 8, scale=50.0)
     scaled = agent.encode(np.random.default_rng(0).normal(size=(500, 3)).astype(np.float32) * 50)[0]
     assert 0.5 < scaled.std() < 1.5
+    assert agent.observation_norm.statistics.count == 16  # those acted on, each once
     before = content(agent)
     agent.act(np.full((5, 3), 1e4, np.float32), explore=False)
     assert content(agent) == before
@@ -215,52 +233,6 @@ def test_rewards_are_divided_by_the_spread_of_returns() -> None:
     feed_large = make(n_steps=200, normalize_reward=True, gamma=0.0)
     feed(feed_large, 150, scale=1000.0)
     np.testing.assert_allclose(feed_large.rollout.rewards[2:150], scaled.rollout.rewards[2:150], rtol=1e-3)
-
-
-def train(mode: AutoresetMode) -> tuple[PPO, list[int]]:
-    """A short training in Gymnasium's own CartPole, cut at 15 steps so that both ends occur; transitions per update."""
-    makers = [lambda: gym.make("CartPole-v1", max_episode_steps=15)] * 4
-    envs = Environments(
-        SyncVectorEnv(makers, autoreset_mode=mode), "CartPole-v1", kind="sync", seed=np.random.SeedSequence(1)
-    )
-    config = PPO.Config(n_steps=16, batch_size=16, n_epochs=2, normalize_reward=True)
-    agent = PPO(envs.observation_space, envs.action_space, config, num_envs=4)
-    sizes, epochs = [], agent.epochs
-
-    def noted(columns: Any, clip_range: float) -> Any:
-        sizes.append(len(columns[-1]))
-        return epochs(columns, clip_range)
-
-    agent.epochs = noted  # type: ignore[method-assign]
-    envs.reset()
-    for _ in range(16 * 10):
-        step = envs.step(agent.act(envs.observation))
-        agent.observe(step.next_observation, step.reward, step.terminated, step.truncated, step.info)
-    envs.close()
-    return agent, sizes
-
-
-def test_autoreset_modes_that_reset_at_once_give_the_same_bits() -> None:
-    (same, sizes), (disabled, _) = train(AutoresetMode.SAME_STEP), train(AutoresetMode.DISABLED)
-    assert content(same) == content(disabled) and sizes == [64] * 10
-
-
-def test_next_step_resets_take_no_part_in_an_update() -> None:
-    agent, sizes = train(AutoresetMode.NEXT_STEP)
-    assert sum(sizes) == agent.steps and len(sizes) == 10 and max(sizes) < 64
-
-
-def test_raw_final_observations_are_put_in_place() -> None:
-    agents = [make(n_steps=1), make(n_steps=1)]
-    final, begun = np.full((2, 3), 0.5, np.float32), np.full((2, 3), -0.5, np.float32)
-    shown = np.where([[True], [False]], final, begun)
-    ended, no = np.array([True, False]), np.zeros(2, bool)
-    for agent in agents:
-        agent.act(np.ones((2, 3), np.float32))
-    agents[0].observe(shown, np.ones(2), no, ended)
-    raw = np.array([final[0], None], dtype=object)
-    agents[1].observe(begun, np.ones(2), no, ended, {"final_obs": raw, "_final_obs": ended})
-    assert content(agents[0]) == content(agents[1])
 
 
 class Shared(nn.Module):
