@@ -1,0 +1,19 @@
+"""What the tests of all distributions share."""
+
+from typing import Any
+
+import numpy as np
+
+
+def array(x: Any) -> Any:
+    """The values of a tensor or an array."""
+    return getattr(x, "array", x)
+
+
+def assert_frequencies(counts: Any, probabilities: Any) -> None:
+    """Pearson's chi-square of counts (k,) exceeds its mean by less than five deviations; what is excluded never comes."""
+    counts, expected = np.asarray(counts, float), np.asarray(probabilities, float) * np.sum(counts)
+    assert not counts[expected == 0].any()
+    counts, expected = counts[expected > 0], expected[expected > 0]
+    freedom = max(len(counts) - 1, 1)
+    assert np.sum((counts - expected) ** 2 / expected) < freedom + 5 * np.sqrt(2 * freedom)

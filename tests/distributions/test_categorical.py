@@ -1,0 +1,171 @@
+"""Discrete distributions against sums over all outcomes, frequencies of samples, and central differences."""
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dbrrl.autodiff.tensor import Tensor
+from dbrrl.distributions import Bernoulli, Categorical, MultiCategorical
+from dbrrl.errors import ShapeError
+from dbrrl.testing import check_gradients
+from tests.distributions.checks import array, assert_frequencies
+
+INF = math.inf
+LOGITS = np.array([[0.5, -1.0, 2.0, 0.0], [3.0, 3.0, -2.0, 1.0]])
+MASKED = np.array([[0.5, -INF, 2.0, 0.0], [-INF, -INF, -2.0, -INF]])
+EXTREME = np.array([[1000.0, 0.0, -1000.0, 999.0], [-1e30, 1e30, 0.0, 3.0]])
+SIZES = (2, 3)
+given = pytest.mark.parametrize("logits", [LOGITS, MASKED, EXTREME], ids=["plain", "masked", "extreme"])
+forms = pytest.mark.parametrize("form", [np.float32, np.float64, "tensor32", "tensor64"])
+
+
+def formed(logits: Any, form: Any) -> Any:
+    """Logits as a plain array, or as a tensor that wants gradients."""
+    if isinstance(form, str):
+        return Tensor(logits.astype(form.replace("tensor", "float")), requires_grad=True)
+    return logits.astype(form)
+
+
+def softmax(logits: Any) -> Any:
+    e = np.exp(logits - logits.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def entropy(p: Any) -> Any:
+    return -np.sum(p * np.log(np.where(p > 0, p, 1)), -1)
+
+
+def sizes(form: Any) -> str:
+    return str(form).replace("tensor", "float") if isinstance(form, str) else str(np.dtype(form))
+
+
+@given
+@forms
+def test_categorical(logits: Any, form: Any) -> None:
+    p = Categorical(formed(logits, form))
+    expected = softmax(logits)
+    np.testing.assert_allclose(array(p.probs), expected, rtol=1e-5)
+    np.testing.assert_array_equal(p.mode(), expected.argmax(-1))
+    np.testing.assert_allclose(array(p.entropy()), entropy(expected), rtol=1e-4, atol=1e-6)
+    for a in range(4):
+        got = array(p.log_prob(np.full(2, a)))
+        with np.errstate(divide="ignore"):
+            known = logits[:, a] - logits.max(-1) - np.log(np.exp(logits - logits.max(-1, keepdims=True)).sum(-1))
+        np.testing.assert_allclose(got, known, rtol=1e-5, atol=1e-6)
+    for y in (p.log_prob(p.mode()), p.entropy(), p.probs, p.log_probs):
+        assert str(y.dtype) == sizes(form)
+    assert p.sample(np.random.default_rng(0)).dtype == np.int64
+
+
+@given
+@forms
+def test_categorical_samples_have_their_frequencies(logits: Any, form: Any) -> None:
+    n, rng = 20_000, np.random.default_rng(1)
+    p = Categorical(formed(np.repeat(logits, n, axis=0), form))
+    samples = p.sample(rng).reshape(2, n)
+    for row, probabilities in zip(samples, softmax(logits), strict=True):
+        assert_frequencies(np.bincount(row, minlength=4), probabilities)
+
+
+@given
+def test_categorical_gradients_are_finite_and_known(logits: Any) -> None:
+    x = Tensor(logits, requires_grad=True)
+    p = Categorical(x)
+    action = p.mode()
+    (p.log_prob(action).sum() + p.entropy().sum()).backward()
+    q = softmax(logits)
+    log_q = np.log(np.where(q > 0, q, 1))
+    expected = np.eye(4)[action] - q - q * (log_q + entropy(q)[:, None])
+    np.testing.assert_allclose(x.grad, expected, atol=1e-9)
+
+
+def test_gradients_against_differences() -> None:
+    a = np.array([2, 0])
+    check_gradients(lambda x: Categorical(x).log_prob(a), LOGITS, order=2)
+    check_gradients(lambda x: Categorical(x).entropy(), LOGITS, order=2)
+    check_gradients(lambda x: Categorical(x[None]).log_prob(a[None]), LOGITS, order=2)
+    check_gradients(lambda x: Bernoulli(x).log_prob(LOGITS > 0), LOGITS, order=2)
+    check_gradients(lambda x: Bernoulli(x).entropy(), LOGITS, order=2)
+    b = np.array([[1, 2], [0, 1]])
+    check_gradients(lambda x: MultiCategorical(x, SIZES).log_prob(b), np.ones((2, 5)) * 0.3, order=2)
+    check_gradients(lambda x: MultiCategorical(x, SIZES).entropy(), np.arange(10.0).reshape(2, 5) / 7, order=2)
+
+
+def test_categorical_over_time_and_batch() -> None:
+    logits = np.random.default_rng(0).normal(size=(3, 2, 4))
+    p = Categorical(logits)
+    a = p.sample(np.random.default_rng(0))
+    assert a.shape == (3, 2) and p.mode().shape == (3, 2)
+    flat = Categorical(logits.reshape(6, 4))
+    np.testing.assert_allclose(p.log_prob(a).ravel(), flat.log_prob(a.ravel()), rtol=1e-12)
+    np.testing.assert_allclose(p.entropy().ravel(), flat.entropy(), rtol=1e-12)
+
+
+@forms
+def test_multi_categorical_is_a_product(form: Any) -> None:
+    logits = np.random.default_rng(2).normal(size=(3, 5))
+    p = MultiCategorical(formed(logits, form), SIZES)
+    left, right = softmax(logits[:, :2]), softmax(logits[:, 2:])
+    total = np.zeros(3)
+    for i, j in itertools.product(range(2), range(3)):
+        log_prob = p.log_prob(np.tile([i, j], (3, 1)))
+        np.testing.assert_allclose(array(log_prob), np.log(left[:, i] * right[:, j]), rtol=1e-4)
+        assert str(log_prob.dtype) == sizes(form)
+        total += np.exp(array(log_prob))
+    np.testing.assert_allclose(total, 1, rtol=1e-5)
+    np.testing.assert_allclose(array(p.entropy()), entropy(left) + entropy(right), rtol=1e-5)
+    np.testing.assert_array_equal(p.mode(), np.stack([left.argmax(1), right.argmax(1)], 1))
+    assert str(p.entropy().dtype) == sizes(form)
+    many = MultiCategorical(formed(np.tile(logits[:1], (20_000, 1)), form), SIZES).sample(np.random.default_rng(3))
+    assert many.shape == (20_000, 2) and many.dtype == np.int64
+    assert_frequencies(np.bincount(many[:, 0] * 3 + many[:, 1], minlength=6), np.outer(left[0], right[0]).ravel())
+
+
+@forms
+@pytest.mark.parametrize("logits", [LOGITS, np.array([[-INF, INF, 0.0, 2.0], [-500.0, 500.0, -90.0, -0.0]])])
+def test_bernoulli(logits: Any, form: Any) -> None:
+    p = Bernoulli(formed(logits, form))
+    with np.errstate(over="ignore"):
+        yes = 1 / (1 + np.exp(-logits))
+        no = 1 / (1 + np.exp(logits))
+    np.testing.assert_allclose(array(p.entropy()), entropy(np.stack([yes, no], -1)).sum(-1), rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(p.mode(), yes > 0.5)
+    for bits in itertools.product((0, 1), repeat=4):
+        x = np.tile(np.array(bits, np.int8), (2, 1))
+        with np.errstate(divide="ignore"):
+            known = -np.logaddexp(0, np.where(x, -logits, logits)).sum(-1)
+        np.testing.assert_allclose(array(p.log_prob(x)), known, rtol=1e-4, atol=1e-5)
+        assert str(p.log_prob(x).dtype) == sizes(form)
+    many = Bernoulli(formed(np.tile(logits[:1], (20_000, 1)), form)).sample(np.random.default_rng(5))
+    assert many.dtype == np.int8
+    for column, probability in zip(many.T, yes[0], strict=True):
+        assert_frequencies(np.bincount(column, minlength=2), [1 - probability, probability])
+
+
+def test_bernoulli_gradients_are_finite_at_the_ends() -> None:
+    x = Tensor(np.array([[-INF, INF, -500.0, 500.0]]), requires_grad=True)
+    p = Bernoulli(x)
+    (p.log_prob(p.mode()).sum() + p.entropy().sum()).backward()
+    np.testing.assert_allclose(x.grad, 0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: Categorical(np.ones(3)), r"Categorical: expected logits \(B, k\), got \(3,\)"),
+        (lambda: Categorical(np.ones((3, 0))), r"got \(3, 0\)"),
+        (lambda: Categorical(np.ones((3, 2))).log_prob(np.zeros((3, 1), int)), r"expected .*int64 \(3, 1\)"),
+        (lambda: Categorical(np.ones((3, 2))).log_prob(np.zeros(3)), r"expected .*float64 \(3,\)"),
+        (lambda: MultiCategorical(np.ones((3, 4)), (2, 3)), r"expected logits \(B, 5\) for sizes \(2, 3\)"),
+        (lambda: MultiCategorical(np.ones(5), (2, 3)), r"got \(5,\)"),
+        (lambda: MultiCategorical(np.ones((1, 5)), (2, 3)).log_prob(np.zeros(2, int)), r"expected x \(B, 2\)"),
+        (lambda: Bernoulli(np.ones(3)), r"Bernoulli: expected logits \(B, n\), got \(3,\)"),
+        (lambda: Bernoulli(np.ones((2, 3))).log_prob(np.zeros(3)), r"expected x \(2, 3\), got \(3,\)"),
+    ],
+)
+def test_shapes_that_do_not_fit(call: Any, message: str) -> None:
+    with pytest.raises(ShapeError, match=message):
+        call()
