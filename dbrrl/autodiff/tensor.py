@@ -448,6 +448,11 @@ class Op:
         tensor = _new(Tensor)
         tensor.array = y
         if track and state.recording:
+            if self.inputs is not None:
+                raise GraphError(
+                    f"{type(self).__name__} was called twice: expected one op object per call, which remembers its "
+                    "inputs; make a new one each time"
+                )
             self.inputs = inputs
             self.output = y
             self.version = version
@@ -707,7 +712,11 @@ def grad(
                 f"grad(): the outputs do not depend on inputs[{i}] (shape {targets[i].shape}): expected an input "
                 "they were computed from; pass allow_unused=True to get None instead"
             )
-    result = [
-        g if g is None or isinstance(g, Tensor) else wrap(np.asarray(g) if np.isscalar(g) else g) for g in gradients
-    ]
+    result = [None if g is None else _as_gradient(g, t) for g, t in zip(gradients, targets, strict=True)]
     return result[0] if one else result
+
+
+def _as_gradient(g: Any, tensor: Tensor) -> Any:
+    """`g` as a Tensor of the dtype of the one it belongs to: beside a wider tensor it may have grown wide itself."""
+    g = g if isinstance(g, Tensor) else wrap(np.asarray(g) if isinstance(g, np.generic) else g)
+    return g if g.dtype == tensor.dtype else g.astype(tensor.dtype)

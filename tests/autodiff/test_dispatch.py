@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import dbrrl.functional as F
-from dbrrl.autodiff.tensor import Tensor
+from dbrrl.autodiff.tensor import Tensor, grad
 from dbrrl.errors import DtypeError
 
 X = np.array([[0.5, -1.5, 2.0], [1.0, 0.25, -0.75]], np.float32)
@@ -231,6 +231,8 @@ def test_float64_stays_float64_and_the_wider_of_two_tensors_wins() -> None:
     assert y.dtype == np.float64
     y.backward()
     assert narrow.grad.dtype == np.float32 and t.grad.dtype == np.float64
+    gradient = grad((t * narrow * narrow).sum(), narrow, create_graph=True)
+    assert gradient.dtype == np.float32 and grad(gradient.sum(), narrow).dtype == np.float32
 
 
 def test_plain_arrays_alone_follow_numpy() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import dbrrl.functional as F
+from dbrrl.autodiff.elementwise import Exp
 from dbrrl.autodiff.tensor import Op, Tensor, grad, no_grad
 from dbrrl.errors import ConfigError, DbrrlError, DtypeError, GraphError, ShapeError
 from dbrrl.nn import Linear
@@ -230,6 +231,14 @@ def test_a_gradient_of_the_wrong_shape_is_refused() -> None:
 
     with pytest.raises(ShapeError, match=r"backward.*\(2, 3\).*\(3, 2\)"):
         Wrong()(leaf(2, 3)).sum().backward()
+
+
+def test_an_op_object_serves_one_call() -> None:
+    op = Exp()
+    op(leaf(2)).sum().backward()
+    op(leaf(2))  # its first graph is gone
+    with pytest.raises(GraphError, match="expected one op object per call"):
+        op(leaf(2))
 
 
 def test_leaving_python_with_a_handed_out_array_is_silent() -> None:
