@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 import dbrrl
-from dbrrl.autodiff.gradcheck import check_gradients
 from dbrrl.autodiff.tensor import Op
+from dbrrl.testing import check_gradients
 
 
 class Symlog(Op):

@@ -246,7 +246,7 @@ def test_what_is_no_number_is_refused() -> None:
     with pytest.raises(DtypeError, match="expected numbers"):
         Tensor(np.array([object()]))
     with pytest.raises(TypeError):
-        tensor() + None  # type: ignore[operator]
+        tensor() + None
 
 
 def test_tensors_copy_what_they_are_made_of() -> None:
