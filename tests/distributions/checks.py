@@ -11,7 +11,7 @@ def array(x: Any) -> Any:
 
 
 def assert_frequencies(counts: Any, probabilities: Any) -> None:
-    """Pearson's chi-square of counts (k,) exceeds its mean by less than five deviations; what is excluded never comes."""
+    """Pearson's chi-square of counts (k,) passes its mean by less than five deviations; what is excluded never is."""
     counts, expected = np.asarray(counts, float), np.asarray(probabilities, float) * np.sum(counts)
     assert not counts[expected == 0].any()
     counts, expected = counts[expected > 0], expected[expected > 0]

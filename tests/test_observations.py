@@ -1,0 +1,94 @@
+"""Observations of every served space as the arrays that networks take."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from dbrrl.errors import SpaceError
+from dbrrl.observations import Encoder, is_image
+
+Box, Discrete, MultiDiscrete, MultiBinary, Dict = (
+    gym.spaces.Box, gym.spaces.Discrete, gym.spaces.MultiDiscrete, gym.spaces.MultiBinary, gym.spaces.Dict
+)  # fmt: skip
+IMAGE, FIRST = Box(0, 255, (6, 8, 3), np.uint8), Box(0, 255, (4, 6, 8), np.uint8)
+
+
+def batch(space: Any, n: int) -> Any:
+    if isinstance(space, Dict):
+        return {key: batch(inner, n) for key, inner in space.spaces.items()}
+    space.seed(3)
+    return np.stack([space.sample() for _ in range(n)])
+
+
+def by_hand(x: Any, space: Any) -> Any:
+    """Gymnasium's own flattening, row by row."""
+    return np.stack([gym.spaces.flatten(space, row) for row in x]).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        Box(-1, 1, (3,)),
+        Box(-1, 1, (3,), np.float64),
+        Box(-1, 1, ()),
+        Box(-1, 1, (2, 3)),
+        Box(0, 1, (6, 8, 3), np.float32),
+        Box(0, 255, (5, 4), np.uint8),
+        Discrete(4),
+        Discrete(4, start=-2),
+        MultiDiscrete([2, 5]),
+        MultiDiscrete(np.array([[2, 3], [4, 2]])),
+        MultiBinary(3),
+        MultiBinary((2, 2)),
+    ],
+    ids=str,
+)
+def test_vectors(space: Any) -> None:
+    encoder, x = Encoder(space), batch(space, 7)
+    (vector,) = encoder(x)
+    expected = by_hand(x, space)
+    np.testing.assert_array_equal(vector, expected)
+    assert vector.dtype == np.float32 and encoder.shapes == [expected.shape[1:]]
+    assert encoder.vector_size == expected.shape[1] and encoder.dtypes == [np.float32] and not encoder.image_shapes
+
+
+def test_multi_discrete_counts_from_its_start() -> None:
+    (vector,) = Encoder(MultiDiscrete([2, 3], start=[5, -1]))(np.array([[6, -1]]))
+    np.testing.assert_array_equal(vector, [[0, 1, 1, 0, 0]])
+
+
+@pytest.mark.parametrize(
+    ("space", "shape"),
+    [(IMAGE, (3, 6, 8)), (FIRST, (4, 6, 8)), (Box(0, 255, (6, 8, 1), np.uint8), (1, 6, 8))],
+)
+def test_images_come_channels_first_as_bytes(space: Any, shape: Any) -> None:
+    encoder, x = Encoder(space), batch(space, 2)
+    (image,) = encoder(x)
+    assert is_image(space) and encoder.image_shapes == encoder.shapes == [shape] and encoder.vector_size == 0
+    assert image.shape == (2, *shape) and image.dtype == np.uint8 and encoder.dtypes == [np.uint8]
+    expected = x if x.shape[1:] == shape else np.stack([x[..., c] for c in range(shape[0])], 1)
+    np.testing.assert_array_equal(image, expected)
+
+
+def test_a_nested_dict_gives_one_vector_and_its_images() -> None:
+    inner = Dict({"goal": Discrete(3, start=1), "camera": IMAGE})
+    space = Dict({"a": Box(-1, 1, (2,), np.float64), "inner": inner, "bits": MultiBinary(2), "depth": FIRST})
+    encoder, x = Encoder(space), batch(space, 5)
+    vector, depth, camera = encoder(x)  # Gymnasium keeps the keys sorted
+    leaves = [(x["a"], space["a"]), (x["bits"], space["bits"]), (x["inner"]["goal"], inner["goal"])]
+    np.testing.assert_array_equal(vector, np.hstack([by_hand(*leaf) for leaf in leaves]))
+    np.testing.assert_array_equal(camera, np.moveaxis(x["inner"]["camera"], -1, 1))
+    np.testing.assert_array_equal(depth, x["depth"])
+    assert encoder.shapes == [(7,), (4, 6, 8), (3, 6, 8)] and encoder.vector_size == 7
+    assert [str(d) for d in encoder.dtypes] == ["float32", "uint8", "uint8"]
+    assert [part.shape[1:] for part in encoder(x)] == encoder.shapes
+
+
+def test_spaces_that_are_not_served() -> None:
+    with pytest.raises(SpaceError, match=r"observation words/inner: expected one of Box, .* got Text"):
+        Encoder(Dict({"words": Dict({"inner": gym.spaces.Text(5)})}))
+    for empty in (Dict({}), Box(-1, 1, (0,))):
+        with pytest.raises(SpaceError, match="expected at least one number"):
+            Encoder(empty)
