@@ -37,16 +37,12 @@ def matmul(a: Any, b: Any) -> Any:
     """
     sa, sb = _shape(a), _shape(b)
     if not sa or not sb or sa[-1] != sb[-2 if len(sb) > 1 else 0]:
-        raise ShapeError(
-            f"matmul: expected (..., n, k) @ (..., k, m), got {sa} @ {sb}: the inner sizes must be equal"
-        )
+        raise ShapeError(f"matmul: expected (..., n, k) @ (..., k, m), got {sa} @ {sb}: the inner sizes must be equal")
     if len(sa) > 1 and len(sb) > 1:
         return MatMul()(a, b)
     y = MatMul()(np.reshape(a, (1, -1)) if len(sa) == 1 else a, np.reshape(b, (-1, 1)) if len(sb) == 1 else b)
     kept = (
-        y.shape[: len(y.shape) - 2]
-        + (() if len(sa) == 1 else y.shape[-2:-1])
-        + (() if len(sb) == 1 else y.shape[-1:])
+        y.shape[: len(y.shape) - 2] + (() if len(sa) == 1 else y.shape[-2:-1]) + (() if len(sb) == 1 else y.shape[-1:])
     )
     return np.reshape(y, kept)
 

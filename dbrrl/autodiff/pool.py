@@ -100,15 +100,11 @@ def _pool_windows(x: Any, kernel_size: Any, stride: Any, padding: Any, name: str
     steps = kernel if stride is None else pair(stride, f"{name}: stride", 1)
     pad = pair(padding, f"{name}: padding", 0)
     if any(2 * p > k for p, k in zip(pad, kernel, strict=True)):
-        raise ConfigError(
-            f"{name}: expected padding of at most half the kernel {kernel}, got {pad}: reduce it"
-        )
+        raise ConfigError(f"{name}: expected padding of at most half the kernel {kernel}, got {pad}: reduce it")
     return _Windows(x.shape, kernel, steps, pad, name)
 
 
-def max_pool2d(
-    x: Any, kernel_size: int | Pair, stride: int | Pair | None = None, padding: int | Pair = 0
-) -> Any:
+def max_pool2d(x: Any, kernel_size: int | Pair, stride: int | Pair | None = None, padding: int | Pair = 0) -> Any:
     """Largest element of each window of images (batch, channels, height, width).
 
     Args:
@@ -127,9 +123,7 @@ def max_pool2d(
     return MaxPool2d(_pool_windows(x, kernel_size, stride, padding, "max_pool2d"))(x)
 
 
-def avg_pool2d(
-    x: Any, kernel_size: int | Pair, stride: int | Pair | None = None, padding: int | Pair = 0
-) -> Any:
+def avg_pool2d(x: Any, kernel_size: int | Pair, stride: int | Pair | None = None, padding: int | Pair = 0) -> Any:
     """Mean of each window of images, padded zeros counted; arguments, result and errors: see `max_pool2d`."""
     windows = _pool_windows(x, kernel_size, stride, padding, "avg_pool2d")
     n = windows.kernel[0] * windows.kernel[1]

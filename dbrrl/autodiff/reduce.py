@@ -14,13 +14,7 @@ Axis = int | tuple[int, ...] | None
 
 def normalize_axes(axis: Axis, ndim: int, name: str) -> tuple[int, ...]:
     """`axis` as non-negative numbers; ShapeError names the function if one is out of range or repeated."""
-    given = (
-        tuple(range(ndim))
-        if axis is None
-        else (axis,)
-        if isinstance(axis, (int, np.integer))
-        else tuple(axis)
-    )
+    given = tuple(range(ndim)) if axis is None else (axis,) if isinstance(axis, (int, np.integer)) else tuple(axis)
     axes = tuple(a + ndim if a < 0 else a for a in given)
     if any(a < 0 or a >= ndim for a in axes) or len(set(axes)) != len(axes):
         raise ShapeError(

@@ -48,11 +48,7 @@ def _call(numpy_function: Any, function: Any, *args: Any, **kwargs: Any) -> Any:
     positional, named = [], {}
     for name, value in given.items():
         parameter = signature.parameters[name]
-        if (
-            parameter.default is parameter.empty
-            or parameter.kind is parameter.POSITIONAL_ONLY
-            or name in star
-        ):
+        if parameter.default is parameter.empty or parameter.kind is parameter.POSITIONAL_ONLY or name in star:
             positional.append(value)
         elif name in own:
             named[name] = value
