@@ -117,6 +117,8 @@ def test_weights_begin_orthogonal_with_their_gains() -> None:
         w = weights[f"{name}.weight"]
         np.testing.assert_allclose(w @ w.T, gain**2 * np.eye(len(w)), atol=1e-5)
         assert not weights[f"{name}.bias"].any()
+    spread = make(action=ACTIONS["box"], log_std_init=-1.5).network.log_std
+    np.testing.assert_array_equal(spread.numpy(), [-1.5, -1.5])
 
 
 def test_updates_come_when_the_rollout_is_full_or_the_run_ends() -> None:
@@ -192,6 +194,8 @@ def test_a_gradient_that_is_no_number_ends_the_run(poison: float) -> None:
 
 def test_same_seed_same_bits_other_seed_others() -> None:
     one, same, other = make(seed=3), make(seed=3), make(seed=4)
+    orders = [agent.batch_rng.permutation(9).tolist() for agent in (one, same, other)]
+    assert orders[0] == orders[1] != orders[2]
     for agent in (one, same, other):
         feed(agent, 20)
     assert content(one) == content(same) != content(other)
