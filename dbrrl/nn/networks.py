@@ -67,4 +67,4 @@ class NatureCNN(Module):
 
     def forward(self, images: Any) -> Any:
         """uint8 (or float in [0, 255]) images (B, channels, height, width) to (B, features)."""
-        return self.body(F.multiply(np.asarray(images, np.float32), np.float32(1 / 255)))
+        return self.body(F.multiply(images, np.float32(1 / 255)))

@@ -5,7 +5,8 @@ import pytest
 
 import dbrrl.functional as F
 from dbrrl import nn, optim
-from dbrrl.autodiff.tensor import Tensor, grad
+from dbrrl.autodiff.engine import grad
+from dbrrl.autodiff.tensor import Tensor
 from dbrrl.errors import DtypeError, GraphError
 
 X = np.linspace(-1, 1, 12, dtype=np.float32).reshape(4, 3)
@@ -68,7 +69,9 @@ def test_gradients_set_from_outside_are_taken_in() -> None:
     assert_views(flat)
 
 
-@pytest.mark.parametrize("order", ["parts", "parts then whole", "whole then parts", "layers, parts, whole"])
+@pytest.mark.parametrize(
+    "order", ["parts", "parts then whole", "whole then parts", "layers, parts, whole", "layers, parts, whole, more"]
+)
 def test_optimizers_of_parts_and_the_vector_of_the_whole_work_together(order: str) -> None:
     model = ActorCritic()
     layers = [layer.flat() for layer in model.modules() if isinstance(layer, nn.Linear)] if "layers" in order else []
@@ -79,6 +82,8 @@ def test_optimizers_of_parts_and_the_vector_of_the_whole_work_together(order: st
         whole = model.flat()
         assert_views(whole)
         assert all(np.shares_memory(o.flat.values, whole.values) for o in optimizers)
+    if "more" in order:
+        assert_views(nn.Sequential(nn.Linear(1, 1, rng=0), model, nn.Linear(1, 1, rng=0)).flat())
     for optimizer in optimizers:
         optimizer.zero_grad()
     model.loss().backward()
@@ -126,6 +131,7 @@ def test_one_parameter_given_twice_counts_once() -> None:
     optimizer = optim.SGD([*model.parameters(), *model.actor.parameters()], 0.1)
     model.loss().backward()
     optimizer.step()
+    assert_views(optimizer.flat)
     np.testing.assert_allclose(model.flat().values, reference()[0], rtol=1e-5, atol=1e-6)
 
 

@@ -121,10 +121,10 @@ def test_a_state_is_a_copy() -> None:
     kept = copy.deepcopy(state)
     other = nn.NoisyLinear(2, 2, rng=1)
     other.load_state_dict(state)
+    other.noise_in += 1
+    other.weight.data = np.zeros((2, 2), np.float32)
     module.resample()
     other.resample()
-    other.weight.data = np.zeros((2, 2), np.float32)
-    other.noise_in += 1
     np.testing.assert_equal(state, kept)
 
 
