@@ -213,6 +213,7 @@ def test_a_saved_agent_goes_on_bit_for_bit(steps: int, tmp_path: Path) -> None:
         one.observe(np.ones((2, 3), np.float32), np.ones(2), np.zeros(2, bool), np.array([False, True]))
         feed(one, 20, first=50)
     assert content(agent) == content(back) and agent.statistics() == back.statistics()
+    assert agent.num_updates == back.num_updates > 0
 
 
 def test_normalizers_learn_in_training_and_stand_still_in_evaluation() -> None:
