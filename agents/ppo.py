@@ -21,7 +21,8 @@ from dbrrl import functional as F
 from dbrrl import nn, seeding
 from dbrrl.agent import Agent as Base
 from dbrrl.agent import true_next_observation
-from dbrrl.autodiff.tensor import backward, no_grad
+from dbrrl.autodiff.engine import backward
+from dbrrl.autodiff.tensor import no_grad
 from dbrrl.backend import to_device, to_numpy
 from dbrrl.buffers import RolloutBuffer
 from dbrrl.config import Config as BaseConfig

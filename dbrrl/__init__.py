@@ -23,7 +23,7 @@ _HOMES = {
     "Tensor": "dbrrl.autodiff.tensor",
     "detect_anomaly": "dbrrl.autodiff.debug",
     "draw_graph": "dbrrl.autodiff.draw",
-    "grad": "dbrrl.autodiff.tensor",
+    "grad": "dbrrl.autodiff.engine",
     "no_grad": "dbrrl.autodiff.tensor",
     "profile": "dbrrl.autodiff.debug",
 }

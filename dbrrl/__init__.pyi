@@ -5,8 +5,8 @@ from . import optim as optim
 from .autodiff.debug import detect_anomaly as detect_anomaly
 from .autodiff.debug import profile as profile
 from .autodiff.draw import draw_graph as draw_graph
+from .autodiff.engine import grad as grad
 from .autodiff.tensor import Tensor as Tensor
-from .autodiff.tensor import grad as grad
 from .autodiff.tensor import no_grad as no_grad
 from .experiment import Experiment as Experiment
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 import dbrrl
-from dbrrl.autodiff.tensor import Op
+from dbrrl.autodiff.op import Op
 from dbrrl.testing import check_gradients
 
 

@@ -13,7 +13,7 @@ FOLDERS = ("dbrrl", "agents", "envs")
 
 # From the ground up. A name ending in a dot stands for the package and all in it; the first match counts.
 FLOORS: list[list[str]] = [
-    ["dbrrl.backend", "dbrrl.errors", "dbrrl.autodiff.tensor"],
+    ["dbrrl.backend", "dbrrl.errors", "dbrrl.autodiff.tensor", "dbrrl.autodiff.watch"],
     ["dbrrl.autodiff.", "dbrrl.functional"],
     ["dbrrl.nn.", "dbrrl.optim", "dbrrl.distributions.", "dbrrl.returns"],
     [f"dbrrl.{part}" for part in ("agent", "registry", "buffers.", "explorers", "normalize", "schedules")]

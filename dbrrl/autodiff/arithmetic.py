@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from dbrrl.autodiff.op import Op
 from dbrrl.autodiff.register import implements, method, reflected
-from dbrrl.autodiff.tensor import Op, Tensor, plain
+from dbrrl.autodiff.tensor import Tensor, plain
 
 
 class Add(Op):

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from dbrrl.autodiff.tensor import Op
+from dbrrl.autodiff.op import Op
 from dbrrl.errors import ConfigError, ShapeError
 
 Pair = tuple[int, int]

@@ -12,7 +12,8 @@ from typing import Any, Self
 import numpy as np
 
 from dbrrl.autodiff.draw import draw_graph as draw_graph
-from dbrrl.autodiff.tensor import Op, observing, plain, state
+from dbrrl.autodiff.op import Op
+from dbrrl.autodiff.tensor import observing, plain, state
 from dbrrl.backend import to_numpy
 from dbrrl.errors import AnomalyError, GraphError
 

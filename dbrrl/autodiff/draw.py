@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from dbrrl.autodiff.layout import place
-from dbrrl.autodiff.tensor import Op, Tensor
+from dbrrl.autodiff.op import Op
+from dbrrl.autodiff.tensor import Tensor
 from dbrrl.errors import ConfigError, GraphError
 
 COLORS = {"op": "#dbe9f9", "parameter": "#d8f0d8", "data": "#eeeeee", "result": "#fde2c4"}

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from dbrrl.autodiff.op import Op
 from dbrrl.autodiff.register import implements, method
-from dbrrl.autodiff.tensor import Op
 
 
 class Negative(Op):

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from dbrrl.autodiff.engine import grad
 from dbrrl.autodiff.shape import concatenate
-from dbrrl.autodiff.tensor import Tensor, grad
+from dbrrl.autodiff.tensor import Tensor
 from dbrrl.errors import ConfigError, GradientError
 
 TINY = 8  # up to so many elements each one is varied alone, and the whole Jacobian is checked

@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from dbrrl.autodiff.op import Op
 from dbrrl.autodiff.reduce import normalize_axes
 from dbrrl.autodiff.register import implements, method
-from dbrrl.autodiff.tensor import Op, Tensor
+from dbrrl.autodiff.tensor import Tensor
 from dbrrl.errors import DtypeError, ShapeError
 
 

@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 
 from dbrrl.autodiff.index import rows, take_along_axis
+from dbrrl.autodiff.op import Op
 from dbrrl.autodiff.reduce import log_softmax, mean, softmax, sum
-from dbrrl.autodiff.tensor import Op, Tensor, plain
+from dbrrl.autodiff.tensor import Tensor, plain
 from dbrrl.errors import ConfigError, ShapeError
 
 REDUCTIONS = ("mean", "sum", "none")

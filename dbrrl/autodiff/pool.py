@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from dbrrl.autodiff.conv import Pair, images, pair, places
-from dbrrl.autodiff.tensor import Op
+from dbrrl.autodiff.op import Op
 from dbrrl.errors import ConfigError
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from dbrrl.autodiff.op import Op
 from dbrrl.autodiff.reduce import Axis, normalize_axes
 from dbrrl.autodiff.register import implements, method
-from dbrrl.autodiff.tensor import Op
 from dbrrl.errors import ShapeError
 
 

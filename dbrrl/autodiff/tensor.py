@@ -1,20 +1,17 @@
-"""The define-by-run engine: `Tensor` holds an array, `Op` records how it was made, `walk` goes back."""
+"""`Tensor`: an array that remembers how it was computed. The op files attach its operators, the engine `backward`."""
 
 import functools
-import heapq
-import itertools
 import operator
 import sys
 import threading
-import weakref
-import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, ClassVar, ParamSpec, TypeVar
 
 import numpy as np
 
+from dbrrl.autodiff.watch import fingerprint, hand_out
 from dbrrl.backend import to_device, to_numpy
-from dbrrl.errors import DbrrlError, DtypeError, GraphError, ShapeError
+from dbrrl.errors import DtypeError, GraphError, ShapeError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -29,8 +26,6 @@ class _State(threading.local):
 
 state = _State()
 observing: list[Any] = []  # the observers of all threads: quicker to find empty than a thread's own
-_order = itertools.count(0, -1)  # newer ops get smaller numbers: a heap yields the newest first
-_watched: "dict[int, weakref.ref[Any]]" = {}  # arrays that `data` handed out and that are still alive
 
 
 class no_grad:
@@ -73,7 +68,7 @@ class Tensor:
     array: Any  # the values; library code reads this, users read `data`
     requires_grad: bool = False
     grad: Any = None  # array of the same shape (a Tensor after create_graph=True), or None
-    op: "Op | None" = None  # the op that made this tensor; None for a leaf
+    op: Any = None  # the op that made this tensor; None for a leaf
     version: int = 0  # counts in-place changes
     handed_out: int = 0  # arrays from `data` that are alive, through which the values may change unseen
     fingerprint: int = 0  # of the values when last looked at
@@ -120,11 +115,12 @@ class Tensor:
     squeeze: ClassVar[Callable[..., Any]]
     astype: ClassVar[Callable[..., Any]]
     clip: ClassVar[Callable[..., Any]]
+    backward: ClassVar[Callable[..., Any]]
 
     @property
     def data(self) -> Any:
         """The values. Read-only for a computed tensor; a change of a leaf's values is noticed by `backward`."""
-        return _read_only(self.array) if self.op is not None else _hand_out(self)
+        return _read_only(self.array) if self.op is not None else hand_out(self)
 
     @data.setter
     def data(self, value: Any) -> None:
@@ -136,7 +132,7 @@ class Tensor:
                 raise GraphError("data: expected a leaf, got a computed tensor, whose values a graph needs: copy it")
             self.array[...] = value  # into the same memory: it may be a view into a flat vector
         self.version += 1
-        self.fingerprint = _fingerprint(self.array)
+        self.fingerprint = fingerprint(self.array)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -260,20 +256,6 @@ class Tensor:
             return self
         return wrap(moved).requires_grad_(self.requires_grad)
 
-    def backward(self, grad: Any = None, create_graph: bool = False, retain_graph: bool = False) -> None:
-        """Add the gradient of this tensor to `grad` of every leaf it was computed from.
-
-        Args:
-            grad: gradient of the final quantity with respect to this tensor, same shape; 1 for a scalar.
-            create_graph: record the backward pass too, so that gradients can be differentiated again.
-            retain_graph: keep the graph for another backward; otherwise it is freed as it is walked.
-
-        Raises:
-            GraphError: a non-scalar without `grad`, nothing to differentiate, a graph walked before and freed,
-                or an array that was changed in place since it was recorded.
-        """
-        backward([self], [grad], create_graph, retain_graph)
-
     def __pos__(self) -> "Tensor":
         return self
 
@@ -348,375 +330,3 @@ def _read_only(array: Any) -> Any:
     if isinstance(view, np.ndarray):
         view.flags.writeable = False
     return view
-
-
-def _fingerprint(array: Any) -> int:
-    return zlib.crc32(np.ascontiguousarray(to_numpy(array)).data)
-
-
-def _hand_out(tensor: Tensor) -> Any:
-    """The values of a leaf to look at and to change: watched until the array and all views of it are gone."""
-    tensor.fingerprint = _fingerprint(tensor.array)
-    tensor.handed_out += 1
-    if not isinstance(tensor.array, np.ndarray) or not tensor.array.size:
-        return np.asarray(tensor.array) if isinstance(tensor.array, np.generic) else tensor.array
-    values: Any = tensor.array
-    array = np.asarray(memoryview(values))  # over a buffer: views of it keep it alive, not what lies below
-    key, owner = id(array), weakref.ref(tensor)
-
-    def gone(_: Any) -> None:
-        _watched.pop(key, None)
-        if (alive := owner()) is not None:
-            _notice_changes((alive,))
-            alive.handed_out -= 1
-
-    _watched[key] = weakref.ref(array, gone)
-    return array
-
-
-def _notice_changes(inputs: Sequence[Any]) -> None:
-    """Count a change that was made through an array that `data` handed out."""
-    for x in inputs:
-        if isinstance(x, Tensor) and x.handed_out:
-            now = _fingerprint(x.array)
-            if now != x.fingerprint:
-                x.fingerprint = now
-                x.version += 1
-
-
-class Op:
-    """One differentiable operation: `forward` on arrays; `backward` on arrays or, for second derivatives, on tensors.
-
-    A subclass writes both with NumPy functions and operators, which dispatch to the recording ops where they meet a
-    tensor. `backward(g, y, *inputs)` returns one gradient per input in the shape of the broadcast output (the engine
-    sums it back to the input's shape), or None. `cached` values of `forward` may serve when `g` is an array.
-    """
-
-    saves_inputs: ClassVar[bool] = True  # whether backward reads the inputs, or the output is a view of one
-    inputs: "tuple[Any, ...] | None" = None
-    output: Any = None
-    gradient: Any = None  # what has arrived so far while a walk is under way
-    order: int = 0
-    version: int = 0
-    trace: str = ""  # the user's source line, kept by detect_anomaly
-    saved: Any = None  # checksums of what backward reads, kept by detect_anomaly
-
-    def forward(self, *arrays: Any) -> Any:
-        """Compute the output array."""
-        raise NotImplementedError
-
-    def backward(self, g: Any, y: Any, *inputs: Any) -> Any:
-        """Gradient for each input, given that of the output `y`."""
-        raise NotImplementedError
-
-    def needs(self, i: int) -> bool:
-        """Whether input `i` wants a gradient."""
-        x = self.inputs[i]  # type: ignore[index]
-        return isinstance(x, Tensor) and x.requires_grad
-
-    def __call__(self, *inputs: Any) -> Any:
-        """Apply to tensors and arrays: a Tensor if any input is one, else the plain array."""
-        if _watched:
-            _notice_changes(inputs)
-        track = tensors = foreign = False
-        version = 0
-        arrays = []
-        for x in inputs:
-            if isinstance(x, Tensor):
-                tensors = True
-                if x.requires_grad:
-                    track = True
-                elif x.array.dtype.kind != "f":
-                    foreign = True
-                version += x.version
-                arrays.append(x.array)
-            else:
-                arrays.append(x)
-                if (kind := type(x)) is not float and kind is not int:
-                    foreign = True
-        if foreign:
-            inputs = _align(inputs, arrays)
-        try:
-            if observing and state.observer is not None:
-                y = state.observer.forward(self, arrays)
-            else:
-                y = self.forward(*arrays)
-        except (ValueError, IndexError) as error:
-            raise _explained(self, arrays, error) from None
-        if not tensors:
-            return y
-        tensor = _new(Tensor)
-        tensor.array = y
-        if track and state.recording:
-            if self.inputs is not None:
-                raise GraphError(
-                    f"{type(self).__name__} was called twice: expected one op object per call, which remembers its "
-                    "inputs; make a new one each time"
-                )
-            self.inputs = inputs
-            self.output = y
-            self.version = version
-            self.order = next(_order)
-            tensor.op = self
-            tensor.requires_grad = True
-        return tensor
-
-
-_new: Any = object.__new__
-
-
-def _explained(op: Op, arrays: list[Any], error: Exception) -> Exception:
-    """NumPy's complaint about an index or about broadcasting, with the name of the op; any other error as it is."""
-    if isinstance(error, IndexError):
-        return ShapeError(f"{type(op).__name__.lower()}: expected an index inside the shape: {error}: check its range")
-    if isinstance(error, DbrrlError) or "broadcast" not in str(error):
-        return error
-    shapes = " and ".join(str(a.shape) for a in arrays if hasattr(a, "shape"))
-    return ShapeError(
-        f"{type(op).__name__.lower()}: expected shapes that broadcast together, got {shapes} ({error}): "
-        "reshape one, or add an axis with x[:, None]"
-    )
-
-
-def _align(inputs: tuple[Any, ...], arrays: list[Any]) -> tuple[Any, ...]:
-    """Cast plain arrays and integer tensors to the floating type of the tensors that they meet; NumPy's scalars
-    become Python's, which are of any type. Changes `arrays`; returns the inputs to record.
-    """
-    dtype = arrays[0].dtype if type(arrays[0]) is np.ndarray else None
-    for a in arrays:
-        if type(a) is not np.ndarray or a.dtype is not dtype or not a.ndim:
-            break
-    else:
-        return inputs  # the usual case: arrays of one type
-    dtype, tensors = None, False
-    for x, a in zip(inputs, arrays, strict=True):
-        if isinstance(x, Tensor):
-            tensors = True
-            if a.dtype.kind == "f" and (dtype is None or a.dtype.itemsize > dtype.itemsize):
-                dtype = a.dtype
-    aligned = list(inputs)
-    for i, (x, a) in enumerate(zip(inputs, arrays, strict=True)):
-        if isinstance(a, (list, tuple)):
-            arrays[i] = aligned[i] = a = np.asarray(a)
-        if not tensors or not hasattr(a, "dtype") or (isinstance(x, Tensor) and a.dtype.kind == "f"):
-            continue
-        if a.dtype.kind not in "fiub":
-            raise DtypeError(f"expected numbers beside a Tensor, got an array of {a.dtype}: convert it first")
-        if a.ndim == 0 and not isinstance(x, Tensor):
-            arrays[i] = aligned[i] = a.item()
-        elif dtype is not None and a.dtype != dtype:
-            arrays[i] = a.astype(dtype)
-            aligned[i] = wrap(arrays[i]) if isinstance(x, Tensor) else arrays[i]
-    return tuple(aligned)
-
-
-def _initial_gradient(tensor: Tensor, grad: Any) -> Any:
-    if grad is None:
-        if tensor.size != 1:
-            raise GraphError(
-                f"backward() expected a scalar, got shape {tensor.shape}: reduce it first, for example with .mean(), "
-                "or pass the gradient of that shape"
-            )
-        return tensor.array.dtype.type(1) if tensor.array.ndim == 0 else np.ones_like(tensor.array)
-    if isinstance(grad, (float, int)) and tensor.array.ndim == 0:
-        return tensor.array.dtype.type(grad)
-    shape = np.shape(plain(grad)) if not hasattr(grad, "shape") else grad.shape
-    if shape != tensor.shape:
-        raise ShapeError(f"backward(grad): expected shape {tensor.shape}, got {shape}: pass one gradient per element")
-    return grad if isinstance(grad, Tensor) else np.asarray(grad, dtype=tensor.dtype)
-
-
-def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
-    """Sum `g` over the axes that broadcasting added to `shape`; works on arrays and tensors."""
-    extra = g.ndim - len(shape)
-    if extra > 0:
-        g = np.sum(g, axis=tuple(range(extra)))
-    axes = tuple(i for i, n in enumerate(shape) if n == 1 and g.ndim == len(shape) and g.shape[i] != 1)
-    g = np.sum(g, axis=axes, keepdims=True) if axes else g
-    if g.shape != shape:
-        raise ShapeError(
-            f"backward: expected a gradient that broadcasting of {shape} explains, got {g.shape}: "
-            "return one of the input's or of the output's shape"
-        )
-    return g
-
-
-def _refuse(op: Op, inputs: tuple[Any, ...] | None) -> GraphError:
-    if inputs is None:
-        return GraphError(
-            f"backward() walked this graph before and freed it (at {type(op).__name__}): expected a fresh graph; "
-            "compute the loss again, or pass retain_graph=True the first time"
-        )
-    shapes = ", ".join(str(x.shape) for x in inputs if isinstance(x, Tensor))
-    return GraphError(
-        f"an input of {type(op).__name__} (shapes {shapes}) was changed in place after it was recorded: "
-        "expected the values that forward saw; change it after backward(), or change a copy"
-    )
-
-
-def _recorded_output(op: Op) -> Tensor:
-    """The output of `op` as a member of the graph, for a backward pass that is recorded itself."""
-    y = wrap(op.output)
-    y.op, y.requires_grad = op, True
-    return y
-
-
-def walk(
-    outputs: Sequence[Tensor],
-    grads: Sequence[Any],
-    wanted: Sequence[Tensor],
-    create_graph: bool,
-    retain_graph: bool,
-) -> list[Any]:
-    """Reverse-mode differentiation: hand gradients from `outputs` to what they were computed from, newest op first.
-
-    With `wanted`, returns their gradients (None where unreached); without, adds to `grad` of every leaf.
-    """
-    heap: list[tuple[int, Op]] = []
-    found: dict[int, Any] = {}
-    leaves = {id(t) for t in wanted if t.op is None}
-    inner = {t.op.order for t in wanted if t.op is not None}
-    observer = state.observer
-    before, state.recording = state.recording, create_graph
-    # Gradients still to hand on; after each op, those of its inputs.
-    receivers: Sequence[Any] = outputs
-    arriving: Sequence[Any] = [wrap(g) if create_graph and not isinstance(g, Tensor) else g for g in grads]
-    try:
-        while True:
-            for x, g in zip(receivers, arriving):  # noqa: B905 - the keyword costs a tenth of the loop
-                if g is None or not isinstance(x, Tensor) or not x.requires_grad:
-                    continue
-                shape = x.array.shape
-                if g.shape != shape:
-                    g = unbroadcast(g, shape)
-                parent = x.op
-                if parent is not None:
-                    if parent.gradient is None:
-                        parent.gradient = g
-                        heapq.heappush(heap, (parent.order, parent))
-                    else:
-                        parent.gradient = parent.gradient + g
-                elif not wanted:
-                    if type(x.grad) is np.ndarray and type(g) is np.ndarray:
-                        x.grad += g  # most often a view into the flat gradient
-                    else:
-                        _accumulate(x, g)
-                elif id(x) in leaves:
-                    found[id(x)] = found[id(x)] + g if id(x) in found else g
-            if not heap:
-                break
-            order, op = heapq.heappop(heap)
-            g, op.gradient = op.gradient, None
-            if order in inner:
-                found[order] = g
-            inputs = op.inputs
-            if _watched and inputs is not None:
-                _notice_changes(inputs)
-            if inputs is None:
-                raise _refuse(op, inputs)
-            version, values = 0, []
-            for x in inputs:
-                if isinstance(x, Tensor):
-                    version += x.version
-                    values.append(x.array)
-                else:
-                    values.append(x)
-            if version != op.version and op.saves_inputs:
-                raise _refuse(op, inputs)
-            y, given = (_recorded_output(op), inputs) if create_graph else (op.output, values)
-            arriving = op.backward(g, y, *given) if observer is None else observer.backward(op, g, y, given)
-            if type(arriving) is not tuple:
-                arriving = (arriving,)
-            if not retain_graph:
-                op.inputs = op.output = None
-            receivers = inputs
-    finally:
-        state.recording = before
-        for _, op in heap:  # only after an error
-            op.gradient = None
-    return [found.get(id(t) if t.op is None else t.op.order) for t in wanted]
-
-
-def _accumulate(leaf: Tensor, g: Any) -> None:
-    """Add `g` to the gradient of a leaf: in place where it lives in a flat vector."""
-    if isinstance(g, Tensor):
-        leaf.grad = g if leaf.grad is None else leaf.grad + g
-    elif leaf.grad is None:
-        leaf.grad = np.array(g, dtype=leaf.dtype) if isinstance(g, np.generic) else g.astype(leaf.dtype)
-    elif isinstance(leaf.grad, Tensor):
-        leaf.grad = leaf.grad + g
-    else:
-        leaf.grad += g
-
-
-def backward(
-    tensors: Sequence[Tensor],
-    grads: Sequence[Any] | None = None,
-    create_graph: bool = False,
-    retain_graph: bool = False,
-) -> None:
-    """Add the gradient of Σ grads · tensors to `grad` of every leaf: one walk for several quantities.
-
-    With scalars, `backward([a, b], [1.0, -0.5])` differentiates a - 0.5 b without recording that sum. Arguments and
-    errors are those of `Tensor.backward`, of which this is the general form.
-    """
-    vectors = [None] * len(tensors) if grads is None else grads
-    for tensor in tensors:
-        if not tensor.requires_grad:
-            raise GraphError(
-                "backward() expected a tensor computed from one with requires_grad=True, got one without: "
-                "set requires_grad=True on an input, or leave no_grad()"
-            )
-    starts = [_initial_gradient(t, g) for t, g in zip(tensors, vectors, strict=True)]
-    walk(tensors, starts, (), create_graph, retain_graph or create_graph)
-
-
-def grad(
-    outputs: Any,
-    inputs: Any,
-    grad_outputs: Any = None,
-    create_graph: bool = False,
-    retain_graph: bool = False,
-    allow_unused: bool = False,
-) -> Any:
-    """Gradients of the sum of `outputs` with respect to `inputs`, which need not be leaves; no `grad` is touched.
-
-    Args:
-        outputs: a tensor or a list of them; scalars unless `grad_outputs` gives one gradient per element.
-        inputs: a tensor (returns one gradient) or a list of them (returns a list).
-        grad_outputs: as `outputs`: the vectors of the vector-Jacobian products.
-        create_graph: return tensors that can be differentiated again.
-        retain_graph: keep the graph for another walk.
-        allow_unused: give None for an input that the outputs do not depend on, instead of an error.
-
-    Raises:
-        GraphError: an output or an input takes no part in a graph, or the graph was freed.
-    """
-    one = isinstance(inputs, Tensor)
-    targets: list[Tensor] = [inputs] if one else list(inputs)
-    tops: list[Tensor] = [outputs] if isinstance(outputs, Tensor) else list(outputs)
-    vectors = [None] * len(tops) if grad_outputs is None else grad_outputs
-    vectors = [vectors] if isinstance(outputs, Tensor) and grad_outputs is not None else vectors
-    for name, group in (("outputs", tops), ("inputs", targets)):
-        for i, tensor in enumerate(group):
-            if not isinstance(tensor, Tensor) or not tensor.requires_grad:
-                raise GraphError(
-                    f"grad(): expected {name}[{i}] to be a Tensor that requires gradients, got "
-                    f"{type(tensor).__name__}: set requires_grad=True before computing with it"
-                )
-    starts = [_initial_gradient(t, v) for t, v in zip(tops, vectors, strict=True)]
-    gradients = walk(tops, starts, targets, create_graph, retain_graph or create_graph)
-    for i, gradient in enumerate(gradients):
-        if gradient is None and not allow_unused:
-            raise GraphError(
-                f"grad(): the outputs do not depend on inputs[{i}] (shape {targets[i].shape}): expected an input "
-                "they were computed from; pass allow_unused=True to get None instead"
-            )
-    result = [None if g is None else _as_gradient(g, t) for g, t in zip(gradients, targets, strict=True)]
-    return result[0] if one else result
-
-
-def _as_gradient(g: Any, tensor: Tensor) -> Any:
-    """`g` as a Tensor of the dtype of the one it belongs to: beside a wider tensor it may have grown wide itself."""
-    g = g if isinstance(g, Tensor) else wrap(np.asarray(g) if isinstance(g, np.generic) else g)
-    return g if g.dtype == tensor.dtype else g.astype(tensor.dtype)

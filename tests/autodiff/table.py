@@ -9,7 +9,7 @@ import numpy as np
 
 import dbrrl.functional as F
 from dbrrl.autodiff import arithmetic, conv, elementwise, index, linalg, loss, pool, reduce, shape
-from dbrrl.autodiff.tensor import Op
+from dbrrl.autodiff.op import Op
 
 Random = np.random.Generator
 Arrays = tuple[Any, ...]

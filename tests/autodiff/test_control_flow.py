@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 
 import dbrrl.functional as F
+from dbrrl.autodiff.engine import grad
 from dbrrl.autodiff.gradcheck import check_gradients
-from dbrrl.autodiff.tensor import Tensor, grad
+from dbrrl.autodiff.tensor import Tensor
 
 HIDDEN = 3
 

@@ -7,8 +7,9 @@ import pytest
 
 import dbrrl.functional as F
 from dbrrl.autodiff import conv
+from dbrrl.autodiff.engine import grad
 from dbrrl.autodiff.gradcheck import check_gradients
-from dbrrl.autodiff.tensor import Tensor, grad
+from dbrrl.autodiff.tensor import Tensor
 from tests.autodiff.table import conv2d, pooled
 
 

@@ -15,8 +15,10 @@ import dbrrl.functional as F
 from dbrrl.agents import PPO
 from dbrrl.autodiff import tensor as engine
 from dbrrl.autodiff.draw import graph_nodes
+from dbrrl.autodiff.engine import grad
 from dbrrl.autodiff.layout import place
-from dbrrl.autodiff.tensor import Op, Tensor, grad, no_grad
+from dbrrl.autodiff.op import Op
+from dbrrl.autodiff.tensor import Tensor, no_grad
 from dbrrl.distributions import Categorical
 from dbrrl.errors import AnomalyError, ConfigError, GraphError
 from dbrrl.nn import Linear, Module, Sequential, Tanh

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import dbrrl.functional as F
-from dbrrl.autodiff.tensor import Tensor, grad
+from dbrrl.autodiff.engine import grad
+from dbrrl.autodiff.tensor import Tensor
 from dbrrl.errors import DtypeError
 
 X = np.array([[0.5, -1.5, 2.0], [1.0, 0.25, -0.75]], np.float32)

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 import dbrrl.functional as F
+from dbrrl.autodiff.engine import backward, grad
 from dbrrl.autodiff.gradcheck import check_gradients
-from dbrrl.autodiff.tensor import Op, Tensor, backward, grad, no_grad
+from dbrrl.autodiff.op import Op
+from dbrrl.autodiff.tensor import Tensor, no_grad
 from dbrrl.errors import GraphError
 
 

@@ -9,7 +9,9 @@ import pytest
 
 import dbrrl.functional as F
 from dbrrl.autodiff.elementwise import Exp
-from dbrrl.autodiff.tensor import Op, Tensor, grad, no_grad
+from dbrrl.autodiff.engine import grad
+from dbrrl.autodiff.op import Op
+from dbrrl.autodiff.tensor import Tensor, no_grad
 from dbrrl.errors import ConfigError, DbrrlError, DtypeError, GraphError, ShapeError
 from dbrrl.nn import Linear
 from dbrrl.optim import SGD

@@ -7,7 +7,8 @@ import pytest
 
 import dbrrl.functional as F
 from dbrrl.autodiff.gradcheck import check_gradients
-from dbrrl.autodiff.tensor import Op, Tensor
+from dbrrl.autodiff.op import Op
+from dbrrl.autodiff.tensor import Tensor
 from dbrrl.errors import ConfigError, GradientError
 
 

@@ -10,8 +10,10 @@ import pytest
 
 import dbrrl.autodiff
 import dbrrl.functional as F
+from dbrrl.autodiff.engine import grad
 from dbrrl.autodiff.gradcheck import check_gradients
-from dbrrl.autodiff.tensor import Op, Tensor, grad, no_grad, observing, state
+from dbrrl.autodiff.op import Op
+from dbrrl.autodiff.tensor import Tensor, no_grad, observing, state
 from tests.autodiff.table import CASES, MIXED, WITHOUT_GRADIENT, Case
 
 POINTS = [pytest.param(case, make, id=f"{case.name} {k}") for case in CASES for k, make in enumerate(case.points)]

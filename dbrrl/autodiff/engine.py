@@ -1,0 +1,241 @@
+"""The engine: reverse-mode differentiation over the recorded ops, newest first."""
+
+import heapq
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from dbrrl.autodiff.op import Op
+from dbrrl.autodiff.register import method
+from dbrrl.autodiff.tensor import Tensor, plain, state, wrap
+from dbrrl.autodiff.watch import notice_changes, watched
+from dbrrl.errors import GraphError, ShapeError
+
+
+def _initial_gradient(tensor: Tensor, grad: Any) -> Any:
+    if grad is None:
+        if tensor.size != 1:
+            raise GraphError(
+                f"backward() expected a scalar, got shape {tensor.shape}: reduce it first, for example with .mean(), "
+                "or pass the gradient of that shape"
+            )
+        return tensor.array.dtype.type(1) if tensor.array.ndim == 0 else np.ones_like(tensor.array)
+    if isinstance(grad, (float, int)) and tensor.array.ndim == 0:
+        return tensor.array.dtype.type(grad)
+    shape = np.shape(plain(grad)) if not hasattr(grad, "shape") else grad.shape
+    if shape != tensor.shape:
+        raise ShapeError(f"backward(grad): expected shape {tensor.shape}, got {shape}: pass one gradient per element")
+    return grad if isinstance(grad, Tensor) else np.asarray(grad, dtype=tensor.dtype)
+
+
+def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
+    """Sum `g` over the axes that broadcasting added to `shape`; works on arrays and tensors."""
+    extra = g.ndim - len(shape)
+    if extra > 0:
+        g = np.sum(g, axis=tuple(range(extra)))
+    axes = tuple(i for i, n in enumerate(shape) if n == 1 and g.ndim == len(shape) and g.shape[i] != 1)
+    g = np.sum(g, axis=axes, keepdims=True) if axes else g
+    if g.shape != shape:
+        raise ShapeError(
+            f"backward: expected a gradient that broadcasting of {shape} explains, got {g.shape}: "
+            "return one of the input's or of the output's shape"
+        )
+    return g
+
+
+def _refuse(op: Op, inputs: tuple[Any, ...] | None) -> GraphError:
+    if inputs is None:
+        return GraphError(
+            f"backward() walked this graph before and freed it (at {type(op).__name__}): expected a fresh graph; "
+            "compute the loss again, or pass retain_graph=True the first time"
+        )
+    shapes = ", ".join(str(x.shape) for x in inputs if isinstance(x, Tensor))
+    return GraphError(
+        f"an input of {type(op).__name__} (shapes {shapes}) was changed in place after it was recorded: "
+        "expected the values that forward saw; change it after backward(), or change a copy"
+    )
+
+
+def _recorded_output(op: Op) -> Tensor:
+    """The output of `op` as a member of the graph, for a backward pass that is recorded itself."""
+    y = wrap(op.output)
+    y.op, y.requires_grad = op, True
+    return y
+
+
+def walk(
+    outputs: Sequence[Tensor],
+    grads: Sequence[Any],
+    wanted: Sequence[Tensor],
+    create_graph: bool,
+    retain_graph: bool,
+) -> list[Any]:
+    """Reverse-mode differentiation: hand gradients from `outputs` to what they were computed from, newest op first.
+
+    With `wanted`, returns their gradients (None where unreached); without, adds to `grad` of every leaf.
+    """
+    heap: list[tuple[int, Op]] = []
+    found: dict[int, Any] = {}
+    leaves = {id(t) for t in wanted if t.op is None}
+    inner = {t.op.order for t in wanted if t.op is not None}
+    observer = state.observer
+    before, state.recording = state.recording, create_graph
+    # Gradients still to hand on; after each op, those of its inputs.
+    receivers: Sequence[Any] = outputs
+    arriving: Sequence[Any] = [wrap(g) if create_graph and not isinstance(g, Tensor) else g for g in grads]
+    try:
+        while True:
+            for x, g in zip(receivers, arriving):  # noqa: B905 - the keyword costs a tenth of the loop
+                if g is None or not isinstance(x, Tensor) or not x.requires_grad:
+                    continue
+                shape = x.array.shape
+                if g.shape != shape:
+                    g = unbroadcast(g, shape)
+                parent = x.op
+                if parent is not None:
+                    if parent.gradient is None:
+                        parent.gradient = g
+                        heapq.heappush(heap, (parent.order, parent))
+                    else:
+                        parent.gradient = parent.gradient + g
+                elif not wanted:
+                    if type(x.grad) is np.ndarray and type(g) is np.ndarray:
+                        x.grad += g  # most often a view into the flat gradient
+                    else:
+                        _accumulate(x, g)
+                elif id(x) in leaves:
+                    found[id(x)] = found[id(x)] + g if id(x) in found else g
+            if not heap:
+                break
+            order, op = heapq.heappop(heap)
+            g, op.gradient = op.gradient, None
+            if order in inner:
+                found[order] = g
+            inputs = op.inputs
+            if watched and inputs is not None:
+                notice_changes(inputs)
+            if inputs is None:
+                raise _refuse(op, inputs)
+            version, values = 0, []
+            for x in inputs:
+                if isinstance(x, Tensor):
+                    version += x.version
+                    values.append(x.array)
+                else:
+                    values.append(x)
+            if version != op.version and op.saves_inputs:
+                raise _refuse(op, inputs)
+            y, given = (_recorded_output(op), inputs) if create_graph else (op.output, values)
+            arriving = op.backward(g, y, *given) if observer is None else observer.backward(op, g, y, given)
+            if type(arriving) is not tuple:
+                arriving = (arriving,)
+            if not retain_graph:
+                op.inputs = op.output = None
+            receivers = inputs
+    finally:
+        state.recording = before
+        for _, op in heap:  # only after an error
+            op.gradient = None
+    return [found.get(id(t) if t.op is None else t.op.order) for t in wanted]
+
+
+def _accumulate(leaf: Tensor, g: Any) -> None:
+    """Add `g` to the gradient of a leaf: in place where it lives in a flat vector."""
+    if isinstance(g, Tensor):
+        leaf.grad = g if leaf.grad is None else leaf.grad + g
+    elif leaf.grad is None:
+        leaf.grad = np.array(g, dtype=leaf.dtype) if isinstance(g, np.generic) else g.astype(leaf.dtype)
+    elif isinstance(leaf.grad, Tensor):
+        leaf.grad = leaf.grad + g
+    else:
+        leaf.grad += g
+
+
+def backward(
+    tensors: Sequence[Tensor],
+    grads: Sequence[Any] | None = None,
+    create_graph: bool = False,
+    retain_graph: bool = False,
+) -> None:
+    """Add the gradient of Σ grads · tensors to `grad` of every leaf: one walk for several quantities.
+
+    With scalars, `backward([a, b], [1.0, -0.5])` differentiates a - 0.5 b without recording that sum. Arguments and
+    errors are those of `Tensor.backward`, of which this is the general form.
+    """
+    vectors = [None] * len(tensors) if grads is None else grads
+    for tensor in tensors:
+        if not tensor.requires_grad:
+            raise GraphError(
+                "backward() expected a tensor computed from one with requires_grad=True, got one without: "
+                "set requires_grad=True on an input, or leave no_grad()"
+            )
+    starts = [_initial_gradient(t, g) for t, g in zip(tensors, vectors, strict=True)]
+    walk(tensors, starts, (), create_graph, retain_graph or create_graph)
+
+
+@method("backward")
+def _backward(self: Tensor, grad: Any = None, create_graph: bool = False, retain_graph: bool = False) -> None:
+    """Add the gradient of this tensor to `grad` of every leaf it was computed from.
+
+    Args:
+        grad: gradient of the final quantity with respect to this tensor, same shape; 1 for a scalar.
+        create_graph: record the backward pass too, so that gradients can be differentiated again.
+        retain_graph: keep the graph for another backward; otherwise it is freed as it is walked.
+
+    Raises:
+        GraphError: a non-scalar without `grad`, nothing to differentiate, a graph walked before and freed,
+            or an array that was changed in place since it was recorded.
+    """
+    backward([self], [grad], create_graph, retain_graph)
+
+
+def grad(
+    outputs: Any,
+    inputs: Any,
+    grad_outputs: Any = None,
+    create_graph: bool = False,
+    retain_graph: bool = False,
+    allow_unused: bool = False,
+) -> Any:
+    """Gradients of the sum of `outputs` with respect to `inputs`, which need not be leaves; no `grad` is touched.
+
+    Args:
+        outputs: a tensor or a list of them; scalars unless `grad_outputs` gives one gradient per element.
+        inputs: a tensor (returns one gradient) or a list of them (returns a list).
+        grad_outputs: as `outputs`: the vectors of the vector-Jacobian products.
+        create_graph: return tensors that can be differentiated again.
+        retain_graph: keep the graph for another walk.
+        allow_unused: give None for an input that the outputs do not depend on, instead of an error.
+
+    Raises:
+        GraphError: an output or an input takes no part in a graph, or the graph was freed.
+    """
+    one = isinstance(inputs, Tensor)
+    targets: list[Tensor] = [inputs] if one else list(inputs)
+    tops: list[Tensor] = [outputs] if isinstance(outputs, Tensor) else list(outputs)
+    vectors = [None] * len(tops) if grad_outputs is None else grad_outputs
+    vectors = [vectors] if isinstance(outputs, Tensor) and grad_outputs is not None else vectors
+    for name, group in (("outputs", tops), ("inputs", targets)):
+        for i, tensor in enumerate(group):
+            if not isinstance(tensor, Tensor) or not tensor.requires_grad:
+                raise GraphError(
+                    f"grad(): expected {name}[{i}] to be a Tensor that requires gradients, got "
+                    f"{type(tensor).__name__}: set requires_grad=True before computing with it"
+                )
+    starts = [_initial_gradient(t, v) for t, v in zip(tops, vectors, strict=True)]
+    gradients = walk(tops, starts, targets, create_graph, retain_graph or create_graph)
+    for i, gradient in enumerate(gradients):
+        if gradient is None and not allow_unused:
+            raise GraphError(
+                f"grad(): the outputs do not depend on inputs[{i}] (shape {targets[i].shape}): expected an input "
+                "they were computed from; pass allow_unused=True to get None instead"
+            )
+    result = [None if g is None else _as_gradient(g, t) for g, t in zip(gradients, targets, strict=True)]
+    return result[0] if one else result
+
+
+def _as_gradient(g: Any, tensor: Tensor) -> Any:
+    """`g` as a Tensor of the dtype of the one it belongs to: beside a wider tensor it may have grown wide itself."""
+    g = g if isinstance(g, Tensor) else wrap(np.asarray(g) if isinstance(g, np.generic) else g)
+    return g if g.dtype == tensor.dtype else g.astype(tensor.dtype)

@@ -1,0 +1,138 @@
+"""`Op`: one differentiable operation, which records itself when it meets a tensor that wants gradients."""
+
+import itertools
+from typing import Any, ClassVar
+
+import numpy as np
+
+from dbrrl.autodiff.tensor import Tensor, observing, state, wrap
+from dbrrl.autodiff.watch import notice_changes, watched
+from dbrrl.errors import DbrrlError, DtypeError, GraphError, ShapeError
+
+_order = itertools.count(0, -1)  # newer ops get smaller numbers: a heap yields the newest first
+
+
+class Op:
+    """One differentiable operation: `forward` on arrays; `backward` on arrays or, for second derivatives, on tensors.
+
+    A subclass writes both with NumPy functions and operators, which dispatch to the recording ops where they meet a
+    tensor. `backward(g, y, *inputs)` returns one gradient per input in the shape of the broadcast output (the engine
+    sums it back to the input's shape), or None. `cached` values of `forward` may serve when `g` is an array.
+    """
+
+    saves_inputs: ClassVar[bool] = True  # whether backward reads the inputs, or the output is a view of one
+    inputs: "tuple[Any, ...] | None" = None
+    output: Any = None
+    gradient: Any = None  # what has arrived so far while a walk is under way
+    order: int = 0
+    version: int = 0
+    trace: str = ""  # the user's source line, kept by detect_anomaly
+    saved: Any = None  # checksums of what backward reads, kept by detect_anomaly
+
+    def forward(self, *arrays: Any) -> Any:
+        """Compute the output array."""
+        raise NotImplementedError
+
+    def backward(self, g: Any, y: Any, *inputs: Any) -> Any:
+        """Gradient for each input, given that of the output `y`."""
+        raise NotImplementedError
+
+    def needs(self, i: int) -> bool:
+        """Whether input `i` wants a gradient."""
+        x = self.inputs[i]  # type: ignore[index]
+        return isinstance(x, Tensor) and x.requires_grad
+
+    def __call__(self, *inputs: Any) -> Any:
+        """Apply to tensors and arrays: a Tensor if any input is one, else the plain array."""
+        if watched:
+            notice_changes(inputs)
+        track = tensors = foreign = False
+        version = 0
+        arrays = []
+        for x in inputs:
+            if isinstance(x, Tensor):
+                tensors = True
+                if x.requires_grad:
+                    track = True
+                elif x.array.dtype.kind != "f":
+                    foreign = True
+                version += x.version
+                arrays.append(x.array)
+            else:
+                arrays.append(x)
+                if (kind := type(x)) is not float and kind is not int:
+                    foreign = True
+        if foreign:
+            inputs = _align(inputs, arrays)
+        try:
+            if observing and state.observer is not None:
+                y = state.observer.forward(self, arrays)
+            else:
+                y = self.forward(*arrays)
+        except (ValueError, IndexError) as error:
+            raise _explained(self, arrays, error) from None
+        if not tensors:
+            return y
+        tensor = _new(Tensor)
+        tensor.array = y
+        if track and state.recording:
+            if self.inputs is not None:
+                raise GraphError(
+                    f"{type(self).__name__} was called twice: expected one op object per call, which remembers its "
+                    "inputs; make a new one each time"
+                )
+            self.inputs = inputs
+            self.output = y
+            self.version = version
+            self.order = next(_order)
+            tensor.op = self
+            tensor.requires_grad = True
+        return tensor
+
+
+_new: Any = object.__new__
+
+
+def _explained(op: Op, arrays: list[Any], error: Exception) -> Exception:
+    """NumPy's complaint about an index or about broadcasting, with the name of the op; any other error as it is."""
+    if isinstance(error, IndexError):
+        return ShapeError(f"{type(op).__name__.lower()}: expected an index inside the shape: {error}: check its range")
+    if isinstance(error, DbrrlError) or "broadcast" not in str(error):
+        return error
+    shapes = " and ".join(str(a.shape) for a in arrays if hasattr(a, "shape"))
+    return ShapeError(
+        f"{type(op).__name__.lower()}: expected shapes that broadcast together, got {shapes} ({error}): "
+        "reshape one, or add an axis with x[:, None]"
+    )
+
+
+def _align(inputs: tuple[Any, ...], arrays: list[Any]) -> tuple[Any, ...]:
+    """Cast plain arrays and integer tensors to the floating type of the tensors that they meet; NumPy's scalars
+    become Python's, which are of any type. Changes `arrays`; returns the inputs to record.
+    """
+    dtype = arrays[0].dtype if type(arrays[0]) is np.ndarray else None
+    for a in arrays:
+        if type(a) is not np.ndarray or a.dtype is not dtype or not a.ndim:
+            break
+    else:
+        return inputs  # the usual case: arrays of one type
+    dtype, tensors = None, False
+    for x, a in zip(inputs, arrays, strict=True):
+        if isinstance(x, Tensor):
+            tensors = True
+            if a.dtype.kind == "f" and (dtype is None or a.dtype.itemsize > dtype.itemsize):
+                dtype = a.dtype
+    aligned = list(inputs)
+    for i, (x, a) in enumerate(zip(inputs, arrays, strict=True)):
+        if isinstance(a, (list, tuple)):
+            arrays[i] = aligned[i] = a = np.asarray(a)
+        if not tensors or not hasattr(a, "dtype") or (isinstance(x, Tensor) and a.dtype.kind == "f"):
+            continue
+        if a.dtype.kind not in "fiub":
+            raise DtypeError(f"expected numbers beside a Tensor, got an array of {a.dtype}: convert it first")
+        if a.ndim == 0 and not isinstance(x, Tensor):
+            arrays[i] = aligned[i] = a.item()
+        elif dtype is not None and a.dtype != dtype:
+            arrays[i] = a.astype(dtype)
+            aligned[i] = wrap(arrays[i]) if isinstance(x, Tensor) else arrays[i]
+    return tuple(aligned)
