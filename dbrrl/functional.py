@@ -3,6 +3,7 @@
 Each takes tensors or plain arrays: with a tensor it records the graph, with plain arrays it only computes.
 """
 
+from dbrrl.autodiff import engine as engine  # attaches Tensor.backward, as the op files attach the operators
 from dbrrl.autodiff.arithmetic import add, clip, divide, maximum, minimum, multiply, power, subtract, where
 from dbrrl.autodiff.conv import conv2d
 from dbrrl.autodiff.elementwise import (
