@@ -30,6 +30,8 @@ def mlp(
         activation: "tanh" or "relu".
         gain, out_gain: of the orthogonal initial weights of the hidden layers and of the last one.
     """
+    if len(sizes) < 2:
+        raise ConfigError(f"mlp: expected sizes (input, hidden ..., output), at least two, got {tuple(sizes)}")
     if activation not in ACTIVATIONS:
         raise ConfigError(f"activation: expected one of {sorted(ACTIVATIONS)}, got {activation!r}")
     rng = generator(rng)
@@ -67,4 +69,5 @@ class NatureCNN(Module):
 
     def forward(self, images: Any) -> Any:
         """uint8 (or float in [0, 255]) images (B, channels, height, width) to (B, features)."""
-        return self.body(F.multiply(images, np.float32(1 / 255)))
+        x = images if images.dtype.kind == "f" else F.astype(images, np.float32)
+        return self.body(F.multiply(x, 1 / 255))

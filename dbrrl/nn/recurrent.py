@@ -9,7 +9,7 @@ import numpy as np
 from dbrrl import functional as F
 from dbrrl.autodiff.tensor import Tensor
 from dbrrl.backend import array_module
-from dbrrl.errors import ShapeError
+from dbrrl.errors import ConfigError, ShapeError
 from dbrrl.nn import init
 from dbrrl.nn.layers import generator
 from dbrrl.nn.module import Module, Parameter
@@ -37,6 +37,8 @@ class Cell(Module):
         gain: float | None = None,
         rng: np.random.Generator | int | None = None,
     ) -> None:
+        if hidden_size < 1:
+            raise ConfigError(f"{type(self).__name__}: expected a hidden_size of 1 or more, got {hidden_size}")
         rng, rows, bound = generator(rng), self.gates * hidden_size, 1 / math.sqrt(hidden_size)
 
         def start(*shape: int) -> Parameter:
@@ -145,6 +147,8 @@ class Recurrent(Module):
         gain: float | None = None,
         rng: np.random.Generator | int | None = None,
     ) -> None:
+        if num_layers < 1:
+            raise ConfigError(f"{type(self).__name__}: expected num_layers of 1 or more, got {num_layers}")
         rng = generator(rng)
         sizes = [input_size] + [hidden_size] * (num_layers - 1)
         self.cells = [self.cell(size, hidden_size, bias, gain, rng) for size in sizes]

@@ -81,6 +81,9 @@ def test_nature_cnn() -> None:
     features = network(images)
     assert features.shape == (3, 7) and features.dtype == np.float32
     np.testing.assert_allclose(features.array, x, rtol=1e-4, atol=1e-5)
+    for same in (Tensor(images), images.astype(np.float32), images.astype(np.float64)):
+        assert network(same).dtype == np.float32
+        np.testing.assert_allclose(network(same).array, features.array, rtol=1e-4, atol=1e-5)
     assert nn.NatureCNN((4, 84, 84), rng=0).flat().values.size == 1684128
     with pytest.raises(ConfigError, match="at least 36 x 36, got 35 x 84"):
         nn.NatureCNN((1, 35, 84), rng=0)

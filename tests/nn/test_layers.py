@@ -123,6 +123,8 @@ def test_mlp() -> None:
         np.testing.assert_allclose(values, gain, rtol=1e-5)
     assert len(nn.mlp((3, 2), rng=0)) == 1
     check_float32(model, X.astype(np.float32))
+    with pytest.raises(ConfigError, match=r"mlp: expected sizes .* got \(3,\)"):
+        nn.mlp((3,), rng=0)
     with pytest.raises(ConfigError, match=r"activation: expected one of \['relu', 'tanh'\], got 'sine'"):
         nn.mlp((3, 2), "sine", rng=0)
 

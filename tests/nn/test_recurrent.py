@@ -8,7 +8,7 @@ import pytest
 import dbrrl.functional as F
 from dbrrl import nn
 from dbrrl.autodiff.tensor import Tensor
-from dbrrl.errors import ShapeError
+from dbrrl.errors import ConfigError, ShapeError
 from tests.nn.checks import check_float32, check_module, dtypes, joined
 
 T, B, N, H = 5, 3, 4, 2
@@ -232,6 +232,13 @@ def test_a_python_loop_over_sequences_of_different_lengths(kind: Any) -> None:
 def test_errors(call: Any, message: str) -> None:
     with pytest.raises(ShapeError, match=message):
         call(nn.LSTM(N, H, rng=0))
+
+
+def test_sizes_out_of_range() -> None:
+    with pytest.raises(ConfigError, match="LSTM: expected num_layers of 1 or more, got 0"):
+        nn.LSTM(N, H, 0)
+    with pytest.raises(ConfigError, match="GRUCell: expected a hidden_size of 1 or more, got 0"):
+        nn.GRU(N, 0)
 
 
 def test_repr() -> None:
