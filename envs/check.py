@@ -10,7 +10,7 @@ import numpy as np
 from dbrrl.errors import EnvError
 
 from .leaves import leaf, leaf_spaces
-from .recorder import flag_fault, reward_fault
+from .recorder import flag_fault, info_fault, reward_fault
 from .validation import observation_fault
 
 
@@ -74,8 +74,7 @@ def _rollout(env: gym.Env[Any, Any], steps: int, seed: int, name: str) -> list[t
         fault = reward_fault(reward) or flag_fault(terminated, truncated)
         if fault is None and not isfinite(float(reward)):
             fault = f"reward: expected a finite number, got {reward}: bound it"
-        if fault is None and not isinstance(info, dict):
-            fault = f"info: expected a dict, got {type(info).__name__}: return {{}} if there is none"
+        fault = fault or info_fault(info)
         if fault is not None:
             _refuse(name, f"step {number}, {fault}")
         trace.append((*_bytes(env, observation), float(reward), bool(terminated), bool(truncated)))

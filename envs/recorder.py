@@ -1,10 +1,13 @@
 """A wrapper around one environment, wherever it lives, that can put it back in the middle of its episode."""
 
+import traceback
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
+
+from dbrrl.errors import EnvError
 
 from .leaves import assemble, leaf, leaf_spaces
 from .validation import observation_fault
@@ -12,6 +15,10 @@ from .validation import observation_fault
 VIOLATION = "dbrrl_violation"
 """Key in `info` under which a broken contract travels from a worker process to the adapter."""
 
+TRACEBACK = "dbrrl_traceback"
+"""Key in `info` for the traceback, as text, of an error the environment raised."""
+
+FAILURES = (Exception, SystemExit)
 FIRST_CAPACITY = 64
 
 
@@ -19,31 +26,36 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
     """Keeps what replays the current episode: how its reset was seeded, and its actions in one array.
 
     It also checks each single observation and reward before Gymnasium copies them into a batch, where a
-    wrong dtype would be cast without a word. A violation is returned in `info` beside a placeholder (raised
-    in a worker process, it would kill the worker) and ends the run in the adapter.
+    wrong dtype would be cast without a word. A violation, and an error the environment raises, is returned in
+    `info` beside a placeholder (raised in a worker process, it would kill the worker) and ends the run in
+    the adapter.
     """
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:
         super().__init__(env)
         self.pending: dict[str, Any] | None = None
+        self.error: BaseException | None = None
+        """What the environment raised last."""
         self._start: dict[str, Any] | None = None
         self._actions: np.ndarray | None = None
         self._length = 0
         box = env.observation_space
         self._box = (box.dtype, box.shape) if isinstance(box, spaces.Box) else None
         action = env.action_space
-        self._replayable = isinstance(
-            action, (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
-        )
+        self._replayable = isinstance(action, (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary))
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode, and note the state of the environment's generator just before."""
         self._start = {"seed": seed} if seed is not None else {"generator": self._generator_state()}
         self._length = 0
-        observation, info = self.env.reset(seed=seed, options=options)
-        line = self._fault(observation)
+        try:
+            result = self.env.reset(seed=seed, options=options)
+        except FAILURES as error:
+            return self._placeholder(), self._failure("reset()", error)
+        if not isinstance(result, tuple) or len(result) != 2:
+            return self._placeholder(), {VIOLATION: _count_fault("reset()", "(observation, info)", result)}
+        observation, info = result
+        line = self._fault(observation) or info_fault(info)
         if line is not None:
             return self._placeholder(), {VIOLATION: line}
         return observation, info
@@ -52,13 +64,14 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
         """Step, and note the action."""
         if self._replayable:
             self._record(action)
-        observation, reward, terminated, truncated, info = self.env.step(action)
-        line = self._fault(observation)
-        if line is None:
-            line = reward_fault(reward) or flag_fault(terminated, truncated)
+        try:
+            result = self.env.step(action)
+        except FAILURES as error:
+            return self._placeholder(), 0.0, False, False, self._failure("step()", error)
+        line = self._step_fault(result)
         if line is not None:
             return self._placeholder(), 0.0, False, False, {VIOLATION: line}
-        return observation, reward, terminated, truncated, info
+        return result
 
     def episode_state(self) -> dict[str, Any] | None:
         """What replays the current episode, or None before the first reset."""
@@ -87,7 +100,9 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
             observation, difference = None, f"{type(error).__name__}: {error}"
         if difference:
             self._set_generator_state(state["generator"])
-            observation, _ = self.reset()
+            observation, info = self.reset()
+            if VIOLATION in info:
+                raise EnvError(info[VIOLATION]) from self.error
         return observation, len(state["actions"]), difference
 
     def _replay(self, state: dict[str, Any]) -> tuple[Any, str]:
@@ -103,7 +118,7 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
             observation, reward, terminated, truncated, info = self.step(action)
             total += float(reward)
             if terminated or truncated or VIOLATION in info:
-                return None, "the episode ended early"
+                return None, info.get(VIOLATION, "the episode ended early")
         paths = [path for path, _ in leaf_spaces(self.observation_space)]
         for path, expected in zip(paths, state["observation"], strict=True):
             if np.asarray(leaf(observation, path)).tobytes() != np.asarray(expected).tobytes():
@@ -131,6 +146,20 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
         # In place: an environment may hold a second reference to its generator.
         self.env.unwrapped.np_random.bit_generator.state = state
 
+    def _failure(self, call: str, error: BaseException) -> dict[str, Any]:
+        self.error = error
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        line = f"{call}: raised {text} at {last.filename}:{last.lineno}: mend the environment"
+        return {VIOLATION: line, TRACEBACK: "".join(traceback.format_exception(error))}
+
+    def _step_fault(self, result: Any) -> str | None:
+        if not isinstance(result, tuple) or len(result) != 5:
+            return _count_fault("step()", "(observation, reward, terminated, truncated, info)", result)
+        observation, reward, terminated, truncated, info = result
+        fault = self._fault(observation) or reward_fault(reward) or flag_fault(terminated, truncated)
+        return fault or info_fault(info)
+
     def _fault(self, observation: Any) -> str | None:
         if self._box is not None and type(observation) is np.ndarray:  # the usual case, without a detour
             dtype, shape = self._box
@@ -154,9 +183,21 @@ def reward_fault(reward: Any) -> str | None:
     return f"reward: expected one number, got {got}: return a float from step()"
 
 
+def info_fault(info: Any) -> str | None:
+    """What is wrong with the type of the info, or None."""
+    if isinstance(info, dict):
+        return None
+    return f"info: expected a dict, got {type(info).__name__}: return {{}} if there is none"
+
+
 def flag_fault(terminated: Any, truncated: Any) -> str | None:
     """What is wrong with the types of the two flags, or None."""
     for field, flag in (("terminated", terminated), ("truncated", truncated)):
         if not isinstance(flag, (bool, np.bool_)):
             return f"{field}: expected a bool, got {type(flag).__name__}: return bool({field}) from step()"
     return None
+
+
+def _count_fault(call: str, expected: str, result: Any) -> str:
+    got = f"{len(result)} values" if isinstance(result, tuple) else type(result).__name__
+    return f"{call}: expected {expected}, got {got}: return what Gymnasium's Env does"

@@ -10,7 +10,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, Vecto
 
 from dbrrl.errors import CheckpointError, EnvError, ShapeError
 
-from . import snapshot
+from . import failures, snapshot
 from .construct import Request, build
 from .leaves import assemble, leaf, leaf_spaces, with_final
 from .recorder import VIOLATION
@@ -94,8 +94,12 @@ class Environments:
         Raises EnvError naming environment, step and field if a copy breaks its contract, ShapeError if
         `action` is not one action per environment.
         """
-        observation, reward, terminated, truncated, info = self.vector_env.step(self._checked(action))
+        actions = self._checked(action)
         self.steps += 1
+        try:
+            observation, reward, terminated, truncated, info = self.vector_env.step(actions)
+        except failures.BROKEN as error:
+            self._refuse(failures.died(self.vector_env, error), error)
         reward = np.asarray(reward, np.float64)
         terminated = np.asarray(terminated, np.bool_)
         truncated = np.asarray(truncated, np.bool_)
@@ -127,7 +131,7 @@ class Environments:
 
     def close(self) -> None:
         """Release the environments; a second call does nothing."""
-        self.vector_env.close()
+        failures.close(self.vector_env)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that `load_state_dict` needs to continue bit for bit, as plain data and arrays."""
@@ -228,8 +232,7 @@ class Environments:
 
     def _check_observation(self, observation: Any, info: dict[str, Any]) -> None:
         if VIOLATION in info:
-            row = int(np.flatnonzero(info[f"_{VIOLATION}"])[0])
-            self._refuse(Fault(row, str(info[VIOLATION][row])))
+            self._refuse(*failures.reported(self.vector_env, info))
         if not self._check.sound(observation):
             self._refuse(self._check.fault(observation))
 
@@ -244,8 +247,8 @@ class Environments:
                 self._refuse(Fault(0, line))
         self._refuse(not_finite("reward", reward, int(np.flatnonzero(~np.isfinite(reward))[0])))
 
-    def _refuse(self, fault: Fault) -> NoReturn:
-        raise EnvError(f"environment {fault.row} ({self.env_id}), step {self.steps}, {fault.line}")
+    def _refuse(self, fault: Fault, cause: BaseException | None = None) -> NoReturn:
+        raise EnvError(f"environment {fault.row} ({self.env_id}), step {self.steps}, {fault.line}") from cause
 
     def _take_seeds(self) -> Any:
         if self._seed is None:
@@ -256,9 +259,8 @@ class Environments:
         return int(seed.generate_state(1)[0])
 
     def _check_origin(self, state: Mapping[str, Any]) -> None:
-        replayed = ("sync", "async")
         kind = state["kind"]
-        same_kind = kind == self.kind or (kind in replayed and self.kind in replayed)
+        same_kind = kind == self.kind or {kind, self.kind} == {"sync", "async"}
         if (state["env_id"], state["num_envs"]) != (self.env_id, self.num_envs) or not same_kind:
             raise CheckpointError(
                 f"environments: expected the state of {self.num_envs} x {self.env_id} ({self.kind}), got "

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NoReturn, get_args, get_origin
 
 from dbrrl.config import Config, Setting, did_you_mean, settings
-from dbrrl.errors import ConfigError, DbrrlError
+from dbrrl.errors import ConfigError, DbrrlError, EnvError
 
 from .interruption import Interrupted
 
@@ -110,7 +110,9 @@ def one_line(error: BaseException) -> str:
     """An error in one line; one that is not ours with its type, its place, and how to see more."""
     text = " ".join(str(error).split())
     if isinstance(error, DbrrlError):
-        notes = getattr(error, "__notes__", [])
+        notes = list(getattr(error, "__notes__", []))
+        if isinstance(error, EnvError) and error.__cause__ is not None:  # a user's code raised it
+            notes.append("--debug shows the traceback")
         return "; ".join([text, *notes])
     frames = traceback.extract_tb(error.__traceback__)
     place = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""

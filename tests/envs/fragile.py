@@ -1,5 +1,8 @@
 """Environments for the tests of the adapter: nested observations, and every way to break the contract."""
 
+import os
+import signal
+import sys
 from typing import Any
 
 import gymnasium as gym
@@ -53,6 +56,10 @@ class Broken(gym.Env[Any, Any]):
         super().reset(seed=seed)
         if self.broken == "reset":
             return np.zeros(3, np.float32), {}
+        if self.broken == "reset raises" and self.count:
+            raise ValueError("no way back")
+        if self.broken == "no info":
+            return np.zeros(2, np.float32)
         return np.zeros(2, np.float32), {}
 
     def step(self, action: Any) -> Any:
@@ -60,6 +67,18 @@ class Broken(gym.Env[Any, Any]):
         late = self.count == 3 and action == 1
         observation: Any = np.zeros(2, np.float32)
         reward: Any = 1.0
+        if late and self.broken == "raises":
+            raise OSError("the motor\nis stuck")
+        if late and self.broken == "exits":
+            sys.exit(3)
+        if late and self.broken == "dies":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if late and self.broken == "four":
+            return observation, reward, False, {}
+        if late and self.broken == "info":
+            return observation, reward, False, False, None
+        if late and self.broken == "reset raises":
+            return observation, reward, True, False, {}
         if late and self.broken == "nan":
             observation[1] = np.nan
         if late and self.broken == "final":

@@ -1,5 +1,7 @@
 """Broken contracts: environment, step, field, what was expected and the cure, in one line."""
 
+import os
+import traceback
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,11 @@ def seed() -> np.random.SeedSequence:
         ("ragged", "observation: expected one array, got rows of different lengths: pad"),
         ("reward", "reward: expected a finite number, got inf: mend"),
         ("array", r"reward: expected one number, got shape \(1,\): return a float"),
+        ("four", r"step\(\): expected \(observation, .* info\), got 4 values: return"),
+        ("info", r"info: expected a dict, got NoneType: return \{\}"),
+        ("raises", r"step\(\): raised OSError: the motor is stuck at .*fragile.py:\d+: mend"),
+        ("exits", r"step\(\): raised SystemExit: 3 at"),
+        ("reset raises", r"reset\(\): raised ValueError: no way back at .*fragile.py:\d+: mend"),
     ],
 )
 def test_broken_contract_is_named(kind: str, broken: str, line: str, capfd: Any) -> None:
@@ -38,6 +45,43 @@ def test_broken_contract_is_named(kind: str, broken: str, line: str, capfd: Any)
     assert "\n" not in str(caught.value)
     environments.close()
     assert capfd.readouterr().err == ""
+
+
+def step_thrice(environments: Environments, *actions: int) -> None:
+    for _ in range(3):
+        environments.step(np.array(actions))
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_what_an_environment_raises_can_be_traced(kind: str) -> None:
+    options = {"vectorization": kind, "env_kwargs": {"broken": "raises"}}
+    environments = make("fragile:Broken", 2, seed=seed(), **options)  # type: ignore[arg-type]
+    environments.reset()
+    with pytest.raises(EnvError, match="environment 0") as caught:
+        step_thrice(environments, 1, 1)
+    traced = "".join(traceback.format_exception(caught.value))
+    assert 'raise OSError("the motor\\nis stuck")' in traced and traced.count("in step") > 1
+    assert (type(caught.value.__cause__) is OSError) == (kind == "sync")
+    environments.close()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX's")
+def test_a_process_that_dies_is_named_and_the_others_end(capfd: Any) -> None:
+    environments = make("fragile:Broken", 3, seed=seed(), vectorization="async", env_kwargs={"broken": "dies"})
+    environments.reset()
+    with pytest.raises(EnvError, match=r"^environment 1 \(fragile:Broken\), step 3, its process died \(exit code -9\)"):
+        step_thrice(environments, 0, 1, 0)
+    environments.close()
+    assert not any(worker.is_alive() for worker in environments.vector_env.unwrapped.processes)  # type: ignore[attr-defined]
+    environments.close()
+    del environments
+    assert capfd.readouterr().err == ""
+
+
+def test_a_reset_without_info_is_named() -> None:
+    environments = make("fragile:Broken", 2, seed=seed(), env_kwargs={"broken": "no info"})
+    with pytest.raises(EnvError, match=r"step 0, reset\(\): expected \(observation, info\), got ndarray: return"):
+        environments.reset()
 
 
 def test_broken_reset_is_named() -> None:

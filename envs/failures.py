@@ -1,0 +1,52 @@
+"""What becomes of an environment's own errors, and of worker processes that die."""
+
+from multiprocessing import connection
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
+from gymnasium.vector.async_vector_env import AsyncState
+
+from .recorder import TRACEBACK, VIOLATION
+from .validation import Fault
+
+BROKEN = (EOFError, ConnectionError)
+"""What reading from, or writing to, a process that died raises."""
+
+Vector = VectorEnv[Any, Any, Any]
+
+
+def reported(env: Vector, info: dict[str, Any]) -> tuple[Fault, BaseException | None]:
+    """The first violation in `info`, and what its environment raised: the error itself, or one with its
+    traceback as text where it comes out of another process.
+    """
+    row = int(np.flatnonzero(info[f"_{VIOLATION}"])[0])
+    fault, text = Fault(row, str(info[VIOLATION][row])), info[TRACEBACK][row] if TRACEBACK in info else None
+    if not text:
+        return fault, None
+    if isinstance(env.unwrapped, SyncVectorEnv):
+        return fault, env.unwrapped.envs[row].error  # type: ignore[attr-defined]
+    return fault, RuntimeError(f"in the process of environment {row}:\n{text}")
+
+
+def died(env: Vector, error: Exception) -> Fault:
+    """Which worker process of `env` died, and how; raises `error` where none did."""
+    workers = env.unwrapped.processes if isinstance(env.unwrapped, AsyncVectorEnv) else []
+    gone = connection.wait([worker.sentinel for worker in workers], timeout=1)
+    for row, worker in enumerate(workers):
+        if worker.sentinel in gone:
+            worker.join(1)  # its files close a moment before its exit code is known
+            line = f"its process died (exit code {worker.exitcode}): look for what ended it, such as a lack of memory"
+            return Fault(row, line)
+    raise error
+
+
+def close(env: Vector) -> None:
+    """Close `env`, also where the answer of a process that died would be waited for; twice does nothing."""
+    base = env.unwrapped
+    dead = isinstance(base, AsyncVectorEnv) and any(worker.exitcode is not None for worker in base.processes)
+    if isinstance(base, AsyncVectorEnv) and dead and not base.closed:
+        base._state = AsyncState.DEFAULT
+        base.close(terminate=True)
+    else:
+        env.close()
