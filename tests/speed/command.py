@@ -8,7 +8,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
+
+import timing
 
 PEER = """
 import torch
@@ -24,9 +25,9 @@ model.learn(20_000)
 
 def seconds(command: list[str]) -> float | None:
     """Wall time of a whole process; None if it failed."""
-    start = time.perf_counter()
-    result = subprocess.run(command, capture_output=True, text=True)
-    return time.perf_counter() - start if result.returncode == 0 else None
+    results: list[int] = []
+    elapsed = timing.seconds(lambda: results.append(subprocess.run(command, capture_output=True).returncode), 1)
+    return elapsed if results == [0] else None
 
 
 def in_turn(a: list[str], b: list[str], rounds: int) -> tuple[float, float] | None:

@@ -1,21 +1,15 @@
 """Prints the time of the Nature CNN's forward and backward against PyTorch's: both in turn, one thread.
 
-PYTHONPATH=. python tests/speed/conv.py     (with a Python that has NumPy and PyTorch)
+python tests/speed/conv.py     (with a Python that has NumPy and PyTorch)
 """
-
-import os
-
-for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[variable] = "1"  # before NumPy is imported: its BLAS reads them once
-for variable in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
-    os.environ.pop(variable, None)  # a pinned kernel would be timed instead of this machine's
 
 import importlib
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
+
+from timing import seconds
 
 import numpy as np
 
@@ -63,13 +57,6 @@ def theirs(frames: Any, torch: Any) -> tuple[Callable[[], Any], Callable[[], Any
     return both, torch.no_grad()(lambda: net(images.float() / 255))
 
 
-def milliseconds(function: Callable[[], Any]) -> float:
-    """Time of one call."""
-    start = time.perf_counter()
-    function()
-    return (time.perf_counter() - start) * 1e3
-
-
 def main() -> None:
     """Time both sides in turn and print medians and their ratio."""
     try:
@@ -84,7 +71,7 @@ def main() -> None:
             times: list[list[float]] = [[] for _ in sides]
             for repeat in range(45 if batch == 32 else 12):
                 for side, kept in zip(sides, times, strict=True):
-                    elapsed = milliseconds(side[k])
+                    elapsed = seconds(side[k], 1) * 1e3
                     if repeat >= 3:  # the first calls load and warm up
                         kept.append(elapsed)
             medians = [statistics.median(t) for t in times]

@@ -1,40 +1,21 @@
 """Steps per second: our batched classic control against Gymnasium's SyncVectorEnv; the adapter's cost.
 
-Run: OPENBLAS_NUM_THREADS=1 python tests/speed/envs.py
+    python tests/speed/envs.py
+
 Both sides take turns in one run; each figure is a median over rounds.
 """
 
 import argparse
-import statistics
-import sys
-import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from timing import in_turn
 
 import gymnasium as gym
 import numpy as np
 
 from dbrrl.envs import make
 from dbrrl.envs.registration import BATCHED
-
-
-def seconds(call: Callable[[], Any], repeats: int) -> float:
-    """Seconds per call over `repeats` calls."""
-    start = time.perf_counter()
-    for _ in range(repeats):
-        call()
-    return (time.perf_counter() - start) / repeats
-
-
-def in_turn(
-    ours: Callable[[], Any], theirs: Callable[[], Any], rounds: int, repeats: tuple[int, int]
-) -> tuple[float, float]:
-    """Medians of both, measured in turn."""
-    pairs = [(seconds(ours, repeats[0]), seconds(theirs, repeats[1])) for _ in range(rounds)]
-    return statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs)
 
 
 def stepper(env: Any, actions: np.ndarray) -> Callable[[], Any]:

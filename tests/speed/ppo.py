@@ -1,6 +1,6 @@
 """PPO against the hand-written NumPy floor and Stable-Baselines3, as ratios of medians, both sides in turn.
 
-    OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 python tests/speed/ppo.py [--steps 20000] [--sb3 PYTHON]
+    python tests/speed/ppo.py [--steps 20000] [--sb3 PYTHON]
 
 --sb3 names a Python that has stable-baselines3 installed (its own environment; default: this one, skipped if absent).
 """
@@ -11,8 +11,9 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from typing import Any
+
+from timing import in_turn
 
 import numpy as np
 from numpy_floor import Floor
@@ -40,24 +41,9 @@ print(model.num_timesteps / (time.perf_counter() - start))
 """
 
 
-def microseconds(run: Callable[[], Any], calls: int) -> float:
-    """Mean time of one call."""
-    start = time.perf_counter()
-    for _ in range(calls):
-        run()
-    return (time.perf_counter() - start) / calls * 1e6
-
-
-def in_turn(ours: Callable[[], Any], theirs: Callable[[], Any], calls: int, rounds: int = 15) -> tuple[float, float]:
-    """Medians of both over rounds that alternate."""
-    microseconds(ours, calls), microseconds(theirs, calls)
-    pairs = [(microseconds(ours, calls), microseconds(theirs, calls)) for _ in range(rounds)]
-    return statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs)
-
-
 def report(what: str, ours: float, floor: float, bar: float) -> None:
     """One line: both times and their ratio."""
-    print(f"{what:18s} {ours:7.1f} us, floor {floor:7.1f} us, ratio {ours / floor:.2f} (at most {bar})")
+    print(f"{what:18s} {ours * 1e6:7.1f} us, floor {floor * 1e6:7.1f} us, ratio {ours / floor:.2f} (at most {bar})")
 
 
 def agent_for(num_envs: int = 8, **changes: Any) -> PPO:
@@ -71,11 +57,13 @@ def against_floor() -> None:
     for batch in (64, 128, 256):
         floor, agent = Floor(batch), agent_for(entropy_coef=0.01)
         columns = [floor.x, floor.a, floor.old, floor.ret, floor.ret, floor.adv]
-        ours, theirs = in_turn(lambda a=agent, c=columns: a.minibatch(a.prepared(c), 0.2, False), floor.update, 200)
+        ours, theirs = in_turn(
+            lambda a=agent, c=columns: a.minibatch(a.prepared(c), 0.2, False), floor.update, 15, (200, 200)
+        )
         report(f"update, batch {batch}", ours, theirs, 1.4)
     floor, agent = Floor(64), agent_for()
     observation = floor.x[:8]
-    ours, theirs = in_turn(lambda: agent.act(observation), floor.act, 1000)
+    ours, theirs = in_turn(lambda: agent.act(observation), floor.act, 15, (1000, 1000))
     report("acting on 8", ours, theirs, 1.5)
 
 
