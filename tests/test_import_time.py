@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 MAX_RATIO = 1.3
 REPEATS = 9
-LAZY = ["matplotlib", "tensorboard", "cupy", "pygame", "moviepy", "scipy", "rich", "tyro", "pandas", "torch"]
+LAZY = ["matplotlib", "tensorboard", "cupy", "pygame", "moviepy", "scipy", "tqdm", "tyro", "pandas", "torch"]
 
 MEASURE = """
 import sys, time

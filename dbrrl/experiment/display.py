@@ -53,40 +53,31 @@ class Bar(Lines):
     refresh_every = 0.2
 
     def __init__(self) -> None:
-        self._progress: Any = None
-        self._task: Any = None
+        self._bar: Any = None
 
     def start(self, total: int, done: int) -> None:
         """Show the bar."""
-        from rich import progress
+        from tqdm import tqdm
 
-        columns = (
-            progress.BarColumn(),
-            progress.MofNCompleteColumn(),
-            progress.TextColumn("{task.fields[speed]}"),
-            progress.TextColumn("{task.fields[score]}"),
-            progress.TimeRemainingColumn(),
-        )
-        self._progress = progress.Progress(*columns, transient=True, refresh_per_second=5)
-        self._task = self._progress.add_task("", total=total, completed=done, speed="", score="")
-        self._progress.start()
+        layout = "{bar} {n:,}/{total:,} steps [{elapsed}<{remaining}{postfix}]"
+        self._bar = tqdm(total=total, initial=done, bar_format=layout, leave=False, dynamic_ncols=True, file=sys.stdout)
 
     def update(self, steps: int, steps_per_second: float, mean_return: float) -> None:
         """Move the bar."""
-        speed, score = f"{steps_per_second:,.0f} steps/s", f"return {mean_return:.1f}"
-        self._progress.update(self._task, completed=steps, speed=speed, score=score)
+        self._bar.n = steps
+        self._bar.set_postfix_str(f"{steps_per_second:,.0f} steps/s, return {mean_return:.1f}")
 
     def say(self, line: str) -> None:
         """Print above the bar."""
-        if self._progress is None:
+        if self._bar is None:
             return super().say(line)
-        self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self._bar.write(line, file=sys.stdout)
 
     def close(self) -> None:
         """Take the bar away."""
-        if self._progress is not None:
-            self._progress.stop()
-            self._progress = None
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
 
 
 def choose(progress: bool | None) -> Quiet:

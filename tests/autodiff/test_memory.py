@@ -152,7 +152,7 @@ def test_a_chain_of_100000_ops_is_freed_without_recursion_on_a_small_stack() -> 
         done.append(g.item())
         del y, g
 
-    before = threading.stack_size(256 * 1024)
+    before = threading.stack_size(4 * 2**20)  # recursion 100,000 deep would need ten times as much
     try:
         thread = threading.Thread(target=work)
         thread.start()

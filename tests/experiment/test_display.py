@@ -51,7 +51,7 @@ def test_the_bar_prints_lines_above_it_and_goes(capsys: pytest.CaptureFixture[st
     bar.close()
     bar.warn("odd")
     output, errors = capsys.readouterr()
-    assert re.search(r"^before\n(.|\n)*^in \[between\]$", output, re.MULTILINE) and errors == "warning: odd\n"
+    assert re.search(r"^before\n(.|\n)*[\r\n]in \[between\]\n", output) and errors == "warning: odd\n"
 
 
 @pytest.mark.parametrize(("wanted", "kind"), [(None, display.Quiet), (True, display.Lines), (False, display.Quiet)])
