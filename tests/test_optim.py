@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from dbrrl import nn, optim
+from dbrrl.autodiff.tensor import Tensor
 from dbrrl.errors import CheckpointError, ConfigError
 
 Make = Callable[[Any], optim.Optimizer]
@@ -147,6 +148,14 @@ def test_rosenbrock(make: Make) -> None:
         loss.backward()
         optimizer.step()
     np.testing.assert_allclose(p.array, [1, 1], atol=0.05)
+
+
+def test_plain_leaf_tensors_are_parameters_too() -> None:
+    x = Tensor(START, requires_grad=True)
+    optimizer = optim.SGD([x], 0.5)  # type: ignore[list-item]
+    (x * x).sum().backward()
+    optimizer.step()
+    np.testing.assert_array_equal(x.array, START * 0)
 
 
 def test_the_first_step_of_adam_is_the_learning_rate() -> None:

@@ -110,21 +110,26 @@ def flatten(parameters: Sequence[Any]) -> Flat:
     parameters are neighbors here too, and expires otherwise.
 
     Raises:
-        GraphError: there is no parameter.
+        GraphError: there is no parameter, or something else than a leaf tensor.
         DtypeError: the parameters do not share one dtype.
     """
     parameters = list({id(p): p for p in parameters}.values())
     if not parameters:
         raise GraphError("flatten: expected a parameter that wants gradients, got none: assign some as attributes")
-    current = parameters[0].flat
+    for i, p in enumerate(parameters):
+        if not isinstance(p, Tensor) or p.op is not None:
+            raise GraphError(
+                f"flatten: expected Parameters or other leaf tensors, got {type(p).__name__} at {i}: pass a list"
+            )
+    current: Flat | None = getattr(parameters[0], "flat", None)
     place = current.find(parameters) if current is not None else None
-    if place is not None:
-        return current.part(place)  # type: ignore[no-any-return]
+    if current is not None and place is not None:
+        return current.part(place)
     dtypes = {p.dtype for p in parameters}
     if len(dtypes) > 1:
         names = sorted(map(str, dtypes))
         raise DtypeError(f"flatten: expected parameters of one dtype, got {names}: convert them with module.astype")
-    before = {id(p.flat): p.flat for p in parameters if p.flat is not None}
+    before = {id(flat): flat for flat in (getattr(p, "flat", None) for p in parameters) if flat is not None}
     flat = _join(parameters)
     for old in before.values():
         flat.adopt(old)

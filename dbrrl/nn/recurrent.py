@@ -8,7 +8,7 @@ import numpy as np
 
 from dbrrl import functional as F
 from dbrrl.autodiff.tensor import Tensor
-from dbrrl.backend import array_module
+from dbrrl.backend import array_module, device_name, to_device
 from dbrrl.errors import ConfigError, ShapeError
 from dbrrl.nn import init
 from dbrrl.nn.layers import generator
@@ -193,7 +193,7 @@ class Recurrent(Module):
         return [tuple(part[i] for part in parts) for i in range(len(self.cells))]
 
     def _masks(self, shape: tuple[int, int], reset: Any, lengths: Any) -> tuple[Any, Any]:
-        """Booleans (T, B, 1): where the state is kept before a step, and where a sequence still goes on."""
+        """Plain booleans (T, B, 1): where the state is kept before a step, and where a sequence still goes on."""
         keep = alive = None
         if reset is not None:
             reset = np.asarray(reset, bool)
@@ -213,15 +213,17 @@ class Recurrent(Module):
 
 def _run(cell: Cell, x: Any, state: State, keep: Any, alive: Any) -> tuple[Any, State]:
     """Outputs of one layer for all steps of x (T, B, n), and its last state."""
-    outputs = []
+    outputs, device = [], device_name(cell.weight_hh.array)
     for t, projected in enumerate(_rows(cell.project(x))):
         if keep is not None and not keep[t].all():
-            state = tuple(part * keep[t] for part in state)
+            mask = to_device(keep[t], device)
+            state = tuple(part * mask for part in state)
         after = cell.step(projected, state)
         output = after[0]
         if alive is not None and not alive[t].all():
-            after = tuple(F.where(alive[t], new, old) for new, old in zip(after, state, strict=True))
-            output = output * alive[t]
+            mask = to_device(alive[t], device)
+            after = tuple(F.where(mask, new, old) for new, old in zip(after, state, strict=True))
+            output = output * mask
         state = after
         outputs.append(output)
     return F.stack(outputs), state

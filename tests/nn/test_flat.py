@@ -159,6 +159,10 @@ def test_a_step_between_forward_and_backward_is_noticed() -> None:
 def test_errors() -> None:
     with pytest.raises(GraphError, match="expected a parameter that wants gradients, got none"):
         optim.Adam(nn.Tanh())
+    weight = nn.Parameter(np.ones((2, 2), np.float32))
+    for wrong in ([weight, weight * 2], weight):
+        with pytest.raises(GraphError, match="expected Parameters or other leaf tensors, got Tensor"):
+            optim.Adam(wrong)  # type: ignore[arg-type]
     mixed = [nn.Parameter(np.ones(1, np.float32)), nn.Parameter(np.ones(1))]
     with pytest.raises(DtypeError, match=r"one dtype, got \['float32', 'float64'\]"):
         nn.flatten(mixed)
