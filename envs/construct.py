@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import gymnasium as gym
-from gymnasium.envs.registration import EnvSpec
+from gymnasium.envs.registration import EnvSpec, load_env_creator
 from gymnasium.error import DependencyNotInstalled
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 
@@ -39,6 +39,7 @@ class Request:
         if self.max_episode_steps is not None:
             arguments["max_episode_steps"] = self.max_episode_steps
         if self.render_mode is not None:
+            _check_render_mode(spec, self.render_mode)
             arguments["render_mode"] = self.render_mode
         return Recorder(_attempt(self.env, lambda: gym.make(spec, **arguments)))
 
@@ -122,16 +123,20 @@ def _resolve_class(env: str) -> EnvSpec:
         raise EnvError(
             f"{env}: module {module_name!r} has no {name!r}{_nearest(name, names)}: check the spelling"
         )
-    if not callable(entry):
-        raise EnvError(f"{env}: expected a gymnasium.Env class, got {type(entry).__name__}: name the class")
-    if isinstance(entry, type) and issubclass(entry, VectorEnv):
-        creator: Any = entry
+    # No function: a run's config.toml names one too, with arguments, and loading a file must run nothing.
+    if not isinstance(entry, type):
+        raise EnvError(
+            f"{env}: expected a gymnasium.Env class, got {type(entry).__name__}: name the class, "
+            "or derive one from gymnasium.Wrapper around what it makes"
+        )
+    creator: Any = entry
+    if issubclass(entry, VectorEnv):
         return EnvSpec(id=env, vector_entry_point=creator)
-    if isinstance(entry, type) and not issubclass(entry, gym.Env):
+    if not issubclass(entry, gym.Env):
         raise EnvError(
             f"{env}: expected a subclass of gymnasium.Env, got class {name}: derive it from gymnasium.Env"
         )
-    return EnvSpec(id=env, entry_point=entry)
+    return EnvSpec(id=env, entry_point=creator)
 
 
 def _import(module: str, env: str) -> Any:
@@ -148,6 +153,16 @@ def _import(module: str, env: str) -> Any:
         raise _missing(env, error) from error
     except Exception as error:  # a user's module may raise anything while it is imported
         raise EnvError(f"{env}: importing {module!r} failed: {_one_line(error)}: mend the module") from error
+
+
+def _check_render_mode(spec: EnvSpec, mode: str) -> None:
+    """EnvError where the environment's metadata lacks `mode`; Gymnasium would warn, and make it all the same."""
+    entry = spec.entry_point
+    creator = _attempt(spec.id, lambda: load_env_creator(entry)) if isinstance(entry, str) else entry
+    modes = getattr(creator, "metadata", {}).get("render_modes", [mode])
+    if mode not in modes:
+        known = ", ".join(map(str, modes)) or "none"
+        raise EnvError(f"{spec.id}: it has no render mode {mode!r} (it has: {known}): add it to the environment")
 
 
 def _attempt(env: str, construct: Callable[[], T]) -> T:

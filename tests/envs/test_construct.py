@@ -82,6 +82,7 @@ def test_gymnasiums_meaning_of_the_colon_is_kept() -> None:
         ("dbrrl.nowhere:Env", "no module named 'dbrrl.nowhere': check"),
         ("fragile:Wolk", "module 'fragile' has no 'Wolk', did you mean 'Walk'"),
         ("fragile:NESTED", "expected a gymnasium.Env class, got Dict: name the class"),
+        ("os:getcwd", "expected a gymnasium.Env class, got builtin_function_or_method: name the class"),
         ("fragile:AutoresetMode", "expected a subclass of gymnasium.Env, got class AutoresetMode"),
     ],
 )
@@ -204,3 +205,17 @@ def test_import_brings_nothing_slow_and_registers() -> None:
         "print(sorted(slow & set(sys.modules)), 'dbrrl/CartPole-v1' in gym.registry)"
     )
     assert result.stdout.strip() == "[] True", result.stderr
+
+
+def test_a_function_is_never_called_in_an_environments_place(tmp_path: Path) -> None:
+    for name in ("os:mkdir", "subprocess:check_call"):
+        with pytest.raises(EnvError, match=r"expected a gymnasium\.Env class, got"):
+            build(name, env_kwargs={"path": str(tmp_path / "made"), "args": ["touch", str(tmp_path / "made")]})
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_render_mode_that_is_not_there_is_said() -> None:
+    with pytest.raises(EnvError, match=r"fragile:Walk: it has no render mode 'rgb_array' \(it has: none\): add it"):
+        build("fragile:Walk", render_mode="rgb_array")
+    with pytest.raises(EnvError, match=r"CartPole-v1: it has no render mode 'ascii' \(it has: human, rgb_array\)"):
+        build("CartPole-v1", render_mode="ascii")
