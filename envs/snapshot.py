@@ -1,6 +1,7 @@
 """Putting a vector environment back: by its own state, by replayed episodes, or by its plain attributes."""
 
 import enum
+import itertools
 from collections.abc import Mapping
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -9,6 +10,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import VectorEnv
+from numpy.lib.array_utils import byte_bounds
 
 Vector = VectorEnv[Any, Any, Any]
 
@@ -32,6 +34,8 @@ def save(env: Vector, *, recorded: bool) -> dict[str, Any]:
     base = env.unwrapped
     if hasattr(base, "state_dict"):
         return {"own": base.state_dict()}
+    if _share_memory(arrays_in(vars(base))):
+        return {"cannot": "two of its attributes are views of one array"}
     try:
         return {"attributes": {name: encode(value, name) for name, value in vars(base).items()}}
     except NotPlainError as error:
@@ -69,6 +73,20 @@ def restore_attributes(env: Vector, state: dict[str, Any]) -> str:
         if coded["kind"] != "constant":
             setattr(base, name, decode(coded, getattr(base, name, None)))
     return ""
+
+
+def arrays_in(value: Any) -> list[np.ndarray]:
+    """The arrays inside nested dicts, lists and tuples."""
+    if isinstance(value, np.ndarray):
+        return [value]
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return [array for part in inside for array in arrays_in(part)]
+
+
+def _share_memory(arrays: list[np.ndarray]) -> bool:
+    """Whether any two overlap: put back one by one they no longer would, and the environment would drift."""
+    spans = sorted(byte_bounds(array) for array in arrays if array.size)
+    return any(after[0] < before[1] for before, after in itertools.pairwise(spans))
 
 
 def encode(value: Any, name: str) -> dict[str, Any]:

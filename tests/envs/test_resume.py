@@ -250,3 +250,20 @@ def test_recorded_actions_are_one_array_that_doubles() -> None:
     for _ in range(60):
         environments.step(action)
     assert recorder._actions.shape == (256, 1) and recorder.episode_state()["actions"].shape == (10, 1)
+
+
+class Aliased(Ours):
+    """Acts on its state through a view of it."""
+
+    def __init__(self, num_envs: int) -> None:
+        super().__init__(num_envs)
+        self.state = np.zeros((num_envs, 2))
+        self.parts = {"first": [self.state[:, 0]]}
+
+
+def test_attributes_that_are_views_of_one_another_are_not_put_back_apart() -> None:
+    environments = Environments(Aliased(2), "Aliased", seed=seed())
+    environments.reset()
+    other = Environments(Aliased(2), "Aliased", seed=seed())
+    report, _ = other.load_state_dict(environments.state_dict())
+    assert "cannot be put back (two of its attributes are views of one array)" in report
