@@ -10,7 +10,7 @@ import numpy as np
 from dbrrl import checkpoint, seeding
 from dbrrl.checkpoint import State
 from dbrrl.config import Config as AgentConfig
-from dbrrl.errors import CheckpointError, DbrrlError, SpaceError
+from dbrrl.errors import CheckpointError, ConfigError, DbrrlError, SpaceError
 from dbrrl.spaces import Observation, as_batch, space_from_state, space_to_state, with_rows
 
 # What building an agent from a record of something else can raise.
@@ -20,19 +20,23 @@ _MISFITS = (DbrrlError, LookupError, TypeError, ValueError, AttributeError, Memo
 class Agent(abc.ABC):
     """An agent for `num_envs` environments that step together: the leading axis is the environment.
 
+    In a loop of your own, `observe` what each `step` gave, as it came: with Gymnasium's autoreset SAME_STEP it
+    takes the final observations out of `info`; with NEXT_STEP, pass `info | {"valid": ~ended}`, where `ended`
+    says which episodes ended one step before; with DISABLED, or one environment, reset after `observe`.
+
     A subclass names its `Config` and the spaces it serves, calls `super().__init__` first and then builds its
     network.
 
     Args:
         observation_space, action_space: those of one environment (unbatched).
-        config: settings; the defaults of the class's `Config` where absent.
+        config: settings, of the class's own `Config`; its defaults where absent.
         num_envs: environments that `observe` is given transitions of.
         seed: root of the agent's random streams.
         device: "cpu" or "cuda".
 
     Raises:
         SpaceError: the agent does not serve one of the spaces.
-        ConfigError: a setting is out of range.
+        ConfigError: a setting is out of range, or of another agent.
     """
 
     Config: ClassVar[type[AgentConfig]]
@@ -52,6 +56,13 @@ class Agent(abc.ABC):
     ) -> None:
         self._serve("observations", observation_space, self.observation_spaces)
         self._serve("actions", action_space, self.action_spaces)
+        if config is not None and not isinstance(config, self.Config):
+            raise ConfigError(
+                f"config: expected the Config of {self.name}, got {type(config).__name__}: "
+                f"write {type(self).__name__}.Config(...)"
+            )
+        if num_envs < 1:
+            raise ConfigError(f"num_envs: expected at least 1, got {num_envs}: count the environments")
         self.observation_space = observation_space
         self.action_space = action_space
         self.config: Any = config if config is not None else self.Config()

@@ -30,6 +30,14 @@ def agent_class(name: str) -> type[Agent]:
     return _checked(importlib.import_module(f"dbrrl.agents.{name}").Agent, name)
 
 
+def name_of(agent: type[Agent]) -> str:
+    """The name that `agent_class` finds the class by: "ppo" for PPO, "package.module:Class" for a user's own."""
+    page = agent.__module__.removeprefix("dbrrl.agents.")
+    if page in agent_names() and agent_class(page) is agent:
+        return page
+    return f"{_checked(agent, str(agent)).__module__}:{agent.__qualname__}"
+
+
 def preset(agent: str, env_id: str) -> dict[str, Any]:
     """Settings known to solve `env_id`: `steps`, `num_envs` and fields of the agent's Config; else {}."""
     return dict(_presets(agent).get(env_id.removeprefix("dbrrl/"), {}))

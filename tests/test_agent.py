@@ -8,7 +8,8 @@ import pytest
 
 from dbrrl import checkpoint, testing
 from dbrrl.agent import true_next_observation, valid_rows
-from dbrrl.errors import CheckpointError, SpaceError
+from dbrrl.config import Config
+from dbrrl.errors import CheckpointError, ConfigError, SpaceError
 
 from .experiment.stub import OtherStub, Stub, StubConfig
 
@@ -95,3 +96,16 @@ def test_the_same_from_gymnasiums_own_vector_environment() -> None:
 def test_rows_without_a_transition() -> None:
     assert valid_rows(None, 3).tolist() == valid_rows({}, 3).tolist() == [True] * 3
     assert valid_rows({"valid": [True, False, True]}, 3).tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"config": {"learning_rate": 1}}, r"config: expected the Config of stub, got dict: write Stub\.Config"),
+        ({"config": Config()}, "config: expected the Config of stub, got Config"),
+        ({"num_envs": 0}, "num_envs: expected at least 1, got 0"),
+    ],
+)
+def test_wrong_arguments_are_said(options: dict, line: str) -> None:
+    with pytest.raises(ConfigError, match=line):
+        Stub(BOX, gym.spaces.Discrete(2), **options)
