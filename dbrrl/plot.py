@@ -24,7 +24,7 @@ def main(arguments: Sequence[str]) -> None:
     runs = [RunDirectory.open(Path(run)) for run in dict.fromkeys(given["runs"])]
     groups = _groups(runs)
     curves.draw_groups(groups, path, x=given["x"])
-    print(f"{len(runs)} run{'s' if len(runs) > 1 else ''} in {len(groups)} lines: {path}")
+    print(f"{_plural(len(runs), 'run')} in {_plural(len(groups), 'line')}: {path}")
 
 
 def _parse(arguments: Sequence[str]) -> dict[str, Any]:
@@ -51,6 +51,10 @@ def _groups(runs: Sequence[RunDirectory]) -> list[curves.Group]:
         gathered.setdefault((env, agent, json.dumps(own, sort_keys=True)), []).append(rows)
     keys = list(gathered)
     return [curves.Group(_label(key, keys), key[0], gathered[key]) for key in keys]
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _label(key: tuple[str, str, str], keys: Sequence[tuple[str, str, str]]) -> str:

@@ -29,7 +29,7 @@ def main(arguments: Sequence[str]) -> None:
 
 def _start(given: dict[str, Any], shown: display.Quiet) -> Run:
     file = read(Path(given.pop("config"))) if "config" in given else None
-    out, name = Path(given.pop("out")), given.pop("name", None)
+    out, name = Path(given.pop("out", "runs")), given.pop("name", None)
     env_kwargs, use_preset = given.pop("env_kwargs", None), given.pop("preset")
     plan = settle(given, file=file, env_kwargs=env_kwargs, use_preset=use_preset)
     if plan.preset:
@@ -41,7 +41,8 @@ def _start(given: dict[str, Any], shown: display.Quiet) -> Run:
 def _resume(given: dict[str, Any], shown: display.Quiet) -> Run:
     path = Path(given.pop("resume"))
     steps = given.pop("steps", None)
-    extra = [name for name in given if name not in ("out", "preset")]
+    given.pop("preset", None)
+    extra = list(given)
     if extra:
         flag = "--" + extra[0].replace("_", "-")
         raise ConfigError(f"{flag}: a resumed run keeps its settings: only --steps may be given with --resume")
@@ -90,7 +91,12 @@ def _parser(name: str, agent: Any, preset: dict[str, Any]) -> command.Parser:
 
 def _common(parser: command.Parser) -> command.Parser:
     add = parser.add_argument
-    add("--out", default="runs", metavar="FOLDER", help="folder in which the run gets its own [default runs]")
+    add(
+        "--out",
+        default=argparse.SUPPRESS,
+        metavar="FOLDER",
+        help="folder in which the run gets its own [default runs]",
+    )
     add("--name", default=argparse.SUPPRESS, help="name of the run's folder [default agent-env-seed-time]")
     add(
         "--config",

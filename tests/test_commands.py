@@ -95,6 +95,8 @@ def test_help_lists_the_agents_settings_with_range_and_meaning(
         ([*STUB, "--env", "Pendulum-v1"], "stub serves actions of the spaces Discrete, got Box"),
         (["--resume", "nowhere"], "nowhere: there is no such run directory"),
         (["--resume", "nowhere", "--seed", "1"], "--seed: a resumed run keeps its settings"),
+        (["--resume", "nowhere", "--out", "there"], "--out: a resumed run keeps its settings"),
+        ([*STUB, "--num-envs", "1000000000"], "--num-envs: expected a whole number of at least 1 and at most 100000"),
         (["--resume", "nowhere", "--stepz", "1"], "unknown argument '--stepz'; did you mean '--steps'"),
     ],
 )
@@ -177,6 +179,7 @@ def test_videos_are_written_and_never_over_another_file(call: Call) -> None:
     Path("there.gif").write_bytes(b"mine")
     assert_refused(call(evaluate, "runs/a", "--video", "there.gif"), "there.gif: exists already")
     assert_refused(call(evaluate, "runs/a", "--video", "v.avi"), r"ends in .gif or .mp4")
+    assert_refused(call(evaluate, "runs/a", "--video", "no/v.gif"), "no/v.gif: there is no folder no: make it first")
     assert Path("there.gif").read_bytes() == b"mine"
 
 
@@ -192,6 +195,9 @@ def test_plot_draws_and_never_over_another_file(call: Call) -> None:
     assert_refused(call(plot, "runs/0", "--out", "c.bmp"), "ends in .png, .svg or .pdf")
     assert_refused(call(plot, "runs/0", "--x", "years"), "invalid choice: 'years'")
     assert_refused(call(plot, "runs/nowhere"), "there is no such run directory")
+    assert call(plot, "runs/0", "--out", "one.png")[1] == "1 run in 1 line: one.png\n"
+    Path("runs/0/scores.csv").write_text("steps,score\n1,2\n")
+    assert_refused(call(plot, "runs/0", "--out", "odd.png"), "lacks the column 'mean'")
 
 
 def test_a_process_ends_with_the_code_and_no_traceback(tmp_path: Path) -> None:

@@ -8,12 +8,16 @@ from dbrrl import backend, seeding
 from dbrrl.agent import Agent
 from dbrrl.checkpoint import State
 from dbrrl.envs import vector
-from dbrrl.errors import CheckpointError, DbrrlError, RunError
+from dbrrl.errors import CheckpointError, ConfigError, DbrrlError, RunError
 
 from . import record
 from .directory import RunDirectory
+from .events import Events
+from .events import make as make_events
 from .interruption import ignored_by_children
 from .settings import Plan
+
+_FREE = ("steps", "curve", "tensorboard", "config")  # settings a resumed run may change; config: see same_agent
 
 
 def environments(plan: Plan, stack: contextlib.ExitStack) -> vector.Environments:
@@ -53,6 +57,15 @@ def same_agent(plan: Plan, envs: vector.Environments, saved: State, directory: R
     return agent
 
 
+def check_plan(plan: Plan, saved: State, directory: RunDirectory) -> None:
+    """RunError where a setting that decides the run's numbers is not what it was at the checkpoint."""
+    for name, now in plan.to_dict().items():
+        if name not in _FREE and saved[name] != now:
+            if isinstance(now, dict):
+                raise RunError(f"{directory.config}: its [{name}] is not that of the checkpoint: undo the change")
+            raise RunError(f"{directory.config}: {name} is {now!r}, at the checkpoint {saved[name]!r}: undo the change")
+
+
 def check_spaces(agent: Agent, envs: vector.Environments, path: str) -> None:
     """CheckpointError where the agent loaded from `path` was made for other spaces than those of `envs`."""
     for what in ("observation_space", "action_space"):
@@ -74,6 +87,16 @@ def distrust(directory: RunDirectory) -> Iterator[None]:
         raise CheckpointError(f"{directory.checkpoints}: damaged, or of another version ({reason})") from error
 
 
+def events(
+    plan: Plan, directory: RunDirectory, stack: contextlib.ExitStack, purge_step: int | None = None
+) -> Events | None:
+    """TensorBoard events as settled, closed with `stack`; those of `purge_step` and later become void."""
+    made = make_events(directory.events, plan.settings.tensorboard, purge_step)
+    if made is not None:
+        stack.callback(made.close)
+    return made
+
+
 def use_threads(plan: Plan, agent: Agent, stack: contextlib.ExitStack) -> None:
     """BLAS threads as settled, or by the agent's largest matrix product, until `stack` is left."""
     threads = plan.settings.threads or backend.auto_blas_threads(agent.largest_product)
@@ -81,7 +104,11 @@ def use_threads(plan: Plan, agent: Agent, stack: contextlib.ExitStack) -> None:
 
 
 def full_record(plan: Plan) -> dict[str, Any]:
-    """The content of config.toml: what took effect, and on what software and machine."""
+    """The content of config.toml: what took effect, and on what software and machine.
+
+    Raises ConfigError where an argument for the environment is nothing that TOML can hold.
+    """
+    _check_plain(plan.env_kwargs, "env_kwargs")
     machine = backend.machine_record(plan.settings.device)
     return plan.to_dict() | {"preset": plan.preset, "versions": record.versions(), "machine": machine}
 
@@ -102,3 +129,17 @@ def stem(plan: Plan) -> str:
 def title(plan: Plan) -> str:
     """The headline of the run's curve."""
     return f"{plan.settings.agent} on {plan.settings.env}, seed {plan.settings.seed}"
+
+
+def _check_plain(value: Any, place: str) -> None:
+    if isinstance(value, dict):
+        for key, entry in value.items():
+            _check_plain(entry, f"{place}: {key}")
+    elif isinstance(value, list | tuple):
+        for entry in value:
+            _check_plain(entry, place)
+    elif type(value) not in (bool, int, float, str):
+        raise ConfigError(
+            f"{place}: expected texts, numbers, booleans, lists and tables, which config.toml can hold, "
+            f"got {type(value).__name__}: set it in an environment class of your own"
+        )

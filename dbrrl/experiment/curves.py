@@ -115,7 +115,7 @@ def _add_legend(figure: Any) -> None:
         found |= dict(zip(labels, handles, strict=True))
     names = [textwrap.fill(label, 70, subsequent_indent="    ") for label in found]
     longest = max(len(line) for name in names for line in name.splitlines())
-    columns = max(1, min(len(names), round(figure.get_figwidth() * 11 / (longest + 6))))
+    columns = max(1, min(len(names), int(figure.get_figwidth() * 11.5 / (longest + 7))))
     lines = sum(name.count("\n") + 1 for name in names) / columns
     figure.set_figheight(figure.get_figheight() + 0.22 * lines)
     figure.legend(found.values(), names, loc="outside lower center", ncols=columns, frameon=False)
@@ -132,4 +132,7 @@ def _save(figure: Any, path: Path) -> None:
 
 
 def _column(rows: Rows, name: str) -> np.ndarray:
-    return np.array([row[name] for row in rows])
+    try:
+        return np.array([row[name] for row in rows])
+    except KeyError:
+        raise RunError(f"a table of scores lacks the column {name!r}: leave out the run it is of") from None

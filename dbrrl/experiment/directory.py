@@ -38,6 +38,8 @@ class RunDirectory:
 
         Raises RunError where a folder `name` exists, or none can be made.
         """
+        if name and (name in (".", "..") or Path(name).name != name):
+            raise RunError(f"name: expected the name of one folder, got {name!r}: say where it lies with --out")
         try:
             out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -112,7 +114,7 @@ class RunDirectory:
     def load_checkpoint(self) -> tuple[State | None, list[str]]:
         """The newest whole checkpoint (None where none was made), and a line for each that is damaged.
 
-        Raises CheckpointError where all are damaged.
+        Raises CheckpointError where all are damaged, RunError where a run that ended has none left.
         """
         problems: list[str] = []
         files = self.checkpoint_files()
@@ -123,6 +125,8 @@ class RunDirectory:
                 problems.append(str(error))
         if files:
             raise CheckpointError(problems[0])
+        if self.final.exists():  # beginning anew would write over it
+            raise RunError(f"{self.path}: a run that ended, and its checkpoints are gone: it cannot be gone on with")
         return None, problems
 
 

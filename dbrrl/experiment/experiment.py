@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
+from dbrrl import registry
 from dbrrl.agent import Agent
 from dbrrl.checkpoint import State
 from dbrrl.config import Config
 from dbrrl.envs import vector
 from dbrrl.errors import ConfigError, RunError
 
-from . import build, curves, display, events
+from . import build, curves, display
 from .directory import RunDirectory
 from .interruption import Interrupted, Interruption
 from .loop import Loop
@@ -74,7 +75,7 @@ class Experiment:
     ) -> None:
         table = config.to_dict() if isinstance(config, Config) else dict(config or {})
         agent_class = None if isinstance(agent, str) else agent
-        agent_name = agent if isinstance(agent, str) else f"{agent.__module__}:{agent.__qualname__}"
+        agent_name = registry.name_of(agent) if isinstance(agent, type) else agent
         self.plan = settle(
             table | {"agent": agent_name, "env": env, "seed": seed} | overrides,
             env_kwargs=env_kwargs,
@@ -127,11 +128,15 @@ class Experiment:
         build.use_threads(plan, agent, stack)
         directory = None
         if self.out is not None:
+            record = build.full_record(plan)
             directory = RunDirectory.create(self.out, self.name, build.stem(plan))
             stack.callback(directory.release)
-            directory.write_config(build.full_record(plan))
+            directory.write_config(record)
             self.display.say(f"run directory: {directory.path}")
-        return self._loop(plan, agent, envs, directory, interruption, stack)
+        loop = self._loop(plan, agent, envs, directory, interruption)
+        if directory is not None:
+            loop.events = build.events(plan, directory, stack)
+        return loop
 
     def _go_on(
         self,
@@ -147,12 +152,14 @@ class Experiment:
         state, problems = directory.load_checkpoint()
         with build.distrust(directory):
             plan = self._extended(directory, steps, state)
+            if state is not None:
+                build.check_plan(plan, state["loop"]["plan"], directory)
         envs = build.environments(plan, stack)
         agent = (
             build.new_agent(plan, envs) if state is None else build.same_agent(plan, envs, state["agent"], directory)
         )
         build.use_threads(plan, agent, stack)
-        loop = self._loop(plan, agent, envs, directory, interruption, stack)
+        loop = self._loop(plan, agent, envs, directory, interruption)
         if state is None:
             directory.scores.unlink(missing_ok=True)
             directory.progress.unlink(missing_ok=True)
@@ -160,6 +167,7 @@ class Experiment:
             with build.distrust(directory):
                 problems += loop.envs.load_state_dict(state["environments"])
                 loop.load_state_dict(state["loop"])
+        loop.events = build.events(plan, directory, stack, purge_step=loop.steps + 1)
         for line in [*problems, *build.changes(directory)]:
             self.display.warn(line)
         self.display.say(f"resumed {directory.path} at step {loop.steps:,} of {plan.settings.steps:,}")
@@ -172,14 +180,8 @@ class Experiment:
         envs: vector.Environments,
         directory: RunDirectory | None,
         interruption: Interruption,
-        stack: contextlib.ExitStack,
     ) -> Loop:
-        loop = Loop(plan, agent, envs, directory=directory, display=self.display, interruption=interruption)
-        if directory is not None:
-            loop.events = events.make(directory.events, plan.settings.tensorboard)
-            if loop.events is not None:
-                stack.callback(loop.events.close)
-        return loop
+        return Loop(plan, agent, envs, directory=directory, display=self.display, interruption=interruption)
 
     def _extended(self, directory: RunDirectory, steps: int | None, state: State | None) -> Plan:
         """The run's plan, with more steps if they are asked for; RunError where nothing is left to do."""

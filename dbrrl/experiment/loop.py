@@ -82,8 +82,9 @@ class Loop:
             self._checkpointed = time.perf_counter()
 
     def state_dict(self) -> State:
-        """Counters, tables and what is due next."""
+        """Counters, tables, what is due next, and the settings it all follows from."""
         return {
+            "plan": self.plan.to_dict(),
             "steps": self.steps,
             "episodes": self.episodes,
             "elapsed": self.elapsed,

@@ -22,7 +22,7 @@ class Settings(Config):
     env: str = setting("CartPole-v1", help="environment: a Gymnasium id, or your own as package.module:Class")
     steps: int = setting(100_000, at_least=1, help="environment steps to train for, all environments together")
     seed: int = setting(0, at_least=0, help="root of every random stream of the run")
-    num_envs: int = setting(8, at_least=1, help="environments that step together")
+    num_envs: int = setting(8, at_least=1, at_most=100_000, help="environments that step together")
     device: str = setting("cpu", help="where the networks live: cpu, cuda or cuda:1")
     vectorization: Literal["auto", "batched", "vector", "sync", "async"] = setting(
         "auto", help="how environments are put together"
@@ -47,12 +47,12 @@ class Settings(Config):
     @property
     def evaluate_every(self) -> int:
         """Steps between evaluations."""
-        return self.eval_interval or max(1, self.steps // 10)
+        return self.eval_interval or -(-self.steps // 10)
 
     @property
     def log_every(self) -> int:
         """Steps between rows of progress.csv."""
-        return self.log_interval or max(1, self.steps // 100)
+        return self.log_interval or -(-self.steps // 100)
 
     @property
     def checkpoint_every(self) -> int:

@@ -1,5 +1,6 @@
 """One episode as a film: GIF through Pillow, MP4 through moviepy; both are imported here alone."""
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,9 +19,11 @@ _SECONDS_PER_FRAME = 1 / 30
 
 
 def check(path: Path) -> None:
-    """RunError where `path` exists, or its ending is neither .gif nor .mp4, or what writes it is missing."""
+    """RunError where `path` exists or lies in no folder, or its ending is not one we write, or can write here."""
     if path.exists():
         raise RunError(f"{path}: exists already: choose another name")
+    if not path.parent.is_dir():
+        raise RunError(f"{path}: there is no folder {path.parent}: make it first")
     if path.suffix.lower() not in (".gif", ".mp4"):
         raise RunError(f"{path}: expected a name that ends in .gif or .mp4")
     if path.suffix.lower() == ".mp4":
@@ -31,7 +34,10 @@ def check(path: Path) -> None:
 
 
 def record(agent: Agent, plan: Plan, path: Path, *, explore: bool = False) -> None:
-    """Film the first episode of the evaluation's seeds into `path`; RunError where it cannot be written."""
+    """Film one episode, in an environment of the evaluation's seed, into `path`.
+
+    Raises RunError where it cannot be written, EnvError where the environment cannot be drawn.
+    """
     check(path)
     envs = vector.make(
         plan.settings.env,
@@ -49,8 +55,9 @@ def record(agent: Agent, plan: Plan, path: Path, *, explore: bool = False) -> No
     except OSError as error:
         raise RunError(f"{path}: cannot be written: {error.strerror or error}") from error
     finally:
-        beside.unlink(missing_ok=True)
         envs.close()
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
 
 
 def _frames(agent: Agent, envs: vector.Environments, explore: bool) -> Iterator[np.ndarray]:

@@ -5,7 +5,10 @@ from pathlib import Path
 import pytest
 
 from dbrrl.errors import ConfigError
-from dbrrl.experiment import events
+from dbrrl.experiment import Experiment, events
+from dbrrl.experiment.loop import Loop
+
+from .stub import Stub
 
 
 def test_wanted_but_missing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,3 +35,21 @@ def test_a_resume_voids_what_came_after_it(tmp_path: Path) -> None:
     accumulator.Reload()
     assert accumulator.Tags()["scalars"] == ["train/loss"]
     assert [(e.step, e.value) for e in accumulator.Scalars("train/loss")] == [(10, 5.0), (25, 1.0)]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_resumed_run_voids_its_later_events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    options = {"eval_interval": 100, "log_interval": 50, "final_episodes": 3, "curve": False, "tensorboard": True}
+    experiment = Experiment(Stub, steps=400, num_envs=1, out=tmp_path, name="run", **options)  # type: ignore[arg-type]
+    monkeypatch.setattr(Loop, "_finish", lambda loop: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        experiment.run()
+    monkeypatch.undo()
+    Experiment.resume(tmp_path / "run").run()
+    accumulator = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    accumulator.Reload()
+    assert [event.step for event in accumulator.Scalars("train/norm")] == list(range(50, 401, 50))
+    assert [event.step for event in accumulator.Scalars("evaluation/mean")] == [100, 200, 300, 400]

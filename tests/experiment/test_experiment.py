@@ -112,7 +112,7 @@ def test_settings_of_the_agent_as_table_config_or_keyword() -> None:
         assert short(**options).plan.config.learning_rate == 0.5
     with pytest.raises(ConfigError, match="unknown setting 'learning_rat'; did you mean 'learning_rate'"):
         short(learning_rat=1)
-    with pytest.raises(ConfigError, match="num_envs: expected a whole number of at least 1, got 0"):
+    with pytest.raises(ConfigError, match="num_envs: expected a whole number of at least 1 and at most 100000, got 0"):
         short(num_envs=0)
 
 
@@ -254,19 +254,81 @@ def edit(run: Path, old: str, new: str) -> None:
     ("old", "new", "error"),
     [
         ("learning_rate = 0.01", "learning_rate = 0.02", r"its \[config\] is not that of the checkpoint"),
-        ("test_experiment:Stopping", "stub:OtherStub", "holds the agent 'test_experiment', expected 'stub'"),
+        ("test_experiment:Stopping", "stub:OtherStub", "agent is '.*OtherStub', at the checkpoint '.*:Stopping'"),
         (
             'env = "CartPole-v1"',
             'env = "Acrobot-v1"',
-            r"made for the observation space Box\(.*Acrobot-v1 has",
+            "run/config.toml: env is 'Acrobot-v1', at the checkpoint 'CartPole-v1': undo the change",
         ),
-        ("num_envs = 8", "num_envs = 4", "expected the state of 4 x CartPole-v1"),
+        ("num_envs = 8", "num_envs = 4", "num_envs is 4, at the checkpoint 8: undo the change"),
+        ("seed = 0", "seed = 7", "seed is 7, at the checkpoint 0"),
+        ("eval_episodes = 3", "eval_episodes = 4", "eval_episodes is 4, at the checkpoint 3"),
+        ('max_episode_steps = "none"', "max_episode_steps = 20", "max_episode_steps is 20, at the checkpoint None"),
+        ("[env_kwargs]", "[env_kwargs]\na = 1", r"its \[env_kwargs\] is not that of the checkpoint"),
         ("steps = 400", "steps = four", "not a TOML file"),
     ],
 )
 def test_a_run_whose_settings_were_changed_is_refused(tmp_path: Path, old: str, new: str, error: str) -> None:
     with pytest.raises((CheckpointError, RunError, ConfigError), match=error):
         resumed(tmp_path, lambda run: edit(run, old, new))
+
+
+def foreign(run: Path, env: str, agent: Any = Stub) -> None:
+    """Put the parts of another run into the checkpoints of `run`."""
+    other = Experiment(agent, env, out=run.parent, name="other", **SHORT, steps=400).run()
+    assert other.directory is not None
+    parts = checkpoint.load(max((other.directory / "checkpoints").iterdir()), kind="run")
+    for path in (run / "checkpoints").iterdir():
+        state = checkpoint.load(path, kind="run")
+        checkpoint.save(path, state | {name: parts[name] for name in ("agent", "environments")}, kind="run")
+
+
+def test_a_checkpoint_of_other_spaces_or_another_agent_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"made for the observation space Box\(.*but CartPole-v1 has Box"):
+        resumed(tmp_path, lambda run: foreign(run, "Acrobot-v1", Stopping))
+    with pytest.raises(CheckpointError, match="holds the agent 'stub', expected 'test_experiment'"):
+        resumed(tmp_path / "second", lambda run: foreign(run, "CartPole-v1"))
+
+
+def test_what_changes_no_number_may_be_changed(tmp_path: Path) -> None:
+    resumed(tmp_path, lambda run: edit(run, "curve = false", "curve = true"))
+    assert (tmp_path / "run" / "curve.png").exists()
+
+
+def test_a_run_that_ended_is_not_begun_anew_where_its_checkpoints_are_gone(tmp_path: Path) -> None:
+    short(out=tmp_path, name="run").run()
+    for path in (tmp_path / "run" / "checkpoints").iterdir():
+        path.unlink()
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(RunError, match="a run that ended, and its checkpoints are gone"):
+        Experiment.resume(tmp_path / "run").run()
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("value", [None, np.float64(0.5), {"inner": [1, None]}, object])
+def test_arguments_that_no_file_can_hold_are_refused_before_the_run(tmp_path: Path, value: Any) -> None:
+    experiment = Experiment(Stub, "tests.experiment.stub:Breaking", env_kwargs={"how": value}, out=tmp_path / "runs")
+    with pytest.raises(ConfigError, match=r"env_kwargs: how.*: expected texts, numbers, .*, got \w+: set it in"):
+        experiment.run()
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", "/abroad"])
+def test_a_name_is_that_of_one_folder(tmp_path: Path, name: str) -> None:
+    with pytest.raises(RunError, match=r"name: expected the name of one folder, got .*: say where it lies"):
+        short(out=tmp_path, name=name).run()
+
+
+def test_a_class_of_the_library_is_the_agent_of_that_name() -> None:
+    assert Experiment(registry.agent_class("ppo")).plan == Experiment("ppo").plan
+    assert Experiment(Stub).plan.settings.agent == "tests.experiment.stub:Stub"
+    with pytest.raises(ConfigError, match=r"expected a subclass of dbrrl\.agent\.Agent, got <class 'int'>"):
+        Experiment(int)  # type: ignore[arg-type]
+
+
+def test_an_interval_is_a_tenth_of_the_run_also_where_that_is_no_whole_number() -> None:
+    run = short(num_envs=1).run(steps=403)
+    assert [row["steps"] for row in run.scores] == [*range(41, 403, 41), 403]
 
 
 def test_other_software_is_said_in_one_line(tmp_path: Path) -> None:
