@@ -16,10 +16,10 @@ ROOT = Path(__file__).parents[2]
 KILLED = Path(__file__).with_name("killed.py")
 WALL_CLOCK = ("elapsed", "steps_per_second")
 SETTINGS = {
-    "batched": ["--steps", "30000", "--num-envs", "8"],
+    "batched": ["--steps", "15000", "--num-envs", "8"],
     "sync": ["--steps", "6000", "--num-envs", "3", "--vectorization", "sync"],
     "ppo": [
-        *("--agent", "ppo", "--no-preset", "--steps", "6000", "--num-envs", "3", "--n-steps", "100"),
+        *("--agent", "ppo", "--no-preset", "--steps", "5200", "--num-envs", "3", "--n-steps", "100"),
         *("--learning-rate-schedule", "linear", "--normalize-observation", "--normalize-reward"),
     ],
 }
@@ -66,7 +66,13 @@ def assert_same_run(one: Path, other: Path) -> None:
     assert not list(other.rglob("*.tmp"))
 
 
-@pytest.fixture(scope="module", params=list(SETTINGS))
+def kinds(*default: str) -> pytest.MarkDecorator:
+    """The kinds of a test's runs: those of `default`, and the others among the slow tests."""
+    others = [pytest.param(kind, marks=pytest.mark.slow) for kind in SETTINGS if kind not in default]
+    return pytest.mark.parametrize("whole", [*default, *others], indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
 def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     out = tmp_path_factory.mktemp("whole")
     finish(command(begin(out, "run", request.param)))
@@ -85,6 +91,7 @@ def newest(run: Path) -> str:
     return max((file.name for file in (run / "checkpoints").glob("step-*.dbrrl")), default="")
 
 
+@kinds(*SETTINGS)
 def test_killed_at_random_moments(whole: tuple[str, Path], tmp_path: Path) -> None:
     (kind, reference), run = whole, tmp_path / "run"
     draw, kills = random.Random(kind), 0
@@ -105,7 +112,8 @@ def test_killed_at_random_moments(whole: tuple[str, Path], tmp_path: Path) -> No
     assert_same_run(reference, run)
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@kinds(*SETTINGS)
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
 def test_killed_while_a_file_is_written(whole: tuple[str, Path], tmp_path: Path, seed: int) -> None:
     (kind, reference), run = whole, tmp_path / "run"
     moment = random.Random(f"{kind}{seed}").randint(8, 40)
@@ -116,6 +124,7 @@ def test_killed_while_a_file_is_written(whole: tuple[str, Path], tmp_path: Path,
     assert_same_run(reference, run)
 
 
+@kinds("sync")
 def test_killed_before_the_first_checkpoint(whole: tuple[str, Path], tmp_path: Path) -> None:
     (kind, reference), run = whole, tmp_path / "run"
     command([3, *begin(tmp_path, "run", kind)], module=[KILLED]).communicate(timeout=60)
@@ -123,6 +132,7 @@ def test_killed_before_the_first_checkpoint(whole: tuple[str, Path], tmp_path: P
     assert_same_run(reference, run)
 
 
+@kinds("sync", "batched")
 def test_a_signal_saves_and_says_how_to_go_on(whole: tuple[str, Path], tmp_path: Path) -> None:
     (kind, reference), run = whole, tmp_path / "run"
     process = command([*begin(tmp_path, "run", kind), "--checkpoint-interval", "1000000"])
