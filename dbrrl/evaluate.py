@@ -1,7 +1,6 @@
 """`python -m dbrrl.evaluate RUN --episodes 100` plays episodes with a trained agent and prints its score."""
 
 import argparse
-import contextlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +8,8 @@ from typing import Any
 
 from dbrrl import checkpoint, registry
 from dbrrl.agent import Agent
-from dbrrl.errors import ConfigError, RunError
+from dbrrl.envs import construct
+from dbrrl.errors import CheckpointError, ConfigError, RunError
 from dbrrl.experiment import Plan, build, command, evaluation, settle, video
 from dbrrl.experiment.directory import RunDirectory
 from dbrrl.experiment.settings import read
@@ -76,11 +76,22 @@ def _find(path: Path, best: bool) -> tuple[RunDirectory | None, Path]:
         above = RunDirectory(path.absolute().parent.parent)
         return (above if above.config.exists() else None), path
     directory = RunDirectory.open(path)
-    files = [directory.best] if best else [directory.final, *directory.checkpoint_files(), directory.best]
-    for file in files:
+    files = [directory.final, *directory.checkpoint_files(), directory.best]
+    if _goes_on(directory):
+        files = files[1:]
+    for file in [directory.best] if best else files:
         if file.exists():
             return directory, file
     raise RunError(f"{path}: holds no agent yet: go on with python -m dbrrl.train --resume {path}")
+
+
+def _goes_on(directory: RunDirectory) -> bool:
+    """Whether a run trains on after its end, so that its final agent is not its last."""
+    newest = directory.checkpoint_files()[:1]
+    try:
+        return bool(newest) and not checkpoint.load(newest[0], kind="run")["loop"]["finished"]
+    except (CheckpointError, LookupError, TypeError):
+        return False
 
 
 def _plan(directory: RunDirectory | None, given: dict[str, Any]) -> Plan:
@@ -107,8 +118,8 @@ def _load(file: Path, plan: Plan) -> Agent:
 
 
 def _kind(plan: Plan) -> str:
-    with contextlib.ExitStack() as stack:
-        return build.environments(plan, stack).kind
+    """How the training environments are put together: those of an evaluation are like them."""
+    return construct.choose(construct.Request(plan.settings.env, plan.env_kwargs), plan.settings.vectorization)
 
 
 def _report(result: evaluation.Evaluation, plan: Plan, file: Path) -> None:

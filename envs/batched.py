@@ -151,7 +151,7 @@ class SingleEnv(gym.Env[Any, Any]):
         return observation[0], info
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """Act; an episode that ended stays ended until `reset`."""
+        """Act; after the end of an episode, call `reset` first."""
         reward, terminated = self.batch.advance(np.asarray(action)[None])
         return self.batch.observe()[0], float(reward[0]), bool(terminated[0]), False, {}
 

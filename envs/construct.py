@@ -49,11 +49,9 @@ def build(request: Request, num_envs: int, vectorization: str) -> tuple[VectorEn
 
     Raises EnvError: unknown name, missing extra, arguments the environment refuses, a kind it does not have.
     """
-    if vectorization not in VECTORIZATIONS:
-        raise EnvError(f"vectorization: expected one of {', '.join(VECTORIZATIONS)}, got {vectorization!r}")
     if num_envs < 1:
         raise EnvError(f"num_envs: expected at least 1, got {num_envs}")
-    kind = _choose(request, resolve(request.env), vectorization)
+    kind = choose(request, vectorization)
     if kind == "batched":
         name = request.env if request.env.startswith("dbrrl/") else f"dbrrl/{request.env}"
         return _from_entry_point(request, resolve(name), num_envs), kind
@@ -65,7 +63,14 @@ def build(request: Request, num_envs: int, vectorization: str) -> tuple[VectorEn
     return _attempt(request.env, lambda: AsyncVectorEnv(copies, autoreset_mode=mode)), kind
 
 
-def _choose(request: Request, spec: EnvSpec, vectorization: str) -> str:
+def choose(request: Request, vectorization: str) -> str:
+    """The kind that `build` makes: "auto" takes our batched equivalent, else a vector entry point, else sync.
+
+    Raises EnvError: unknown name, or a kind the environment does not have.
+    """
+    if vectorization not in VECTORIZATIONS:
+        raise EnvError(f"vectorization: expected one of {', '.join(VECTORIZATIONS)}, got {vectorization!r}")
+    spec = resolve(request.env)
     ours = request.env.removeprefix("dbrrl/") in BATCHED
     if vectorization == "auto":
         if request.render_mode is not None:

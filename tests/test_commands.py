@@ -12,6 +12,7 @@ from PIL import Image
 
 from dbrrl import evaluate, plot, train
 from dbrrl.experiment import command
+from dbrrl.experiment.loop import Loop
 
 STUB = ["--agent", "tests.experiment.stub:Stub"]
 QUICK = [*STUB, "--steps", "400", "--eval-episodes", "3", "--final-episodes", "5", "--no-tensorboard"]
@@ -41,10 +42,12 @@ def test_a_run_from_start_to_curve(call: Call) -> None:
     code, output, errors = call(train, *QUICK, "--learning-rate", "0.5", "--name", "a")
     assert (code, errors) == (0, "")
     lines = output.splitlines()
-    assert lines[0] == "run directory: runs/a" and sum("score" in line for line in lines) == 12
+    assert lines[:2] == ["run directory: runs/a", "environments: 8 of CartPole-v1, batched"]
+    assert sum("score" in line for line in lines) == 12
     assert re.match(r"tests.*Stub on CartPole-v1, seed 0: score \d+\.\d\d over 5 episodes \(median", lines[-2])
     assert lines[-1].startswith("everything lies in runs/a: ") and Path("runs/a/curve.png").exists()
-    assert "learning_rate = 0.5" in Path("runs/a/config.toml").read_text()
+    config = Path("runs/a/config.toml").read_text()
+    assert "learning_rate = 0.5" in config and '[chosen]\nvectorization = "batched"\nthreads = 1' in config
 
 
 def test_quiet_prints_the_result_alone(call: Call) -> None:
@@ -152,6 +155,16 @@ def test_evaluate_takes_the_newest_checkpoint_of_a_run_under_way(call: Call) -> 
     assert "a/checkpoints/step-0000000000" in call(evaluate, "runs/a", "--episodes", "3")[1]
     newest = max(Path("runs/a/checkpoints").iterdir())
     assert str(newest) in call(evaluate, newest, "--episodes", "3")[1]
+
+
+def test_evaluate_takes_the_final_agent_until_its_run_goes_on(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    call(train, *QUICK, "--name", "a")
+    assert "final/agent.dbrrl" in call(evaluate, "runs/a", "--episodes", "3")[1]
+    monkeypatch.setattr(Loop, "_finish", lambda loop: 1 / 0)
+    assert call(train, "--resume", "runs/a", "--steps", "800", "--quiet")[0] == 2
+    assert "a/checkpoints/step-000000000720" in call(evaluate, "runs/a", "--episodes", "3")[1]
+    max(Path("runs/a/checkpoints").iterdir()).write_bytes(b"")
+    assert "final/agent.dbrrl" in call(evaluate, "runs/a", "--episodes", "3")[1]
 
 
 def test_evaluate_refuses_what_does_not_fit(call: Call) -> None:

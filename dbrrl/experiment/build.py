@@ -103,14 +103,15 @@ def use_threads(plan: Plan, agent: Agent, stack: contextlib.ExitStack) -> None:
     stack.enter_context(backend.using_blas_threads(threads))
 
 
-def full_record(plan: Plan) -> dict[str, Any]:
+def full_record(plan: Plan, envs: vector.Environments) -> dict[str, Any]:
     """The content of config.toml: what took effect, and on what software and machine.
 
     Raises ConfigError where an argument for the environment is nothing that TOML can hold.
     """
     _check_plain(plan.env_kwargs, "env_kwargs")
-    machine = backend.machine_record(plan.settings.device)
-    return plan.to_dict() | {"preset": plan.preset, "versions": record.versions(), "machine": machine}
+    chosen = {"vectorization": envs.kind, "threads": backend.blas_threads()}
+    about = {"versions": record.versions(), "machine": backend.machine_record(plan.settings.device)}
+    return plan.to_dict() | {"preset": plan.preset, "chosen": chosen} | about
 
 
 def changes(directory: RunDirectory) -> list[str]:

@@ -128,11 +128,12 @@ class Experiment:
         build.use_threads(plan, agent, stack)
         directory = None
         if self.out is not None:
-            record = build.full_record(plan)
+            record = build.full_record(plan, envs)
             directory = RunDirectory.create(self.out, self.name, build.stem(plan))
             stack.callback(directory.release)
             directory.write_config(record)
             self.display.say(f"run directory: {directory.path}")
+            self.display.say(f"environments: {envs.num_envs} of {envs.env_id}, {envs.kind}")
         loop = self._loop(plan, agent, envs, directory, interruption)
         if directory is not None:
             loop.events = build.events(plan, directory, stack)

@@ -11,7 +11,7 @@ from dbrrl.agent import Agent
 from dbrrl.config import Config, did_you_mean, setting, settings
 from dbrrl.errors import ConfigError
 
-_RECORDED = ("preset", "versions", "machine")  # tables of a run's config.toml that say what was
+_RECORDED = ("preset", "chosen", "versions", "machine")  # tables of a run's config.toml that say what was
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
