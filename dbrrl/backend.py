@@ -32,6 +32,8 @@ def array_module(x: Any) -> Any:
 def to_device(x: Any, device: str) -> Any:
     """`x` as an array on `device`, with dtype and shape kept; no copy where it already lies there.
 
+    A GPU named here becomes this thread's current one, on which CuPy makes its new arrays.
+
     Args:
         x: a NumPy or CuPy array, or anything `numpy.asarray` takes.
         device: "cpu", "cuda" (the first GPU) or "cuda:1" (the second).
@@ -46,8 +48,17 @@ def to_device(x: Any, device: str) -> Any:
     count = cupy.cuda.runtime.getDeviceCount()
     if index >= count:
         raise ConfigError(f"device: expected one of {count} GPUs, got {device!r}: choose a lower index")
-    with cupy.cuda.Device(index):
-        return cupy.asarray(x)
+    cupy.cuda.Device(index).use()
+    return cupy.asarray(x)
+
+
+def beside(array: Any, x: Any) -> Any:
+    """`x` where `array` lies: NumPy arrays, alone or in a tuple, go to the GPU that holds it; all else stays."""
+    if type(array) is np.ndarray or array_module(array) is np:
+        return x
+    if isinstance(x, tuple):
+        return tuple(beside(array, part) for part in x)
+    return to_device(x, device_name(array)) if isinstance(x, np.ndarray) else x
 
 
 def to_numpy(x: Any) -> np.ndarray:

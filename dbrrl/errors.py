@@ -13,6 +13,10 @@ class DtypeError(DbrrlError, TypeError):
     """An array has the wrong dtype."""
 
 
+class DeviceError(DbrrlError, TypeError):
+    """Tensors that meet lie on different devices."""
+
+
 class GraphError(DbrrlError, RuntimeError):
     """The recorded graph cannot be walked: freed, changed in place, or started from a non-scalar."""
 

@@ -8,6 +8,7 @@ import numpy as np
 from dbrrl.autodiff.op import Op
 from dbrrl.autodiff.register import implements, method, reflected
 from dbrrl.autodiff.tensor import Tensor, plain
+from dbrrl.backend import beside
 
 
 class Add(Op):
@@ -155,7 +156,7 @@ def minimum(a: Any, b: Any) -> Any:
 def _share(g: Any, first: Any, equal: Any) -> Any:
     to_first = g * first
     if equal.any():
-        to_first = to_first + g * (equal * np.asarray(0.5, g.dtype))
+        to_first = to_first + g * (equal * g.dtype.type(0.5))
     return to_first, g - to_first
 
 
@@ -171,14 +172,14 @@ class Where(Op):
         return np.where(self.condition, a, b)
 
     def backward(self, g: Any, y: Any, a: Any, b: Any) -> Any:
-        zero = np.zeros((), g.dtype)
+        zero = g.dtype.type(0)
         return np.where(self.condition, g, zero), np.where(self.condition, zero, g)
 
 
 @implements(np.where)
 def where(condition: Any, a: Any, b: Any) -> Any:
     """Elements of a where `condition` (a boolean array, without gradient) holds, else of b; broadcast."""
-    return Where(plain(condition))(a, b)
+    return Where(beside(plain(a if hasattr(a, "shape") else b), plain(condition)))(a, b)
 
 
 class Clip(Op):
@@ -214,4 +215,4 @@ def _bound(value: Any, a: Any) -> Any:
     if isinstance(value, (int, float)) or value is None:
         return value
     array = np.asarray(value) if isinstance(value, (list, tuple)) else value
-    return array.astype(a.dtype, copy=False) if isinstance(a, Tensor) else array
+    return beside(plain(a), array.astype(a.dtype, copy=False) if isinstance(a, Tensor) else array)

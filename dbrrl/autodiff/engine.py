@@ -10,6 +10,7 @@ from dbrrl.autodiff.op import Op
 from dbrrl.autodiff.register import method
 from dbrrl.autodiff.tensor import Tensor, plain, state, wrap
 from dbrrl.autodiff.watch import notice_changes, watched
+from dbrrl.backend import array_module, beside
 from dbrrl.errors import GraphError, ShapeError
 
 
@@ -20,13 +21,21 @@ def _initial_gradient(tensor: Tensor, grad: Any) -> Any:
                 f"backward() expected a scalar, got shape {tensor.shape}: reduce it first, for example with .mean(), "
                 "or pass the gradient of that shape"
             )
-        return tensor.array.dtype.type(1) if tensor.array.ndim == 0 else np.ones_like(tensor.array)
+        return _scalar(tensor.array, 1) if tensor.array.ndim == 0 else np.ones_like(tensor.array)
     if isinstance(grad, (float, int)) and tensor.array.ndim == 0:
-        return tensor.array.dtype.type(grad)
+        return _scalar(tensor.array, grad)
     shape = np.shape(plain(grad)) if not hasattr(grad, "shape") else grad.shape
     if shape != tensor.shape:
         raise ShapeError(f"backward(grad): expected shape {tensor.shape}, got {shape}: pass one gradient per element")
-    return grad if isinstance(grad, Tensor) else np.asarray(grad, dtype=tensor.dtype)
+    if isinstance(grad, Tensor):
+        return grad
+    if array_module(grad) is not np:
+        return grad.astype(tensor.dtype, copy=False)
+    return beside(tensor.array, np.asarray(grad, dtype=tensor.dtype))
+
+
+def _scalar(like: Any, value: float) -> Any:
+    return like.dtype.type(value) if isinstance(like, (np.ndarray, np.generic)) else np.full_like(like, value)
 
 
 def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:

@@ -8,13 +8,19 @@ import numpy as np
 from dbrrl.autodiff.op import Op
 from dbrrl.autodiff.reduce import normalize_axes
 from dbrrl.autodiff.register import implements, method
-from dbrrl.autodiff.tensor import Tensor
+from dbrrl.autodiff.tensor import Tensor, plain
+from dbrrl.backend import array_module, beside
 from dbrrl.errors import DtypeError, ShapeError
 
 
-def _basic(index: Any) -> bool:
+def _single(index: Any) -> bool:
+    """Whether `index` is sure to name no place twice: it holds no integer array."""
     parts = index if isinstance(index, tuple) else (index,)
-    return all(isinstance(i, (int, np.integer, slice, type(None), type(Ellipsis))) for i in parts)
+    return all(isinstance(i, (int, np.integer, slice, type(None), type(Ellipsis))) or _mask(i) for i in parts)
+
+
+def _mask(index: Any) -> bool:
+    return getattr(index, "dtype", None) == np.bool_
 
 
 class GetItem(Op):
@@ -43,32 +49,38 @@ class Scatter(Op):
 
     def forward(self, g: Any) -> Any:
         y = np.zeros_like(g, shape=self.shape)
-        if _basic(self.index):
+        if _single(self.index):
             y[self.index] = g
         else:
-            np.add.at(y, self.index, g)
+            array_module(y).add.at(y, self.index, g)
         return y
 
     def backward(self, g: Any, y: Any, x: Any) -> Any:
         return g[self.index]
 
 
-def _plain_index(index: Any) -> Any:
+def _plain_index(index: Any, x: Any) -> Any:
+    """`index` without tensors and lists, its arrays where `x` lies."""
     if isinstance(index, tuple):
-        return tuple(_plain_index(i) for i in index)
+        return tuple(_plain_index(i, x) for i in index)
     if isinstance(index, Tensor):
         index = index.array
     if isinstance(index, list):
         index = np.asarray(index, dtype=np.intp if not index else None)
-    if getattr(index, "dtype", None) is not None and index.dtype.kind not in "iub":
+    if getattr(index, "dtype", None) is None:
+        return index
+    if index.dtype.kind not in "iub":
         raise DtypeError(f"index: expected integers, booleans or slices, got {index.dtype}: convert with .astype(int)")
-    return index
+    return beside(plain(x), index)
 
 
 @method("__getitem__")
 def getitem(x: Any, index: Any) -> Any:
-    """x[index] by NumPy's rules: slices, integers, integer arrays (repeats allowed), boolean masks, None, Ellipsis."""
-    return GetItem(_plain_index(index))(x)
+    """x[index] by NumPy's rules: slices, integers, integer arrays (repeats allowed), boolean masks, None, Ellipsis.
+
+    On a GPU integer arrays are not checked: CuPy takes what is out of range modulo the size.
+    """
+    return GetItem(_plain_index(index, x))(x)
 
 
 class TakeAlongAxis(Op):
@@ -82,7 +94,7 @@ class TakeAlongAxis(Op):
     def place(self, shape: tuple[int, ...]) -> tuple[Any, ...]:
         """The full integer index that `take_along_axis` stands for."""
         return tuple(
-            self.index if a == self.axis else np.arange(n).reshape((-1,) + (1,) * (len(shape) - a - 1))
+            self.index if a == self.axis else numbers(n, self.index).reshape((-1,) + (1,) * (len(shape) - a - 1))
             for a, n in enumerate(shape)
         )
 
@@ -101,7 +113,7 @@ class TakeAlongAxis(Op):
 @implements(np.take_along_axis)
 def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Any:
     """Pick along `axis` by an integer array of as many axes as x, equal (or 1) in the others: Q(s, a) from Q(s, ·)."""
-    index = _plain_index(indices)
+    index = _plain_index(indices, x)
     axis = normalize_axes(axis, x.ndim, "take_along_axis")[0]
     if index.dtype.kind == "b":
         raise DtypeError("take_along_axis: expected integer indices, got bool: use x[mask] instead")
@@ -124,10 +136,10 @@ class Pick(Op):
         self.index = index
 
     def forward(self, x: Any) -> Any:
-        return x[rows(len(self.index)), self.index]
+        return x[numbers(len(self.index), self.index), self.index]
 
     def backward(self, g: Any, y: Any, x: Any) -> Any:
-        place = (rows(len(self.index)), self.index)
+        place = (numbers(len(self.index), self.index), self.index)
         if type(g) is not np.ndarray:
             return Scatter(place, x.shape)(g)
         gx = np.zeros(x.shape, g.dtype)
@@ -135,17 +147,21 @@ class Pick(Op):
         return gx
 
 
+def numbers(n: int, like: Any) -> Any:
+    """0 ... n - 1, read-only, where the array `like` lies: the row numbers beside an index of columns."""
+    return _numbers(n) if type(like) is np.ndarray else array_module(like).arange(n)
+
+
 @functools.lru_cache(maxsize=64)
-def rows(n: int) -> np.ndarray:
-    """0 ... n - 1, read-only: the row numbers beside an index of columns."""
-    numbers = np.arange(n)
-    numbers.flags.writeable = False
-    return numbers
+def _numbers(n: int) -> np.ndarray:
+    array = np.arange(n)
+    array.flags.writeable = False
+    return array
 
 
 def pick(x: Any, index: Any) -> Any:
     """x[i, index[i]] for each row i: x (n, k) and integers (n,) give (n,), such as log π(a|s) or Q(s, a)."""
-    index = _plain_index(index)
+    index = _plain_index(index, x)
     if len(x.shape) != 2 or index.shape != x.shape[:1] or index.dtype.kind not in "iu":
         raise ShapeError(f"pick: expected x (n, k) and integers (n,), got {x.shape} and {index.dtype} {index.shape}")
     return Pick(index)(x)
@@ -156,12 +172,12 @@ def take(x: Any, indices: Any, axis: int | None = None) -> Any:
     """x[..., indices, ...] along `axis`; on the flattened x by default."""
     if axis is None:
         return getitem(np.reshape(x, -1), indices)
-    return getitem(x, (slice(None),) * normalize_axes(axis, x.ndim, "take")[0] + (_plain_index(indices),))
+    return getitem(x, (slice(None),) * normalize_axes(axis, x.ndim, "take")[0] + (_plain_index(indices, x),))
 
 
 def embedding(indices: Any, weight: Any) -> Any:
     """Rows of `weight` (number, features) at integer `indices` (...): shape (..., features)."""
-    index = _plain_index(indices) if isinstance(indices, (Tensor, list, np.ndarray)) else np.asarray(indices)
+    index = _plain_index(indices if hasattr(indices, "dtype") else np.asarray(indices), weight)
     if index.size and (index.min() < 0 or index.max() >= weight.shape[0]):
         raise ShapeError(
             f"embedding: expected indices in [0, {weight.shape[0] - 1}], got {index.min()} to {index.max()}: "
@@ -172,7 +188,7 @@ def embedding(indices: Any, weight: Any) -> Any:
 
 def one_hot(indices: Any, num_classes: int, dtype: Any = np.float32) -> Any:
     """Plain array (..., num_classes): 1 at the index, 0 elsewhere."""
-    index = np.asarray(indices.array if isinstance(indices, Tensor) else indices)
+    index = plain(indices) if hasattr(indices, "dtype") else np.asarray(indices)
     if index.dtype.kind not in "iu" or (index.size and (index.min() < 0 or index.max() >= num_classes)):
         raise ShapeError(f"one_hot: expected integers in [0, {num_classes - 1}], got {index.dtype} {index!r}")
-    return (index[..., None] == np.arange(num_classes)).astype(dtype)
+    return (index[..., None] == numbers(num_classes, index)).astype(dtype)

@@ -4,10 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from dbrrl.autodiff.index import rows, take_along_axis
+from dbrrl.autodiff.index import numbers, take_along_axis
 from dbrrl.autodiff.op import Op
-from dbrrl.autodiff.reduce import log_softmax, mean, softmax, sum
+from dbrrl.autodiff.reduce import fold, log_softmax, mean, softmax, sum
 from dbrrl.autodiff.tensor import Tensor, plain
+from dbrrl.backend import array_module, beside
 from dbrrl.errors import ConfigError, ShapeError
 
 REDUCTIONS = ("mean", "sum", "none")
@@ -41,7 +42,8 @@ class SquaredError(Op):
 
 def mse_loss(prediction: Any, target: Any, reduction: str = "mean") -> Any:
     """Squared error (prediction - target)², its mean, sum, or one per element."""
-    if reduction == "mean" and isinstance(target, np.ndarray) and prediction.shape == target.shape and target.size:
+    constant = isinstance(target, np.ndarray) or array_module(target) is not np
+    if reduction == "mean" and constant and prediction.shape == target.shape and target.size:
         return MeanSquaredError()(prediction, target)
     _same_shape(prediction, target, "mse_loss")
     return _reduce(SquaredError()(prediction, target), reduction, "mse_loss")
@@ -75,7 +77,7 @@ def cross_entropy(logits: Any, target: Any, reduction: str = "mean") -> Any:
     target probabilities of the shape of logits.
     """
     log_probs = log_softmax(logits)
-    target = target if isinstance(target, Tensor) else np.asarray(target)
+    target = target if hasattr(target, "dtype") else np.asarray(target)
     if target.dtype.kind in "iu":
         if target.shape != logits.shape[:-1]:
             raise ShapeError(
@@ -108,7 +110,7 @@ def dropout(x: Any, p: float, rng: np.random.Generator, training: bool = True) -
     if not training or p == 0:
         return x
     keep = rng.random(x.shape, dtype=np.float32) >= p
-    return x * (keep.astype(x.dtype) * x.dtype.type(1 / (1 - p)))
+    return x * beside(plain(x), keep.astype(x.dtype) * x.dtype.type(1 / (1 - p)))
 
 
 class MeanSquaredError(Op):
@@ -160,8 +162,8 @@ class CategoricalLogProb(Op):
 
     def forward(self, logits: Any) -> Any:
         z = logits.T.copy()  # the first axis is much faster to reduce than a short last one
-        z -= np.maximum.reduce(z, 0)
-        chosen = z[self.index, rows(len(self.index))]
+        z -= fold(np.maximum, z, 0)
+        chosen = z[self.index, numbers(len(self.index), self.index)]
         np.exp(z, out=z)
         total = np.add.reduce(z, 0)
         z /= total
@@ -170,16 +172,16 @@ class CategoricalLogProb(Op):
 
     def backward(self, g: Any, y: Any, logits: Any) -> Any:
         if isinstance(g, Tensor):
-            hit = self.index[:, None] == np.arange(logits.shape[1])
+            hit = self.index[:, None] == numbers(logits.shape[1], self.index)
             return np.expand_dims(g, -1) * (hit.astype(g.dtype) - softmax(logits))
         gz = self.probs * -g
-        gz[self.index, rows(len(self.index))] += g
+        gz[self.index, numbers(len(self.index), self.index)] += g
         return gz.T
 
 
 def categorical_log_prob(logits: Any, index: Any) -> Any:
     """The value log softmax(logits)[i, index[i]] for each row i: logits (n, k) and integers (n,) give (n,)."""
-    index = plain(index)
+    index = beside(plain(logits), plain(index))
     if len(logits.shape) != 2 or index.shape != logits.shape[:1] or index.dtype.kind not in "iu":
         raise ShapeError(
             f"categorical_log_prob: expected logits (n, k) and integers (n,), got {logits.shape} and {index.dtype} "
@@ -211,7 +213,7 @@ def clipped_surrogate(log_prob: Any, old_log_prob: Any, advantage: Any, clip_ran
     """Mean of min(r A, clip(r, 1 - ε, 1 + ε) A), with r = e^(log_prob - old_log_prob): the objective of PPO
     (Schulman et al. 2017, eq. 7), to be maximized. Arrays (n,) of one shape; only `log_prob` gets a gradient.
     """
-    old, advantage = plain(old_log_prob), plain(advantage)
+    old, advantage = beside(plain(log_prob), (plain(old_log_prob), plain(advantage)))
     if not log_prob.shape == old.shape == advantage.shape or len(old.shape) != 1:
         raise ShapeError(
             f"clipped_surrogate: expected three arrays (n,), got {log_prob.shape}, {old.shape}, {advantage.shape}: "

@@ -7,7 +7,8 @@ import numpy as np
 
 from dbrrl.autodiff.tensor import Tensor, observing, state, wrap
 from dbrrl.autodiff.watch import notice_changes, watched
-from dbrrl.errors import DbrrlError, DtypeError, GraphError, ShapeError
+from dbrrl.backend import beside, device_name
+from dbrrl.errors import DbrrlError, DeviceError, DtypeError, GraphError, ShapeError
 
 _order = itertools.count(0, -1)  # newer ops get smaller numbers: a heap yields the newest first
 
@@ -69,7 +70,7 @@ class Op:
                 y = state.observer.forward(self, arrays)
             else:
                 y = self.forward(*arrays)
-        except (ValueError, IndexError) as error:
+        except (ValueError, IndexError, TypeError) as error:
             raise _explained(self, arrays, error) from None
         if not tensors:
             return y
@@ -94,7 +95,13 @@ _new: Any = object.__new__
 
 
 def _explained(op: Op, arrays: list[Any], error: Exception) -> Exception:
-    """NumPy's complaint about an index or about broadcasting, with the name of the op; any other error as it is."""
+    """A complaint about an index, broadcasting or devices, with the name of the op; any other error as it is."""
+    devices = sorted({device_name(a) for a in arrays if hasattr(a, "shape")})
+    if len(devices) > 1:
+        return DeviceError(
+            f"{type(op).__name__.lower()}: expected tensors on one device, got {' and '.join(devices)}: "
+            "move one with .to(device)"
+        )
     if isinstance(error, IndexError):
         return ShapeError(f"{type(op).__name__.lower()}: expected an index inside the shape: {error}: check its range")
     if isinstance(error, DbrrlError) or "broadcast" not in str(error):
@@ -107,8 +114,9 @@ def _explained(op: Op, arrays: list[Any], error: Exception) -> Exception:
 
 
 def _align(inputs: tuple[Any, ...], arrays: list[Any]) -> tuple[Any, ...]:
-    """Cast plain arrays and integer tensors to the floating type of the tensors that they meet; NumPy's scalars
-    become Python's, which are of any type. Changes `arrays`; returns the inputs to record.
+    """Cast plain arrays and integer tensors to the floating type of the tensors that they meet, and move plain
+    arrays to their GPU; NumPy's scalars become Python's, which are of any type. Changes `arrays`; returns the
+    inputs to record.
     """
     dtype = arrays[0].dtype if type(arrays[0]) is np.ndarray else None
     for a in arrays:
@@ -116,10 +124,12 @@ def _align(inputs: tuple[Any, ...], arrays: list[Any]) -> tuple[Any, ...]:
             break
     else:
         return inputs  # the usual case: arrays of one type
-    dtype, tensors = None, False
+    dtype, tensors, place = None, False, None
     for x, a in zip(inputs, arrays, strict=True):
         if isinstance(x, Tensor):
             tensors = True
+            if not isinstance(a, (np.ndarray, np.generic)):
+                place = a  # on a GPU
             if a.dtype.kind == "f" and (dtype is None or a.dtype.itemsize > dtype.itemsize):
                 dtype = a.dtype
     aligned = list(inputs)
@@ -130,9 +140,12 @@ def _align(inputs: tuple[Any, ...], arrays: list[Any]) -> tuple[Any, ...]:
             continue
         if a.dtype.kind not in "fiub":
             raise DtypeError(f"expected numbers beside a Tensor, got an array of {a.dtype}: convert it first")
-        if a.ndim == 0 and not isinstance(x, Tensor):
+        if a.ndim == 0 and isinstance(a, (np.ndarray, np.generic)) and not isinstance(x, Tensor):
             arrays[i] = aligned[i] = a.item()
-        elif dtype is not None and a.dtype != dtype:
-            arrays[i] = a.astype(dtype)
-            aligned[i] = wrap(arrays[i]) if isinstance(x, Tensor) else arrays[i]
+            continue
+        if dtype is not None and a.dtype != dtype:
+            arrays[i] = a = a.astype(dtype)
+            aligned[i] = wrap(a) if isinstance(x, Tensor) else a
+        if place is not None and not isinstance(x, Tensor):
+            arrays[i] = aligned[i] = beside(place, a)
     return tuple(aligned)

@@ -86,7 +86,7 @@ class MaxPool2d(Op):
         return y
 
     def backward(self, g: Any, y: Any, x: Any) -> Any:
-        weights, free = [], np.ones(self.top.shape, bool)
+        weights, free = [], np.ones_like(self.top, bool)
         for place in self.windows.slices():
             hit = free & (self.padded[place] == self.top)
             free &= ~hit

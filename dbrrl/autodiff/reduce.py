@@ -126,6 +126,15 @@ def std(x: Any, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Any
     return np.sqrt(var(x, axis, ddof, keepdims))
 
 
+def fold(ufunc: Any, x: Any, axis: Axis, keepdims: bool = False) -> Any:
+    """`ufunc.reduce` of np.maximum or np.minimum, which CuPy knows by its methods only."""
+    if type(x) is np.ndarray or isinstance(x, np.generic):
+        return ufunc.reduce(x, axis, None, None, keepdims)
+    if not x.size:  # CuPy refuses empty arrays also where no axis of size 0 is reduced
+        return _total(x, axis=axis, keepdims=keepdims)
+    return (x.max if ufunc is np.maximum else x.min)(axis=axis, keepdims=keepdims)
+
+
 class Max(Op):
     """y = max x over axes; equal maxima share the gradient."""
 
@@ -135,7 +144,7 @@ class Max(Op):
         self.axes, self.keepdims = axes, keepdims
 
     def forward(self, x: Any) -> Any:
-        return self.ufunc.reduce(x, axis=self.axes, keepdims=self.keepdims)
+        return fold(self.ufunc, x, self.axes, self.keepdims)
 
     def backward(self, g: Any, y: Any, x: Any) -> Any:
         hit = np.equal(x, _keep(y, self.axes, x.shape, self.keepdims))
@@ -180,7 +189,7 @@ class LogSumExp(Op):
         self.axes, self.keepdims = axes, keepdims
 
     def forward(self, x: Any) -> Any:
-        top = np.maximum.reduce(x, axis=self.axes, keepdims=True)
+        top = fold(np.maximum, x, self.axes, True)
         shift = np.where(np.isfinite(top), top, 0)  # all -inf: exp(-inf - -inf) would be nan
         with np.errstate(divide="ignore"):
             y = np.log(np.add.reduce(np.exp(x - shift), axis=self.axes, keepdims=True)) + shift
@@ -206,9 +215,9 @@ class LogSoftmax(Op):
 
     def forward(self, x: Any) -> Any:
         if self.axis != x.ndim - 1 or x.ndim == 1:
-            z = x - np.maximum.reduce(x, axis=self.axis, keepdims=True)
+            z = x - fold(np.maximum, x, self.axis, True)
             return z - np.log(np.add.reduce(np.exp(z), axis=self.axis, keepdims=True))
-        z = np.moveaxis(x, -1, 0) - np.maximum.reduce(x, axis=-1) if x.ndim > 2 else _shifted(x)
+        z = np.moveaxis(x, -1, 0) - fold(np.maximum, x, -1) if x.ndim > 2 else _shifted(x)
         z -= np.log(np.add.reduce(np.exp(z), 0))
         return np.moveaxis(z, 0, -1) if x.ndim > 2 else z.T
 
@@ -223,7 +232,7 @@ class LogSoftmax(Op):
 def _shifted(x: Any) -> Any:
     """X minus its row maxima, transposed: NumPy reduces the first axis much faster than a short last one."""
     z = x.T.copy()
-    z -= np.maximum.reduce(z, 0)
+    z -= fold(np.maximum, z, 0)
     return z
 
 
@@ -241,7 +250,7 @@ class Softmax(Op):
         self.axis = axis
 
     def forward(self, x: Any) -> Any:
-        e = np.exp(x - np.maximum.reduce(x, axis=self.axis, keepdims=True))
+        e = np.exp(x - fold(np.maximum, x, self.axis, True))
         return e / np.add.reduce(e, axis=self.axis, keepdims=True)
 
     def backward(self, g: Any, y: Any, x: Any) -> Any:

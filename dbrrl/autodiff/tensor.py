@@ -10,7 +10,7 @@ from typing import Any, ClassVar, ParamSpec, TypeVar
 import numpy as np
 
 from dbrrl.autodiff.watch import fingerprint, hand_out
-from dbrrl.backend import to_device, to_numpy
+from dbrrl.backend import beside, to_device, to_numpy
 from dbrrl.errors import DtypeError, GraphError, ShapeError
 
 P = ParamSpec("P")
@@ -119,7 +119,7 @@ class Tensor:
 
     @property
     def data(self) -> Any:
-        """The values. Read-only for a computed tensor; a change of a leaf's values is noticed by `backward`."""
+        """The values. Read-only for a computed tensor; a change of a leaf's is noticed by `backward`, on the CPU."""
         return _read_only(self.array) if self.op is not None else hand_out(self)
 
     @data.setter
@@ -130,7 +130,7 @@ class Tensor:
                 raise ShapeError(f"data: expected shape {self.shape}, got {value.shape}: make a new Tensor instead")
             if self.op is not None:
                 raise GraphError("data: expected a leaf, got a computed tensor, whose values a graph needs: copy it")
-            self.array[...] = value  # into the same memory: it may be a view into a flat vector
+            self.array[...] = beside(self.array, plain(value))  # in place: it may be a view into a flat vector
         self.version += 1
         self.fingerprint = fingerprint(self.array)
 
@@ -188,36 +188,39 @@ class Tensor:
         return int(self.item())
 
     def __index__(self) -> int:
-        return operator.index(self.array)
+        return operator.index(to_numpy(self.array))
 
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec else repr(self)
 
     def __eq__(self, other: object) -> Any:
-        return self.array == plain(other)
+        return self.array == self._plain(other)
 
     def __ne__(self, other: object) -> Any:
-        return self.array != plain(other)
+        return self.array != self._plain(other)
 
     def __lt__(self, other: Any) -> Any:
-        return self.array < plain(other)
+        return self.array < self._plain(other)
 
     def __le__(self, other: Any) -> Any:
-        return self.array <= plain(other)
+        return self.array <= self._plain(other)
 
     def __gt__(self, other: Any) -> Any:
-        return self.array > plain(other)
+        return self.array > self._plain(other)
 
     def __ge__(self, other: Any) -> Any:
-        return self.array >= plain(other)
+        return self.array >= self._plain(other)
 
     __hash__ = object.__hash__
+
+    def _plain(self, other: Any) -> Any:
+        return beside(self.array, plain(other))
 
     def __setitem__(self, index: Any, value: Any) -> None:
         self._refuse_in_place()
         if not self.requires_grad and self.array.base is None and sys.getrefcount(self.array) > 2:
             self.array = self.array.copy()  # a view of it may be needed by a graph
-        self.array[index] = plain(value)
+        self.array[beside(self.array, index)] = beside(self.array, plain(value))
         self.version += 1
 
     def _refuse_in_place(self) -> None:

@@ -41,6 +41,12 @@ def values(x: Any) -> Any:
     return plain(x)
 
 
+def choices(x: Any) -> Any:
+    """The plain array of a sample: of a tensor, an array or a list."""
+    x = plain(x)
+    return x if hasattr(x, "dtype") else np.asarray(x)
+
+
 def sum_last(x: Any) -> Any:
     """Sum over the last axis."""
     return x.sum(-1) if isinstance(x, Tensor) else np.add.reduce(x, -1)

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from dbrrl import functional as F
-from dbrrl.distributions.base import Distribution, sum_last, values
+from dbrrl.backend import beside
+from dbrrl.distributions.base import Distribution, choices, sum_last, values
 from dbrrl.errors import ShapeError
 
 
@@ -39,7 +40,7 @@ class Categorical(Distribution):
         # 0 can be drawn: its logarithm must stay finite, or -inf logits (masked actions) would give nan
         np.maximum(noise, np.float32(1e-30), out=noise)
         np.log(noise, out=noise)
-        return np.subtract(logits, noise).argmax(-1)  # type: ignore[no-any-return]
+        return np.subtract(logits, beside(logits, noise)).argmax(-1)  # type: ignore[no-any-return]
 
     def mode(self) -> np.ndarray:
         """The choice of largest probability (the first, if equal)."""
@@ -49,9 +50,9 @@ class Categorical(Distribution):
         """Log π(x): x integers (B,)."""
         if len(self.logits.shape) == 2:
             if self._log_probs is None:  # one op instead of two
-                return F.categorical_log_prob(self.logits, np.asarray(values(x)))
-            return F.pick(self.log_probs, np.asarray(values(x)))
-        return F.squeeze(F.take_along_axis(self.log_probs, np.asarray(values(x))[..., None]), -1)
+                return F.categorical_log_prob(self.logits, choices(x))
+            return F.pick(self.log_probs, choices(x))
+        return F.squeeze(F.take_along_axis(self.log_probs, choices(x)[..., None]), -1)
 
     def entropy(self) -> Any:
         """-Σ p log p."""
@@ -80,7 +81,7 @@ class MultiCategorical(Distribution):
 
     def log_prob(self, x: Any) -> Any:
         """Σ log π(xᵢ): x integers (B, n)."""
-        x = np.asarray(values(x))
+        x = choices(x)
         if x.shape[1:] != (len(self.sizes),):
             raise ShapeError(f"MultiCategorical.log_prob: expected x (B, {len(self.sizes)}), got {x.shape}")
         total = self.parts[0].log_prob(x[:, 0])
@@ -107,7 +108,7 @@ class Bernoulli(Distribution):
     def sample(self, rng: np.random.Generator) -> np.ndarray:
         """1 with probability sigmoid(logit)."""
         logits = values(self.logits)
-        return (rng.random(logits.shape) < F.sigmoid(logits)).astype(np.int8)  # type: ignore[no-any-return]
+        return (beside(logits, rng.random(logits.shape)) < F.sigmoid(logits)).astype(np.int8)  # type: ignore[no-any-return]
 
     def mode(self) -> np.ndarray:
         """1 where yes is more probable than no."""
@@ -115,7 +116,7 @@ class Bernoulli(Distribution):
 
     def log_prob(self, x: Any) -> Any:
         """Σ x log p + (1 - x) log(1 - p) = -Σ softplus((1 - 2x) l): x (B, n) of 0 and 1."""
-        x = np.asarray(values(x))
+        x = beside(values(self.logits), choices(x))
         if x.shape != self.logits.shape:
             raise ShapeError(f"Bernoulli.log_prob: expected x {self.logits.shape}, got {x.shape}: one 0 or 1 per logit")
         return -sum_last(F.softplus(self.logits * (1 - 2 * x.astype(values(self.logits).dtype))))

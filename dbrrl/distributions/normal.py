@@ -7,6 +7,7 @@ import numpy as np
 
 from dbrrl import functional as F
 from dbrrl.autodiff.tensor import Tensor
+from dbrrl.backend import beside
 from dbrrl.distributions.base import Distribution, NoClosedForm, sum_last, values
 from dbrrl.errors import ShapeError
 
@@ -32,7 +33,8 @@ class Normal(Distribution):
 
     def _noise(self, rng: np.random.Generator) -> Any:
         mean = values(self.mean)
-        return rng.standard_normal(mean.shape, np.float32 if mean.dtype == np.float32 else np.float64)
+        dtype = np.float32 if mean.dtype == np.float32 else np.float64
+        return beside(mean, rng.standard_normal(mean.shape, dtype))
 
     def sample(self, rng: np.random.Generator) -> np.ndarray:
         """Mean + std ε, ε standard normal, as a plain array."""
@@ -44,7 +46,7 @@ class Normal(Distribution):
 
     def mode(self) -> np.ndarray:
         """The mean."""
-        return np.array(values(self.mean))
+        return values(self.mean).copy()  # type: ignore[no-any-return]
 
     def log_prob(self, x: Any) -> Any:
         """Σ -½ ((x - mean) / std)² - log std - ½ log 2π: x (B, n)."""

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from dbrrl.autodiff.tensor import Tensor
-from dbrrl.backend import array_module
+from dbrrl.autodiff.tensor import Tensor, plain
+from dbrrl.backend import array_module, beside
 from dbrrl.errors import DtypeError, GraphError
 
 
@@ -31,7 +31,7 @@ class Flat:
         """`grads`, after taking in any gradient that was set from outside the vector."""
         for p, view in zip(self.parameters, self.views, strict=True):
             if p.grad is not view:
-                view[...] = 0 if p.grad is None else p.grad.array if isinstance(p.grad, Tensor) else p.grad
+                view[...] = 0 if p.grad is None else beside(view, plain(p.grad))
                 p.grad = view
         return self.grads
 
@@ -147,7 +147,7 @@ def _join(parameters: Sequence[Any]) -> Flat:
         stop = start + p.size
         view = grads[start:stop].reshape(p.shape)
         if p.grad is not None:
-            view[...] = p.grad.array if isinstance(p.grad, Tensor) else p.grad
+            view[...] = beside(view, plain(p.grad))
         p.array, p.grad, start = values[start:stop].reshape(p.shape), view, stop
         views.append(view)
     return Flat(parameters, values, grads, views)
