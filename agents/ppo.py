@@ -19,6 +19,7 @@ import numpy as np
 
 from dbrrl import functional as F
 from dbrrl import nn, seeding
+from dbrrl.actor_critic import ActorCritic
 from dbrrl.agent import Agent as Base
 from dbrrl.agent import true_next_observation
 from dbrrl.autodiff.engine import backward
@@ -29,7 +30,7 @@ from dbrrl.config import Config as BaseConfig
 from dbrrl.config import setting
 from dbrrl.distributions import Distribution
 from dbrrl.errors import AnomalyError
-from dbrrl.heads import ACTION_SPACES, Head, head_for
+from dbrrl.heads import ACTION_SPACES, head_for
 from dbrrl.normalize import ObservationNormalizer, RewardNormalizer
 from dbrrl.observations import OBSERVATION_SPACES, Encoder
 from dbrrl.optim import Adam
@@ -64,43 +65,6 @@ class Config(BaseConfig):
     total_steps: int = setting(0, at_least=0, help="environment steps of the run, where schedules end; 0: unknown")
 
 
-class ActorCritic(nn.Module):
-    """Separate policy and value networks; on images they share one Nature CNN.
-
-    Any module can take its place that has `policy(parts)` -> (B, head.size), `value(parts)` -> (B,), `forward(parts)`
-    -> both, and, for Box actions, a Parameter `log_std` (head.size,). `parts` are those of `Encoder`.
-    """
-
-    def __init__(self, encoder: Encoder, head: Head, config: Config, rng: np.random.Generator) -> None:
-        self.images = [nn.NatureCNN(shape, rng=rng) for shape in encoder.image_shapes]
-        hidden = config.hidden_sizes if config.hidden_sizes is not None else () if self.images else (64, 64)
-        features = encoder.vector_size + sum(cnn.features for cnn in self.images)
-        self.actor = nn.mlp((features, *hidden, head.size), config.activation, out_gain=0.01, rng=rng)
-        self.critic = nn.mlp((features, *hidden, 1), config.activation, out_gain=1.0, rng=rng)
-        start = np.full(head.size, config.log_std_init, np.float32)
-        self.log_std = nn.Parameter(start) if head.continuous else None
-
-    def features(self, parts: list[Any]) -> Any:
-        """What both networks read: (B, n)."""
-        vectors = parts[: len(parts) - len(self.images)]
-        images = [cnn(part) for cnn, part in zip(self.images, parts[len(vectors) :], strict=True)]
-        joined = vectors + images
-        return joined[0] if len(joined) == 1 else F.concatenate(joined, axis=1)
-
-    def policy(self, parts: list[Any]) -> Any:
-        """The outputs that the head reads: (B, head.size)."""
-        return self.actor(self.features(parts))
-
-    def value(self, parts: list[Any]) -> Any:
-        """V(s): (B,)."""
-        return self.critic(self.features(parts)).reshape(-1)
-
-    def forward(self, parts: list[Any]) -> tuple[Any, Any]:
-        """Outputs and values, with the features computed once."""
-        features = self.features(parts)
-        return self.actor(features), self.critic(features).reshape(-1)
-
-
 class PPO(Base):
     """Proximal policy optimization with a clipped surrogate objective.
 
@@ -131,7 +95,9 @@ class PPO(Base):
         self.encoder, self.head = Encoder(observation_space), head_for(action_space)
         self.policy_rng = seeding.generator(seed, "policy")
         self.batch_rng = seeding.generator(seed, "minibatches")
-        self.network = ActorCritic(self.encoder, self.head, c, seeding.generator(seed, "network"))
+        self.network = ActorCritic(
+            self.encoder, self.head, c.hidden_sizes, c.activation, c.log_std_init, seeding.generator(seed, "network")
+        )
         encoder, head = self.encoder, self.head
         self.rollout = RolloutBuffer(
             c.n_steps, num_envs, encoder.shapes, encoder.dtypes, head.sample_shape, head.sample_dtype
@@ -149,7 +115,7 @@ class PPO(Base):
 
     @property
     def network(self) -> Any:
-        """The policy and value networks; set it to a module of your own (see ActorCritic) before training."""
+        """The policy and value networks; set it to a module of your own (see dbrrl.actor_critic) before training."""
         return self._network
 
     @network.setter

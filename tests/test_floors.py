@@ -17,7 +17,7 @@ FLOORS: list[list[str]] = [
     ["dbrrl.autodiff.", "dbrrl.functional"],
     ["dbrrl.nn.", "dbrrl.optim", "dbrrl.distributions.", "dbrrl.returns"],
     [f"dbrrl.{part}" for part in ("agent", "registry", "buffers.", "explorers", "normalize", "schedules")]
-    + [f"dbrrl.{part}" for part in ("checkpoint", "config", "seeding", "spaces", "heads", "observations")],
+    + [f"dbrrl.{part}" for part in ("checkpoint", "config", "seeding", "spaces", "heads", "observations", "actor_critic")],
     ["dbrrl.agents.", "dbrrl.envs."],
     ["dbrrl.experiment.", "dbrrl.testing"],
     ["dbrrl.train", "dbrrl.evaluate", "dbrrl.plot", "dbrrl.benchmark"],
