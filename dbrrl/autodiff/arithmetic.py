@@ -212,7 +212,10 @@ def clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: 
 
 
 def _bound(value: Any, a: Any) -> Any:
-    if isinstance(value, (int, float)) or value is None:
-        return value
+    if isinstance(value, (int, float)):
+        # One of NumPy's would widen float32.
+        return value.item() if isinstance(value, np.generic) and isinstance(a, Tensor) else value
+    if value is None:
+        return None
     array = np.asarray(value) if isinstance(value, (list, tuple)) else value
     return beside(plain(a), array.astype(a.dtype, copy=False) if isinstance(a, Tensor) else array)

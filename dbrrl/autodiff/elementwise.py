@@ -295,7 +295,7 @@ class LeakyRelu(Op):
 
 def leaky_relu(x: Any, negative_slope: float = 0.01) -> Any:
     """X where positive, else negative_slope x."""
-    return LeakyRelu(negative_slope)(x)
+    return LeakyRelu(float(negative_slope))(x)
 
 
 class Elu(Op):
@@ -313,7 +313,7 @@ class Elu(Op):
 
 def elu(x: Any, alpha: float = 1.0) -> Any:
     """Exponential linear unit (Clevert et al. 2016): x where positive, else alpha (e^x - 1)."""
-    return Elu(alpha)(x)
+    return Elu(float(alpha))(x)
 
 
 class Silu(Op):

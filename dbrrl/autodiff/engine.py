@@ -179,6 +179,8 @@ def backward(
                 "backward() expected a tensor computed from one with requires_grad=True, got one without: "
                 "set requires_grad=True on an input, or leave no_grad()"
             )
+    if len(vectors) != len(tensors):
+        raise GraphError(f"backward(): expected {len(tensors)} grads, got {len(vectors)}: one per tensor, or None")
     starts = [_initial_gradient(t, g) for t, g in zip(tensors, vectors, strict=True)]
     walk(tensors, starts, (), create_graph, retain_graph or create_graph)
 
@@ -218,7 +220,8 @@ def grad(
         allow_unused: give None for an input that the outputs do not depend on, instead of an error.
 
     Raises:
-        GraphError: an output or an input takes no part in a graph, or the graph was freed.
+        GraphError: an output or an input takes no part in a graph, or the graph was freed; not one of
+            `grad_outputs` per output.
     """
     one = isinstance(inputs, Tensor)
     targets: list[Tensor] = [inputs] if one else list(inputs)
@@ -232,6 +235,10 @@ def grad(
                     f"grad(): expected {name}[{i}] to be a Tensor that requires gradients, got "
                     f"{type(tensor).__name__}: set requires_grad=True before computing with it"
                 )
+    if len(vectors) != len(tops):
+        raise GraphError(f"grad(): expected {len(tops)} grad_outputs, got {len(vectors)}: one per output, or None")
+    if not targets:
+        return []
     starts = [_initial_gradient(t, v) for t, v in zip(tops, vectors, strict=True)]
     gradients = walk(tops, starts, targets, create_graph, retain_graph or create_graph)
     for i, gradient in enumerate(gradients):

@@ -69,7 +69,7 @@ def huber_loss(prediction: Any, target: Any, delta: float = 1.0, reduction: str 
     _same_shape(prediction, target, "huber_loss")
     if not delta > 0:
         raise ConfigError(f"huber_loss: expected delta above 0, got {delta}")
-    return _reduce(Huber(delta)(prediction, target), reduction, "huber_loss")
+    return _reduce(Huber(float(delta))(prediction, target), reduction, "huber_loss")
 
 
 def cross_entropy(logits: Any, target: Any, reduction: str = "mean") -> Any:
@@ -88,7 +88,7 @@ def cross_entropy(logits: Any, target: Any, reduction: str = "mean") -> Any:
         loss = -np.squeeze(take_along_axis(log_probs, index), -1)
     else:
         _same_shape(logits, target, "cross_entropy")
-        loss = -sum(log_probs * target, axis=-1)
+        loss = -sum(log_probs * beside(plain(log_probs), target), axis=-1)
     return _reduce(loss, reduction, "cross_entropy")
 
 
@@ -219,5 +219,5 @@ def clipped_surrogate(log_prob: Any, old_log_prob: Any, advantage: Any, clip_ran
             f"clipped_surrogate: expected three arrays (n,), got {log_prob.shape}, {old.shape}, {advantage.shape}: "
             "flatten time and environments first"
         )
-    dtype = log_prob.dtype
-    return ClippedSurrogate(old.astype(dtype, copy=False), advantage.astype(dtype, copy=False), clip_range)(log_prob)
+    old, advantage = (x.astype(log_prob.dtype, copy=False) for x in (old, advantage))
+    return ClippedSurrogate(old, advantage, float(clip_range))(log_prob)

@@ -7,13 +7,15 @@ import numpy as np
 
 from dbrrl.autodiff.op import Op
 from dbrrl.autodiff.register import implements, method
-from dbrrl.errors import ShapeError
+from dbrrl.errors import DtypeError, ShapeError
 
 Axis = int | tuple[int, ...] | None
 
 
 def normalize_axes(axis: Axis, ndim: int, name: str) -> tuple[int, ...]:
     """`axis` as non-negative numbers; ShapeError names the function if one is out of range or repeated."""
+    if axis is not None and not isinstance(axis, (int, np.integer, tuple, list)):
+        raise DtypeError(f"{name}: expected axis None, a whole number or a tuple of them, got {axis!r}: cast it")
     given = tuple(range(ndim)) if axis is None else (axis,) if isinstance(axis, (int, np.integer)) else tuple(axis)
     axes = tuple(a + ndim if a < 0 else a for a in given)
     if any(a < 0 or a >= ndim for a in axes) or len(set(axes)) != len(axes):

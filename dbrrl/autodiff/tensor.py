@@ -1,11 +1,12 @@
 """`Tensor`: an array that remembers how it was computed. The op files attach its operators, the engine `backward`."""
 
 import functools
+import inspect
 import operator
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any, ClassVar, ParamSpec, TypeVar
+from typing import Any, ClassVar, ParamSpec, Self, TypeVar
 
 import numpy as np
 
@@ -29,17 +30,34 @@ observing: list[Any] = []  # the observers of all threads: quicker to find empty
 
 
 class no_grad:
-    """Context manager and decorator: ops inside compute without recording a graph (this thread only)."""
+    """Context manager and decorator: ops inside compute without recording a graph (this thread only).
+
+    Raises:
+        TypeError: it was given something, as by `@no_grad` without brackets, or it decorates a generator function.
+    """
+
+    before: Any = ()  # (recording or not, the same one level further out): one object may be entered again inside
+
+    def __new__(cls, *given: Any) -> Self:
+        """A fresh context."""
+        if given:
+            raise TypeError(f"no_grad: expected no arguments, got {given[0]!r}: write @no_grad() with brackets")
+        return super().__new__(cls)
 
     def __enter__(self) -> None:
-        self.before = state.recording
+        self.before = state.recording, self.before
         state.recording = False
 
     def __exit__(self, *_: object) -> None:
-        state.recording = self.before
+        state.recording, self.before = self.before
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """Return `function` with recording switched off inside."""
+        if inspect.isgeneratorfunction(function):
+            raise TypeError(
+                f"no_grad: expected a function, got the generator function {function.__name__}, whose body runs later: "
+                "write `with no_grad():` inside it, around what lies between two yields"
+            )
 
         @functools.wraps(function)
         def inside(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -63,6 +81,7 @@ class Tensor:
 
     Raises:
         DtypeError: integers, booleans or objects that ask for gradients.
+        ShapeError: nested lists of unequal lengths.
     """
 
     array: Any  # the values; library code reads this, users read `data`
@@ -77,7 +96,10 @@ class Tensor:
         if isinstance(data, Tensor):
             data = data.array
         known = isinstance(data, np.generic) or hasattr(data, "dtype")
-        array = data.copy() if known and hasattr(data, "__array__") else np.array(data)
+        try:
+            array = data.copy() if known and hasattr(data, "__array__") else np.array(data)
+        except ValueError as error:
+            raise ShapeError(f"Tensor expected a number or rows of equal lengths: {error}: pad the rows") from None
         array = np.asarray(array) if isinstance(array, np.generic) else array
         if not known and array.dtype == np.float64:
             array = array.astype(np.float32)
@@ -231,7 +253,9 @@ class Tensor:
             )
 
     def item(self) -> Any:
-        """The value of a one-element tensor as a Python number."""
+        """The value of a one-element tensor as a Python number; ShapeError for any other."""
+        if self.array.size != 1:
+            raise ShapeError(f"item(): expected one element, got shape {self.shape}: reduce or index it first")
         return self.array.item()
 
     def numpy(self) -> Any:

@@ -224,6 +224,28 @@ def test_float32_stays_float32_whatever_it_meets(other: Any) -> None:
             assert gradient.dtype == np.float32, f
 
 
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: F.clip(x, np.float64(-0.5), np.float64(0.5)),
+        lambda x: F.leaky_relu(x, np.float64(0.1)),
+        lambda x: F.elu(x, np.float64(0.5)),
+        lambda x: F.huber_loss(x, X + 1, np.float64(0.5)),
+        lambda x: F.clipped_surrogate(x[0], X[1], X[0], np.float64(0.2)),
+        lambda x: F.layer_norm(x, eps=np.float64(1e-5)),
+        lambda x: F.dropout(x, np.float64(0.5), np.random.default_rng(0)),
+        lambda x: x ** np.float64(3),
+    ],
+    ids=["clip", "leaky_relu", "elu", "huber_loss", "clipped_surrogate", "layer_norm", "dropout", "power"],
+)
+def test_numpy_numbers_as_settings_do_not_widen(f: Any) -> None:
+    x = tensor()
+    y = f(x)
+    assert y.dtype == np.float32
+    gradient = grad(y.sum(), x, create_graph=True)
+    assert gradient.dtype == np.float32 and grad((gradient * x).sum(), x).dtype == np.float32
+
+
 def test_float64_stays_float64_and_the_wider_of_two_tensors_wins() -> None:
     t = Tensor(X.astype(np.float64), requires_grad=True)
     assert (t * X).dtype == np.float64 and (t + 1).dtype == np.float64

@@ -212,6 +212,20 @@ def test_no_grad_as_context_and_decorator_nests_and_ends_with_errors() -> None:
     assert (x * 2).op is not None
 
 
+def test_no_grad_may_be_entered_again_inside_itself() -> None:
+    x, off = leaf(1.0), no_grad()
+    with off:
+        with off:
+            assert not (x * 2).requires_grad
+        assert not (x * 2).requires_grad
+    assert (x * 2).requires_grad
+
+
+def test_grad_with_respect_to_nothing_touches_no_leaf() -> None:
+    x = leaf(1.0)
+    assert grad((x * 2).sum(), []) == [] and x.grad is None
+
+
 def test_no_grad_holds_for_its_own_thread_only() -> None:
     x = leaf(1.0)
     recorded: list[bool] = []

@@ -9,7 +9,7 @@ import pytest
 
 import dbrrl.functional as F
 from dbrrl.autodiff.elementwise import Exp
-from dbrrl.autodiff.engine import grad
+from dbrrl.autodiff.engine import backward, grad
 from dbrrl.autodiff.op import Op
 from dbrrl.autodiff.tensor import Tensor, no_grad
 from dbrrl.errors import ConfigError, DbrrlError, DtypeError, GraphError, ShapeError
@@ -29,6 +29,13 @@ WRONG: list[tuple[str, Any, type[DbrrlError], str]] = [
     ("where broadcast", lambda: F.where(np.ones(3, bool), leaf(2), 0.0), ShapeError, "expected shapes"),
     ("clip broadcast", lambda: F.clip(leaf(3), np.zeros(2), 1), ShapeError, "expected shapes"),
     ("sum axis", lambda: leaf(2, 3).sum(2), ShapeError, "sum: expected distinct axes"),
+    ("sum axis type", lambda: leaf(2, 3).sum(1.5), DtypeError, "whole number"),
+    ("item", lambda: leaf(2).item(), ShapeError, r"one element, got shape \(2,\)"),
+    ("ragged", lambda: Tensor([[1.0], [1.0, 2.0]]), ShapeError, "equal lengths"),
+    ("complex", lambda: leaf(2) + 1j, DtypeError, "got 1j"),
+    ("none", lambda: leaf(2) * None, DtypeError, "got None"),
+    ("grad_outputs", lambda: grad([leaf(2).sum(), leaf(2).sum()], leaf(2), [1.0]), GraphError, "2 grad_outputs, got 1"),
+    ("grads", lambda: backward([leaf(2).sum()], [1.0, 2.0]), GraphError, "1 grads, got 2"),
     ("sum axes", lambda: leaf(2, 3).sum((0, -2)), ShapeError, "distinct"),
     ("mean of nothing", lambda: leaf(0, 3).mean(0), ShapeError, "at least one element"),
     ("mean of all of nothing", lambda: leaf(0).mean(), ShapeError, "at least one element"),
@@ -247,3 +254,13 @@ def test_leaving_python_with_a_handed_out_array_is_silent() -> None:
     code = "import dbrrl; x = dbrrl.Tensor([1.0]); d = x.data; y = x * d"
     result = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
     assert result.stderr == ""
+
+
+def test_no_grad_on_what_it_cannot_cover_says_so() -> None:
+    with pytest.raises(TypeError, match=r"write @no_grad\(\) with brackets"):
+        no_grad(len)
+    with pytest.raises(TypeError, match="generator function numbers"):
+
+        @no_grad()
+        def numbers() -> Any:
+            yield leaf(1) * 2
