@@ -37,7 +37,7 @@ def check_agent(make_agent: Callable[[], Agent], *, steps: int = _STEPS) -> None
     before = _bytes(agent)
     _check_actions(agent)
     _require(_bytes(agent) == before, "act(explore=False) changed the agent")
-    back = type(agent).from_record(agent.record())
+    back = type(agent).from_record(agent.record(), device=agent.device)
     _check_equal(agent, back, "an agent loaded from its state differs")
     for index in range(steps, 2 * steps):
         _step(agent, index)

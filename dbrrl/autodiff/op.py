@@ -114,9 +114,9 @@ def _explained(op: Op, arrays: list[Any], error: Exception) -> Exception:
 
 
 def _align(inputs: tuple[Any, ...], arrays: list[Any]) -> tuple[Any, ...]:
-    """Cast plain arrays and integer tensors to the floating type of the tensors that they meet, and move plain
-    arrays to their GPU; NumPy's scalars become Python's, which are of any type. Changes `arrays`; returns the
-    inputs to record.
+    """Cast plain arrays and integer tensors to the floating type of the tensors that they meet, and move NumPy's
+    arrays to the GPU of those they meet; NumPy's scalars become Python's, which are of any type. Changes `arrays`;
+    returns the inputs to record.
     """
     dtype = arrays[0].dtype if type(arrays[0]) is np.ndarray else None
     for a in arrays:
@@ -126,26 +126,25 @@ def _align(inputs: tuple[Any, ...], arrays: list[Any]) -> tuple[Any, ...]:
         return inputs  # the usual case: arrays of one type
     dtype, tensors, place = None, False, None
     for x, a in zip(inputs, arrays, strict=True):
+        if hasattr(a, "dtype") and not isinstance(a, (np.ndarray, np.generic)):
+            place = a  # on a GPU
         if isinstance(x, Tensor):
             tensors = True
-            if not isinstance(a, (np.ndarray, np.generic)):
-                place = a  # on a GPU
             if a.dtype.kind == "f" and (dtype is None or a.dtype.itemsize > dtype.itemsize):
                 dtype = a.dtype
     aligned = list(inputs)
     for i, (x, a) in enumerate(zip(inputs, arrays, strict=True)):
         if isinstance(a, (list, tuple)):
             arrays[i] = aligned[i] = a = np.asarray(a)
+        if place is not None and not isinstance(x, Tensor):
+            arrays[i] = aligned[i] = a = beside(place, a)
         if not tensors or not hasattr(a, "dtype") or (isinstance(x, Tensor) and a.dtype.kind == "f"):
             continue
         if a.dtype.kind not in "fiub":
             raise DtypeError(f"expected numbers beside a Tensor, got an array of {a.dtype}: convert it first")
         if a.ndim == 0 and isinstance(a, (np.ndarray, np.generic)) and not isinstance(x, Tensor):
             arrays[i] = aligned[i] = a.item()
-            continue
-        if dtype is not None and a.dtype != dtype:
-            arrays[i] = a = a.astype(dtype)
-            aligned[i] = wrap(a) if isinstance(x, Tensor) else a
-        if place is not None and not isinstance(x, Tensor):
-            arrays[i] = aligned[i] = beside(place, a)
+        elif dtype is not None and a.dtype != dtype:
+            arrays[i] = a.astype(dtype)
+            aligned[i] = wrap(arrays[i]) if isinstance(x, Tensor) else arrays[i]
     return tuple(aligned)
