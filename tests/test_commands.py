@@ -1,5 +1,6 @@
 """The commands as a user meets them: what they print, what they refuse, and how they exit."""
 
+import errno
 import os
 import re
 import subprocess
@@ -194,6 +195,19 @@ def test_videos_are_written_and_never_over_another_file(call: Call) -> None:
     assert_refused(call(evaluate, "runs/a", "--video", "v.avi"), r"ends in .gif or .mp4")
     assert_refused(call(evaluate, "runs/a", "--video", "no/v.gif"), "no/v.gif: there is no folder no: make it first")
     assert Path("there.gif").read_bytes() == b"mine"
+
+
+def test_a_video_that_cannot_be_written_is_said(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pygame")
+    call(train, *QUICK, "--name", "a", "--no-curve")
+
+    def refuse(*arguments: object, **options: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Image.Image, "save", refuse)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    answer = call(evaluate, "runs/a", "--video", "v.gif", "--episodes", "2")
+    assert_refused(answer, "v.gif: cannot be written: Read-only file system")
 
 
 def test_plot_draws_and_never_over_another_file(call: Call) -> None:

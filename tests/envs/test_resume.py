@@ -8,11 +8,12 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from fragile import Ours
+from fragile import Broken, Ours
 
 from dbrrl.checkpoint import load, save
 from dbrrl.envs import Environments, make
-from dbrrl.errors import CheckpointError
+from dbrrl.envs.recorder import Recorder
+from dbrrl.errors import CheckpointError, EnvError
 
 COPIES = 3
 
@@ -267,3 +268,12 @@ def test_attributes_that_are_views_of_one_another_are_not_put_back_apart() -> No
     other = Environments(Aliased(2), "Aliased", seed=seed())
     report, _ = other.load_state_dict(environments.state_dict())
     assert "cannot be put back (two of its attributes are views of one array)" in report
+
+
+def test_a_copy_that_can_neither_come_back_nor_begin_again_says_why() -> None:
+    recorder = Recorder(Broken("reset raises"))
+    recorder.reset(seed=0)
+    recorder.step(0)
+    recorder.pending = {**recorder.episode_state(), "observation": [np.zeros(2, np.float32)], "episode_return": 1.0}
+    with pytest.raises(EnvError, match=r"reset\(\): raised ValueError: no way back at .*fragile.py:\d+: mend"):
+        recorder.replay()
