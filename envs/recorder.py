@@ -114,6 +114,8 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
         else:
             self._set_generator_state(start["generator"])
             observation, info = self.reset()
+        if VIOLATION in info:
+            return None, str(info[VIOLATION])
         for action in state["actions"]:
             observation, reward, terminated, truncated, info = self.step(action)
             total += float(reward)
