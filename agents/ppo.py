@@ -19,7 +19,7 @@ import numpy as np
 
 from dbrrl import functional as F
 from dbrrl import nn, seeding
-from dbrrl.actor_critic import ActorCritic
+from dbrrl.actor_critic import ActorCritic, checked
 from dbrrl.agent import Agent as Base
 from dbrrl.agent import true_next_observation
 from dbrrl.autodiff.engine import backward
@@ -120,7 +120,7 @@ class PPO(Base):
 
     @network.setter
     def network(self, module: nn.Module) -> None:
-        self._network = module.to(self.device)
+        self._network = checked(module).to(self.device)
         self.optimizer = Adam(module, self.config.learning_rate, eps=self.config.adam_eps)
 
     def act(self, observation: Any, explore: bool = True) -> np.ndarray:
@@ -160,8 +160,8 @@ class PPO(Base):
         rollout, valid = self.rollout, info.get("valid") if info else None
         if info and "final_obs" in info:
             next_observation = true_next_observation(next_observation, info)
-        ended = np.logical_or(terminated, truncated)
         if self.reward_norm is not None:
+            ended = np.logical_or(terminated, truncated)
             reward = self.reward_norm(np.reshape(reward, -1), np.reshape(ended, -1), valid)
         rollout.end(reward, terminated, truncated, valid)
         self.steps += self.num_envs if valid is None else int(np.count_nonzero(valid))

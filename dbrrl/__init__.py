@@ -17,14 +17,16 @@ from dbrrl import envs as envs  # registers the environments
 
 __version__ = "0.1.0"
 
-_MODULES = ("distributions", "functional", "nn", "optim")
+_MODULES = (
+    "agents", "distributions", "functional", "nn", "normalize", "optim", "returns", "schedules", "testing",
+)  # fmt: skip
 _HOMES = {
     "Experiment": "dbrrl.experiment",
     "Tensor": "dbrrl.autodiff.tensor",
     "detect_anomaly": "dbrrl.autodiff.debug",
     "draw_graph": "dbrrl.autodiff.draw",
     "grad": "dbrrl.autodiff.engine",
-    "no_grad": "dbrrl.autodiff.tensor",
+    "no_grad": "dbrrl.autodiff.recording",
     "profile": "dbrrl.autodiff.debug",
 }
 __all__ = [*_HOMES, *_MODULES]

@@ -1,19 +1,25 @@
+from . import agents as agents
 from . import distributions as distributions
 from . import functional as functional
 from . import nn as nn
+from . import normalize as normalize
 from . import optim as optim
+from . import returns as returns
+from . import schedules as schedules
+from . import testing as testing
 from .autodiff.debug import detect_anomaly as detect_anomaly
 from .autodiff.debug import profile as profile
 from .autodiff.draw import draw_graph as draw_graph
 from .autodiff.engine import grad as grad
+from .autodiff.recording import no_grad as no_grad
 from .autodiff.tensor import Tensor as Tensor
-from .autodiff.tensor import no_grad as no_grad
 from .experiment import Experiment as Experiment
 
 __version__: str
 __all__ = [
     "Experiment",
     "Tensor",
+    "agents",
     "detect_anomaly",
     "distributions",
     "draw_graph",
@@ -21,6 +27,10 @@ __all__ = [
     "grad",
     "nn",
     "no_grad",
+    "normalize",
     "optim",
     "profile",
+    "returns",
+    "schedules",
+    "testing",
 ]

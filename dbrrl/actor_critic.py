@@ -6,6 +6,7 @@ import numpy as np
 
 from dbrrl import functional as F
 from dbrrl import nn
+from dbrrl.errors import ConfigError
 from dbrrl.heads import Head
 from dbrrl.observations import Encoder
 
@@ -15,6 +16,7 @@ class ActorCritic(nn.Module):
 
     Any module can take its place that has `policy(parts)` -> (B, head.size), `value(parts)` -> (B,), `forward(parts)`
     -> both, and, for Box actions, a Parameter `log_std` (head.size,). `parts` are those of `Encoder`.
+    A file saved by an agent with another network is read by its `restore`, once it has been given that network again.
     """
 
     def __init__(
@@ -53,3 +55,13 @@ class ActorCritic(nn.Module):
         """Outputs and values, with the features computed once."""
         features = self.features(parts)
         return self.actor(features), self.critic(features).reshape(-1)
+
+
+def checked(module: Any) -> nn.Module:
+    """`module`; ConfigError where it cannot take the place of an ActorCritic."""
+    if not isinstance(module, nn.Module) or not hasattr(module, "policy") or not hasattr(module, "value"):
+        raise ConfigError(
+            f"network: expected an nn.Module with policy(parts), value(parts) and forward(parts), got "
+            f"{type(module).__name__}: write it like dbrrl.actor_critic.ActorCritic"
+        )
+    return module

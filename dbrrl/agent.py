@@ -140,10 +140,23 @@ class Agent(abc.ABC):
         """
         return cls.from_record(checkpoint.load(path, kind="agent"), path, device=device)
 
+    def restore(self, path: str | os.PathLike[str]) -> None:
+        """Bring this agent to where the one saved at `path` stood: the way back for one whose network you replaced.
+
+        Make it as the saved one was made (spaces, settings, num_envs), give it the same network, then call this.
+
+        Raises CheckpointError as `load` does, and where this agent is another one than was saved.
+        """
+        record, own = checkpoint.load(path, kind="agent"), self.record()
+        differing = [key for key in ("agent", "config", "spaces", "num_envs") if not _same(record.get(key), own[key])]
+        if differing:
+            raise CheckpointError(
+                f"{path}: was saved by an agent with another {', '.join(differing)}: make this one as that was made"
+            )
+        self.load_state_dict(record["state"])
+
     @classmethod
-    def from_record(
-        cls, record: State, path: str | os.PathLike[str] = "checkpoint", *, device: str = "cpu"
-    ) -> Self:
+    def from_record(cls, record: State, path: str | os.PathLike[str] = "checkpoint", *, device: str = "cpu") -> Self:
         """The agent in a file's content, `checkpoint.load(path, kind="agent")`; `path` is for messages."""
         expected, saved = cls.__module__.rpartition(".")[2].lower(), record.get("agent")
         if saved != expected:
@@ -162,9 +175,7 @@ class Agent(abc.ABC):
             agent.load_state_dict(record["state"])
         except _MISFITS as error:
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            raise CheckpointError(
-                f"{path}: does not fit this version of the agent {expected!r} ({reason})"
-            ) from error
+            raise CheckpointError(f"{path}: does not fit this version of the agent {expected!r} ({reason})") from error
         return agent
 
     def as_batch(self, observation: Observation) -> tuple[Observation, bool]:
@@ -191,9 +202,7 @@ class Agent(abc.ABC):
     def _serve(self, what: str, space: gym.Space[Any], served: tuple[type[gym.Space[Any]], ...]) -> None:
         if not isinstance(space, served):
             names = ", ".join(kind.__name__ for kind in served)
-            raise SpaceError(
-                f"{self.name} serves {what} of the spaces {names}, got {space}: choose another agent"
-            )
+            raise SpaceError(f"{self.name} serves {what} of the spaces {names}, got {space}: choose another agent")
 
 
 def _state_of(value: Any) -> Any:
@@ -202,6 +211,15 @@ def _state_of(value: Any) -> Any:
     if hasattr(value, "state_dict"):
         return value.state_dict()
     return dict(value) if isinstance(value, dict) else value
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two records hold equal values; lists and tuples are one."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return np.array_equal(one, other)
 
 
 def true_next_observation(next_observation: Observation, info: dict[str, Any] | None) -> Observation:

@@ -13,11 +13,18 @@ FOLDERS = ("dbrrl", "agents", "envs")
 
 # From the ground up. A name ending in a dot stands for the package and all in it; the first match counts.
 FLOORS: list[list[str]] = [
-    ["dbrrl.backend", "dbrrl.errors", "dbrrl.autodiff.tensor", "dbrrl.autodiff.watch"],
+    [
+        "dbrrl.backend",
+        "dbrrl.errors",
+        *(f"dbrrl.autodiff.{part}" for part in ("recording", "tensor", "watch")),
+    ],
     ["dbrrl.autodiff.", "dbrrl.functional"],
     ["dbrrl.nn.", "dbrrl.optim", "dbrrl.distributions.", "dbrrl.returns"],
     [f"dbrrl.{part}" for part in ("agent", "registry", "buffers.", "explorers", "normalize", "schedules")]
-    + [f"dbrrl.{part}" for part in ("checkpoint", "config", "seeding", "spaces", "heads", "observations", "actor_critic")],
+    + [
+        f"dbrrl.{part}"
+        for part in ("checkpoint", "config", "seeding", "spaces", "heads", "observations", "actor_critic")
+    ],
     ["dbrrl.agents.", "dbrrl.envs."],
     ["dbrrl.experiment.", "dbrrl.testing"],
     ["dbrrl.train", "dbrrl.evaluate", "dbrrl.plot", "dbrrl.benchmark"],

@@ -60,3 +60,9 @@ def test_slow_libraries_wait_for_their_use(names: str) -> None:
 def test_import_registers_the_environments() -> None:
     code = "import dbrrl, gymnasium; print(gymnasium.spec('dbrrl/CartPole-v1').id)"
     assert run(code).strip() == "dbrrl/CartPole-v1"
+
+
+def test_every_part_of_the_face_is_there_after_import_dbrrl_alone() -> None:
+    uses = ("testing.check_gradients", "returns.gae", "schedules.linear", "normalize.RunningMeanStd", "agents.PPO")
+    for use in uses:
+        assert run(f"import dbrrl; print(dbrrl.{use}.__name__)").strip() == use.partition(".")[2]

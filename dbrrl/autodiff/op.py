@@ -136,6 +136,8 @@ def _align(inputs: tuple[Any, ...], arrays: list[Any]) -> tuple[Any, ...]:
     for i, (x, a) in enumerate(zip(inputs, arrays, strict=True)):
         if isinstance(a, (list, tuple)):
             arrays[i] = aligned[i] = a = np.asarray(a)
+        if tensors and not isinstance(a, (int, float)) and not hasattr(a, "dtype"):
+            raise DtypeError(f"expected a number or an array beside a Tensor, got {a!r}: convert it first")
         if place is not None and not isinstance(x, Tensor):
             arrays[i] = aligned[i] = a = beside(place, a)
         if not tensors or not hasattr(a, "dtype") or (isinstance(x, Tensor) and a.dtype.kind == "f"):

@@ -1,70 +1,21 @@
 """`Tensor`: an array that remembers how it was computed. The op files attach its operators, the engine `backward`."""
 
-import functools
-import inspect
 import operator
 import sys
-import threading
 from collections.abc import Callable
-from typing import Any, ClassVar, ParamSpec, Self, TypeVar
+from typing import Any, ClassVar
 
 import numpy as np
 
+from dbrrl.autodiff.recording import no_grad as no_grad
+from dbrrl.autodiff.recording import observing as observing
+from dbrrl.autodiff.recording import state as state
 from dbrrl.autodiff.watch import fingerprint, hand_out
 from dbrrl.backend import beside, to_device, to_numpy
 from dbrrl.errors import DtypeError, GraphError, ShapeError
 
-P = ParamSpec("P")
-R = TypeVar("R")
 UFUNCS: dict[Any, Callable[..., Any]] = {}  # np.tanh -> the op's function; filled by the op files
 FUNCTIONS: dict[Any, Callable[..., Any]] = {}  # np.concatenate -> the op's function
-
-
-class _State(threading.local):
-    recording = True
-    observer: Any = None  # while debugging: calls an op's forward and backward in the engine's place
-
-
-state = _State()
-observing: list[Any] = []  # the observers of all threads: quicker to find empty than a thread's own
-
-
-class no_grad:
-    """Context manager and decorator: ops inside compute without recording a graph (this thread only).
-
-    Raises:
-        TypeError: it was given something, as by `@no_grad` without brackets, or it decorates a generator function.
-    """
-
-    before: Any = ()  # (recording or not, the same one level further out): one object may be entered again inside
-
-    def __new__(cls, *given: Any) -> Self:
-        """A fresh context."""
-        if given:
-            raise TypeError(f"no_grad: expected no arguments, got {given[0]!r}: write @no_grad() with brackets")
-        return super().__new__(cls)
-
-    def __enter__(self) -> None:
-        self.before = state.recording, self.before
-        state.recording = False
-
-    def __exit__(self, *_: object) -> None:
-        state.recording, self.before = self.before
-
-    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
-        """Return `function` with recording switched off inside."""
-        if inspect.isgeneratorfunction(function):
-            raise TypeError(
-                f"no_grad: expected a function, got the generator function {function.__name__}, whose body runs later: "
-                "write `with no_grad():` inside it, around what lies between two yields"
-            )
-
-        @functools.wraps(function)
-        def inside(*args: P.args, **kwargs: P.kwargs) -> R:
-            with no_grad():
-                return function(*args, **kwargs)
-
-        return inside
 
 
 class Tensor:

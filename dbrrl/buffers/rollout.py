@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from dbrrl.errors import CheckpointError, GraphError
+from dbrrl.errors import CheckpointError, GraphError, ShapeError
 
 
 class RolloutBuffer:
@@ -44,19 +44,36 @@ class RolloutBuffer:
         return self.size == self.n_steps
 
     def begin(self, parts: Sequence[np.ndarray], action: np.ndarray) -> None:
-        """Open a row: the observation acted on, and the sample drawn."""
+        """Open a row: the observation acted on, and the sample drawn; ShapeError if not one per environment."""
         t = self.size
         if t == self.n_steps:
             raise GraphError(f"act(): expected a rollout with room, got all {t} steps: call clear() after learning")
+        if len(action) != self.num_envs:
+            raise ShapeError(
+                f"act(): expected observations of {self.num_envs} environments (num_envs), got {len(action)}: make the "
+                "agent with the number that step together, and with single_observation_space of a vector environment"
+            )
         for store, part in zip(self.observations, parts, strict=True):
             store[t] = part
         self.actions[t] = action
         self.begun = True
 
     def end(self, reward: Any, terminated: Any, truncated: Any, valid: Any = None) -> None:
-        """Complete the open row. `valid` False marks entries that carry no transition."""
+        """Complete the open row. `valid` False marks entries that carry no transition.
+
+        Raises:
+            GraphError: there is none.
+            ShapeError: not one reward or end per environment.
+        """
         if not self.begun:
             raise GraphError("observe(): expected act() before it: call act(observation), step, then observe()")
+        if self.num_envs > 1:  # alone, numbers without an axis will do
+            for name, x in (("reward", reward), ("terminated", terminated), ("truncated", truncated)):
+                if np.shape(x) != (self.num_envs,):
+                    raise ShapeError(
+                        f"observe(): expected {name} of shape ({self.num_envs},), got {np.shape(x)}: one entry per "
+                        "environment"
+                    )
         t = self.size
         self.rewards[t], self.terminated[t], self.truncated[t] = reward, terminated, truncated
         self.valid[t] = True if valid is None else valid

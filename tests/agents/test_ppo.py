@@ -10,7 +10,7 @@ import pytest
 from dbrrl import checkpoint, nn, testing
 from dbrrl import functional as F
 from dbrrl.agents import PPO
-from dbrrl.errors import AnomalyError, ConfigError, GraphError, SpaceError
+from dbrrl.errors import AnomalyError, CheckpointError, ConfigError, GraphError, ShapeError, SpaceError
 
 spaces = gym.spaces
 BOX = spaces.Box(-1.0, 1.0, (3,), np.float32)
@@ -269,3 +269,42 @@ def test_a_network_of_ones_own_takes_the_place() -> None:
     other.network = Shared(2)
     other.load_state_dict(agent.state_dict())
     assert content(agent) == content(other)
+
+
+def test_a_saved_network_of_ones_own_is_restored(tmp_path: Path) -> None:
+    agent, other = make(), make(seed=1)
+    agent.network, other.network = Shared(2), Shared(2)
+    feed(agent, 11)
+    agent.save(tmp_path / "own")
+    other.restore(tmp_path / "own")
+    for each in (agent, other):
+        feed(each, 8, first=11)
+    assert content(agent) == content(other)
+    with pytest.raises(CheckpointError, match="another config, num_envs"):
+        make(num_envs=3, gamma=0.5).restore(tmp_path / "own")
+
+
+@pytest.mark.parametrize("wrong", [None, len, nn.Linear(3, 2)])
+def test_what_can_be_no_network_is_refused(wrong: Any) -> None:
+    with pytest.raises(ConfigError, match=r"network: expected an nn.Module with policy\(parts\)"):
+        make().network = wrong
+
+
+def test_another_number_of_environments_than_the_agents_is_said() -> None:
+    agent, ends = make(num_envs=4), np.zeros(4, bool)
+    for n in (1, 3):
+        with pytest.raises(ShapeError, match=rf"act\(\): expected observations of 4 environments.*got {n}"):
+            agent.act(np.zeros((n, 3), np.float32))
+    assert agent.act(np.zeros((3, 3), np.float32), explore=False).shape == (3,)
+    agent.act(np.zeros((4, 3), np.float32))
+    following = np.zeros((4, 3), np.float32)
+    for results, name in (
+        ((1.0, ends, ends), "reward"),
+        ((np.ones((4, 1)), ends, ends), "reward"),
+        ((np.ones(4), False, ends), "terminated"),
+        ((np.ones(4), ends, ends[:3]), "truncated"),
+    ):
+        with pytest.raises(ShapeError, match=rf"observe\(\): expected {name} of shape \(4,\)"):
+            agent.observe(following, *results)
+    agent.observe(following, np.ones(4), ends, ends)
+    assert agent.rollout.size == 1

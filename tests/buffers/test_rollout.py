@@ -10,6 +10,7 @@ from dbrrl.buffers import RolloutBuffer
 from dbrrl.errors import CheckpointError, GraphError
 
 STEPS, ENVS = 3, 2
+NOTHING = (np.zeros(ENVS), np.zeros(ENVS, bool), np.zeros(ENVS, bool))
 
 
 def make(**changes: Any) -> RolloutBuffer:
@@ -69,7 +70,7 @@ def test_a_row_is_copied_and_may_be_begun_again() -> None:
     buffer.begin(row(5)["parts"], row(5)["action"])
     buffer.begin(given["parts"], given["action"])
     given["parts"][0][:] = 0
-    buffer.end(0.5, True, False)
+    buffer.end(np.full(ENVS, 0.5), np.ones(ENVS, bool), np.zeros(ENVS, bool))
     np.testing.assert_array_equal(buffer.observations[0][0], row(0)["parts"][0])
     np.testing.assert_array_equal(buffer.valid[0], True)
     np.testing.assert_array_equal(buffer.rewards[0], 0.5)
@@ -109,7 +110,7 @@ def test_a_state_is_a_copy() -> None:
 def test_order_of_calls() -> None:
     buffer = make()
     with pytest.raises(GraphError, match=r"observe\(\): expected act\(\) before it"):
-        buffer.end(0.0, False, False)
+        buffer.end(*NOTHING)
     for move, t in MOVES:
         move(buffer, t)
     with pytest.raises(GraphError, match="expected a rollout with room"):
