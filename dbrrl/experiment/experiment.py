@@ -168,6 +168,9 @@ class Experiment:
             with build.distrust(directory):
                 problems += loop.envs.load_state_dict(state["environments"])
                 loop.load_state_dict(state["loop"])
+        if plan is not self.plan:  # written only now that nothing can be refused any more
+            directory.write_config(directory.read_config() | {"steps": steps})
+            self._note_horizon(plan)
         loop.events = build.events(plan, directory, stack, purge_step=loop.steps + 1)
         for line in [*problems, *build.changes(directory)]:
             self.display.warn(line)
@@ -192,8 +195,6 @@ class Experiment:
             if steps < done:
                 raise ConfigError(f"steps: the run has done {done:,} already, got {steps:,}: give more")
             plan = dataclasses.replace(plan, settings=plan.settings.replace(steps=steps))
-            directory.write_config(directory.read_config() | {"steps": steps})
-            self._note_horizon(plan)
         if state is not None and state["loop"]["finished"] and done >= plan.settings.steps:
             raise RunError(f"{directory.path}: this run is finished ({done:,} steps): add --steps MORE to train on")
         return plan

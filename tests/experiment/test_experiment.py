@@ -273,6 +273,15 @@ def test_a_run_whose_settings_were_changed_is_refused(tmp_path: Path, old: str, 
         resumed(tmp_path, lambda run: edit(run, old, new))
 
 
+def test_a_resume_that_is_refused_writes_nothing(tmp_path: Path) -> None:
+    interrupted(tmp_path)
+    edit(tmp_path / "run", "seed = 0", "seed = 7")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(RunError, match="undo the change"):
+        Experiment.resume(tmp_path / "run").run(steps=900)
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+
 def foreign(run: Path, env: str, agent: Any = Stub) -> None:
     """Put the parts of another run into the checkpoints of `run`."""
     other = Experiment(agent, env, out=run.parent, name="other", **SHORT, steps=400).run()
