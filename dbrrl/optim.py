@@ -36,8 +36,8 @@ class Optimizer:
         self.learning_rate = learning_rate
         self.steps = 0
         for name in self.moments:
-            setattr(self, name, array_module(self.flat.values).zeros_like(self.flat.values))
-        self._scratch = array_module(self.flat.values).empty_like(self.flat.values)
+            setattr(self, name, array_module(self.flat.vector).zeros_like(self.flat.vector))
+        self._scratch = array_module(self.flat.vector).empty_like(self.flat.vector)
 
     def zero_grad(self) -> None:
         """Set all gradients to zero: before every backward pass that shall not add to the last."""
@@ -57,7 +57,7 @@ class Optimizer:
         """Change the parameters once, by their gradients."""
         g = self.flat.gather()
         self.steps += 1
-        self.update(self.flat.values, g, self._scratch)
+        self.update(self.flat.vector, g, self._scratch)
         self.flat.changed()
 
     def update(self, values: Any, g: Any, scratch: Any) -> None:
@@ -81,13 +81,13 @@ class Optimizer:
                 f"{where}: expected {sorted(expected)}, got {sorted(state)}: load the state of one like this"
             )
         for name in self.moments:
-            if np.shape(state[name]) != self.flat.values.shape:
+            if np.shape(state[name]) != self.flat.vector.shape:
                 raise CheckpointError(
-                    f"{where}: {name} expected shape {self.flat.values.shape}, got {np.shape(state[name])}: load the "
+                    f"{where}: {name} expected shape {self.flat.vector.shape}, got {np.shape(state[name])}: load the "
                     "state of this optimizer and network"
                 )
         for name in self.moments:
-            getattr(self, name)[...] = array_module(self.flat.values).asarray(state[name])
+            getattr(self, name)[...] = array_module(self.flat.vector).asarray(state[name])
         self.steps, self.learning_rate = int(state["steps"]), float(state["learning_rate"])
 
 

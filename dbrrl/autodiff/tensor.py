@@ -93,7 +93,7 @@ class Tensor:
     @property
     def data(self) -> Any:
         """The values. Read-only for a computed tensor; a change of a leaf's is noticed by `backward`, on the CPU."""
-        return _read_only(self.array) if self.op is not None else hand_out(self)
+        return _read_only(self.array) if self.op is not None else hand_out(self.array, (self,))
 
     @data.setter
     def data(self, value: Any) -> None:

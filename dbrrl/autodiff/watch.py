@@ -1,4 +1,4 @@
-"""In-place changes of values that `Tensor.data` handed out: noticed before they can make a gradient wrong."""
+"""In-place changes of values handed out (`Tensor.data`, `Flat.values`), noticed before they make a gradient wrong."""
 
 import weakref
 import zlib
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-watched: "dict[int, weakref.ref[Any]]" = {}  # arrays that `data` handed out and that are still alive
+watched: "dict[int, weakref.ref[Any]]" = {}  # arrays that were handed out and are still alive
 
 
 def fingerprint(array: Any) -> int:
@@ -17,31 +17,37 @@ def fingerprint(array: Any) -> int:
     return zlib.crc32(np.ascontiguousarray(array).data)
 
 
-def hand_out(tensor: Any) -> Any:
-    """The values of a leaf to look at and to change: watched until the array and all views of it are gone.
+def hand_out(array: Any, owners: Sequence[Any]) -> Any:
+    """`array` to look at and to change: watched until it and all views of it are gone.
 
-    Those on a GPU are handed out unwatched.
+    Args:
+        array: the memory in which the values of `owners` lie; handed out unwatched if it is on a GPU.
+        owners: leaf tensors.
     """
-    if not isinstance(tensor.array, np.ndarray) or not tensor.array.size:
-        return np.asarray(tensor.array) if isinstance(tensor.array, np.generic) else tensor.array
-    tensor.fingerprint = fingerprint(tensor.array)
-    tensor.handed_out += 1
-    values: Any = tensor.array
-    array = np.asarray(memoryview(values))  # over a buffer: views of it keep it alive, not what lies below
-    key, owner = id(array), weakref.ref(tensor)
+    if not isinstance(array, np.ndarray) or not array.size:
+        return np.asarray(array) if isinstance(array, np.generic) else array
+    for x in owners:
+        if x.handed_out:
+            notice_changes((x,))
+        else:
+            x.fingerprint = fingerprint(x.array)
+        x.handed_out += 1
+    given = np.asarray(memoryview(array))  # type: ignore[arg-type]  # over a buffer: its views keep it alive
+    key, references = id(given), [weakref.ref(x) for x in owners]
 
     def gone(_: Any) -> None:
         watched.pop(key, None)
-        if (alive := owner()) is not None:
-            notice_changes((alive,))
-            alive.handed_out -= 1
+        alive = [x for x in (reference() for reference in references) if x is not None]
+        notice_changes(alive)
+        for x in alive:
+            x.handed_out -= 1
 
-    watched[key] = weakref.ref(array, gone)
-    return array
+    watched[key] = weakref.ref(given, gone)
+    return given
 
 
 def notice_changes(inputs: Sequence[Any]) -> None:
-    """Count a change that was made through an array that `data` handed out."""
+    """Count a change that was made through an array that was handed out."""
     for x in inputs:
         if getattr(x, "handed_out", 0):
             now = fingerprint(x.array)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dbrrl.autodiff.tensor import Tensor, plain
+from dbrrl.autodiff.watch import hand_out
 from dbrrl.backend import array_module, beside
 from dbrrl.errors import DtypeError, GraphError
 
@@ -18,14 +19,19 @@ class Flat:
         GraphError: `values` or `grads` of a Flat whose parameters were since moved elsewhere.
     """
 
-    values: Any
+    vector: Any  # the values, for the library's own use: whoever changes it calls `changed`
     grads: Any
 
     def __init__(self, parameters: Sequence[Any], values: Any, grads: Any, views: list[Any]) -> None:
         self.parameters = list(parameters)
-        self.values, self.grads = values, grads
+        self.vector, self.grads = values, grads
         self.views = views  # the parameters' gradients, as views into `grads`
         self.parts: dict[tuple[int, int], Flat] = {}  # by first parameter and the one after the last
+
+    @property
+    def values(self) -> Any:
+        """The parameters' values (n,), to read and to change; a graph that needs the old ones notices a change."""
+        return hand_out(self.vector, self.parameters)
 
     def gather(self) -> Any:
         """`grads`, after taking in any gradient that was set from outside the vector."""
@@ -36,7 +42,7 @@ class Flat:
         return self.grads
 
     def changed(self) -> None:
-        """Say that `values` was changed: a graph recorded before refuses to go backward."""
+        """Say that `vector` was changed: a graph recorded before refuses to go backward."""
         for p in self.parameters:
             p.version += 1
 
@@ -57,7 +63,7 @@ class Flat:
             first, last = place
             inner = self._slice(place)
             self.parts[place] = Flat(
-                self.parameters[first:last], self.values[inner], self.grads[inner], self.views[first:last]
+                self.parameters[first:last], self.vector[inner], self.grads[inner], self.views[first:last]
             )
         return self.parts[place]
 
@@ -72,12 +78,12 @@ class Flat:
             old.expire()
             return
         inner = self._slice(place)
-        old.values, old.grads = self.values[inner], self.grads[inner]
+        old.vector, old.grads = self.vector[inner], self.grads[inner]
         old.views = self.views[place[0] : place[1]]
         if place != (0, len(self.parameters)):
             self.parts[place] = old
         for (first, last), part in old.parts.items():
-            part.values, part.grads = old.values[old._slice((first, last))], old.grads[old._slice((first, last))]
+            part.vector, part.grads = old.vector[old._slice((first, last))], old.grads[old._slice((first, last))]
             part.views = old.views[first:last]
             self.parts[place[0] + first, place[0] + last] = part
         old.parts = {}
@@ -85,14 +91,14 @@ class Flat:
     def expire(self) -> None:
         """Let go of the vectors: whoever still uses this Flat is told so, instead of working on what is stale."""
         for flat in (self, *self.parts.values()):
-            if "values" in vars(flat):
-                del flat.values, flat.grads, flat.views
+            if "vector" in vars(flat):
+                del flat.vector, flat.grads, flat.views
         for p in self.parameters:
             if p.flat is self:
                 p.flat = None
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("values", "grads", "views"):
+        if name in ("values", "vector", "grads", "views"):
             raise GraphError(
                 "these parameters were moved to other vectors (a second optimizer with some of them, or .to(device)): "
                 "expected the newest optimizer to be used; make this one again"

@@ -264,3 +264,12 @@ def test_no_grad_on_what_it_cannot_cover_says_so() -> None:
         @no_grad()
         def numbers() -> Any:
             yield leaf(1) * 2
+
+
+def test_a_look_at_the_values_does_not_hide_a_change_before_it() -> None:
+    x = leaf(3)
+    values, loss = x.data, (x * x).sum()
+    values[0] = 5.0
+    assert x.data[0] == 5.0
+    with pytest.raises(GraphError, match="changed in place"):
+        loss.backward()

@@ -168,3 +168,22 @@ def test_errors() -> None:
         nn.flatten(mixed)
     with pytest.raises(AttributeError, match="Flat has no attribute 'value'"):
         nn.Linear(1, 1, rng=0).flat().value  # type: ignore[attr-defined] # noqa: B018
+
+
+@pytest.mark.parametrize("taken", ["before", "after"])
+def test_a_change_of_the_vector_that_a_graph_still_needs_is_noticed(taken: str) -> None:
+    model = ActorCritic()
+    flat = model.flat()
+    values = flat.values if taken == "before" else None
+    loss = model.loss()
+    before = np.linalg.norm(flat.values)
+    if values is None:
+        values = flat.values
+    values *= 1.5
+    assert np.linalg.norm(flat.values) == pytest.approx(1.5 * before)
+    with pytest.raises(GraphError, match="changed in place"):
+        loss.backward()
+    loss = model.loss()
+    float(np.linalg.norm(flat.values))  # a look at it is no change
+    loss.backward()
+    assert flat.grads.any()
