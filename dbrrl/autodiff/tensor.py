@@ -2,7 +2,7 @@
 
 import operator
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 import numpy as np
@@ -61,34 +61,34 @@ class Tensor:
             self.requires_grad_()
 
     # Attached by the op files, which stand on the floor above.
-    __add__: ClassVar[Callable[..., Any]]
-    __radd__: ClassVar[Callable[..., Any]]
-    __sub__: ClassVar[Callable[..., Any]]
-    __rsub__: ClassVar[Callable[..., Any]]
-    __mul__: ClassVar[Callable[..., Any]]
-    __rmul__: ClassVar[Callable[..., Any]]
-    __truediv__: ClassVar[Callable[..., Any]]
-    __rtruediv__: ClassVar[Callable[..., Any]]
-    __pow__: ClassVar[Callable[..., Any]]
-    __rpow__: ClassVar[Callable[..., Any]]
-    __matmul__: ClassVar[Callable[..., Any]]
-    __rmatmul__: ClassVar[Callable[..., Any]]
-    __neg__: ClassVar[Callable[..., Any]]
-    __abs__: ClassVar[Callable[..., Any]]
-    __getitem__: ClassVar[Callable[..., Any]]
-    sum: ClassVar[Callable[..., Any]]
-    mean: ClassVar[Callable[..., Any]]
-    var: ClassVar[Callable[..., Any]]
-    std: ClassVar[Callable[..., Any]]
-    max: ClassVar[Callable[..., Any]]
-    min: ClassVar[Callable[..., Any]]
-    reshape: ClassVar[Callable[..., Any]]
-    transpose: ClassVar[Callable[..., Any]]
-    swapaxes: ClassVar[Callable[..., Any]]
-    squeeze: ClassVar[Callable[..., Any]]
+    __add__: ClassVar[Callable[..., "Tensor"]]
+    __radd__: ClassVar[Callable[..., "Tensor"]]
+    __sub__: ClassVar[Callable[..., "Tensor"]]
+    __rsub__: ClassVar[Callable[..., "Tensor"]]
+    __mul__: ClassVar[Callable[..., "Tensor"]]
+    __rmul__: ClassVar[Callable[..., "Tensor"]]
+    __truediv__: ClassVar[Callable[..., "Tensor"]]
+    __rtruediv__: ClassVar[Callable[..., "Tensor"]]
+    __pow__: ClassVar[Callable[..., "Tensor"]]
+    __rpow__: ClassVar[Callable[..., "Tensor"]]
+    __matmul__: ClassVar[Callable[..., "Tensor"]]
+    __rmatmul__: ClassVar[Callable[..., "Tensor"]]
+    __neg__: ClassVar[Callable[..., "Tensor"]]
+    __abs__: ClassVar[Callable[..., "Tensor"]]
+    __getitem__: ClassVar[Callable[..., "Tensor"]]
+    sum: ClassVar[Callable[..., "Tensor"]]
+    mean: ClassVar[Callable[..., "Tensor"]]
+    var: ClassVar[Callable[..., "Tensor"]]
+    std: ClassVar[Callable[..., "Tensor"]]
+    max: ClassVar[Callable[..., "Tensor"]]
+    min: ClassVar[Callable[..., "Tensor"]]
+    reshape: ClassVar[Callable[..., "Tensor"]]
+    transpose: ClassVar[Callable[..., "Tensor"]]
+    swapaxes: ClassVar[Callable[..., "Tensor"]]
+    squeeze: ClassVar[Callable[..., "Tensor"]]
     astype: ClassVar[Callable[..., Any]]
-    clip: ClassVar[Callable[..., Any]]
-    backward: ClassVar[Callable[..., Any]]
+    clip: ClassVar[Callable[..., "Tensor"]]
+    backward: ClassVar[Callable[..., None]]
 
     @property
     def data(self) -> Any:
@@ -128,7 +128,7 @@ class Tensor:
         return self.array.size  # type: ignore[no-any-return]
 
     @property
-    def T(self) -> Any:
+    def T(self) -> "Tensor":
         """The tensor with its axes reversed."""
         return self.transpose()
 
@@ -142,7 +142,7 @@ class Tensor:
             raise ShapeError("len(): expected at least one axis, got a scalar: use .item()")
         return self.shape[0]
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> "Iterator[Tensor]":
         return (self[i] for i in range(len(self)))
 
     def __repr__(self) -> str:
