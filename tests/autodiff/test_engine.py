@@ -41,6 +41,16 @@ def test_grad_of_interior_tensors_and_several_outputs() -> None:
     assert x.grad is None and w.grad is None and isinstance(gx, Tensor)
 
 
+def test_second_derivatives_with_respect_to_interior_tensors() -> None:
+    x = leaf(1.0, 2.0)
+    h = x * 2
+    first = grad((h**3).sum(), h, create_graph=True)
+    at_h, at_x = grad(first.sum(), [h, x])
+    np.testing.assert_allclose(first.array, 3 * h.array**2)
+    np.testing.assert_allclose(at_h.array, 6 * h.array)
+    np.testing.assert_allclose(at_x.array, 12 * h.array)
+
+
 def test_grad_of_an_output_with_respect_to_itself_and_of_a_leaf() -> None:
     x = leaf(2.0)
     y = x * 3
