@@ -126,11 +126,12 @@ class PPO(Base):
     def act(self, observation: Any, explore: bool = True) -> np.ndarray:
         """Sample from the policy, or its mode if not `explore`."""
         observation, single = self.as_batch(observation)
-        parts = self.encode(observation, update=explore)
+        learning = explore and self.training
+        parts = self.encode(observation, update=learning)
         with no_grad():
             policy = self.policy(self.placed(parts))
         sample = to_numpy(policy.sample(self.policy_rng) if explore else policy.mode())
-        if explore:
+        if learning:
             self.rollout.begin(parts, sample)
         action = self.head.to_action(sample)
         return action[0] if single else action

@@ -40,6 +40,7 @@ class Agent(abc.ABC):
     """
 
     Config: ClassVar[type[AgentConfig]]
+    training: bool = True  # False: nothing of the agent changes, not even by acts that explore
     remembered: ClassVar[tuple[str, ...]] = ()  # attributes of its state: with state_dict, generators, plain values
     observation_spaces: ClassVar[tuple[type[gym.Space[Any]], ...]]
     action_spaces: ClassVar[tuple[type[gym.Space[Any]], ...]]
@@ -85,7 +86,8 @@ class Agent(abc.ABC):
     def act(self, observation: Observation, explore: bool = True) -> np.ndarray:
         """Actions for a batch of observations, or one action for a single observation.
 
-        `explore=False` gives the policy to evaluate: any batch size, and nothing of the agent changes.
+        `explore=False` gives the policy to evaluate: any batch size, and nothing of the agent changes. So does
+        `explore=True` while `training` is False, but for the generator that is drawn from.
         """
 
     @abc.abstractmethod

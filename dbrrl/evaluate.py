@@ -29,6 +29,7 @@ def main(arguments: Sequence[str]) -> None:
     if video_path is not None:
         video.check(video_path)
     agent = _load(file, plan)
+    agent.training = False  # also where it explores: normalizers stand still
     lanes = agent.num_envs if given["stochastic"] else None
     envs = evaluation.environments(plan, given["episodes"], kind=_kind(plan), lanes=lanes)
     build.check_spaces(agent, envs, str(file))

@@ -308,3 +308,15 @@ def test_another_number_of_environments_than_the_agents_is_said() -> None:
             agent.observe(following, *results)
     agent.observe(following, np.ones(4), ends, ends)
     assert agent.rollout.size == 1
+
+
+def test_nothing_is_learned_from_acts_that_explore_outside_training() -> None:
+    agent = make(normalize_observation=True, normalize_reward=True)
+    feed(agent, 3)
+    before = agent.state_dict()
+    agent.training = False
+    for count in (1, 5):  # any batch size
+        assert agent.act(np.full((count, 3), 100.0, np.float32)).shape == (count,)
+    after = agent.state_dict()
+    assert before.pop("policy_rng") != after.pop("policy_rng")
+    assert checkpoint.encode(before, kind="agent") == checkpoint.encode(after, kind="agent")
