@@ -32,7 +32,7 @@ class Optimizer:
     def __init__(self, parameters: Module | Sequence[Parameter], learning_rate: float) -> None:
         _check("learning_rate", learning_rate, learning_rate >= 0, "0 or above")
         given = parameters.parameters() if isinstance(parameters, Module) else parameters
-        self.flat: Flat = flatten([p for p in given if p.requires_grad])
+        self.flat: Flat = flatten([p for p in given if getattr(p, "requires_grad", True)])
         self.learning_rate = learning_rate
         self.steps = 0
         for name in self.moments:

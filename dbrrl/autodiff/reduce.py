@@ -199,6 +199,7 @@ class LogSumExp(Op):
 
     def backward(self, g: Any, y: Any, x: Any) -> Any:
         y = _keep(y, self.axes, x.shape, self.keepdims)
+        y = np.maximum(y, -1e30)  # all -inf: exp(-inf - -inf) would be nan
         return _keep(g, self.axes, x.shape, self.keepdims) * np.exp(x - y)
 
 

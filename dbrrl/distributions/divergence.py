@@ -52,12 +52,16 @@ def _multi_categorical(p: MultiCategorical, q: MultiCategorical) -> Any:
 
 def _bernoulli(p: Bernoulli, q: Bernoulli) -> Any:
     """Σ p (l_p - l_q) + softplus(l_q) - softplus(l_p), infinite logits counting as 1,000."""
+    if p.logits.shape[-1] != q.logits.shape[-1]:
+        raise ShapeError(f"kl_divergence: expected equal sizes, got logits {p.logits.shape} and {q.logits.shape}")
     a, b = p.finite_logits(), q.finite_logits()
     return sum_last(F.sigmoid(a) * (a - b) + F.softplus(b) - F.softplus(a))
 
 
 def _normal(p: Normal, q: Normal) -> Any:
     """Σ log σ_q - log σ_p + (σ_p² + (μ_p - μ_q)²) / 2σ_q² - ½."""
+    if p.mean.shape[-1] != q.mean.shape[-1]:
+        raise ShapeError(f"kl_divergence: expected equal sizes, got means {p.mean.shape} and {q.mean.shape}")
     precision = F.exp(q.log_std * -2.0)
     d = p.mean - q.mean
     return sum_last((F.exp(p.log_std * 2.0) + d * d) * precision * 0.5 + (q.log_std - p.log_std) - 0.5)

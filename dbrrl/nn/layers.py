@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dbrrl import functional as F
-from dbrrl.errors import ShapeError
+from dbrrl.errors import ConfigError, ShapeError
 from dbrrl.nn import init
 from dbrrl.nn.activations import ReLU, Tanh
 from dbrrl.nn.module import Module, Parameter
@@ -100,6 +100,11 @@ class Sequential(Module):
     """Modules applied one after the other; a Linear and the Tanh or ReLU after it are computed as one op."""
 
     def __init__(self, *modules: Module) -> None:
+        for i, module in enumerate(modules):
+            if not callable(module):
+                raise ConfigError(
+                    f"Sequential: expected modules, got {type(module).__name__} at {i}: write Sequential(*layers)"
+                )
         self.layers = list(modules)
 
     def forward(self, x: Any) -> Any:

@@ -308,3 +308,25 @@ def test_repr_shows_what_one_looks_for() -> None:
     assert repr(leaf(1.0)) == "Tensor([1.], dtype=float64, requires_grad=True)"
     assert "op=Multiply" in repr(leaf(1.0) * 2)
     assert leaf(1.0).is_leaf and not (leaf(1.0) * 2).is_leaf
+
+
+def test_a_walk_that_failed_leaves_nothing_behind() -> None:
+    class Fails(Op):
+        broken = True
+
+        def forward(self, x: Any) -> Any:
+            return x * 5
+
+        def backward(self, g: Any, y: Any, x: Any) -> Any:
+            if self.broken:
+                raise KeyError("once")
+            return g * 5
+
+    x, op = leaf(1.0, 2.0), Fails()
+    h = x * 2
+    loss = (op(h) + h * 3).sum()
+    with pytest.raises(KeyError):
+        loss.backward(retain_graph=True)
+    op.broken = False
+    loss.backward()
+    np.testing.assert_array_equal(x.grad, [16, 16])

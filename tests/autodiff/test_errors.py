@@ -13,7 +13,7 @@ from dbrrl.autodiff.engine import backward, grad
 from dbrrl.autodiff.op import Op
 from dbrrl.autodiff.tensor import Tensor, no_grad
 from dbrrl.errors import ConfigError, DbrrlError, DtypeError, GraphError, ShapeError
-from dbrrl.nn import Linear
+from dbrrl.nn import Linear, Sequential
 from dbrrl.optim import SGD
 
 
@@ -29,6 +29,9 @@ WRONG: list[tuple[str, Any, type[DbrrlError], str]] = [
     ("where broadcast", lambda: F.where(np.ones(3, bool), leaf(2), 0.0), ShapeError, "expected shapes"),
     ("clip broadcast", lambda: F.clip(leaf(3), np.zeros(2), 1), ShapeError, "expected shapes"),
     ("sum axis", lambda: leaf(2, 3).sum(2), ShapeError, "sum: expected distinct axes"),
+    ("optimizer of arrays", lambda: SGD([np.ones(3)], 0.1), GraphError, "got ndarray at 0"),  # type: ignore[list-item]
+    ("optimizer of pairs", lambda: SGD([("w", leaf(2))], 0.1), GraphError, "got tuple at 0"),  # type: ignore[list-item]
+    ("sequential of a list", lambda: Sequential([Linear(2, 2)]), ConfigError, r"Sequential\(\*layers\)"),  # type: ignore[arg-type]
     ("sum axis type", lambda: leaf(2, 3).sum(1.5), DtypeError, "whole number"),
     ("item", lambda: leaf(2).item(), ShapeError, r"one element, got shape \(2,\)"),
     ("ragged", lambda: Tensor([[1.0], [1.0, 2.0]]), ShapeError, "equal lengths"),

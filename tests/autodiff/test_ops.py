@@ -157,3 +157,12 @@ def test_one_hot() -> None:
     y = F.one_hot(np.array([[1, 0], [2, 2]]), 3)
     assert type(y) is np.ndarray and y.dtype == np.float32
     np.testing.assert_array_equal(y, np.eye(3)[[[1, 0], [2, 2]]])
+
+
+def test_logsumexp_of_what_is_excluded() -> None:
+    inf = np.inf
+    x = Tensor(np.array([[-inf, -inf], [-inf, 1.0]]), requires_grad=True)
+    y = F.logsumexp(x, -1)
+    np.testing.assert_array_equal(y.array, [-inf, 1])
+    np.testing.assert_array_equal(F.logsumexp(np.array([inf, 0.0])), inf)
+    np.testing.assert_array_equal(grad(y[:2].sum(), x).array[:2], [[0, 0], [0, 1]])

@@ -96,3 +96,7 @@ def test_errors() -> None:
         kl_divergence(MultiCategorical(P, (2, 3)), MultiCategorical(P, (3, 2)))
     with pytest.raises(ShapeError, match="equal choices"):
         kl_divergence(Categorical(P), Categorical(P[:, :1]))
+    with pytest.raises(ShapeError, match="equal sizes"):
+        kl_divergence(Normal(P, P), Normal(P[:, :2], P[:, :2]))
+    with pytest.raises(ShapeError, match="equal sizes"):
+        kl_divergence(Bernoulli(P), Bernoulli(P[:, :2]))
