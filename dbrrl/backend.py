@@ -54,7 +54,7 @@ def to_device(x: Any, device: str) -> Any:
 
 def beside(array: Any, x: Any) -> Any:
     """`x` where `array` lies: NumPy arrays, alone or in a tuple, go to the GPU that holds it; all else stays."""
-    if type(array) is np.ndarray or array_module(array) is np:
+    if isinstance(array, np.ndarray) or array_module(array) is np:
         return x
     if isinstance(x, tuple):
         return tuple(beside(array, part) for part in x)

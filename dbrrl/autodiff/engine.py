@@ -15,15 +15,19 @@ from dbrrl.errors import GraphError, ShapeError
 
 
 def _initial_gradient(tensor: Tensor, grad: Any) -> Any:
+    array = tensor.array
     if grad is None:
-        if tensor.size != 1:
+        if array.size != 1:
             raise GraphError(
                 f"backward() expected a scalar, got shape {tensor.shape}: reduce it first, for example with .mean(), "
                 "or pass the gradient of that shape"
             )
-        return _scalar(tensor.array, 1) if tensor.array.ndim == 0 else np.ones_like(tensor.array)
-    if isinstance(grad, (float, int)) and tensor.array.ndim == 0:
-        return _scalar(tensor.array, grad)
+        if array.ndim:
+            return np.ones_like(array)
+        grad = 1
+    if isinstance(grad, (float, int)) and not array.ndim:
+        on_cpu = isinstance(array, (np.generic, np.ndarray))
+        return array.dtype.type(grad) if on_cpu else np.full_like(array, grad)
     shape = np.shape(plain(grad)) if not hasattr(grad, "shape") else grad.shape
     if shape != tensor.shape:
         raise ShapeError(f"backward(grad): expected shape {tensor.shape}, got {shape}: pass one gradient per element")
@@ -31,11 +35,7 @@ def _initial_gradient(tensor: Tensor, grad: Any) -> Any:
         return grad
     if array_module(grad) is not np:
         return grad.astype(tensor.dtype, copy=False)
-    return beside(tensor.array, np.asarray(grad, dtype=tensor.dtype))
-
-
-def _scalar(like: Any, value: float) -> Any:
-    return like.dtype.type(value) if isinstance(like, (np.ndarray, np.generic)) else np.full_like(like, value)
+    return beside(array, np.asarray(grad, dtype=tensor.dtype))
 
 
 def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:

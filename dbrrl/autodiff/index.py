@@ -134,16 +134,16 @@ class Pick(Op):
 
     def __init__(self, index: Any) -> None:
         self.index = index
+        self.place = numbers(len(index), index), index
 
     def forward(self, x: Any) -> Any:
-        return x[numbers(len(self.index), self.index), self.index]
+        return x[self.place]
 
     def backward(self, g: Any, y: Any, x: Any) -> Any:
-        place = (numbers(len(self.index), self.index), self.index)
         if type(g) is not np.ndarray:
-            return Scatter(place, x.shape)(g)
+            return Scatter(self.place, x.shape)(g)
         gx = np.zeros(x.shape, g.dtype)
-        gx[place] = g
+        gx[self.place] = g
         return gx
 
 

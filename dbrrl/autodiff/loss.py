@@ -159,11 +159,12 @@ class CategoricalLogProb(Op):
 
     def __init__(self, index: Any) -> None:
         self.index = index
+        self.place = index, numbers(len(index), index)  # of the chosen in the transposed logits
 
     def forward(self, logits: Any) -> Any:
         z = logits.T.copy()  # the first axis is much faster to reduce than a short last one
         z -= fold(np.maximum, z, 0)
-        chosen = z[self.index, numbers(len(self.index), self.index)]
+        chosen = z[self.place]
         np.exp(z, out=z)
         total = np.add.reduce(z, 0)
         z /= total
@@ -175,7 +176,7 @@ class CategoricalLogProb(Op):
             hit = self.index[:, None] == numbers(logits.shape[1], self.index)
             return np.expand_dims(g, -1) * (hit.astype(g.dtype) - softmax(logits))
         gz = self.probs * -g
-        gz[self.index, numbers(len(self.index), self.index)] += g
+        gz[self.place] += g
         return gz.T
 
 
