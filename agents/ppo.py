@@ -267,21 +267,22 @@ class PPO(Base):
                 f"ppo: expected a finite gradient in update {self.num_updates}, got nan or inf (value loss "
                 f"{value_loss.item()}): lower the learning rate, or find the op with dbrrl.detect_anomaly()"
             )
+        statistics: dict[str, float] = {}
+        if record:
+            log_ratio = log_prob.array - old_log_prob
+            ratio = np.exp(log_ratio)
+            with no_grad():
+                mean_entropy = float(policy.entropy().array.mean())
+            statistics = {
+                "policy_loss": -objective.item(),
+                "value_loss": value_loss.item(),
+                "entropy": mean_entropy,
+                "approx_kl": float((ratio - 1 - log_ratio).mean()),  # Schulman 2020, "Approximating KL divergence"
+                "clip_fraction": float((np.abs(ratio - 1) > clip_range).mean()),
+            }
         self.optimizer.step()
         self.num_updates += 1
-        if not record:
-            return {}
-        log_ratio = log_prob.array - old_log_prob
-        ratio = np.exp(log_ratio)
-        with no_grad():
-            entropy = policy.entropy().array
-        return {
-            "policy_loss": -objective.item(),
-            "value_loss": value_loss.item(),
-            "entropy": float(entropy.mean()),
-            "approx_kl": float((ratio - 1 - log_ratio).mean()),  # Schulman 2020, "Approximating KL divergence", k3
-            "clip_fraction": float((np.abs(ratio - 1) > clip_range).mean()),
-        }
+        return statistics
 
     def policy(self, parts: list[np.ndarray]) -> Distribution:
         """π(·|s) for a batch of the network's inputs."""
