@@ -240,3 +240,14 @@ def test_moments_are_vectors_beside_the_values() -> None:
     for moment in (optimizer.first, optimizer.second):
         assert moment.shape == optimizer.flat.values.shape and moment.dtype == np.float32 and moment.flags.c_contiguous
     assert optimizer.flat is model.flat()
+
+
+def test_centered_rmsprop_survives_a_gradient_that_never_changes() -> None:
+    # The mean square minus the squared mean is 0 then, and rounding can take it below.
+    parameters = [nn.Parameter(np.zeros(64, np.float32))]
+    optimizer = optim.RMSprop(parameters, 1e-3, alpha=0.5, centered=True)
+    gradient = np.random.default_rng(0).normal(size=64).astype(np.float32)
+    for _ in range(100):
+        optimizer.flat.grads[:] = gradient
+        optimizer.step()
+        assert np.isfinite(optimizer.flat.values).all()

@@ -157,6 +157,17 @@ def test_a_large_step_of_the_policy_ends_the_update() -> None:
     assert free.num_updates == 40 and 2 <= held.num_updates < 20
 
 
+@pytest.mark.parametrize(("share", "updates"), [(1.4, 6), (1.6, 1)])
+def test_the_bound_is_one_and_a_half_times_target_kl(
+    share: float, updates: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = make(batch_size=16, n_epochs=6, target_kl=0.01)
+    learn = agent.minibatch
+    monkeypatch.setattr(agent, "minibatch", lambda *args: learn(*args) | {"approx_kl": share * 0.01})
+    feed(agent, 8)
+    assert agent.num_updates == updates
+
+
 def test_every_epoch_sees_every_transition_once_in_an_order_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     agent, seen = make(num_envs=5, n_epochs=3), []
     monkeypatch.setattr(agent, "minibatch", lambda batch, *_: seen.append(batch[0][:, 0]) or {})
