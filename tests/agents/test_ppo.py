@@ -269,6 +269,26 @@ class Shared(nn.Module):
         return self.forward(parts)[1]
 
 
+def test_explained_variance_is_that_of_the_value_before_the_update(monkeypatch: pytest.MonkeyPatch) -> None:
+    agent, rng = make(), np.random.default_rng(0)
+    advantage, value = (rng.normal(size=(8, 2)).astype(np.float32) * scale for scale in (1, 3))
+    monkeypatch.setattr(agent, "advantages", lambda: (advantage, value))
+    feed(agent, 8)
+    expected = 1 - advantage.var() / (advantage + value).var()
+    assert agent.statistics()["explained_variance"] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("end", ["terminated", "truncated"])
+def test_the_return_that_scales_rewards_starts_anew_after_either_end(end: str) -> None:
+    agent, yes, no = make(normalize_reward=True), np.array([True, False]), np.zeros(2, bool)
+    for t in range(2):
+        agent.act(np.zeros((2, 3), np.float32))
+        ends = {"terminated": no, "truncated": no} | ({end: yes} if t else {})
+        agent.observe(np.zeros((2, 3), np.float32), np.ones(2), **ends)
+    assert agent.reward_norm is not None
+    np.testing.assert_allclose(agent.reward_norm.returns, [0, 1 + agent.config.gamma])
+
+
 def test_a_network_of_ones_own_takes_the_place() -> None:
     agent = make()
     agent.network = Shared(2)

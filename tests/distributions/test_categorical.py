@@ -169,3 +169,12 @@ def test_bernoulli_gradients_are_finite_at_the_ends() -> None:
 def test_shapes_that_do_not_fit(call: Any, message: str) -> None:
     with pytest.raises(ShapeError, match=message):
         call()
+
+
+def test_what_is_excluded_is_not_drawn_by_the_smallest_number_a_generator_gives() -> None:
+    class Zero:
+        def standard_exponential(self, shape: Any, dtype: Any) -> np.ndarray:
+            return np.zeros(shape, dtype)
+
+    logits = np.array([[-np.inf, 0.0, -np.inf]], np.float32)
+    assert Categorical(logits).sample(Zero()).tolist() == [1]  # type: ignore[arg-type]
