@@ -177,7 +177,10 @@ class Agent(abc.ABC):
             agent.load_state_dict(record["state"])
         except _MISFITS as error:
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            raise CheckpointError(f"{path}: does not fit this version of the agent {expected!r} ({reason})") from error
+            raise CheckpointError(
+                f"{path}: does not fit this version of the agent {expected!r} ({reason}); "
+                "one whose network was replaced is read by restore()"
+            ) from error
         return agent
 
     def as_batch(self, observation: Observation) -> tuple[Observation, bool]:

@@ -54,8 +54,13 @@ def draw_graph(loss: Any, path: str | Path, names: Any = None) -> Path:
             "steps, or write .dot"
         )
     beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(writers[path.suffix](nodes), encoding="utf-8")
-    os.replace(beside, path)
+    try:
+        beside.write_text(writers[path.suffix](nodes), encoding="utf-8")
+        os.replace(beside, path)
+    except OSError as error:
+        raise ConfigError(
+            f"draw_graph: expected a place to write {path}, got {error.strerror}: choose a folder that exists"
+        ) from None
     return path
 
 

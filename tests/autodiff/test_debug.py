@@ -357,3 +357,9 @@ def test_a_learning_rate_that_blows_up_is_traced_to_the_agents_page() -> None:
     text = anomaly(lambda: agent.act(observation * 1e4))
     assert re.search(r"agents/ppo\.py:\d+: \S+", text)
     env.close()
+
+
+def test_a_picture_needs_a_folder(tmp_path: Path) -> None:
+    x = Tensor(1.0, requires_grad=True)
+    with pytest.raises(ConfigError, match=r"draw_graph: expected a place to write .*g.svg, got No such file"):
+        dbrrl.draw_graph(x * 2, tmp_path / "none" / "g.svg")
