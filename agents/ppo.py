@@ -249,7 +249,7 @@ class PPO(Base):
         *parts, action, old_log_prob, old_value, target, advantage = batch
         outputs, value = self.network(parts)
         policy = self.head.distribution(outputs, getattr(self.network, "log_std", None))
-        entropy = policy.entropy() if c.entropy_coef else None
+        entropy = policy.entropy() if c.entropy_coef or record else None
         log_prob = policy.log_prob(action)
         objective = F.clipped_surrogate(log_prob, old_log_prob, advantage, clip_range)  # eq. 7
         if c.clip_range_value is None:
@@ -258,8 +258,8 @@ class PPO(Base):
             moved = old_value + F.clip(value - old_value, -c.clip_range_value, c.clip_range_value)
             value_loss = F.maximum((value - target) ** 2, (moved - target) ** 2).mean()
         terms, weights = [objective, value_loss], [-1.0, c.value_coef]  # eq. 9, to be minimized
-        if entropy is not None:
-            terms, weights = [*terms, entropy.mean()], [*weights, -c.entropy_coef]
+        if c.entropy_coef:
+            terms, weights = [*terms, F.mean(entropy)], [*weights, -c.entropy_coef]
         self.optimizer.zero_grad()
         backward(terms, weights)
         if not math.isfinite(self.optimizer.clip_grad_norm(c.max_grad_norm)):
@@ -271,12 +271,10 @@ class PPO(Base):
         if record:
             log_ratio = log_prob.array - old_log_prob
             ratio = np.exp(log_ratio)
-            with no_grad():
-                mean_entropy = float(policy.entropy().array.mean())
             statistics = {
                 "policy_loss": -objective.item(),
                 "value_loss": value_loss.item(),
-                "entropy": mean_entropy,
+                "entropy": float(entropy.array.mean()),
                 "approx_kl": float((ratio - 1 - log_ratio).mean()),  # Schulman 2020, "Approximating KL divergence"
                 "clip_fraction": float((np.abs(ratio - 1) > clip_range).mean()),
             }
