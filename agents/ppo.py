@@ -249,7 +249,7 @@ class PPO(Base):
         *parts, action, old_log_prob, old_value, target, advantage = batch
         outputs, value = self.network(parts)
         policy = self.head.distribution(outputs, getattr(self.network, "log_std", None))
-        entropy = policy.entropy() if c.entropy_coef or record else None
+        entropy: Any = policy.entropy() if c.entropy_coef or record else None
         log_prob = policy.log_prob(action)
         objective = F.clipped_surrogate(log_prob, old_log_prob, advantage, clip_range)  # eq. 7
         if c.clip_range_value is None:
