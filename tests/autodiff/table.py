@@ -284,9 +284,15 @@ CASES: list[Case] = [
         ),
         (
             "repeated",
-            lambda x: F.take_along_axis(x, REPEATED, axis=0),
-            lambda x: np.take_along_axis(x, REPEATED, 0),
-            (3, 3),
+            lambda x: F.take_along_axis(x, REPEATED, axis=1),
+            lambda x: np.take_along_axis(x, REPEATED, 1),
+            (2, 3),
+        ),
+        (
+            "repeated, first axis",
+            lambda x: F.take_along_axis(x, REPEATED.T, axis=0),
+            lambda x: np.take_along_axis(x, REPEATED.T, 0),
+            (3, 2),
         ),
         (
             "negative index",
