@@ -35,6 +35,7 @@ from dbrrl.normalize import ObservationNormalizer, RewardNormalizer
 from dbrrl.observations import OBSERVATION_SPACES, Encoder
 from dbrrl.optim import Adam
 from dbrrl.returns import explained_variance, gae
+from dbrrl.schedules import Schedule
 
 
 @dataclass(frozen=True)
@@ -204,17 +205,17 @@ class PPO(Base):
         parts = [part[: rollout.size].reshape(-1, *part.shape[2:]) for part in rollout.observations]
         actions = rollout.actions[: rollout.size].reshape(-1, *rollout.actions.shape[2:])
         columns = [*parts, actions, advantage.reshape(-1), value.reshape(-1)]
-        if not len(keep):
-            return
         if len(keep) < len(actions):
             columns = [column[keep] for column in columns]
+        if not len(keep):
+            return
         *parts, actions, advantage, value = self.placed(columns)
         with no_grad():
             old_log_prob = self.policy(parts).log_prob(actions).array
         columns = [*parts, actions, old_log_prob, value, advantage + value, advantage]
-        left = 1 - min((self.steps - len(keep)) / c.total_steps, 1) if c.total_steps else 1.0
-        self.optimizer.learning_rate = c.learning_rate * (left if c.learning_rate_schedule == "linear" else 1)
-        clip_range = c.clip_range * (left if c.clip_range_schedule == "linear" else 1)
+        progress = (self.steps - len(keep)) / c.total_steps if c.total_steps else 0.0
+        self.optimizer.learning_rate = Schedule(c.learning_rate_schedule, c.learning_rate, 0.0)(progress)
+        clip_range = Schedule(c.clip_range_schedule, c.clip_range, 0.0)(progress)
         records = self.epochs(columns, max(clip_range, 1e-8))
         self.latest = {name: float(np.mean([r[name] for r in records])) for name in records[0]}
         self.latest["explained_variance"] = explained_variance(value, advantage + value)
@@ -269,8 +270,7 @@ class PPO(Base):
             )
         statistics: dict[str, float] = {}
         if record:
-            log_ratio = log_prob.array - old_log_prob
-            ratio = np.exp(log_ratio)
+            ratio = np.exp(log_ratio := log_prob.array - old_log_prob)
             statistics = {
                 "policy_loss": -objective.item(),
                 "value_loss": value_loss.item(),

@@ -53,11 +53,11 @@ class Schedule:
     def __call__(self, progress: float) -> float:
         """The value after `progress` of the run; outside [0, 1] it stays at the nearer end.
 
-        linear: start + (end - start) x; exponential: start (end / start)^x; with x = progress / fraction.
+        linear: start (1 - x) + end x; exponential: start (end / start)^x; with x = progress / fraction.
         """
         x = min(max(progress / self.fraction, 0.0), 1.0)
         if self.name == "linear":
-            return self.start + (self.end - self.start) * x if x < 1 else self.end
+            return self.start * (1 - x) + self.end * x
         if self.name == "exponential":
             return self.start * (self.end / self.start) ** x if x < 1 else self.end
         return self.start
