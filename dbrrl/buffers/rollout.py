@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from dbrrl.errors import CheckpointError, GraphError, ShapeError
+from dbrrl.errors import CheckpointError, EnvError, GraphError, ShapeError
 
 
 class RolloutBuffer:
@@ -80,9 +80,26 @@ class RolloutBuffer:
         self.size, self.begun = t + 1, False
 
     def close(self, parts: Sequence[np.ndarray]) -> None:
-        """Set the observation that follows the last complete row."""
+        """Set the observation that follows the last complete row.
+
+        Raises:
+            EnvError: a reward or an observation of the rollout is not finite; the first one is named.
+        """
         for store, part in zip(self.observations, parts, strict=True):
             store[self.size] = part
+        self._check_finite("reward", self.rewards[: self.size])
+        for store in self.observations:
+            if store.dtype.kind == "f":
+                self._check_finite("observation", store[: self.size + 1])
+
+    def _check_finite(self, field: str, values: np.ndarray) -> None:
+        if np.isfinite(values).all():
+            return
+        step, env = np.argwhere(~np.isfinite(values))[0][:2]
+        raise EnvError(
+            f"{field}: expected finite numbers, got {values[step, env]} in environment {env}, {self.size - step} steps "
+            "before the end of the rollout: mend the environment, or limit what it gives"
+        )
 
     def clear(self) -> None:
         """Start a new rollout."""

@@ -10,7 +10,7 @@ import pytest
 from dbrrl import checkpoint, nn, testing
 from dbrrl import functional as F
 from dbrrl.agents import PPO
-from dbrrl.errors import AnomalyError, CheckpointError, ConfigError, GraphError, ShapeError, SpaceError
+from dbrrl.errors import AnomalyError, CheckpointError, ConfigError, EnvError, GraphError, ShapeError, SpaceError
 
 spaces = gym.spaces
 BOX = spaces.Box(-1.0, 1.0, (3,), np.float32)
@@ -193,14 +193,13 @@ def test_observe_needs_an_action_first() -> None:
         make().observe(np.zeros((2, 3), np.float32), np.zeros(2), np.zeros(2, bool), np.zeros(2, bool))
 
 
-@pytest.mark.parametrize("poison", [np.nan, 1e30])
-def test_a_gradient_that_is_no_number_ends_the_run(poison: float) -> None:
+def test_a_gradient_that_is_no_number_ends_the_run() -> None:
     agent = make()
     with (
         np.errstate(all="ignore"),
         pytest.raises(AnomalyError, match=r"ppo: .*gradient.* update 0.*lower the learning rate"),
     ):
-        feed(agent, 8, scale=poison)
+        feed(agent, 8, scale=1e30)
 
 
 def test_same_seed_same_bits_other_seed_others() -> None:
@@ -351,3 +350,18 @@ def test_nothing_is_learned_from_acts_that_explore_outside_training() -> None:
     after = agent.state_dict()
     assert before.pop("policy_rng") != after.pop("policy_rng")
     assert checkpoint.encode(before, kind="agent") == checkpoint.encode(after, kind="agent")
+
+
+@pytest.mark.parametrize("field", ["reward", "observation"])
+def test_what_is_not_finite_is_named_before_it_is_learned(field: str) -> None:
+    agent = make(n_steps=4)
+    feed(agent, 2)
+    agent.act(np.zeros((2, 3), np.float32))
+    reward, following = np.zeros(2), np.zeros((2, 3), np.float32)
+    (reward if field == "reward" else following)[1] = np.nan
+    agent.observe(following, reward, np.zeros(2, bool), np.zeros(2, bool))
+    before = agent.network.state_dict()
+    agent.act(following)
+    with pytest.raises(EnvError, match=f"{field}: expected finite numbers, got .*nan.* in environment 1"):
+        agent.observe(np.zeros((2, 3), np.float32), np.zeros(2), np.zeros(2, bool), np.zeros(2, bool))
+    assert all((value == before[name]).all() for name, value in agent.network.state_dict().items())
