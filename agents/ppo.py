@@ -10,31 +10,19 @@ final observation at time limits; G = A + V_old(s). What the paper leaves out an
 normalized per minibatch, the global norm of the gradient clipped, running normalization of observations and rewards.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import gymnasium as gym
 import numpy as np
 
 from dbrrl import functional as F
 from dbrrl import nn, seeding
-from dbrrl.actor_critic import ActorCritic, checked
-from dbrrl.agent import Agent as Base
-from dbrrl.agent import true_next_observation
-from dbrrl.autodiff.engine import backward
 from dbrrl.autodiff.tensor import no_grad
-from dbrrl.backend import to_device, to_numpy
-from dbrrl.buffers import RolloutBuffer
 from dbrrl.config import Config as BaseConfig
 from dbrrl.config import setting
-from dbrrl.distributions import Distribution
-from dbrrl.errors import AnomalyError
-from dbrrl.heads import ACTION_SPACES, head_for
-from dbrrl.normalize import ObservationNormalizer, RewardNormalizer
-from dbrrl.observations import OBSERVATION_SPACES, Encoder
+from dbrrl.on_policy import OnPolicyAgent, normalized
 from dbrrl.optim import Adam
-from dbrrl.returns import explained_variance, gae
+from dbrrl.returns import explained_variance
 from dbrrl.schedules import Schedule
 
 
@@ -66,7 +54,7 @@ class Config(BaseConfig):
     total_steps: int = setting(0, at_least=0, help="environment steps of the run, where schedules end; 0: unknown")
 
 
-class PPO(Base):
+class PPO(OnPolicyAgent):
     """Proximal policy optimization with a clipped surrogate objective.
 
     Example:
@@ -74,146 +62,31 @@ class PPO(Base):
     """
 
     Config = Config
-    remembered = (
-        "network", "optimizer", "rollout", "observation_norm", "reward_norm", "policy_rng", "batch_rng", "steps",
-        "num_updates", "latest",
-    )  # fmt: skip
-    observation_spaces = OBSERVATION_SPACES
-    action_spaces = ACTION_SPACES
+    remembered = (*OnPolicyAgent.remembered, "batch_rng")
 
-    def __init__(
-        self,
-        observation_space: gym.Space[Any],
-        action_space: gym.Space[Any],
-        config: BaseConfig | None = None,
-        *,
-        num_envs: int = 1,
-        seed: int = 0,
-        device: str = "cpu",
-    ) -> None:
-        super().__init__(observation_space, action_space, config, num_envs=num_envs, seed=seed, device=device)
-        c = self.config
-        self.encoder, self.head = Encoder(observation_space), head_for(action_space)
-        self.policy_rng = seeding.generator(seed, "policy")
-        self.batch_rng = seeding.generator(seed, "minibatches")
-        self.network = ActorCritic(
-            self.encoder, self.head, c.hidden_sizes, c.activation, c.log_std_init, seeding.generator(seed, "network")
-        )
-        encoder, head = self.encoder, self.head
-        self.rollout = RolloutBuffer(
-            c.n_steps, num_envs, encoder.shapes, encoder.dtypes, head.sample_shape, head.sample_dtype
-        )
-        vector = c.normalize_observation and self.encoder.vector_size
-        self.observation_norm = ObservationNormalizer((self.encoder.vector_size,)) if vector else None
-        self.reward_norm = RewardNormalizer(num_envs, c.gamma) if c.normalize_reward else None
-        self.steps = 0
-        self.latest: dict[str, float] = {}
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.batch_rng = seeding.generator(self.seed, "minibatches")
+
+    def make_optimizer(self, module: nn.Module) -> Adam:
+        """Adam with the ε of the published code."""
+        return Adam(module, self.config.learning_rate, eps=self.config.adam_eps)
 
     @property
     def largest_product(self) -> int:
         """Multiply-adds of the largest layer over a minibatch."""
         return int(self.config.batch_size * max(p.size for p in self.network.parameters()))
 
-    @property
-    def network(self) -> Any:
-        """The policy and value networks; set it to a module of your own (see dbrrl.actor_critic) before training."""
-        return self._network
-
-    @network.setter
-    def network(self, module: nn.Module) -> None:
-        self._network = checked(module).to(self.device)
-        self.optimizer = Adam(module, self.config.learning_rate, eps=self.config.adam_eps)
-
-    def act(self, observation: Any, explore: bool = True) -> np.ndarray:
-        """Sample from the policy, or its mode if not `explore`."""
-        observation, single = self.as_batch(observation)
-        learning = explore and self.training
-        parts = self.encode(observation, update=learning)
-        with no_grad():
-            policy = self.policy(self.placed(parts))
-        sample = to_numpy(policy.sample(self.policy_rng) if explore else policy.mode())
-        if learning:
-            self.rollout.begin(parts, sample)
-        action = self.head.to_action(sample)
-        return action[0] if single else action
-
-    def placed(self, arrays: list[np.ndarray]) -> list[Any]:
-        """The arrays on the agent's device."""
-        return arrays if self.device == "cpu" else [to_device(array, self.device) for array in arrays]
-
-    def encode(self, observation: Any, update: bool = False) -> list[np.ndarray]:
-        """The network's input for a batch of observations; `update` takes them into the running statistics first."""
-        parts = self.encoder(observation)
-        if self.observation_norm is not None:
-            if update:
-                self.observation_norm.update(parts[0])
-            parts = [self.observation_norm(parts[0]), *parts[1:]]
-        return parts
-
-    def observe(
-        self,
-        next_observation: Any,
-        reward: Any,
-        terminated: Any,
-        truncated: Any,
-        info: dict[str, Any] | None = None,
-    ) -> None:
-        """Store the transition; learn when the rollout is full, or the run at its end."""
-        rollout, valid = self.rollout, info.get("valid") if info else None
-        if info and "final_obs" in info:
-            next_observation = true_next_observation(next_observation, info)
-        if self.reward_norm is not None:
-            ended = np.logical_or(terminated, truncated)
-            reward = self.reward_norm(np.reshape(reward, -1), np.reshape(ended, -1), valid)
-        rollout.end(reward, terminated, truncated, valid)
-        self.steps += self.num_envs if valid is None else int(np.count_nonzero(valid))
-        last = rollout.full or self.steps == self.config.total_steps
-        if not last and not np.any(truncated):
-            return
-        observation, _ = self.as_batch(next_observation)
-        parts = self.encode(observation)
-        for env in np.flatnonzero(truncated):
-            rollout.finals.append((rollout.size - 1, int(env), [part[env].copy() for part in parts]))
-        if last:
-            rollout.close(parts)
-            self.update()
-            rollout.clear()
-
-    def advantages(self) -> tuple[np.ndarray, np.ndarray]:
-        """Advantage estimates and values (T, B) of the rollout."""
-        rollout = self.rollout
-        rows, envs = rollout.size, self.num_envs
-        with no_grad():
-            flat = [part[: rows + 1].reshape(-1, *part.shape[2:]) for part in rollout.observations]
-            values = to_numpy(self.network.value(self.placed(flat)).array).reshape(rows + 1, envs)
-            following = values[1:].copy()
-            if rollout.finals:
-                finals = [np.stack([parts[i] for _, _, parts in rollout.finals]) for i in range(len(flat))]
-                at = tuple(np.array([place[:2] for place in rollout.finals]).T)
-                following[at] = to_numpy(self.network.value(self.placed(finals)).array)
-        terminated, valid = rollout.terminated[:rows], rollout.valid[:rows]
-        boundary = terminated | rollout.truncated[:rows] | ~valid
-        c = self.config
-        reward, value = rollout.rewards[:rows], values[:-1]
-        return gae(reward, value, following, terminated, boundary, c.gamma, c.gae_lambda), value
-
     def update(self) -> None:
         """Several epochs of minibatches over the rollout."""
-        c, rollout = self.config, self.rollout
-        advantage, value = self.advantages()
-        keep = np.flatnonzero(rollout.valid[: rollout.size])
-        parts = [part[: rollout.size].reshape(-1, *part.shape[2:]) for part in rollout.observations]
-        actions = rollout.actions[: rollout.size].reshape(-1, *rollout.actions.shape[2:])
-        columns = [*parts, actions, advantage.reshape(-1), value.reshape(-1)]
-        if len(keep) < len(actions):
-            columns = [column[keep] for column in columns]
-        if not len(keep):
+        c = self.config
+        parts, actions, advantage, value = self.transitions()
+        if not len(advantage):
             return
-        *parts, actions, advantage, value = self.placed(columns)
         with no_grad():
             old_log_prob = self.policy(parts).log_prob(actions).array
         columns = [*parts, actions, old_log_prob, value, advantage + value, advantage]
-        progress = (self.steps - len(keep)) / c.total_steps if c.total_steps else 0.0
+        progress = self.progress(self.steps - len(advantage))
         self.optimizer.learning_rate = Schedule(c.learning_rate_schedule, c.learning_rate, 0.0)(progress)
         clip_range = Schedule(c.clip_range_schedule, c.clip_range, 0.0)(progress)
         records = self.epochs(columns, max(clip_range, 1e-8))
@@ -261,13 +134,7 @@ class PPO(Base):
         terms, weights = [objective, value_loss], [-1.0, c.value_coef]  # eq. 9, to be minimized
         if c.entropy_coef:
             terms, weights = [*terms, F.mean(entropy)], [*weights, -c.entropy_coef]
-        self.optimizer.zero_grad()
-        backward(terms, weights)
-        if not math.isfinite(self.optimizer.clip_grad_norm(c.max_grad_norm)):
-            raise AnomalyError(
-                f"ppo: expected a finite gradient in update {self.num_updates}, got nan or inf (value loss "
-                f"{value_loss.item()}): lower the learning rate, or find the op with dbrrl.detect_anomaly()"
-            )
+        self.gradient(terms, weights)
         statistics: dict[str, float] = {}
         if record:
             ratio = np.exp(log_ratio := log_prob.array - old_log_prob)
@@ -281,20 +148,6 @@ class PPO(Base):
         self.optimizer.step()
         self.num_updates += 1
         return statistics
-
-    def policy(self, parts: list[np.ndarray]) -> Distribution:
-        """π(·|s) for a batch of the network's inputs."""
-        return self.head.distribution(self.network.policy(parts), getattr(self.network, "log_std", None))
-
-    def statistics(self) -> dict[str, float]:
-        """Means over the last epoch of the latest update."""
-        return dict(self.latest)
-
-
-def normalized(x: np.ndarray) -> np.ndarray:
-    """X with zero mean and unit standard deviation."""
-    centered = x - np.add.reduce(x) / len(x)
-    return centered / (np.sqrt(np.dot(centered, centered) / len(x)) + 1e-8)  # type: ignore[no-any-return]
 
 
 Agent = PPO

@@ -18,7 +18,7 @@ from dbrrl.backend import to_numpy
 from dbrrl.errors import AnomalyError, GraphError
 
 PACKAGE = str(Path(__file__).resolve().parent.parent)
-READ_BY_USERS = ("agents", "envs")  # their lines are named like a user's own
+READ_BY_USERS = ("agents", "envs", "on_policy.py")  # their lines are named like a user's own
 
 
 class _Observer:

@@ -347,7 +347,7 @@ def test_all_three_tools_on_the_ppo_agent(tmp_path: Path) -> None:
     env.close()
 
 
-def test_a_learning_rate_that_blows_up_is_traced_to_the_agents_page() -> None:
+def test_weights_that_blew_up_are_traced_to_where_the_agent_acts() -> None:
     env = gym.make("CartPole-v1")
     config = PPO.Config(n_steps=8, batch_size=8, n_epochs=1, learning_rate=1.0)
     agent = PPO(env.observation_space, env.action_space, config, seed=0)
@@ -355,7 +355,7 @@ def test_a_learning_rate_that_blows_up_is_traced_to_the_agents_page() -> None:
         next(iter(agent.network.parameters()))[...] = 3e38
     observation, _ = env.reset(seed=0)
     text = anomaly(lambda: agent.act(observation * 1e4))
-    assert re.search(r"agents/ppo\.py:\d+: \S+", text)
+    assert re.search(r"dbrrl/on_policy\.py:\d+: \S+", text)
     env.close()
 
 

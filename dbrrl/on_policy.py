@@ -1,0 +1,202 @@
+"""What agents share that learn from rollouts of their own policy: acting, gathering, advantages, one gradient."""
+
+import math
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+
+from dbrrl import nn, seeding
+from dbrrl.actor_critic import ActorCritic, checked
+from dbrrl.agent import Agent, true_next_observation
+from dbrrl.autodiff.engine import backward
+from dbrrl.autodiff.tensor import no_grad
+from dbrrl.backend import to_device, to_numpy
+from dbrrl.buffers import RolloutBuffer
+from dbrrl.config import Config
+from dbrrl.distributions import Distribution
+from dbrrl.errors import AnomalyError
+from dbrrl.heads import ACTION_SPACES, head_for
+from dbrrl.normalize import ObservationNormalizer, RewardNormalizer
+from dbrrl.observations import OBSERVATION_SPACES, Encoder
+from dbrrl.optim import Optimizer
+from dbrrl.returns import gae
+
+
+class OnPolicyAgent(Agent):
+    """An agent that acts for `n_steps` steps with one policy, learns from them in `update`, and forgets them.
+
+    A page adds `make_optimizer` and `update`. Its Config has n_steps, gamma, gae_lambda, max_grad_norm, hidden_sizes,
+    activation, log_std_init and total_steps, and may have normalize_observation and normalize_reward.
+    """
+
+    remembered: ClassVar[tuple[str, ...]] = (
+        "network", "optimizer", "rollout", "observation_norm", "reward_norm", "policy_rng", "steps", "num_updates",
+        "latest",
+    )  # fmt: skip
+    observation_spaces = OBSERVATION_SPACES
+    action_spaces = ACTION_SPACES
+
+    def __init__(
+        self,
+        observation_space: gym.Space[Any],
+        action_space: gym.Space[Any],
+        config: Config | None = None,
+        *,
+        num_envs: int = 1,
+        seed: int = 0,
+        device: str = "cpu",
+    ) -> None:
+        super().__init__(observation_space, action_space, config, num_envs=num_envs, seed=seed, device=device)
+        c = self.config
+        self.encoder, self.head = encoder, head = Encoder(observation_space), head_for(action_space)
+        self.policy_rng = seeding.generator(seed, "policy")
+        self.network = ActorCritic(
+            encoder, head, c.hidden_sizes, c.activation, c.log_std_init, seeding.generator(seed, "network")
+        )
+        self.rollout = RolloutBuffer(
+            c.n_steps, num_envs, encoder.shapes, encoder.dtypes, head.sample_shape, head.sample_dtype
+        )
+        vector = getattr(c, "normalize_observation", False) and encoder.vector_size
+        self.observation_norm = ObservationNormalizer((encoder.vector_size,)) if vector else None
+        self.reward_norm = RewardNormalizer(num_envs, c.gamma) if getattr(c, "normalize_reward", False) else None
+        self.steps = 0
+        self.latest: dict[str, float] = {}
+
+    @property
+    def network(self) -> Any:
+        """The policy and value networks; set it to a module of your own (see dbrrl.actor_critic) before training."""
+        return self._network
+
+    @network.setter
+    def network(self, module: nn.Module) -> None:
+        self._network = checked(module).to(self.device)
+        self.optimizer = self.make_optimizer(module)
+
+    def make_optimizer(self, module: nn.Module) -> Optimizer:
+        """The optimizer of the network's parameters."""
+        raise NotImplementedError
+
+    def update(self) -> None:
+        """Learn from the rollout, whose last row is closed."""
+        raise NotImplementedError
+
+    def act(self, observation: Any, explore: bool = True) -> np.ndarray:
+        """Sample from the policy, or its mode if not `explore`."""
+        observation, single = self.as_batch(observation)
+        learning = explore and self.training
+        parts = self.encode(observation, update=learning)
+        with no_grad():
+            policy = self.policy(self.placed(parts))
+        sample = to_numpy(policy.sample(self.policy_rng) if explore else policy.mode())
+        if learning:
+            self.rollout.begin(parts, sample)
+        action = self.head.to_action(sample)
+        return action[0] if single else action
+
+    def placed(self, arrays: list[np.ndarray]) -> list[Any]:
+        """The arrays on the agent's device."""
+        return arrays if self.device == "cpu" else [to_device(array, self.device) for array in arrays]
+
+    def encode(self, observation: Any, update: bool = False) -> list[np.ndarray]:
+        """The network's input for a batch of observations; `update` takes them into the running statistics first."""
+        parts = self.encoder(observation)
+        if self.observation_norm is not None:
+            if update:
+                self.observation_norm.update(parts[0])
+            parts = [self.observation_norm(parts[0]), *parts[1:]]
+        return parts
+
+    def policy(self, parts: list[np.ndarray]) -> Distribution:
+        """π(·|s) for a batch of the network's inputs."""
+        return self.head.distribution(self.network.policy(parts), getattr(self.network, "log_std", None))
+
+    def observe(
+        self,
+        next_observation: Any,
+        reward: Any,
+        terminated: Any,
+        truncated: Any,
+        info: dict[str, Any] | None = None,
+    ) -> None:
+        """Store the transition; learn when the rollout is full, or the run at its end."""
+        rollout, valid = self.rollout, info.get("valid") if info else None
+        if info and "final_obs" in info:
+            next_observation = true_next_observation(next_observation, info)
+        if self.reward_norm is not None:
+            ended = np.logical_or(terminated, truncated)
+            reward = self.reward_norm(np.reshape(reward, -1), np.reshape(ended, -1), valid)
+        rollout.end(reward, terminated, truncated, valid)
+        self.steps += self.num_envs if valid is None else int(np.count_nonzero(valid))
+        last = rollout.full or self.steps == self.config.total_steps
+        if not last and not np.any(truncated):
+            return
+        observation, _ = self.as_batch(next_observation)
+        parts = self.encode(observation)
+        for env in np.flatnonzero(truncated):
+            rollout.finals.append((rollout.size - 1, int(env), [part[env].copy() for part in parts]))
+        if last:
+            rollout.close(parts)
+            self.update()
+            rollout.clear()
+
+    def advantages(self) -> tuple[np.ndarray, np.ndarray]:
+        """Advantage estimates and values (T, B) of the rollout."""
+        rollout = self.rollout
+        rows, envs = rollout.size, self.num_envs
+        with no_grad():
+            flat = [part[: rows + 1].reshape(-1, *part.shape[2:]) for part in rollout.observations]
+            values = to_numpy(self.network.value(self.placed(flat)).array).reshape(rows + 1, envs)
+            following = values[1:].copy()
+            if rollout.finals:
+                finals = [np.stack([parts[i] for _, _, parts in rollout.finals]) for i in range(len(flat))]
+                at = tuple(np.array([place[:2] for place in rollout.finals]).T)
+                following[at] = to_numpy(self.network.value(self.placed(finals)).array)
+        terminated, valid = rollout.terminated[:rows], rollout.valid[:rows]
+        boundary = terminated | rollout.truncated[:rows] | ~valid
+        c = self.config
+        reward, value = rollout.rewards[:rows], values[:-1]
+        return gae(reward, value, following, terminated, boundary, c.gamma, c.gae_lambda), value
+
+    def transitions(self) -> tuple[list[Any], Any, Any, Any]:
+        """The rollout's valid transitions on the device: parts, actions, advantages A and values V(s), n rows each."""
+        rollout = self.rollout
+        advantage, value = self.advantages()
+        keep = np.flatnonzero(rollout.valid[: rollout.size])
+        parts = [part[: rollout.size].reshape(-1, *part.shape[2:]) for part in rollout.observations]
+        actions = rollout.actions[: rollout.size].reshape(-1, *rollout.actions.shape[2:])
+        columns = [*parts, actions, advantage.reshape(-1), value.reshape(-1)]
+        if len(keep) < len(actions):
+            columns = [column[keep] for column in columns]
+        *parts, actions, advantage, value = self.placed(columns)
+        return parts, actions, advantage, value
+
+    def progress(self, learned: int) -> float:
+        """How much of the run lies behind it, from 0 to 1, after `learned` steps; 0 if its end is unknown."""
+        total: int = self.config.total_steps
+        return learned / total if total else 0.0
+
+    def gradient(self, terms: list[Any], weights: list[float]) -> None:
+        """The gradient of Σ weight · term, clipped to a global norm of `max_grad_norm`.
+
+        Raises:
+            AnomalyError: it is not finite.
+        """
+        self.optimizer.zero_grad()
+        backward(terms, weights)
+        if not math.isfinite(self.optimizer.clip_grad_norm(self.config.max_grad_norm)):
+            values = ", ".join(f"{term.item():g}" for term in terms)
+            raise AnomalyError(
+                f"{self.name}: expected a finite gradient in update {self.num_updates}, got nan or inf (terms of the "
+                f"loss {values}): lower the learning rate, or find the op with dbrrl.detect_anomaly()"
+            )
+
+    def statistics(self) -> dict[str, float]:
+        """Those of the latest update."""
+        return dict(self.latest)
+
+
+def normalized(x: np.ndarray) -> np.ndarray:
+    """X with zero mean and unit standard deviation."""
+    centered = x - np.add.reduce(x) / len(x)
+    return centered / (np.sqrt(np.dot(centered, centered) / len(x)) + 1e-8)  # type: ignore[no-any-return]
