@@ -5,6 +5,7 @@ if __name__ != "dbrrl.agents":
         f"expected to be imported as dbrrl.agents, got {__name__!r}: write `from dbrrl.agents import PPO`"
     )
 
+from .a2c import A2C
 from .ppo import PPO
 
-__all__ = ["PPO"]
+__all__ = ["A2C", "PPO"]

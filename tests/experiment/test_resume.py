@@ -22,6 +22,10 @@ SETTINGS = {
         *("--agent", "ppo", "--no-preset", "--steps", "5200", "--num-envs", "3", "--n-steps", "100"),
         *("--learning-rate-schedule", "linear", "--normalize-observation", "--normalize-reward"),
     ],
+    "a2c": [
+        *("--agent", "a2c", "--no-preset", "--steps", "9200", "--num-envs", "3", "--n-steps", "7"),
+        *("--learning-rate-schedule", "linear", "--normalize-observation", "--normalize-reward"),
+    ],
 }
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX's")
