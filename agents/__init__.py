@@ -6,6 +6,7 @@ if __name__ != "dbrrl.agents":
     )
 
 from .a2c import A2C
+from .a3c import A3C
 from .ppo import PPO
 
-__all__ = ["A2C", "PPO"]
+__all__ = ["A2C", "A3C", "PPO"]

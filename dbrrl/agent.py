@@ -42,6 +42,7 @@ class Agent(abc.ABC):
     Config: ClassVar[type[AgentConfig]]
     training: bool = True  # False: nothing of the agent changes, not even by acts that explore
     remembered: ClassVar[tuple[str, ...]] = ()  # attributes of its state: with state_dict, generators, plain values
+    asynchronous: ClassVar[bool] = False  # whether the runner starts a process per environment (see dbrrl.agents.a3c)
     observation_spaces: ClassVar[tuple[type[gym.Space[Any]], ...]]
     action_spaces: ClassVar[tuple[type[gym.Space[Any]], ...]]
 

@@ -64,6 +64,17 @@ def encode(state: State, *, kind: str) -> bytes:
     return safetensors.numpy.save(arrays, {_METADATA: json.dumps(header, separators=(",", ":"))})
 
 
+def decode(content: bytes, *, kind: str) -> State:
+    """The state in what `encode` gave; for messages between processes of one run, which nothing damages."""
+    arrays = safetensors.numpy.load(content)
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(json.loads(content[8 : 8 + size])["__metadata__"][_METADATA])
+    if header["kind"] != kind:
+        raise CheckpointError(f"expected a message of kind {kind!r}, got {header['kind']!r}")
+    state: State = _restore(header["state"], arrays)
+    return state
+
+
 def write(path: str | os.PathLike[str], content: bytes) -> None:
     """Put `content` at `path`: a reader, also after a crash, finds the old file or the whole new one."""
     place = Path(path)

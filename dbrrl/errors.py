@@ -37,6 +37,10 @@ class EnvError(DbrrlError, RuntimeError):
     """An environment is unknown or broke its contract (environment index, step and field are named)."""
 
 
+class WorkerError(DbrrlError, RuntimeError):
+    """A process of an asynchronous run died (its index, its step and its own error are named)."""
+
+
 class CheckpointError(DbrrlError, RuntimeError):
     """A checkpoint is damaged, foreign, or made for another agent or other spaces."""
 

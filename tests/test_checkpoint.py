@@ -177,3 +177,11 @@ def test_a_file_is_renamed_into_place_only_when_it_is_whole_and_synced(
     monkeypatch.setattr(os, "replace", lambda *names: (order.append("rename"), replace(*names))[1])
     checkpoint.save(tmp_path / "x", {}, kind="run")
     assert order == ["sync", "rename", "sync"]
+
+
+def test_a_message_comes_back_as_it_was_and_only_as_its_kind() -> None:
+    state = {"vector": np.arange(3.0), "none": None, "nested": [{"big": 2**80, "empty": np.zeros((0, 2))}]}
+    content = checkpoint.encode(state, kind="message")
+    assert checkpoint.encode(checkpoint.decode(content, kind="message"), kind="message") == content
+    with pytest.raises(CheckpointError, match="expected a message of kind 'agent', got 'message'"):
+        checkpoint.decode(content, kind="agent")

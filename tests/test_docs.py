@@ -89,22 +89,24 @@ def test_links_lead_somewhere(page: str) -> None:
 
 
 def shown_flags() -> dict[str, set[str]]:
-    """Per module, the flags that any page gives it."""
+    """Per module, and agent if one of ours is named, the flags that any page gives it."""
     found: dict[str, set[str]] = {}
     for page in PAGES:
         text = (ROOT / page).read_text(encoding="utf-8").replace("\\\n", " ")
         for module, rest in COMMAND.findall(text):
             flags = re.findall(r"(?<=\s)--[a-z][a-z-]*", rest.partition("`")[0])
-            found.setdefault(module, set()).update(flags)
+            agent = re.search(r"--agent (\w+)(?=\s|$)", rest)
+            named = f"{module} --agent {agent[1]}" if agent and agent[1] in agent_names() else module
+            found.setdefault(named, set()).update(flags)
     return found
 
 
-@pytest.mark.parametrize(("module", "flags"), sorted(shown_flags().items()))
-def test_commands_take_the_flags_shown(module: str, flags: set[str]) -> None:
-    command = [sys.executable, "-m", module, "--help"]
+@pytest.mark.parametrize(("named", "flags"), sorted(shown_flags().items()))
+def test_commands_take_the_flags_shown(named: str, flags: set[str]) -> None:
+    command = [sys.executable, "-m", *named.split(), "--help"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     known = set(re.findall(r"--[a-z][a-z-]*", result.stdout))
-    assert flags <= known, f"{module} --help does not name {sorted(flags - known)}"
+    assert flags <= known, f"{named} --help does not name {sorted(flags - known)}"
 
 
 def test_every_agent_has_a_page_that_names_its_spaces() -> None:

@@ -16,13 +16,18 @@ from .events import Events
 from .events import make as make_events
 from .interruption import ignored_by_children
 from .settings import Plan
+from .workers import Workers
 
 _FREE = ("steps", "curve", "tensorboard", "config")  # settings a resumed run may change; config: see same_agent
 
 
-def environments(plan: Plan, stack: contextlib.ExitStack) -> vector.Environments:
-    """The training environments, closed with `stack`."""
+def environments(plan: Plan, stack: contextlib.ExitStack) -> vector.Environments | Workers:
+    """The training environments, or the workers that have them, closed with `stack`."""
     settings = plan.settings
+    if plan.agent_class.asynchronous:
+        workers = Workers(plan)
+        stack.callback(workers.close)
+        return workers
     with ignored_by_children():
         envs = vector.make(
             settings.env,
@@ -36,7 +41,7 @@ def environments(plan: Plan, stack: contextlib.ExitStack) -> vector.Environments
     return envs
 
 
-def new_agent(plan: Plan, envs: vector.Environments) -> Agent:
+def new_agent(plan: Plan, envs: vector.Environments | Workers) -> Agent:
     """The agent before its first step."""
     return plan.agent_class(
         envs.observation_space,
@@ -48,7 +53,7 @@ def new_agent(plan: Plan, envs: vector.Environments) -> Agent:
     )
 
 
-def same_agent(plan: Plan, envs: vector.Environments, saved: State, directory: RunDirectory) -> Agent:
+def same_agent(plan: Plan, envs: vector.Environments | Workers, saved: State, directory: RunDirectory) -> Agent:
     """The agent of an exact checkpoint; an error where it is not of this run's class, spaces and settings."""
     agent = plan.agent_class.from_record(saved, directory.checkpoints, device=plan.settings.device)
     check_spaces(agent, envs, str(directory.checkpoints))
@@ -66,7 +71,7 @@ def check_plan(plan: Plan, saved: State, directory: RunDirectory) -> None:
             raise RunError(f"{directory.config}: {name} is {now!r}, at the checkpoint {saved[name]!r}: undo the change")
 
 
-def check_spaces(agent: Agent, envs: vector.Environments, path: str) -> None:
+def check_spaces(agent: Agent, envs: vector.Environments | Workers, path: str) -> None:
     """CheckpointError where the agent loaded from `path` was made for other spaces than those of `envs`."""
     for what in ("observation_space", "action_space"):
         made_for, here = getattr(agent, what), getattr(envs, what)
@@ -103,7 +108,7 @@ def use_threads(plan: Plan, agent: Agent, stack: contextlib.ExitStack) -> None:
     stack.enter_context(backend.using_blas_threads(threads))
 
 
-def full_record(plan: Plan, envs: vector.Environments) -> dict[str, Any]:
+def full_record(plan: Plan, envs: vector.Environments | Workers) -> dict[str, Any]:
     """The content of config.toml: what took effect, and on what software and machine.
 
     Raises ConfigError where an argument for the environment is nothing that TOML can hold.

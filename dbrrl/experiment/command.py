@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NoReturn, get_args, get_origin
 
 from dbrrl.config import Config, Setting, did_you_mean, settings
-from dbrrl.errors import ConfigError, DbrrlError, EnvError
+from dbrrl.errors import ConfigError, DbrrlError, EnvError, WorkerError
 
 from .interruption import Interrupted
 
@@ -111,7 +111,8 @@ def one_line(error: BaseException) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, DbrrlError):
         notes = list(getattr(error, "__notes__", []))
-        if isinstance(error, EnvError) and error.__cause__ is not None:  # a user's code raised it
+        # A user's code raised it, or another process.
+        if isinstance(error, EnvError | WorkerError) and error.__cause__ is not None:
             notes.append("--debug shows the traceback")
         return "; ".join([text, *notes])
     frames = traceback.extract_tb(error.__traceback__)

@@ -18,6 +18,7 @@ from .directory import RunDirectory
 from .interruption import Interrupted, Interruption
 from .loop import Loop
 from .settings import Plan, settle
+from .workers import Workers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,7 +182,7 @@ class Experiment:
         self,
         plan: Plan,
         agent: Agent,
-        envs: vector.Environments,
+        envs: vector.Environments | Workers,
         directory: RunDirectory | None,
         interruption: Interruption,
     ) -> Loop:

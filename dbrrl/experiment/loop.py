@@ -17,6 +17,7 @@ from .events import Events
 from .interruption import Interruption
 from .settings import Plan
 from .table import Table
+from .workers import Workers
 
 RECENT = 100  # training episodes behind the mean return of progress.csv
 LONGEST_WITHOUT_CHECKPOINT = 300.0  # seconds
@@ -29,7 +30,7 @@ class Loop:
         self,
         plan: Plan,
         agent: Agent,
-        envs: vector.Environments,
+        envs: vector.Environments | Workers,
         *,
         directory: RunDirectory | None,
         display: Quiet,
@@ -50,6 +51,8 @@ class Loop:
         self._rate_from = (self._started, 0)
         self._refresh_at = self._started
         self._schedule()
+        if isinstance(envs, Workers):
+            envs.bind(agent)
 
     @property
     def elapsed(self) -> float:
@@ -122,6 +125,8 @@ class Loop:
     def _advance(self, until: int) -> None:
         """Step to `until`, or until a signal comes."""
         agent, envs, total, num_envs = self.agent, self.envs, self.plan.settings.steps, self.envs.num_envs
+        if isinstance(envs, Workers):
+            return self._oversee(envs, until)
         while self.steps < until and not self.interruption.requested:
             remaining = total - self.steps
             step = envs.step(agent.act(envs.observation), remaining if remaining < num_envs else None)
@@ -132,6 +137,17 @@ class Loop:
                 self.recent.extend(episode_return for episode_return, _ in envs.finished)
             if time.perf_counter() >= self._refresh_at:
                 self._refresh()
+
+    def _oversee(self, workers: Workers, until: int) -> None:
+        """Let the workers of an asynchronous agent go to `until`, or until a signal comes."""
+        while self.steps < until and not self.interruption.requested:
+            returns = workers.run(until)
+            self.steps = workers.steps
+            self.episodes += len(returns)
+            self.recent.extend(returns)
+            if time.perf_counter() >= self._refresh_at:
+                self._refresh()
+        workers.gather()
 
     def _refresh(self) -> None:
         self._refresh_at = time.perf_counter() + self.display.refresh_every

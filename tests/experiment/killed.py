@@ -8,8 +8,8 @@ from typing import NoReturn
 from dbrrl import train
 from dbrrl.experiment import command
 
-calls_left = int(sys.argv[1])
 sync = os.fsync
+calls_left = 0
 
 
 def sync_or_die(descriptor: int) -> None:
@@ -27,5 +27,7 @@ def die(descriptor: int) -> NoReturn:
     raise AssertionError
 
 
-os.fsync = sync_or_die
-sys.exit(command.run(train.main, sys.argv[2:]))
+if __name__ == "__main__":  # and not in a process that it starts
+    calls_left = int(sys.argv[1])
+    os.fsync = sync_or_die
+    sys.exit(command.run(train.main, sys.argv[2:]))

@@ -22,6 +22,10 @@ SETTINGS = {
         *("--agent", "ppo", "--no-preset", "--steps", "5200", "--num-envs", "3", "--n-steps", "100"),
         *("--learning-rate-schedule", "linear", "--normalize-observation", "--normalize-reward"),
     ],
+    "a3c": [
+        *("--agent", "a3c", "--no-preset", "--steps", "9201", "--num-envs", "2", "--n-steps", "7", "--deterministic"),
+        *("--rmsprop-eps", "1e-3"),
+    ],
     "a2c": [
         *("--agent", "a2c", "--no-preset", "--steps", "9200", "--num-envs", "3", "--n-steps", "7"),
         *("--learning-rate-schedule", "linear", "--normalize-observation", "--normalize-reward"),

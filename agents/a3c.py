@@ -1,0 +1,245 @@
+"""Asynchronous advantage actor-critic: A3C (Mnih et al. 2016, arXiv:1602.01783, algorithm S3).
+
+Each actor-learner has an environment and weights θ' of its own. It copies the shared θ, acts for t_max steps with θ'
+unchanged, and accumulates over them the gradient of
+
+    L(θ') = Σ log π_θ'(a|s) (G - V(s))  -  c₁ Σ (G - V_θ'(s))²  +  β Σ H(π_θ'(·|s))
+
+with G = r_t + γ r_{t+1} + ... + γᵏ V(s_{t+k}), and V(s) held constant in the first sum. It then changes the shared θ
+and the shared statistics v of RMSprop, without a lock (section 4 and supplement, eq. S2):
+
+    v ← α v + (1 - α) g²,   θ ← θ - η g / √(v + ε)
+
+η falls linearly to 0 over the steps of all learners. The runner starts one process per environment, with θ and v in
+shared memory; in a loop of your own, with `act` and `observe`, the learners commit in turn, in one process.
+"""
+
+import contextlib
+import copy
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import gymnasium as gym
+import numpy as np
+
+from dbrrl import functional as F
+from dbrrl import nn, seeding
+from dbrrl.agent import Agent as Base
+from dbrrl.agent import true_next_observation, valid_rows
+from dbrrl.checkpoint import State
+from dbrrl.config import Config as BaseConfig
+from dbrrl.config import setting
+from dbrrl.errors import CheckpointError, ConfigError
+from dbrrl.on_policy import OnPolicyAgent
+from dbrrl.optim import RMSprop
+from dbrrl.returns import explained_variance
+from dbrrl.schedules import Schedule
+
+
+@dataclass(frozen=True)
+class Config(BaseConfig):
+    """Settings of A3C; the defaults are those of the paper's Atari experiments, its step size that of PFRL's."""
+
+    learning_rate: float = setting(7e-4, above=0, help="η, step size of RMSprop (drawn from 1e-4 to 1e-2 in the paper)")
+    learning_rate_schedule: Literal["constant", "linear"] = setting("linear", help="linear: to 0 at total_steps")
+    rmsprop_alpha: float = setting(0.99, at_least=0, below=1, help="α, decay of the mean square (section 8)")
+    rmsprop_eps: float = setting(0.1, above=0, help="ε, inside the root (published code)")
+    n_steps: int = setting(5, at_least=1, help="t_max, steps in each rollout (section 8)")
+    gamma: float = setting(0.99, at_least=0, at_most=1, help="discount factor (section 8)")
+    gae_lambda: float = setting(1.0, at_least=0, at_most=1, help="λ of the advantage estimate; 1: the paper's returns")
+    entropy_coef: float = setting(0.01, at_least=0, help="β, weight of the entropy (section 8)")
+    value_coef: float = setting(0.5, at_least=0, help="c₁, weight of the squared value error (published code)")
+    max_grad_norm: float = setting(40.0, above=0, help="largest global norm of a rollout's gradient (published code)")
+    hidden_sizes: tuple[int, ...] | None = setting(None, at_least=1, help="hidden layers; none: 64,64; () on images")
+    activation: Literal["tanh", "relu"] = setting("tanh", help="between the hidden layers")
+    log_std_init: float = setting(0.0, help="initial log standard deviation of continuous actions")
+    deterministic: bool = setting(False, help="learners commit in turn: slower, exact to the bit")
+    total_steps: int = setting(0, at_least=0, help="environment steps of the run, where the schedule ends; 0: unknown")
+
+
+class ActorLearner(OnPolicyAgent):
+    """One of A3C's learners: acts in one environment with weights of its own, and learns into the shared vectors."""
+
+    Config = Config
+    remembered = ("network", "rollout", "policy_rng", "steps", "num_updates", "latest")
+
+    def __init__(self, observation_space: Any, action_space: Any, config: Any, *, seed: int, index: int) -> None:
+        super().__init__(observation_space, action_space, config, seed=seed)
+        self.index = index
+        self.policy_rng = seeding.generator(seed, "policy", index)
+        self.shared: dict[str, np.ndarray] = {}
+        self.turn: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
+
+    def make_optimizer(self, module: nn.Module) -> RMSprop:
+        """RMSprop, whose rule is applied to the shared vectors."""
+        c = self.config
+        return RMSprop(module, c.learning_rate, c.rmsprop_alpha, c.rmsprop_eps, eps_inside_root=True)
+
+    def pull(self) -> None:
+        """Copy the shared weights θ into θ'."""
+        flat = self.optimizer.flat
+        np.copyto(flat.values, self.shared["values"])
+        flat.changed()
+
+    def update(self) -> None:
+        """The gradient of the rollout, by θ'; then a step of θ by it."""
+        c = self.config
+        parts, action, advantage, old_value = self.transitions()
+        target = advantage + old_value
+        outputs, value = self.network(parts)
+        policy = self.head.distribution(outputs, getattr(self.network, "log_std", None))
+        objective = (policy.log_prob(action) * advantage).sum()
+        value_loss, entropy = F.mse_loss(value, target, "sum"), policy.entropy().sum()
+        self.gradient([objective, value_loss, entropy], [-1.0, c.value_coef, -c.entropy_coef])
+        with self.turn:
+            self.commit(len(advantage))
+        self.latest = {
+            "policy_loss": -objective.item() / len(advantage),
+            "value_loss": value_loss.item() / len(advantage),
+            "entropy": entropy.item() / len(advantage),
+            "explained_variance": explained_variance(old_value, target),
+            "learning_rate": self.optimizer.learning_rate,
+        }
+
+    def commit(self, rows: int) -> None:
+        """Change the shared vectors by the gradient of `rows` transitions (eq. S2); θ' follows."""
+        c, shared = self.config, self.shared
+        optimizer: Any = self.optimizer
+        schedule = Schedule(c.learning_rate_schedule, c.learning_rate, 0.0)
+        optimizer.learning_rate = schedule(self.progress(int(shared["learned"].sum())))
+        optimizer.mean_square = shared["mean_square"]
+        optimizer.update(shared["values"], optimizer.flat.grads, np.empty_like(optimizer.flat.grads))
+        shared["learned"][self.index] += rows
+        self.num_updates += 1
+        self.pull()
+
+
+class A3C(Base):
+    """Asynchronous advantage actor-critic: one actor-learner per environment.
+
+    Attributes:
+        shared: the vectors that all learners work on: "values" (θ), "mean_square" (v) and "learned", the steps each
+            learner has learned from.
+
+    Example:
+        Experiment("a3c", "CartPole-v1", num_envs=2).run()      # two processes
+    """
+
+    Config = Config
+    asynchronous = True
+    observation_spaces = OnPolicyAgent.observation_spaces
+    action_spaces = OnPolicyAgent.action_spaces
+
+    def __init__(
+        self,
+        observation_space: gym.Space[Any],
+        action_space: gym.Space[Any],
+        config: BaseConfig | None = None,
+        *,
+        num_envs: int = 1,
+        seed: int = 0,
+        device: str = "cpu",
+    ) -> None:
+        super().__init__(observation_space, action_space, config, num_envs=num_envs, seed=seed, device=device)
+        if device != "cpu":
+            raise ConfigError(f"device: a3c shares its weights in memory, expected 'cpu', got {device!r}: leave it out")
+        # The policy that is evaluated: θ itself, which no environment moves.
+        self.central = ActorLearner(observation_space, action_space, self.config, seed=seed, index=-1)
+        self.central.training = False
+        self._begin()
+
+    def _begin(self) -> None:
+        values = self.central.optimizer.flat.values.copy()
+        learned = np.zeros(self.num_envs, np.int64)
+        self.shared = {"values": values, "mean_square": np.zeros_like(values), "learned": learned}
+        self.learners: dict[int, ActorLearner] = {}
+        self.central.shared = self.shared
+
+    @property
+    def network(self) -> Any:
+        """The policy and value networks; set it to a module of your own before training in a loop of your own."""
+        return self.central.network
+
+    @network.setter
+    def network(self, module: nn.Module) -> None:
+        self.central.network = module
+        self._begin()
+
+    def learner(self, index: int) -> ActorLearner:
+        """The actor-learner of environment `index`, made when it is first asked for."""
+        if index not in self.learners:
+            made = ActorLearner(self.observation_space, self.action_space, self.config, seed=self.seed, index=index)
+            made.network, made.shared = copy.deepcopy(self.network), self.shared
+            made.pull()
+            self.learners[index] = made
+        return self.learners[index]
+
+    def attach(self, vectors: dict[str, np.ndarray]) -> None:
+        """Work on `vectors` from now on, which hold what `shared` holds."""
+        self.shared = vectors
+        for one in (self.central, *self.learners.values()):
+            one.shared = vectors
+
+    def act(self, observation: Any, explore: bool = True) -> np.ndarray:
+        """Each learner samples from its own policy; if not `explore`, the mode of the shared one."""
+        if not explore or not self.training:
+            self.central.pull()
+            return self.central.act(observation, explore)
+        observation, single = self.as_batch(observation)
+        rows = range(self.num_envs)
+        actions = np.concatenate([self.learner(i).act(_row(observation, i)) for i in rows])
+        return actions[0] if single else actions
+
+    def observe(
+        self,
+        next_observation: Any,
+        reward: Any,
+        terminated: Any,
+        truncated: Any,
+        info: dict[str, Any] | None = None,
+    ) -> None:
+        """Give each learner its transition; those whose rollout is full commit, the first environment's first."""
+        observation, _ = self.as_batch(true_next_observation(next_observation, info))
+        rewards, ends, limits = (np.reshape(x, -1) for x in (reward, terminated, truncated))
+        for i in map(int, np.flatnonzero(valid_rows(info, self.num_envs))):
+            one = slice(i, i + 1)
+            self.learner(i).observe(_row(observation, i), rewards[one], ends[one], limits[one])
+        self.count()
+
+    def count(self) -> None:
+        """Take the number of updates from the learners."""
+        self.num_updates = sum(one.num_updates for one in self.learners.values())
+
+    def statistics(self) -> dict[str, float]:
+        """Means over the learners of their latest update."""
+        found = [one.latest for _, one in sorted(self.learners.items()) if one.latest]
+        return {name: float(np.mean([latest[name] for latest in found])) for name in found[0]} if found else {}
+
+    def state_dict(self) -> State:
+        """The shared vectors, and each learner's weights, rollout and generator."""
+        vectors = {name: vector.copy() for name, vector in self.shared.items()}
+        return vectors | {"learners": [self.learner(i).state_dict() for i in range(self.num_envs)]}
+
+    def load_state_dict(self, state: State) -> None:
+        """Go on exactly where `state` was taken; CheckpointError where it is of other sizes."""
+        for name, vector in self.shared.items():
+            if np.shape(state[name]) != vector.shape:
+                raise CheckpointError(
+                    f"a3c: {name} expected shape {vector.shape}, got {np.shape(state[name])}: load with the same "
+                    "network and num_envs"
+                )
+        for name, vector in self.shared.items():
+            vector[...] = state[name]
+        for i, saved in enumerate(state["learners"]):
+            self.learner(i).load_state_dict(saved)
+        self.count()
+
+
+def _row(observation: Any, i: int) -> Any:
+    """Row `i` as a batch of one."""
+    if isinstance(observation, dict):
+        return {key: _row(part, i) for key, part in observation.items()}
+    return observation[i : i + 1]
+
+
+Agent = A3C

@@ -1,0 +1,156 @@
+"""One process of an asynchronous run: an actor-learner and its environment, told by the parent how far to go."""
+
+import contextlib
+import multiprocessing
+import os
+import threading
+import time
+import traceback
+from multiprocessing import connection, shared_memory
+from typing import Any
+
+import numpy as np
+
+from dbrrl import backend, checkpoint, seeding
+from dbrrl.envs import vector
+from dbrrl.errors import DbrrlError
+
+from .settings import Plan
+
+Block = tuple[str, tuple[int, ...], str]  # of shared memory: its name, and the shape and dtype of the vector in it
+
+KIND = "message"
+
+
+def send(pipe: Any, **message: Any) -> None:
+    """Send a message; nothing but arrays and plain values."""
+    pipe.send_bytes(checkpoint.encode(message, kind=KIND))
+
+
+def receive(pipe: Any) -> dict[str, Any]:
+    """The next message; EOFError where the other side is gone."""
+    return checkpoint.decode(pipe.recv_bytes(), kind=KIND)
+
+
+def environments(plan: Plan, index: int) -> vector.Environments:
+    """The one environment of a learner."""
+    settings = plan.settings
+    return vector.make(
+        settings.env,
+        1,
+        seed=seeding.sequence(settings.seed, "environments", index),
+        vectorization="sync" if settings.vectorization == "async" else settings.vectorization,
+        max_episode_steps=settings.max_episode_steps,
+        env_kwargs=plan.env_kwargs,
+    )
+
+
+def vectors(blocks: dict[str, Block]) -> tuple[dict[str, np.ndarray], list[shared_memory.SharedMemory]]:
+    """The shared vectors, and the memory that must outlive them."""
+    memory = {key: shared_memory.SharedMemory(name) for key, (name, _, _) in blocks.items()}
+    found = {key: np.ndarray(shape, dtype, memory[key].buf) for key, (_, shape, dtype) in blocks.items()}
+    return found, list(memory.values())
+
+
+def work(plan: Plan, index: int, blocks: dict[str, Block], lock: Any, pipe: Any) -> None:
+    """The process: it ends when the pipe is closed, when it fails, and when its parent is gone."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    shared, memory = vectors(blocks)
+    try:
+        backend.set_blas_threads(plan.settings.threads or 1)
+        Worker(plan, index, shared, lock, pipe).serve()
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        pass  # the run is over
+    except BaseException as error:
+        text = str(error) if isinstance(error, DbrrlError) else f"{type(error).__name__}: {error}"
+        with contextlib.suppress(OSError):
+            send(pipe, error=text, traceback=traceback.format_exc())
+    finally:
+        del memory  # kept until here: the vectors are views into it
+        os._exit(0)  # views are still alive: an ordinary exit would complain of each
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+
+class Turn:
+    """A context that learner `index` of `count` enters when all commits before its own are done."""
+
+    def __init__(self, learner: Any, index: int, count: int, turn: np.ndarray, lock: Any) -> None:
+        self.learner, self.index, self.count, self.turn, self.lock = learner, index, count, turn, lock
+
+    def __enter__(self) -> None:
+        mine = self.learner.num_updates * self.count + self.index
+        while True:
+            with self.lock:  # also a memory barrier: what was written before the turn was given is seen
+                if self.turn[0] >= mine:
+                    return
+            time.sleep(2e-5)
+
+    def __exit__(self, *error: object) -> None:
+        with self.lock:
+            self.turn[0] += 1
+
+
+class Worker:
+    """The learner, its environment, and the steps it may still do."""
+
+    def __init__(self, plan: Plan, index: int, shared: dict[str, np.ndarray], lock: Any, pipe: Any) -> None:
+        self.index, self.pipe, self.lock = index, pipe, lock
+        self.steps, turn = shared.pop("steps"), shared.pop("turn")
+        self.count = len(self.steps)
+        self.envs = environments(plan, index)
+        settings = plan.settings
+        agent: Any = plan.agent_class(
+            self.envs.observation_space, self.envs.action_space, plan.config, num_envs=self.count, seed=settings.seed
+        )
+        agent.attach(shared)
+        self.learner = agent.learner(index)
+        self.in_turn = bool(getattr(plan.config, "deterministic", False))
+        if self.in_turn:
+            self.learner.turn = Turn(self.learner, index, self.count, turn, lock)
+
+    def serve(self) -> None:
+        """Begin as told, then answer each order."""
+        begin = receive(self.pipe)
+        problems: list[str] = []
+        if begin["learner"] is not None:
+            self.learner.load_state_dict(begin["learner"])
+        if begin["environments"] is not None:
+            problems = self.envs.load_state_dict(begin["environments"])
+        if self.envs.observation is None:
+            self.envs.reset()
+        send(self.pipe, problems=problems)
+        while True:
+            order = receive(self.pipe)
+            if "until" in order:
+                send(self.pipe, finished=self.run(int(order["until"])))
+            else:
+                send(self.pipe, learner=self.learner.state_dict(), environments=self.envs.state_dict())
+
+    def run(self, until: int) -> np.ndarray:
+        """Step while there are steps left to `until`, of all learners; the episodes ended: (own step, return)."""
+        finished: list[tuple[float, float]] = []
+        learner, envs = self.learner, self.envs
+        while self.claim(until):
+            step = envs.step(learner.act(envs.observation))
+            learner.observe(step.next_observation, step.reward, step.terminated, step.truncated, step.info)
+            finished += [(float(self.steps[self.index]), episode_return) for episode_return, _ in envs.finished]
+        return np.array(finished, np.float64).reshape(-1, 2)
+
+    def claim(self, until: int) -> bool:
+        """Take one of the steps that are left; where learners commit in turn, each has its own share of them."""
+        if self.in_turn:
+            if self.steps[self.index] * self.count + self.index >= until:
+                return False
+            self.steps[self.index] += 1
+            return True
+        with self.lock:
+            if self.steps.sum() >= until:
+                return False
+            self.steps[self.index] += 1
+            return True

@@ -1,0 +1,200 @@
+"""The actor-learners of an asynchronous run, one process each, as the loop sees them."""
+
+import contextlib
+import multiprocessing
+import os
+import secrets
+import time
+from multiprocessing import connection, shared_memory
+from typing import Any
+
+import numpy as np
+
+from dbrrl.checkpoint import State
+from dbrrl.errors import CheckpointError, WorkerError
+
+from .interruption import ignored_by_children
+from .settings import Plan
+from .worker import Block, environments, receive, send, work
+
+PAUSE_EVERY = 0.5  # seconds of work after which all workers wait for the parent, who then heeds signals
+
+
+class RemoteTraceback(Exception):
+    """The traceback of a worker's own error, as text."""
+
+    def __str__(self) -> str:
+        return f"\n{self.args[0]}"
+
+
+class Workers:
+    """N processes that each hold a learner of one asynchronous agent and its environment.
+
+    Stands where the training environments of other runs stand: it has their spaces and their state. `bind` it to
+    the agent, `reset` (or `load_state_dict`) to start the processes, `run` to let them work, `gather` to bring
+    what they have learned to the agent. The vectors that the learners share lie in shared memory, one block each.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan, self.num_envs, self.env_id = plan, plan.settings.num_envs, plan.settings.env
+        sample = environments(plan, 0)
+        self.kind, self.observation_space, self.action_space = (
+            sample.kind,
+            sample.observation_space,
+            sample.action_space,
+        )
+        sample.close()
+        self.observation: Any = None  # that nothing has begun, as the loop asks environments
+        self.agent: Any = None
+        self.saved: list[State] = []
+        self.counters: dict[str, np.ndarray] = {}
+        self.memory: list[shared_memory.SharedMemory] = []
+        self.processes: list[Any] = []
+        self.pipes: list[Any] = []
+        self.rate = 1_000.0  # steps per second of all workers, by the last that were seen
+
+    @property
+    def steps(self) -> int:
+        """Environment steps of all workers so far."""
+        return int(self.counters["steps"].sum())
+
+    def bind(self, agent: Any) -> None:
+        """The agent whose learners these are."""
+        self.agent = agent
+
+    def reset(self) -> None:
+        """Start the processes, each with a new episode."""
+        self._start([None] * self.num_envs, fresh=True)
+
+    def load_state_dict(self, state: State) -> list[str]:
+        """Start the processes where `state` and the agent stand; a line per environment that cannot go on."""
+        saved = state["workers"]
+        if len(saved) != self.num_envs:
+            raise CheckpointError(
+                f"workers: expected the state of {self.num_envs}, got {len(saved)}: resume with these"
+            )
+        if not saved[0]:
+            return []  # taken before the first step
+        self.saved = saved
+        answers = self._start(saved, fresh=False)
+        return [f"worker {i}: {line}" for i, answer in enumerate(answers) for line in answer["problems"]]
+
+    def state_dict(self) -> State:
+        """The environments as the last `gather` found them."""
+        return {"workers": self.saved or [{}] * self.num_envs}
+
+    def run(self, until: int) -> list[float]:
+        """Work for a moment, at most to step `until` of all; the returns of the episodes that ended."""
+        before, started = self.steps, time.perf_counter()
+        goal = min(until, before + max(int(self.rate * PAUSE_EVERY), self.num_envs))
+        for pipe in self.pipes:
+            self._tell(pipe, until=goal)
+        answers = self._answers()
+        self.rate = (self.steps - before) / max(time.perf_counter() - started, 1e-6)
+        rows = [(step, i, value) for i, answer in enumerate(answers) for step, value in answer["finished"].tolist()]
+        return [value for _, _, value in sorted(rows)]
+
+    def gather(self) -> None:
+        """Bring each learner's state to the agent, and keep those of the environments."""
+        for pipe in self.pipes:
+            self._tell(pipe)
+        answers = self._answers()
+        for i, answer in enumerate(answers):
+            self.agent.learner(i).load_state_dict(answer["learner"])
+        self.agent.count()
+        self.saved = [answer["environments"] for answer in answers]
+
+    def close(self) -> None:
+        """End the processes and give back the memory; a second call does nothing."""
+        for pipe in self.pipes:
+            pipe.close()
+        for process in self.processes:
+            process.join(1.0)
+            if process.is_alive():
+                process.kill()
+                process.join()
+        self.pipes, self.processes = [], []
+        if self.memory:
+            self.agent.attach({name: vector.copy() for name, vector in self.agent.shared.items()})
+            self.counters = {name: vector.copy() for name, vector in self.counters.items()}
+        for block in self.memory:
+            block.unlink()
+            with contextlib.suppress(BufferError):  # a view that someone kept: the memory goes with it
+                block.close()
+        self.memory = []
+
+    def _start(self, saved: list[Any], *, fresh: bool) -> list[dict[str, Any]]:
+        agent, count = self.agent, self.num_envs
+        blocks: dict[str, Block] = {}
+        agent.attach({name: self._share(name, vector, blocks) for name, vector in agent.shared.items()})
+        done = [agent.learner(i) for i in range(count)]
+        counters = {
+            "steps": np.array([one.steps for one in done], np.int64),
+            "turn": np.array([sum(one.num_updates for one in done)], np.int64),
+        }
+        self.counters = {name: self._share(name, vector, blocks) for name, vector in counters.items()}
+        context = multiprocessing.get_context("spawn")
+        lock = context.Lock()
+        with ignored_by_children():
+            for i in range(count):
+                ours, theirs = context.Pipe()
+                self.pipes.append(ours)
+                process = context.Process(
+                    target=work, args=(self.plan, i, blocks, lock, theirs), daemon=True, name=f"dbrrl worker {i}"
+                )
+                self.processes.append(process)
+                process.start()
+                theirs.close()
+        for i, pipe in enumerate(self.pipes):
+            self._tell(pipe, learner=None if fresh else done[i].state_dict(), environments=saved[i])
+        self.observation = ()
+        return self._answers()
+
+    def _share(self, name: str, vector: np.ndarray, blocks: dict[str, Block]) -> np.ndarray:
+        """The same content in a block of shared memory."""
+        place = f"dbrrl-{os.getpid()}-{secrets.token_hex(4)}"  # macOS takes 30 characters
+        memory = shared_memory.SharedMemory(place, create=True, size=max(vector.nbytes, 1))
+        self.memory.append(memory)
+        blocks[name] = (memory.name, vector.shape, vector.dtype.str)
+        placed: np.ndarray = np.ndarray(vector.shape, vector.dtype, memory.buf)
+        placed[...] = vector
+        return placed
+
+    def _tell(self, pipe: Any, **message: Any) -> None:
+        with contextlib.suppress(OSError):  # a worker that is gone has said why, or `_answers` finds it dead
+            send(pipe, **message)
+
+    def _answers(self) -> list[dict[str, Any]]:
+        """One message of each worker; WorkerError for the first that fails."""
+        answers: list[dict[str, Any]] = [{}] * self.num_envs
+        waiting = dict(enumerate(self.pipes))
+        while waiting:
+            connection.wait([*waiting.values(), *(self.processes[i].sentinel for i in waiting)])
+            for i, pipe in list(waiting.items()):
+                try:
+                    if not pipe.poll():
+                        if self.processes[i].is_alive():
+                            continue
+                        raise EOFError
+                    answers[i] = receive(pipe)
+                except (EOFError, OSError):
+                    raise self._gone(i) from None
+                if "error" in answers[i]:
+                    raise self._failed(i, answers[i])
+                del waiting[i]
+        return answers
+
+    def _failed(self, index: int, answer: dict[str, Any]) -> WorkerError:
+        error = WorkerError(f"worker {index} died in its step {self.counters['steps'][index]:,}: {answer['error']}")
+        error.__cause__ = RemoteTraceback(answer["traceback"])
+        return error
+
+    def _gone(self, index: int) -> WorkerError:
+        process = self.processes[index]
+        process.join(1.0)
+        code = process.exitcode
+        how = f"by signal {-code}" if code is not None and code < 0 else f"with exit code {code}"
+        return WorkerError(
+            f"worker {index} ended {how} in its step {self.counters['steps'][index]:,} without a word: look for lack "
+            'of memory or a kill from outside; a script that starts a run needs `if __name__ == "__main__":`'
+        )

@@ -1,0 +1,89 @@
+"""A3C on problems whose answer is known, its learners in turn in one process or in two; CartPole-v1 solved."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dbrrl.agents import A3C
+from dbrrl.envs import make
+from dbrrl.envs.chain import Chain
+from dbrrl.experiment import Experiment, evaluation
+from dbrrl.seeding import sequence
+
+from .test_ppo_learning import GAMMA, PROBES, over_continuous, over_seeds
+
+QUICK: dict[str, Any] = {
+    "n_steps": 8,
+    "learning_rate": 1e-2,
+    "rmsprop_eps": 1e-2,
+    "gamma": GAMMA,
+    "gae_lambda": 0.95,
+    "entropy_coef": 0.0,
+    "hidden_sizes": (32,),
+}
+
+
+def train(env: str, seed: int, steps: int, **settings: Any) -> Any:
+    """The agent after a training of four learners that take their turns in this process."""
+    envs = make(env, 4, seed=sequence(seed, "environments"))
+    config = A3C.Config(**{**QUICK, **settings}, total_steps=steps)
+    agent = A3C(envs.observation_space, envs.action_space, config, num_envs=4, seed=seed)
+    observation = envs.reset()
+    for _ in range(steps // 4):
+        step = envs.step(agent.act(observation))
+        agent.observe(step.next_observation, step.reward, step.terminated, step.truncated, step.info)
+        observation = step.observation
+    agent.central.pull()
+    return agent
+
+
+def score(agent: Any, env: str) -> float:
+    """Mean return of the policy without exploration."""
+    found = evaluation.evaluate(agent, make(env, 5, seed=sequence(1, "evaluation")), episodes=20)
+    assert found is not None
+    return float(found.returns.mean())
+
+
+def values(agent: Any, observations: Any) -> np.ndarray:
+    found: np.ndarray = agent.network.value(agent.central.encode(np.asarray(observations, np.float32))).numpy()
+    return found
+
+
+@over_seeds
+@over_continuous
+@pytest.mark.parametrize("name", PROBES)
+def test_probes_give_their_known_return_and_values(name: str, continuous: bool, seed: int) -> None:
+    (known, seen), env = PROBES[name], f"dbrrl/Probe{name}{'Continuous' * continuous}-v0"
+    hard = continuous and name in ("Action", "Both")
+    agent = train(env, seed, 12_000 if hard else 8_000, log_std_init=-1.0 if hard else 0.0)
+    if name != "Observation":  # its return is drawn: nothing is to be learned there
+        assert known.optimal_return - score(agent, env) < 0.02
+    wanted = [known.value(observation, GAMMA) for observation in seen]
+    np.testing.assert_allclose(values(agent, [[o] for o in seen]), wanted, atol=0.05)
+
+
+@over_seeds
+def test_the_chain_is_walked_to_its_end(seed: int) -> None:
+    agent = train("dbrrl/Chain-v0", seed, 12_000)
+    assert score(agent, "dbrrl/Chain-v0") == 1.0
+    assert values(agent, np.eye(5, dtype=np.float32)[:1])[0] == pytest.approx(Chain(3).value(GAMMA), abs=0.05)
+
+
+@over_seeds
+def test_a_time_limit_is_no_end(seed: int) -> None:
+    assert values(train("dbrrl/Endless-v0", seed, 12_000), [[0.0]])[0] == pytest.approx(1 / (1 - GAMMA), rel=0.02)
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_two_processes_learn_to_walk_the_chain(deterministic: bool) -> None:
+    quiet = {"curve": False, "tensorboard": False, "progress": False, "final_episodes": 20, "eval_interval": 1_000_000}
+    settings = {**quiet, **QUICK, "num_envs": 2, "steps": 12_000, "deterministic": deterministic}
+    assert Experiment("a3c", "dbrrl/Chain-v0", seed=0, preset=False, **settings).run().score == 1.0
+
+
+@pytest.mark.slow
+@over_seeds
+def test_cartpole_is_solved_by_its_preset(seed: int) -> None:
+    run = Experiment("a3c", "CartPole-v1", seed=seed, curve=False, tensorboard=False, progress=False).run()
+    assert run.score >= 475 and run.scores[-1]["evaluation_episodes"] == 100
