@@ -5,6 +5,8 @@ if __name__ != "dbrrl.agents":
         f"expected to be imported as dbrrl.agents, got {__name__!r}: write `from dbrrl.agents import PPO`"
     )
 
+from .double_dqn import DoubleDQN
+from .dqn import DQN
 from .ppo import PPO
 
-__all__ = ["PPO"]
+__all__ = ["DQN", "PPO", "DoubleDQN"]

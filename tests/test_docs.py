@@ -66,9 +66,7 @@ def headings(text: str) -> set[str]:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_snippets_run_and_print_what_the_page_shows(
-    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_snippets_run_and_print_what_the_page_shows(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "agg")
     assert run_snippets((ROOT / page).read_text(encoding="utf-8"), page) == []
@@ -88,23 +86,24 @@ def test_links_lead_somewhere(page: str) -> None:
     assert missing == []
 
 
-def shown_flags() -> dict[str, set[str]]:
-    """Per module, the flags that any page gives it."""
-    found: dict[str, set[str]] = {}
+def shown_flags() -> dict[tuple[str, ...], set[str]]:
+    """Per module, and the agent that it is given, the flags that any page gives it."""
+    found: dict[tuple[str, ...], set[str]] = {}
     for page in PAGES:
         text = (ROOT / page).read_text(encoding="utf-8").replace("\\\n", " ")
         for module, rest in COMMAND.findall(text):
             flags = re.findall(r"(?<=\s)--[a-z][a-z-]*", rest.partition("`")[0])
-            found.setdefault(module, set()).update(flags)
+            agent = re.search(r"--agent \w+", rest.partition("`")[0])
+            found.setdefault((module, *(agent[0].split() if agent else ())), set()).update(flags)
     return found
 
 
-@pytest.mark.parametrize(("module", "flags"), sorted(shown_flags().items()))
-def test_commands_take_the_flags_shown(module: str, flags: set[str]) -> None:
-    command = [sys.executable, "-m", module, "--help"]
+@pytest.mark.parametrize(("words", "flags"), sorted(shown_flags().items()), ids=lambda words: " ".join(words))
+def test_commands_take_the_flags_shown(words: tuple[str, ...], flags: set[str]) -> None:
+    command = [sys.executable, "-m", *words, "--help"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     known = set(re.findall(r"--[a-z][a-z-]*", result.stdout))
-    assert flags <= known, f"{module} --help does not name {sorted(flags - known)}"
+    assert flags <= known, f"{' '.join(words)} --help does not name {sorted(flags - known)}"
 
 
 def test_every_agent_has_a_page_that_names_its_spaces() -> None:

@@ -24,7 +24,8 @@ FLOORS: list[list[str]] = [
     + [
         f"dbrrl.{part}"
         for part in ("checkpoint", "config", "seeding", "spaces", "heads", "observations", "actor_critic")
-    ],
+    ]
+    + ["dbrrl.q_network"],
     ["dbrrl.agents.", "dbrrl.envs."],
     ["dbrrl.experiment.", "dbrrl.testing"],
     ["dbrrl.train", "dbrrl.evaluate", "dbrrl.plot", "dbrrl.benchmark"],

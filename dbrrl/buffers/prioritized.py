@@ -18,6 +18,7 @@ class SumTree:
     def __init__(self, size: int) -> None:
         self.depth = max(size - 1, 1).bit_length()
         self.leaves = 1 << self.depth
+        self.crown = min(self.depth, 9)  # levels that are searched and renewed as a whole
         self.nodes = np.zeros(2 * self.leaves)
 
     @property
@@ -34,23 +35,41 @@ class SumTree:
         """Set the numbers at `index`, the last of those that come twice, and renew the sums above."""
         nodes, node = self.nodes, index + self.leaves
         nodes[node] = values
-        for _ in range(self.depth):
+        for _ in range(self.depth - self.crown):
             node = node >> 1
             left = node << 1
-            nodes[node] = nodes[left] + nodes[left | 1]
+            nodes[node] = nodes.take(left) + nodes.take(left | 1)
+        # The levels near the root are so short that all of each is renewed.
+        for level in range(self.crown - 1, -1, -1):
+            first = 1 << level
+            np.add(nodes[2 * first : 4 * first : 2], nodes[2 * first + 1 : 4 * first : 2], out=nodes[first : 2 * first])
 
     def find(self, mass: np.ndarray) -> np.ndarray:
         """For each mass in [0, total) the index whose share of the cumulative sum it falls into."""
-        nodes, mass = self.nodes, mass.copy()
-        node = np.ones(len(mass), np.int64)
-        for _ in range(self.depth):
-            node <<= 1
-            left = nodes[node]
-            # Rounding can lead past the last number: never to the right where nothing stands there.
-            right = (mass >= left) & (nodes[node | 1] > 0)
-            mass -= left * right
+        nodes, first = self.nodes, 1 << self.crown
+        sums = np.cumsum(nodes[first : 2 * first])
+        # Rounding can lead to the very end: the last node with something in it then.
+        inside = np.minimum(np.searchsorted(sums, mass, side="right"), np.searchsorted(sums, sums[-1]))
+        node = inside + first
+        rest = mass - (sums[inside] - nodes[node])
+        found = self._descend(node, rest, guarded=False)
+        empty = np.flatnonzero(nodes.take(found) <= 0)
+        if len(empty):
+            found[empty] = self._descend(node[empty], rest[empty], guarded=True)
+        found -= self.leaves
+        return found
+
+    def _descend(self, node: np.ndarray, rest: np.ndarray, guarded: bool) -> np.ndarray:
+        """From nodes of one level to leaves; `guarded` never goes where nothing stands, as rounding can."""
+        nodes = self.nodes
+        for _ in range(self.depth - self.crown):
+            node = node << 1
+            left = nodes.take(node)
+            right = rest >= left
+            if guarded:
+                right = (right | (left <= 0)) & (nodes.take(node | 1) > 0)
+            rest = rest - left * right
             node |= right
-        node -= self.leaves
         return node
 
 

@@ -64,9 +64,12 @@ class ReplayBuffer:
         require_memory(places * sum(_width(s, d) for s, d in [*layout, *_RESULTS.values()]), type(self).__name__)
         # Places are numbered row by row; zeros take no memory before they are written.
         *self.observations, self.actions = (np.zeros((places, *shape), dtype) for shape, dtype in layout)
-        self.rewards, self.terminated, self.boundary, self.valid, self.final = (
+        self.rewards, self.terminated, self.truncated, self.valid, self.final = (
             np.zeros((places, *shape), dtype) for shape, dtype in _RESULTS.values()
         )
+        self.valid[:] = True
+        self._by_row = [x.reshape(self._ring, num_envs, *x.shape[1:]) for x in (*self.observations, self.actions)]
+        self._results = [getattr(self, name).reshape(self._ring, num_envs) for name in _RESULTS]
         self.size = self.head = 0
         self.begun = False
         self._invalid = 0  # entries among the complete rows that are not valid
@@ -86,11 +89,10 @@ class ReplayBuffer:
 
     def begin(self, parts: Sequence[np.ndarray], action: np.ndarray) -> None:
         """Open a row: the observation acted on, and the action taken."""
-        place = self.head * self.num_envs
-        here = slice(place, place + self.num_envs)
-        for store, part in zip(self.observations, parts, strict=True):
-            store[here] = part
-        self.actions[here] = action
+        t, stores = self.head, self._by_row
+        for store, part in zip(stores, parts, strict=False):
+            store[t] = part
+        stores[-1][t] = action
         self.begun = True
 
     def end(
@@ -99,24 +101,22 @@ class ReplayBuffer:
         """Complete the open row with the true next observation. `valid` False marks entries that are no transition."""
         if not self.begun:
             raise GraphError("observe(): expected act() before it: call act(observation), step, then observe()")
-        place = self.head * self.num_envs
-        here = slice(place, place + self.num_envs)
+        t, (rewards, terminations, truncations, validity, final) = self.head, self._results
         if self.size == self.rows:
             self._forget()
-        boundary = np.logical_or(terminated, truncated)
-        self.rewards[here], self.terminated[here], self.boundary[here] = reward, terminated, boundary
-        self.valid[here] = True if valid is None else valid
-        self.final[here] = 0
+        else:
+            self.size += 1
+        rewards[t], terminations[t], truncations[t] = reward, terminated, truncated
         if valid is not None:
+            validity[t] = valid
             self._invalid += self.num_envs - int(np.count_nonzero(valid))
-        cut = np.flatnonzero(np.logical_and(truncated, np.logical_not(terminated))) if boundary.any() else ()
-        for env in cut:
-            self._keep_final(place + int(env), [part[env] for part in next_parts])
-        self.head = (self.head + 1) % self._ring
-        self.size, self.begun = min(self.size + 1, self.rows), False
-        place = self.head * self.num_envs
-        for store, part in zip(self.observations, next_parts, strict=True):
-            store[place : place + self.num_envs] = part
+        if np.count_nonzero(truncated):
+            for env in np.flatnonzero(truncations[t] & ~terminations[t]):
+                final[t, env] = self._keep_final([part[env] for part in next_parts])
+        self.head = t = (t + 1) % self._ring
+        self.begun = False
+        for store, part in zip(self._by_row, next_parts, strict=False):
+            store[t] = part
 
     def sample(self, n: int, rng: np.random.Generator, gamma: float, n_steps: int = 1) -> Batch:
         """`n` transitions, uniformly with replacement.
@@ -135,23 +135,27 @@ class ReplayBuffer:
 
     def gather(self, index: np.ndarray, gamma: float, n_steps: int = 1) -> Batch:
         """The transitions that begin at the places `index` (n,)."""
-        reward, last = self.rewards[index], index
+        reward, last = self.rewards.take(index), index
         discount = np.full(len(index), gamma, np.float32)
         newest = self._wrapped(np.array((self.head - 1) * self.num_envs)) // self.num_envs
         for _ in range(n_steps - 1):
             following = self._wrapped(last + self.num_envs)
-            on = ~self.boundary[last] & (last // self.num_envs != newest) & self.valid[following]
+            on = (
+                ~(self.terminated[last] | self.truncated[last])
+                & (last // self.num_envs != newest)
+                & self.valid[following]
+            )
             if not on.any():
                 break
             reward = reward + np.where(on, discount * self.rewards[following], np.float32(0))
             discount = np.where(on, discount * np.float32(gamma), discount)
             # An entry that stopped must not go on: its last place stays, and so does what stopped it.
             last = np.where(on, following, last)
-        discount[self.terminated[last]] = 0
+        discount[self.terminated.take(last)] = 0
         following = self._wrapped(last + self.num_envs)
         next_parts = [store.take(following, axis=0) for store in self.observations]
         if self._next_final > self._first_final:
-            final = self.final[last]
+            final = self.final.take(last)
             cut = np.flatnonzero(final)
             for part, store in zip(next_parts, self._finals, strict=True):
                 part[cut] = store[final[cut] % len(store)]
@@ -194,6 +198,7 @@ class ReplayBuffer:
                 "buffer_size and num_envs"
             )
         self.size, self.head, self.begun = size, head, begun
+        self.valid[:], self.final[:] = True, 0
         at = self._wrapped(self._places(size + 1))
         for store, array, n in zip(stores, [*opened, *complete], lengths, strict=False):
             store[at[:n]] = array
@@ -215,13 +220,17 @@ class ReplayBuffer:
 
     def _forget(self) -> None:
         """Let the oldest row go: its place becomes that of the open row's next observation."""
-        oldest = int(self._wrapped(np.array((self.head - self.size) * self.num_envs)))
-        here = slice(oldest, oldest + self.num_envs)
-        self._first_final += int(np.count_nonzero(self.final[here]))
+        t = (self.head - self.size) % self._ring
+        *_, validity, final = self._results
+        if self._first_final < self._next_final:
+            self._first_final += int(np.count_nonzero(final[t]))
+            final[t] = 0
         if self._invalid:
-            self._invalid -= self.num_envs - int(np.count_nonzero(self.valid[here]))
+            self._invalid -= self.num_envs - int(np.count_nonzero(validity[t]))
+            validity[t] = True
 
-    def _keep_final(self, place: int, parts: list[np.ndarray]) -> None:
+    def _keep_final(self, parts: list[np.ndarray]) -> int:
+        """The number under which a final observation is kept."""
         count = self._next_final - self._first_final
         if count == len(self._finals[0]):
             order = np.arange(self._first_final, self._next_final)
@@ -230,14 +239,14 @@ class ReplayBuffer:
                 self._finals[i][order % (2 * count)] = store[order % count]
         for store, part in zip(self._finals, parts, strict=True):
             store[self._next_final % len(store)] = part
-        self.final[place] = self._next_final
         self._next_final += 1
+        return self._next_final - 1
 
 
 _RESULTS: dict[str, tuple[tuple[int, ...], Any]] = {
     "rewards": ((), np.float32),
     "terminated": ((), np.bool_),
-    "boundary": ((), np.bool_),  # terminated or truncated
+    "truncated": ((), np.bool_),
     "valid": ((), np.bool_),
     "final": ((), np.int64),  # number of the final observation kept apart
 }
