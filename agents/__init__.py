@@ -5,8 +5,9 @@ if __name__ != "dbrrl.agents":
         f"expected to be imported as dbrrl.agents, got {__name__!r}: write `from dbrrl.agents import PPO`"
     )
 
+from .c51 import C51
 from .double_dqn import DoubleDQN
 from .dqn import DQN
 from .ppo import PPO
 
-__all__ = ["DQN", "PPO", "DoubleDQN"]
+__all__ = ["C51", "DQN", "PPO", "DoubleDQN"]
