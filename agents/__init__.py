@@ -9,5 +9,7 @@ from .c51 import C51
 from .double_dqn import DoubleDQN
 from .dqn import DQN
 from .ppo import PPO
+from .qr_dqn import QRDQN
+from .rainbow import Rainbow
 
-__all__ = ["C51", "DQN", "PPO", "DoubleDQN"]
+__all__ = ["C51", "DQN", "PPO", "QRDQN", "DoubleDQN", "Rainbow"]
