@@ -8,8 +8,9 @@ if __name__ != "dbrrl.agents":
 from .c51 import C51
 from .double_dqn import DoubleDQN
 from .dqn import DQN
+from .iqn import IQN
 from .ppo import PPO
 from .qr_dqn import QRDQN
 from .rainbow import Rainbow
 
-__all__ = ["C51", "DQN", "PPO", "QRDQN", "DoubleDQN", "Rainbow"]
+__all__ = ["C51", "DQN", "IQN", "PPO", "QRDQN", "DoubleDQN", "Rainbow"]

@@ -17,7 +17,7 @@ import copy
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import gymnasium as gym
 import numpy as np
@@ -82,7 +82,7 @@ class DQN(Base):
     """
 
     Config = Config
-    remembered = (
+    remembered: ClassVar[tuple[str, ...]] = (
         "network", "target_network", "optimizer", "replay", "explorer", "replay_rng", "noise_rng", "steps",
         "num_updates", "latest",
     )  # fmt: skip

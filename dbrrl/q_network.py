@@ -24,6 +24,7 @@ class QNetwork(nn.Module):
         hidden_sizes: hidden layers; None: 120, 84, and none on images.
         activation: "relu" or "tanh".
         dueling: two streams.
+        stream: the last hidden layer is not among the features also where there is only one stream.
         noisy: σ₀ of the noise; None: without.
         atoms: numbers per action; None: one, without an axis of its own.
         rng: generator of the initial weights.
@@ -37,6 +38,7 @@ class QNetwork(nn.Module):
         activation: str = "relu",
         *,
         dueling: bool = False,
+        stream: bool = False,
         noisy: float | None = None,
         atoms: int | None = None,
         rng: np.random.Generator,
@@ -44,17 +46,18 @@ class QNetwork(nn.Module):
         self.images = [nn.NatureCNN(shape, rng=rng) for shape in encoder.image_shapes]
         hidden = hidden_sizes if hidden_sizes is not None else () if self.images else (120, 84)
         sizes = (encoder.vector_size + sum(cnn.features for cnn in self.images), *hidden)
-        self.actions, self.atoms, self.width = actions, atoms, sizes[-1]
-        shared, stream = (sizes[:-1], sizes[-2:]) if dueling and hidden else (sizes, sizes[-1:])
+        shared, last = (sizes[:-1], sizes[-2:]) if (dueling or stream) and hidden else (sizes, sizes[-1:])
+        self.actions, self.atoms, self.width = actions, atoms, last[0]
         self.body = nn.Sequential(*_hidden(shared, activation, noisy, rng))
-        outputs = actions * (atoms or 1)
-        self.advantage = nn.Sequential(
-            *_hidden(stream, activation, noisy, rng), _linear(stream[-1], outputs, 0.01, noisy, rng)
-        )
-        self.value = None
-        if dueling:
-            last = _linear(stream[-1], atoms or 1, 0.01, noisy, rng)
-            self.value = nn.Sequential(*_hidden(stream, activation, noisy, rng), last)
+        self.advantage = self._stream(last, actions * (atoms or 1), activation, noisy, rng)
+        self.value = self._stream(last, atoms or 1, activation, noisy, rng) if dueling else None
+
+    @staticmethod
+    def _stream(
+        sizes: tuple[int, ...], outputs: int, activation: str, noisy: float | None, rng: np.random.Generator
+    ) -> nn.Sequential:
+        layers = _hidden(sizes, activation, noisy, rng)
+        return nn.Sequential(*layers, _linear(sizes[-1], outputs, 0.01, noisy, rng))
 
     def features(self, parts: list[Any]) -> Any:
         """What the last layers read, (B, n)."""
