@@ -89,10 +89,9 @@ class ReplayBuffer:
 
     def begin(self, parts: Sequence[np.ndarray], action: np.ndarray) -> None:
         """Open a row: the observation acted on, and the action taken."""
-        t, stores = self.head, self._by_row
-        for store, part in zip(stores, parts, strict=False):
-            store[t] = part
-        stores[-1][t] = action
+        t = self.head
+        self._write(t, parts)
+        self._by_row[-1][t] = action
         self.begun = True
 
     def end(
@@ -115,8 +114,7 @@ class ReplayBuffer:
                 final[t, env] = self._keep_final([part[env] for part in next_parts])
         self.head = t = (t + 1) % self._ring
         self.begun = False
-        for store, part in zip(self._by_row, next_parts, strict=False):
-            store[t] = part
+        self._write(t, next_parts)
 
     def sample(self, n: int, rng: np.random.Generator, gamma: float, n_steps: int = 1) -> Batch:
         """`n` transitions, uniformly with replacement.
@@ -208,6 +206,12 @@ class ReplayBuffer:
         self._finals = [np.zeros((_room(len(order)), *store.shape[1:]), store.dtype) for store in self._finals]
         for store, array in zip(self._finals, finals, strict=True):
             store[order % len(store)] = array
+
+    def _write(self, t: int, parts: Sequence[np.ndarray]) -> None:
+        stores = self._by_row
+        stores[0][t] = parts[0]
+        for i in range(1, len(parts)):
+            stores[i][t] = parts[i]
 
     def _places(self, rows: int) -> np.ndarray:
         """Places of `rows` rows from the oldest complete one on, before wrapping."""

@@ -162,3 +162,14 @@ def test_memory_is_asked_for_before_it_is_taken(monkeypatch: pytest.MonkeyPatch,
     assert "ReplayBuffer: 0.0 GB" in capsys.readouterr().err
     monkeypatch.setattr(memory_module, "available_bytes", lambda: None)
     make(100, 1)
+
+
+def test_final_observations_go_with_their_rows() -> None:
+    buffer, row = ReplayBuffer(10, 1, [(1,)], [np.float32]), [np.zeros((1, 1), np.float32)]
+    sizes = set()
+    for t in range(200):
+        buffer.begin(row, 0)
+        buffer.end(row, 0.0, np.array([False]), np.array([t % 2 == 0]))
+        assert len(buffer.state_dict()["finals"][0]) == min(-(-(t + 1) // 2), 5)
+        sizes.add(buffer.nbytes)
+    assert len(sizes) == 4  # room for 1, 2, 4 and 8
