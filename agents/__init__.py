@@ -7,6 +7,12 @@ if __name__ != "dbrrl.agents":
 
 from .a2c import A2C
 from .a3c import A3C
+from .c51 import C51
+from .double_dqn import DoubleDQN
+from .dqn import DQN
+from .iqn import IQN
 from .ppo import PPO
+from .qr_dqn import QRDQN
+from .rainbow import Rainbow
 
-__all__ = ["A2C", "A3C", "PPO"]
+__all__ = ["A2C", "A3C", "C51", "DQN", "IQN", "PPO", "QRDQN", "DoubleDQN", "Rainbow"]

@@ -1,5 +1,7 @@
 """Buffers of experience: what agents learn from."""
 
+from dbrrl.buffers.prioritized import PrioritizedReplayBuffer
+from dbrrl.buffers.replay import Batch, ReplayBuffer
 from dbrrl.buffers.rollout import RolloutBuffer
 
-__all__ = ["RolloutBuffer"]
+__all__ = ["Batch", "PrioritizedReplayBuffer", "ReplayBuffer", "RolloutBuffer"]

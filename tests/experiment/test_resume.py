@@ -30,6 +30,10 @@ SETTINGS = {
         *("--agent", "a2c", "--no-preset", "--steps", "9200", "--num-envs", "3", "--n-steps", "7"),
         *("--learning-rate-schedule", "linear", "--normalize-observation", "--normalize-reward"),
     ],
+    "dqn": [
+        *("--agent", "double_dqn", "--no-preset", "--steps", "5200", "--num-envs", "3", "--buffer-size", "2000"),
+        *("--prioritized", "--dueling", "--noisy", "--n-step", "3", "--update-interval", "16", "--tau", "0.1"),
+    ],
 }
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX's")

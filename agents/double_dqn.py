@@ -1,0 +1,29 @@
+"""Double DQN (van Hasselt, Guez & Silver 2016, arXiv:1509.06461): DQN whose network chooses and whose target judges.
+
+    y = r + γ Q_θ⁻(s', argmax_a' Q_θ(s', a'))                                                              (eq. 4)
+
+The maximum over estimates that err is too high on average; the estimate of another network at the same action is not.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from dbrrl.autodiff.tensor import no_grad
+from dbrrl.buffers import Batch
+
+from .dqn import DQN
+
+
+class DoubleDQN(DQN):
+    """DQN with the double target; settings and additions are those of `DQN`."""
+
+    def target(self, batch: Batch) -> Any:
+        """The y of each transition, (n,)."""
+        with no_grad():
+            best = self.values(self.network, batch.next_parts).array.argmax(axis=1)
+            following = self.values(self.target_network, batch.next_parts).array
+        return batch.reward + batch.discount * np.take_along_axis(following, best[:, None], axis=1)[:, 0]
+
+
+Agent = DoubleDQN

@@ -1,0 +1,109 @@
+"""Implicit quantile network (Dabney, Ostrovski, Silver & Munos 2018, arXiv:1806.06923).
+
+The network gives the quantile Z_τ(s, a) of the return at any τ in (0, 1): the features of s, times those of τ,
+
+    φⱼ(τ) = ReLU( Σᵢ cos(π i τ) wᵢⱼ + bⱼ ),  i = 0 ... n - 1,        Z_τ(s, a) = f(ψ(s) ⊙ φ(τ))_a                (eq. 4)
+
+Each update draws N fractions τ and N' fractions τ' per transition. With a* the best action by the mean of K quantiles,
+
+    yⱼ = r + γ Z⁻_τ'ⱼ(s', a*),      L = Σᵢ mean_j [ |τᵢ - 1{yⱼ < Zᵢ}| h(yⱼ - Zᵢ) ],  Zᵢ = Z_τᵢ(s, a)       (eq. 3)
+
+Where actions are chosen the K fractions are the midpoints (k - 1/2) / K, not draws: evaluation has no chance in it. All
+else is DQN.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dbrrl import functional as F
+from dbrrl import nn, seeding
+from dbrrl.autodiff.tensor import no_grad, plain
+from dbrrl.backend import beside
+from dbrrl.buffers import Batch
+from dbrrl.config import setting
+from dbrrl.q_network import QNetwork
+
+from .dqn import DQN
+from .dqn import Config as DQNConfig
+from .qr_dqn import quantile_huber
+
+
+@dataclass(frozen=True)
+class Config(DQNConfig):
+    """Settings of DQN, and the quantiles; the last hidden layer is f, those before it are ψ."""
+
+    quantiles: int = setting(8, at_least=1, help="N, fractions per transition for the prediction (paper: 64)")
+    target_quantiles: int = setting(8, at_least=1, help="N', fractions per transition for the target (paper: 64)")
+    action_quantiles: int = setting(32, at_least=1, help="K, fractions for choosing actions (section 4)")
+    cosines: int = setting(64, at_least=1, help="n, size of the embedding of τ (section 4)")
+
+
+class IQNetwork(QNetwork):
+    """Z_τ(s, ·): parts of B observations and fractions (B, N) or (N,) to (B, N, actions)."""
+
+    def __init__(self, cosines: int, *args: Any, rng: np.random.Generator, **kwargs: Any) -> None:
+        super().__init__(*args, stream=True, rng=rng, **kwargs)
+        self.cosines = cosines
+        self.embedding = nn.Linear(cosines, self.width, gain=math.sqrt(2), rng=rng)
+
+    def forward(self, parts: list[Any], fractions: Any) -> Any:  # type: ignore[override]
+        """Quantiles at `fractions`."""
+        features = self.features(parts)
+        batch, n = features.shape[0], fractions.shape[-1]
+        angles = fractions[..., None] * beside(plain(features), np.pi * np.arange(self.cosines, dtype=np.float32))
+        phi = F.relu(self.embedding(np.cos(angles).astype(np.float32)))
+        joined = F.expand_dims(features, 1) * phi
+        return self.outputs(joined.reshape(batch * n, self.width)).reshape(batch, n, self.actions)
+
+
+class IQN(DQN):
+    """DQN on quantiles at any fraction; `build`, `loss` and `values` are its own."""
+
+    Config = Config
+    remembered = (*DQN.remembered, "fraction_rng")
+
+    def build(self, rng: np.random.Generator, atoms: int | None = None) -> nn.Module:
+        """A network of fractions, too."""
+        c = self.config
+        self.fraction_rng = seeding.generator(self.seed, "fractions")
+        k = c.action_quantiles
+        self.midpoints = (np.arange(k, dtype=np.float32) + np.float32(0.5)) / np.float32(k)
+        return IQNetwork(
+            c.cosines, self.encoder, self.actions, c.hidden_sizes, c.activation,
+            dueling=c.dueling, noisy=c.noisy_sigma if c.noisy else None, rng=rng,
+        )  # fmt: skip
+
+    def values(self, network: Any, parts: list[Any]) -> Any:
+        """Q(s, a), the mean of K quantiles: (B, actions)."""
+        return F.mean(network(parts, beside(parts[0], self.midpoints)), axis=1)
+
+    def drawn_fractions(self, n: int, like: Any) -> Any:
+        """Fractions (B, n), uniform in [0, 1), beside the batch `like` of B rows."""
+        return beside(like, self.fraction_rng.random((len(like), n), dtype=np.float32))
+
+    def loss(self, batch: Batch) -> tuple[Any, Any]:
+        """The quantile Huber loss of each transition (n,), and the size of its mean error, the priority it gets."""
+        fractions = self.drawn_fractions(self.config.quantiles, batch.reward)
+        theta = of_action(self.network(batch.parts, fractions), batch.action)
+        loss, error = quantile_huber(theta, fractions, self.target(batch))
+        return loss, abs(error.mean(axis=(1, 2)))
+
+    def target(self, batch: Batch) -> Any:
+        """The samples yⱼ of each transition, (n, N')."""
+        fractions = self.drawn_fractions(self.config.target_quantiles, batch.reward)
+        with no_grad():
+            best = self.values(self.target_network, batch.next_parts).array.argmax(axis=1)
+            following = of_action(self.target_network(batch.next_parts, fractions).array, best)
+        return batch.reward[:, None] + batch.discount[:, None] * following
+
+
+def of_action(quantiles: Any, action: Any) -> Any:
+    """Those of one action per row: (B, N, actions) and (B,) to (B, N)."""
+    batch, n = quantiles.shape[:2]
+    return quantiles[np.arange(batch)[:, None], np.arange(n)[None], action[:, None]]
+
+
+Agent = IQN

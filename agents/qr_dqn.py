@@ -1,0 +1,83 @@
+"""Quantile regression DQN (Dabney, Rowland, Bellemare & Munos 2018, arXiv:1710.10044).
+
+For each action the network gives N returns θ₁ ... θ_N, the quantiles of the return's distribution at the midpoints
+τ̂ᵢ = (2i - 1) / 2N (lemma 2); Q(s, a) = Σ θᵢ / N. With a* the action of the largest Q in s' under the target network,
+
+    yⱼ = r + γ θⱼ⁻(s', a*),      L = Σᵢ mean_j [ |τ̂ᵢ - 1{yⱼ < θᵢ}| h(yⱼ - θᵢ) ]                 (eq. 9, 10, algorithm 1)
+
+with the Huber function h, quadratic up to κ = 1. All else is DQN.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dbrrl import functional as F
+from dbrrl import nn
+from dbrrl.autodiff.tensor import no_grad, plain
+from dbrrl.backend import array_module, beside
+from dbrrl.buffers import Batch
+from dbrrl.config import setting
+
+from .dqn import DQN
+from .dqn import Config as DQNConfig
+
+
+@dataclass(frozen=True)
+class Config(DQNConfig):
+    """Settings of DQN, and the quantiles."""
+
+    quantiles: int = setting(50, at_least=1, help="N, returns per action (paper: 200)")
+
+
+def quantile_huber(prediction: Any, fractions: Any, target: Any) -> tuple[Any, Any]:
+    """The quantile Huber loss with κ = 1 (eq. 9 and 10), summed over predictions, a mean over targets.
+
+    Args:
+        prediction: tensor (n, N) of quantiles.
+        fractions: their τ̂, (N,) or (n, N).
+        target: array (n, M), samples of the return.
+
+    Returns:
+        The loss (n,), and the errors y - θ as an array (n, N, M).
+    """
+    theta = plain(prediction)[:, :, None]
+    error = target[:, None, :] - theta
+    weight = abs(fractions[..., None] - (error < 0)).astype(theta.dtype) / target.shape[1]
+    wide = F.broadcast_to(F.expand_dims(prediction, -1), error.shape)
+    each = F.huber_loss(wide, array_module(error).broadcast_to(target[:, None, :], error.shape), reduction="none")
+    return F.sum(each * weight, axis=(1, 2)), error
+
+
+class QRDQN(DQN):
+    """DQN on quantiles; `loss` and `values` are its own."""
+
+    Config = Config
+
+    def build(self, rng: np.random.Generator, atoms: int | None = None) -> nn.Module:
+        """A network whose outputs are quantiles (B, actions, N)."""
+        n = self.config.quantiles
+        self.fractions = (np.arange(n, dtype=np.float32) + np.float32(0.5)) / np.float32(n)
+        return super().build(rng, n)
+
+    def values(self, network: Any, parts: list[Any]) -> Any:
+        """Q(s, a) = Σ θᵢ / N: (B, actions)."""
+        return F.mean(network(parts), axis=-1)
+
+    def loss(self, batch: Batch) -> tuple[Any, Any]:
+        """The quantile Huber loss of each transition (n,), and the size of its mean error, the priority it gets."""
+        theta = self.network(batch.parts)[np.arange(len(batch.index)), batch.action]
+        loss, error = quantile_huber(theta, beside(theta.array, self.fractions), self.target(batch))
+        return loss, abs(error.mean(axis=(1, 2)))
+
+    def target(self, batch: Batch) -> Any:
+        """The samples yⱼ of each transition, (n, N)."""
+        with no_grad():
+            theta = self.target_network(batch.next_parts).array
+        best = theta.mean(axis=2).argmax(axis=1)
+        following = theta[np.arange(len(theta)), best]
+        return batch.reward[:, None] + batch.discount[:, None] * following
+
+
+Agent = QRDQN

@@ -1,0 +1,41 @@
+"""Rainbow (Hessel et al. 2018, arXiv:1710.02298): C51 with all of double, dueling, n-step, prioritized and noisy.
+
+The projected distribution is that of the n-step return, of the action that the network chooses and the target network
+judges; its cross-entropy is the loss and the priority (sections 3 and 4). Noisy layers explore in place of ε.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from dbrrl.autodiff.tensor import no_grad
+from dbrrl.buffers import Batch
+from dbrrl.config import setting
+
+from .c51 import C51
+from .c51 import Config as C51Config
+
+
+@dataclass(frozen=True)
+class Config(C51Config):
+    """Settings of C51 with every addition on; what is named here has the defaults of the paper's table 1."""
+
+    n_step: int = setting(3, at_least=1, help="rewards summed before bootstrapping (table 1)")
+    dueling: bool = setting(True, help="value and advantage streams")
+    prioritized: bool = setting(True, help="draw transitions by their last loss")
+    priority_alpha: float = setting(0.5, at_least=0, at_most=1, help="α, 0: all alike (table 1)")
+    noisy: bool = setting(True, help="noisy layers explore; epsilon is not used")
+    optimizer_eps: float = setting(1.5e-4, above=0, help="ε of Adam (table 1)")
+
+
+class Rainbow(C51):
+    """All that extends DQN, in one; only the double choice is not a setting of `C51`."""
+
+    Config = Config
+
+    def chosen(self, batch: Batch, target_values: Any) -> Any:
+        """The action whose distribution is projected, (n,): the network's own choice."""
+        with no_grad():
+            return self.values(self.network, batch.next_parts).array.argmax(axis=1)
+
+
+Agent = Rainbow

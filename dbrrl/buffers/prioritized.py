@@ -1,0 +1,152 @@
+"""Prioritized experience replay (Schaul et al. 2016, arXiv:1511.05952), proportional variant."""
+
+from typing import Any
+
+import numpy as np
+
+from dbrrl.buffers.replay import Batch, ReplayBuffer
+from dbrrl.errors import CheckpointError, ConfigError, GraphError
+
+
+class SumTree:
+    """Numbers of 0 or more under a binary tree of their sums, as one array: node i has the children 2i and 2i + 1.
+
+    Attributes:
+        nodes: float64; the root is nodes[1], leaf i is nodes[leaves + i].
+    """
+
+    def __init__(self, size: int) -> None:
+        self.depth = max(size - 1, 1).bit_length()
+        self.leaves = 1 << self.depth
+        self.crown = min(self.depth, 9)  # levels that are searched and renewed as a whole
+        self.nodes = np.zeros(2 * self.leaves)
+
+    @property
+    def total(self) -> float:
+        """Sum of all."""
+        return float(self.nodes[1])
+
+    def __getitem__(self, index: np.ndarray) -> np.ndarray:
+        """The numbers at `index`."""
+        found: np.ndarray = self.nodes[index + self.leaves]
+        return found
+
+    def __setitem__(self, index: np.ndarray, values: Any) -> None:
+        """Set the numbers at `index`, the last of those that come twice, and renew the sums above."""
+        nodes, node = self.nodes, index + self.leaves
+        nodes[node] = values
+        for _ in range(self.depth - self.crown):
+            node = node >> 1
+            left = node << 1
+            nodes[node] = nodes.take(left) + nodes.take(left | 1)
+        # The levels near the root are so short that all of each is renewed.
+        for level in range(self.crown - 1, -1, -1):
+            first = 1 << level
+            np.add(nodes[2 * first : 4 * first : 2], nodes[2 * first + 1 : 4 * first : 2], out=nodes[first : 2 * first])
+
+    def find(self, mass: np.ndarray) -> np.ndarray:
+        """For each mass in [0, total) the index whose share of the cumulative sum it falls into."""
+        nodes, first = self.nodes, 1 << self.crown
+        sums = np.cumsum(nodes[first : 2 * first])
+        # Rounding can lead to the very end: the last node with something in it then.
+        inside = np.minimum(np.searchsorted(sums, mass, side="right"), np.searchsorted(sums, sums[-1]))
+        node = inside + first
+        rest = mass - (sums[inside] - nodes[node])
+        found = self._descend(node, rest, guarded=False)
+        empty = np.flatnonzero(nodes.take(found) <= 0)
+        if len(empty):
+            found[empty] = self._descend(node[empty], rest[empty], guarded=True)
+        found -= self.leaves
+        return found
+
+    def _descend(self, node: np.ndarray, rest: np.ndarray, guarded: bool) -> np.ndarray:
+        """From nodes of one level to leaves; `guarded` never goes where nothing stands, as rounding can."""
+        nodes = self.nodes
+        for _ in range(self.depth - self.crown):
+            node = node << 1
+            left = nodes.take(node)
+            right = rest >= left
+            if guarded:
+                right = (right | (left <= 0)) & (nodes.take(node | 1) > 0)
+            rest = rest - left * right
+            node |= right
+        return node
+
+
+class PrioritizedReplayBuffer(ReplayBuffer):
+    """Replay in which a transition is drawn with P(i) = pᵢ^α / Σ p^α, pᵢ = |δᵢ| + ε.
+
+    A new one has the largest p so far. The batch is stratified: one draw from each of n equal parts of the
+    total (appendix B.2.1). Importance weights are (N P(i))^-β over their largest in the batch.
+
+    Attributes:
+        alpha: α in [0, 1]; 0 is uniform.
+        beta: β in [0, 1], set by its owner as the run goes on.
+        eps: ε.
+    """
+
+    def __init__(self, *args: Any, alpha: float = 0.6, beta: float = 0.4, eps: float = 1e-6, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not 0 <= alpha <= 1 or not eps > 0:
+            raise ConfigError(f"prioritized replay: expected alpha in [0, 1] and eps above 0, got {alpha} and {eps}")
+        self.alpha, self.beta, self.eps = alpha, beta, eps
+        self.largest = 1.0  # p of a new transition
+        self.tree = SumTree(self._ring * self.num_envs)
+        self._behind = 0  # newest rows that the tree does not know yet
+
+    def end(self, *args: Any, **kwargs: Any) -> None:
+        """Complete the open row; the tree takes it in, with all new ones at once, before the next draw."""
+        super().end(*args, **kwargs)
+        self._behind = min(self._behind + 1, self.rows)
+
+    def sample(self, n: int, rng: np.random.Generator, gamma: float, n_steps: int = 1) -> Batch:
+        """`n` transitions by priority, with their importance weights.
+
+        Raises:
+            GraphError: there is none.
+        """
+        self._catch_up()
+        tree = self.tree
+        if not len(self) or not tree.total > 0:
+            raise GraphError("sample(): expected a transition in the buffer, got none: observe() some first")
+        index = tree.find((np.arange(n) + rng.random(n)) * (tree.total / n))
+        batch = self.gather(index, gamma, n_steps)
+        weight = (tree[index] * (len(self) / tree.total)) ** -self.beta
+        batch.weight = (weight / weight.max()).astype(np.float32)
+        return batch
+
+    def update(self, index: np.ndarray, error: np.ndarray) -> None:
+        """Give the transitions at `index` (n,) the priorities of their latest errors (n,), of either sign."""
+        priority = np.abs(np.asarray(error, np.float64)) + self.eps
+        self.largest = max(self.largest, float(priority.max()))
+        self.tree[index] = priority**self.alpha
+
+    def state_dict(self) -> dict[str, Any]:
+        """The rows, and the priority of each from the oldest on."""
+        self._catch_up()
+        numbers = {"largest": self.largest, "beta": self.beta}
+        return super().state_dict() | numbers | {"priority": self.tree[self._wrapped(self._places(self.size))]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put back what `state_dict` gave; CheckpointError where it is of a buffer of other sizes."""
+        super().load_state_dict(state)
+        priority = np.asarray(state.get("priority", ()), np.float64)
+        if priority.shape != (self.size * self.num_envs,) or "largest" not in state or "beta" not in state:
+            raise CheckpointError(
+                f"prioritized replay: expected {self.size * self.num_envs} priorities, got {priority.shape}: load the "
+                "state of a prioritized buffer"
+            )
+        self.largest, self.beta, self._behind = float(state["largest"]), float(state["beta"]), 0
+        self.tree = SumTree(self._ring * self.num_envs)
+        if self.size:
+            self.tree[self._wrapped(self._places(self.size))] = priority
+
+    def _catch_up(self) -> None:
+        """Enter the new rows; the open one, and what is not valid, cannot be drawn."""
+        if self._behind:
+            stop = (self.head + 1) * self.num_envs
+            places = self._wrapped(np.arange(stop - (self._behind + 1) * self.num_envs, stop))
+            priority = np.where(self.valid[places], self.largest**self.alpha, 0.0)
+            priority[-self.num_envs :] = 0.0
+            self.tree[places] = priority
+            self._behind = 0

@@ -1,0 +1,167 @@
+"""Exploration around a policy: batched over environments, each explorer with a generator and a state of its own.
+
+Those for discrete actions turn values (B, number of actions) into actions (B,); those for continuous ones add noise to
+actions (B, ...). `progress` is what their schedules are read at (see dbrrl.schedules).
+"""
+
+from typing import Any
+
+import numpy as np
+
+from dbrrl import seeding
+from dbrrl.errors import CheckpointError, ConfigError
+from dbrrl.schedules import Schedule, constant
+
+
+class Explorer:
+    """Base: a generator, and the state it takes to go on."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.rng = rng
+
+    def __call__(self, values: np.ndarray, progress: float = 0.0) -> np.ndarray:
+        """Actions for a batch; subclasses write it."""
+        raise NotImplementedError(f"{type(self).__name__} has no __call__(): expected one, define it in the class")
+
+    def state_dict(self) -> dict[str, Any]:
+        """All it draws from."""
+        return {"rng": seeding.generator_state(self.rng)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put back what `state_dict` gave; CheckpointError where it does not fit."""
+        if "rng" not in state:
+            raise CheckpointError(f"{type(self).__name__}: expected its state_dict, got {sorted(state)}: load another")
+        seeding.set_generator_state(self.rng, state["rng"])
+
+
+def greedy(values: np.ndarray) -> np.ndarray:
+    """Argmax over the last axis: values (B, A) give int64 (B,)."""
+    best: np.ndarray = values.argmax(-1)
+    return best
+
+
+class Greedy(Explorer):
+    """Always the action of the largest value; it draws nothing."""
+
+    def __call__(self, values: np.ndarray, progress: float = 0.0) -> np.ndarray:
+        """Values (B, A) to actions int64 (B,)."""
+        return greedy(values)
+
+
+class EpsilonGreedy(Explorer):
+    """With probability ε any action, each alike, else the greedy one (Sutton & Barto 2018, section 2.2).
+
+    Args:
+        epsilon: a number, or a schedule (constant, linear, exponential), in [0, 1].
+        rng: its generator.
+    """
+
+    def __init__(self, epsilon: Schedule | float, rng: np.random.Generator) -> None:
+        super().__init__(rng)
+        self.schedule = epsilon if isinstance(epsilon, Schedule) else constant(epsilon)
+        for value in (self.schedule.start, self.schedule.end):
+            if not 0 <= value <= 1:
+                raise ConfigError(f"epsilon: expected a probability in [0, 1], got {value}: change it")
+
+    def __call__(self, values: np.ndarray, progress: float = 0.0) -> np.ndarray:
+        """Values (B, A) to actions int64 (B,)."""
+        action = greedy(values)
+        random = self.rng.random(len(values)) < self.schedule(progress)
+        if np.count_nonzero(random):
+            action[random] = self.rng.integers(values.shape[1], size=np.count_nonzero(random))
+        return action
+
+
+class Boltzmann(Explorer):
+    """Action a with probability e^(Q(a)/τ) / Σ e^(Q/τ) (Sutton & Barto 2018, eq. 13.2).
+
+    Args:
+        temperature: τ, a number or a schedule, above 0.
+        rng: its generator.
+    """
+
+    def __init__(self, temperature: Schedule | float, rng: np.random.Generator) -> None:
+        super().__init__(rng)
+        self.schedule = temperature if isinstance(temperature, Schedule) else constant(temperature)
+        if min(self.schedule.start, self.schedule.end) <= 0:
+            raise ConfigError(f"temperature: expected a number above 0, got {self.schedule.to_dict()}: change it")
+
+    def __call__(self, values: np.ndarray, progress: float = 0.0) -> np.ndarray:
+        """Values (B, A) to actions int64 (B,)."""
+        # The largest of values with Gumbel noise is a draw from their softmax (Gumbel 1954).
+        return greedy(values / self.schedule(progress) + self.rng.gumbel(size=values.shape))
+
+
+class AdditiveGaussian(Explorer):
+    """Independent normal noise on every component, kept inside the bounds.
+
+    Args:
+        scale: standard deviation, a number or a schedule, 0 or above.
+        low, high: bounds of the action, broadcast against it.
+        rng: its generator.
+    """
+
+    def __init__(self, scale: Schedule | float, low: Any, high: Any, rng: np.random.Generator) -> None:
+        super().__init__(rng)
+        self.schedule = scale if isinstance(scale, Schedule) else constant(scale)
+        if min(self.schedule.start, self.schedule.end) < 0:
+            raise ConfigError(f"scale: expected a number of 0 or above, got {self.schedule.to_dict()}: change it")
+        self.low, self.high = low, high
+
+    def __call__(self, values: np.ndarray, progress: float = 0.0) -> np.ndarray:
+        """Actions (B, ...) to actions of the same dtype."""
+        noise = self.rng.standard_normal(values.shape) * self.schedule(progress)
+        return np.clip(values + noise, self.low, self.high).astype(values.dtype)
+
+
+class OrnsteinUhlenbeck(Explorer):
+    """Noise that wanders back to 0: x ← x - θ x + σ N(0, 1), one x per environment (Lillicrap et al. 2016, section 7).
+
+    Args:
+        scale: σ, a number or a schedule, 0 or above.
+        low, high: bounds of the action, broadcast against it.
+        shape: of a batch of actions, (B, ...).
+        rng: its generator.
+        theta: θ in [0, 1], how much of x goes back at each step.
+    """
+
+    def __init__(
+        self,
+        scale: Schedule | float,
+        low: Any,
+        high: Any,
+        shape: tuple[int, ...],
+        rng: np.random.Generator,
+        theta: float = 0.15,
+    ) -> None:
+        super().__init__(rng)
+        self.schedule = scale if isinstance(scale, Schedule) else constant(scale)
+        if min(self.schedule.start, self.schedule.end) < 0 or not 0 <= theta <= 1:
+            raise ConfigError(f"Ornstein-Uhlenbeck noise: expected σ >= 0 and θ in [0, 1], got {scale} and {theta}")
+        self.low, self.high, self.theta = low, high, theta
+        self.noise = np.zeros(shape)
+
+    def __call__(self, values: np.ndarray, progress: float = 0.0) -> np.ndarray:
+        """Actions (B, ...) to actions of the same dtype."""
+        self.noise *= 1 - self.theta
+        self.noise += self.schedule(progress) * self.rng.standard_normal(self.noise.shape)
+        return np.clip(values + self.noise, self.low, self.high).astype(values.dtype)
+
+    def reset(self, ended: np.ndarray) -> None:
+        """Start again from 0 in the environments whose episode ended, bool (B,)."""
+        self.noise[ended] = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Its generator and the noise of each environment."""
+        return super().state_dict() | {"noise": self.noise.copy()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put back what `state_dict` gave; CheckpointError where it does not fit."""
+        noise = np.asarray(state.get("noise", ()))
+        if noise.shape != self.noise.shape:
+            raise CheckpointError(
+                f"OrnsteinUhlenbeck: expected noise {self.noise.shape}, got {noise.shape}: load with "
+                "the same action space and num_envs"
+            )
+        super().load_state_dict(state)
+        self.noise[...] = noise

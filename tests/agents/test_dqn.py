@@ -1,0 +1,251 @@
+"""DQN and double DQN as agents: targets by hand, when they learn, their additions in every combination, their state."""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from dbrrl import checkpoint, nn, testing
+from dbrrl.agents import DQN, DoubleDQN
+from dbrrl.buffers import Batch
+from dbrrl.errors import AnomalyError, ConfigError, GraphError, SpaceError
+
+spaces = gym.spaces
+BOX = spaces.Box(-1.0, 1.0, (3,), np.float32)
+IMAGE = spaces.Box(0, 255, (36, 36, 1), np.uint8)
+OBSERVATIONS = {
+    "box": BOX,
+    "matrix": spaces.Box(-1.0, 1.0, (2, 3), np.float64),
+    "discrete": spaces.Discrete(4, start=1),
+    "image": IMAGE,
+    "dict": spaces.Dict({"seen": IMAGE, "felt": BOX, "where": spaces.Discrete(3)}),
+}
+ADDITIONS = ("dueling", "prioritized", "noisy")
+QUICK = {"learning_starts": 4, "batch_size": 8, "update_interval": 2, "buffer_size": 40, "hidden_sizes": (8,)}
+
+
+def make(kind: type[DQN] = DQN, space: Any = BOX, *, num_envs: int = 2, seed: int = 0, **settings: Any) -> Any:
+    actions = spaces.Discrete(3, start=-1)
+    return kind(space, actions, kind.Config(**{**QUICK, **settings}), num_envs=num_envs, seed=seed)
+
+
+def feed(agent: Any, steps: int, *, first: int = 0, scale: float = 1.0) -> None:
+    """Random transitions, always the same for the same `first`."""
+    for t in range(first, first + steps):
+        rng = np.random.default_rng(t)
+        agent.act(rng.normal(size=(agent.num_envs, 3)).astype(np.float32) * scale)
+        ends = rng.random((2, agent.num_envs)) < 0.1
+        following = rng.normal(size=(agent.num_envs, 3)).astype(np.float32) * scale
+        agent.observe(following, rng.normal(size=agent.num_envs) * scale, ends[0], ends[1] & ~ends[0])
+
+
+def content(agent: Any) -> bytes:
+    """All of its state as bytes."""
+    return checkpoint.encode(agent.state_dict(), kind="agent")
+
+
+class Table(nn.Module):
+    """Q(s, ·) = a row of a table; the observation is the row's number."""
+
+    def __init__(self, rows: list[list[float]]) -> None:
+        self.rows = nn.Parameter(np.array(rows, np.float32))
+
+    def forward(self, parts: list[Any]) -> Any:
+        return self.rows[parts[0][:, 0].astype(np.int64)]
+
+
+def tables(kind: type[DQN]) -> tuple[Any, Batch]:
+    """An agent whose two networks are tables, and three transitions: on, cut after two steps, ended."""
+    agent = kind(spaces.Box(0.0, 9.0, (1,), np.float32), spaces.Discrete(2), kind.Config())
+    agent.network = Table([[1.0, 2.0], [5.0, 3.0]])
+    agent.target_network.rows.array[...] = [[10.0, 20.0], [30.0, 40.0]]
+    column = np.array([[0.0], [1.0], [1.0]], np.float32)
+    reward, discount = np.array([1.0, 2.0, 3.0], np.float32), np.array([0.5, 0.25, 0.0], np.float32)
+    batch = Batch([column], np.array([0, 1, 0]), reward, discount, [column], np.arange(3))
+    return agent, batch
+
+
+def test_targets_worked_out_by_hand() -> None:
+    """Rows 0, 1, 1 follow. The target's best: 20, 40. The network's choice: action 1, then 0, judged 20 and 30."""
+    agent, batch = tables(DQN)
+    np.testing.assert_array_equal(agent.target(batch), [1 + 0.5 * 20, 2 + 0.25 * 40, 3])
+    agent, batch = tables(DoubleDQN)
+    np.testing.assert_array_equal(agent.target(batch), [1 + 0.5 * 20, 2 + 0.25 * 30, 3])
+
+
+def test_the_loss_is_hubers_and_its_error_the_priority() -> None:
+    """Q(s, a) = 1, 3, 5 against y = 11, 12, 3: errors 10, 9, 2, each beyond 1, so |δ| - 1/2."""
+    agent, batch = tables(DQN)
+    loss, error = agent.loss(batch)
+    np.testing.assert_allclose(error, [10, 9, 2])
+    np.testing.assert_allclose(loss.numpy(), [9.5, 8.5, 1.5])
+
+
+@pytest.mark.parametrize("observation", OBSERVATIONS)
+def test_the_protocol_is_kept_with_every_observation(observation: str) -> None:
+    steps = 8 if observation in ("image", "dict") else 30
+    testing.check_agent(lambda: make(space=OBSERVATIONS[observation]), steps=steps)
+
+
+@pytest.mark.parametrize("kind", [DQN, DoubleDQN])
+@pytest.mark.parametrize("n_step", [1, 3])
+@pytest.mark.parametrize("chosen", list(itertools.product([False, True], repeat=3)))
+def test_additions_combine_freely(kind: type[DQN], n_step: int, chosen: tuple[bool, ...]) -> None:
+    settings = dict(zip(ADDITIONS, chosen, strict=True)) | {"n_step": n_step, "total_steps": 100, "tau": 0.5}
+    testing.check_agent(lambda: make(kind, **settings, target_update_interval=3), steps=20)
+
+
+def test_the_nature_settings() -> None:
+    agent = make(optimizer="rmsprop", optimizer_eps=0.01, learning_rate=2.5e-4, epsilon_schedule="exponential")
+    optimizer = agent.optimizer
+    assert (optimizer.alpha, optimizer.eps, optimizer.centered, optimizer.eps_inside_root) == (0.95, 0.01, True, True)
+    testing.check_agent(lambda: make(optimizer="rmsprop"))
+
+
+@pytest.mark.parametrize("wrong", [{"gamma": 1.1}, {"tau": 0.0}, {"n_step": 0}, {"epsilon_end": 2.0}])
+def test_settings_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        DQN.Config(**wrong)
+
+
+def test_other_spaces_are_refused() -> None:
+    with pytest.raises(SpaceError, match="double_dqn serves actions of the spaces Discrete"):
+        DoubleDQN(BOX, BOX)
+    with pytest.raises(GraphError, match="expected act"):
+        make().observe(np.zeros((2, 3), np.float32), np.zeros(2), np.zeros(2, bool), np.zeros(2, bool))
+
+
+def test_updates_come_at_the_end_of_intervals() -> None:
+    agent = make(num_envs=3, learning_starts=10, update_interval=4, updates_per_interval=2)
+    updates = []
+    for t in range(8):  # steps 3 6 9 12 15 18 21 24
+        feed(agent, 1, first=t)
+        updates.append(agent.num_updates)
+    assert updates == [0, 0, 0, 2, 2, 4, 6, 8]  # after 12, 16, 20 and 24 steps
+    assert set(agent.statistics()) == {"loss", "error", "grad_norm", "epsilon"}
+
+
+def test_rows_that_are_no_transitions_are_not_counted() -> None:
+    agent, row = make(), np.zeros((2, 3), np.float32)
+    for _ in range(9):
+        agent.act(row)
+        agent.observe(row, np.zeros(2), np.zeros(2, bool), np.zeros(2, bool), {"valid": np.zeros(2, bool)})
+    assert agent.num_updates == agent.steps == len(agent.replay) == 0
+
+
+def test_hard_and_soft_updates_of_the_target() -> None:
+    hard, soft = make(target_update_interval=3), make(target_update_interval=1, tau=0.25)
+    start = hard.target_flat.values.copy()
+    feed(hard, 4)
+    assert hard.num_updates == 3
+    np.testing.assert_array_equal(hard.target_flat.values, hard.optimizer.flat.values)
+    feed(hard, 1, first=9)
+    assert np.any(hard.target_flat.values != hard.optimizer.flat.values)
+    feed(soft, 2)
+    assert soft.num_updates == 1
+    np.testing.assert_allclose(soft.target_flat.values, 0.75 * start + 0.25 * soft.optimizer.flat.values, rtol=1e-5)
+
+
+def test_schedules_end_at_total_steps() -> None:
+    agent = make(total_steps=40, learning_rate_schedule="linear", prioritized=True, epsilon_steps=20)
+    feed(agent, 10)
+    assert agent.optimizer.learning_rate == pytest.approx(5e-4)
+    assert agent.replay.beta == pytest.approx(0.7)
+    assert agent.statistics()["epsilon"] == pytest.approx(0.05)
+    feed(agent, 10, first=10)
+    assert agent.optimizer.learning_rate == 0.0 and agent.replay.beta == 1.0
+
+
+def test_importance_weights_scale_the_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    agent, seen = make(prioritized=True, max_grad_norm=1e9, learning_rate=1e-9), []
+    feed(agent, 3)
+    batch = agent.replay.sample(8, np.random.default_rng(0), 0.9)
+    monkeypatch.setattr(agent, "drawn", lambda: batch)
+    for scale in (1.0, 0.5):
+        batch.weight = np.full(8, scale, np.float32)
+        agent.update()
+        seen.append(agent.latest["grad_norm"])
+    assert seen[1] == pytest.approx(seen[0] / 2, rel=1e-3)
+
+
+def test_noise_explores_and_is_silent_in_evaluation() -> None:
+    agent = make(noisy=True, noisy_sigma=5.0)
+    same = np.ones((2, 3), np.float32)
+    explored = {tuple(agent.act(same).tolist()) for _ in range(30)}
+    judged = {tuple(agent.act(same, explore=False).tolist()) for _ in range(30)}
+    assert len(explored) > 1 and len(judged) == 1
+    assert "epsilon" not in agent.statistics()
+    feed(agent, 4)
+    own, other = (next(m for m in n.modules() if hasattr(m, "noise_in")) for n in (agent.network, agent.target_network))
+    assert np.any(own.noise_in != other.noise_in)
+
+
+@pytest.mark.parametrize("poison", [np.nan, 1e30])
+def test_a_gradient_that_is_no_number_ends_the_run(poison: float) -> None:
+    agent = make()
+    with np.errstate(all="ignore"), pytest.raises(AnomalyError, match=r"dqn: .*gradient.* update 0.*learning rate"):
+        feed(agent, 8, scale=poison)
+
+
+def test_same_seed_same_bits_other_seed_others() -> None:
+    one, same, other = make(seed=3), make(seed=3), make(seed=4)
+    for agent in (one, same, other):
+        feed(agent, 20)
+    assert content(one) == content(same) != content(other)
+
+
+@pytest.mark.parametrize("steps", [1, 13, 30])
+@pytest.mark.parametrize("kind", [DQN, DoubleDQN])
+def test_a_saved_agent_goes_on_bit_for_bit(kind: type[DQN], steps: int, tmp_path: Path) -> None:
+    agent = make(kind, total_steps=200, prioritized=True, noisy=True, dueling=True, n_step=3)
+    feed(agent, steps)
+    agent.act(np.ones((2, 3), np.float32))  # in the middle of a step, too
+    agent.save(tmp_path / "agent.dbrrl")
+    back = kind.load(tmp_path / "agent.dbrrl")
+    for one in (agent, back):
+        one.observe(np.ones((2, 3), np.float32), np.ones(2), np.zeros(2, bool), np.array([False, True]))
+        feed(one, 30, first=50)
+    assert content(agent) == content(back) and agent.statistics() == back.statistics()
+    assert agent.num_updates == back.num_updates > 0
+
+
+def test_a_single_observation_gives_a_single_action() -> None:
+    agent = make(num_envs=1)
+    one = agent.act(np.ones(3, np.float32), explore=False)
+    assert one.shape == () and agent.action_space.contains(one)
+    agent.act(np.ones(3, np.float32))
+    agent.observe(np.ones(3, np.float32), 1.0, False, True)
+    assert agent.steps == 1
+
+
+def test_raw_final_observations_are_put_in_place() -> None:
+    agents = [make(), make()]
+    final, begun = np.full((2, 3), 0.5, np.float32), np.full((2, 3), -0.5, np.float32)
+    shown = np.where([[True], [False]], final, begun)
+    ended, no = np.array([True, False]), np.zeros(2, bool)
+    for agent in agents:
+        agent.act(np.ones((2, 3), np.float32))
+    agents[0].observe(shown, np.ones(2), no, ended)
+    raw = np.array([final[0], None], dtype=object)
+    agents[1].observe(begun, np.ones(2), no, ended, {"final_obs": raw, "_final_obs": ended})
+    assert content(agents[0]) == content(agents[1])
+
+
+def test_a_network_of_ones_own_takes_the_place() -> None:
+    agent = make(target_update_interval=1)
+    agent.network = nn.Sequential(FirstPart(), nn.Linear(3, 3, rng=0))
+    before = agent.network.state_dict()
+    feed(agent, 8)
+    after = agent.network.state_dict()
+    assert agent.num_updates > 0 and all(np.any(before[name] != after[name]) for name in after)
+    np.testing.assert_array_equal(agent.target_flat.values, agent.optimizer.flat.values)
+
+
+class FirstPart(nn.Module):
+    """The vector part of an observation."""
+
+    def forward(self, parts: list[Any]) -> Any:
+        return parts[0]

@@ -1,0 +1,88 @@
+"""IQN: its network against the paper's formula, its targets, its protocol, its learning."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dbrrl import testing
+from dbrrl.agents import IQN
+from dbrrl.agents.iqn import of_action
+from dbrrl.experiment import Experiment
+
+from .test_dqn import OBSERVATIONS, feed, make
+from .test_dqn_learning import GAMMA, PROBES, QUICK, SEEDS, values
+
+FEW = {"quantiles": 4, "target_quantiles": 5, "action_quantiles": 6, "cosines": 7}
+
+
+def test_the_network_is_that_of_equation_4() -> None:
+    network = make(IQN, hidden_sizes=(10, 8), **FEW).network
+    rng = np.random.default_rng(0)
+    x, fractions = rng.normal(size=(3, 3)).astype(np.float32), rng.random((3, 4)).astype(np.float32)
+    w = {name: p.numpy() for name, p in network.named_parameters()}
+    found = network([x], fractions).numpy()
+    assert found.shape == (3, 4, 3)
+    for row in range(3):
+        psi = np.maximum(w["body.layers.0.weight"] @ x[row] + w["body.layers.0.bias"], 0)
+        for column in range(4):
+            cosines = np.cos(np.pi * np.arange(7) * fractions[row, column])
+            phi = np.maximum(w["embedding.weight"] @ cosines + w["embedding.bias"], 0)
+            hidden = np.maximum(w["advantage.layers.0.weight"] @ (psi * phi) + w["advantage.layers.0.bias"], 0)
+            expected = w["advantage.layers.2.weight"] @ hidden + w["advantage.layers.2.bias"]
+            np.testing.assert_allclose(found[row, column], expected, atol=1e-5)
+
+
+def test_quantiles_of_an_action() -> None:
+    quantiles = np.arange(12.0).reshape(2, 2, 3)
+    np.testing.assert_array_equal(of_action(quantiles, np.array([1, 2])), [[1, 4], [8, 11]])
+
+
+def test_a_target_moves_the_quantiles_of_the_best_action() -> None:
+    agent = make(IQN, **FEW)
+    feed(agent, 3)
+    batch = agent.drawn()
+    agent.fraction_rng = np.random.default_rng(5)
+    found = agent.target(batch)
+    fractions = np.random.default_rng(5).random((8, 5), dtype=np.float32)
+    quantiles = agent.target_network(batch.next_parts, fractions).numpy()
+    mean = agent.target_network(batch.next_parts, (np.arange(6, dtype=np.float32) + 0.5) / 6).numpy().mean(1)
+    for row in range(8):
+        expected = batch.reward[row] + batch.discount[row] * quantiles[row, :, mean[row].argmax()]
+        np.testing.assert_allclose(found[row], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dueling", [False, True])
+@pytest.mark.parametrize("rest", [{}, {"prioritized": True, "n_step": 3, "noisy": True}, {"hidden_sizes": ()}])
+def test_the_protocol_is_kept(dueling: bool, rest: dict[str, Any]) -> None:
+    testing.check_agent(lambda: make(IQN, dueling=dueling, **rest, **FEW), steps=20)
+
+
+@pytest.mark.parametrize("observation", ["discrete", "image", "dict"])
+def test_the_protocol_is_kept_with_other_observations(observation: str) -> None:
+    testing.check_agent(lambda: make(IQN, OBSERVATIONS[observation], **FEW), steps=6)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("name", PROBES)
+def test_probes_give_their_known_return_and_values(name: str, seed: int) -> None:
+    env, seen = PROBES[name]
+    settings = {**QUICK, **FEW, "hidden_sizes": (32, 32), "learning_rate": 3e-3}
+    run = Experiment("iqn", f"dbrrl/Probe{name}-v0", seed=seed, preset=False, steps=3000, **settings).run()
+    known = [env.value(observation, GAMMA) for observation in seen]
+    short = 0.0 if name == "Observation" else env.optimal_return - run.score
+    assert short < 0.01 and np.abs(values(run, [[o] for o in seen]) - known).max() < 0.1
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_chain_is_walked_to_its_end(seed: int) -> None:
+    settings = {**QUICK, **FEW, "hidden_sizes": (32, 32), "learning_rate": 3e-3}
+    run = Experiment("iqn", "dbrrl/Chain-v0", seed=seed, preset=False, steps=6000, **settings).run()
+    assert run.score == 1.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", SEEDS)
+def test_cartpole_is_solved_by_its_preset(seed: int) -> None:
+    run = Experiment("iqn", "CartPole-v1", seed=seed, curve=False, tensorboard=False, progress=False).run()
+    assert run.score >= 475 and run.scores[-1]["evaluation_episodes"] == 100

@@ -1,0 +1,175 @@
+"""Replay: what is sampled is what a plain list of transitions says, through wrap-around, ends, cuts and saving."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dbrrl import checkpoint
+from dbrrl.buffers import ReplayBuffer
+from dbrrl.buffers import memory as memory_module
+from dbrrl.errors import CheckpointError, ConfigError, GraphError
+
+GAMMA = 0.9
+
+
+def make(capacity: int, num_envs: int, kind: type[ReplayBuffer] = ReplayBuffer, **changes: Any) -> Any:
+    return kind(capacity, num_envs, [(2,), (1, 2, 2)], [np.float32, np.uint8], **changes)
+
+
+class Story:
+    """Steps of B environments, told to a buffer and kept as a list of dictionaries per environment."""
+
+    def __init__(self, buffer: Any, seed: int, invalid: bool = False) -> None:
+        self.buffer, self.rng, self.invalid = buffer, np.random.default_rng(seed), invalid
+        self.told: list[list[dict[str, Any]]] = [[] for _ in range(buffer.num_envs)]
+        self.observation = self.draw()
+
+    def draw(self) -> list[np.ndarray]:
+        b = self.buffer.num_envs
+        return [self.rng.normal(size=(b, 2)).astype(np.float32), self.rng.integers(0, 256, (b, 1, 2, 2), np.uint8)]
+
+    def step(self) -> None:
+        b, rng = self.buffer.num_envs, self.rng
+        action, reward = rng.integers(0, 9, b), rng.normal(size=b).astype(np.float32)
+        terminated, truncated = rng.random(b) < 0.15, rng.random(b) < 0.15
+        valid = rng.random(b) < 0.8 if self.invalid else np.ones(b, bool)
+        following, fresh = self.draw(), self.draw()
+        self.buffer.begin(self.observation, action)
+        self.buffer.end(following, reward, terminated, truncated, valid if self.invalid else None)
+        for env in range(b):
+            self.told[env].append({
+                "seen": [p[env] for p in self.observation], "action": action[env], "reward": float(reward[env]),
+                "terminated": terminated[env], "ended": terminated[env] or truncated[env], "valid": valid[env],
+                "next": [p[env] for p in following],
+            })  # fmt: skip
+        ended = terminated | truncated
+        self.observation = [
+            np.where(ended.reshape(-1, *[1] * (p.ndim - 1)), f, p) for p, f in zip(following, fresh, strict=True)
+        ]
+
+    def expected(self, env: int, t: int, n_steps: int) -> tuple[float, float, Any]:
+        """Return, discount and last observation of the transition that begins at t, by the definition."""
+        steps, total, k = self.told[env], 0.0, 0
+        while True:
+            step = steps[t + k]
+            total += GAMMA**k * step["reward"]
+            k += 1
+            last = k == n_steps or step["ended"] or t + k == len(steps) or not steps[t + k]["valid"]
+            if last:
+                return total, 0.0 if step["terminated"] else GAMMA**k, step["next"]
+
+    def check(self, n_steps: int) -> int:
+        """Every complete row of the buffer against the list; how many there are."""
+        buffer, length = self.buffer, len(self.told[0])
+        kept = min(length, buffer.rows)
+        ring = buffer.rows + 1
+        count = 0
+        for t in range(length - kept, length):
+            batch = buffer.gather(np.arange(buffer.num_envs) + (t % ring) * buffer.num_envs, GAMMA, n_steps)
+            for env in range(buffer.num_envs):
+                step = self.told[env][t]
+                if not step["valid"]:
+                    continue
+                count += 1
+                total, discount, following = self.expected(env, t, n_steps)
+                assert batch.action[env] == step["action"]
+                assert batch.reward[env] == pytest.approx(total, abs=1e-6)
+                assert batch.discount[env] == pytest.approx(discount, abs=1e-6)
+                for part, seen in zip(batch.parts, step["seen"], strict=True):
+                    np.testing.assert_array_equal(part[env], seen)
+                for part, seen in zip(batch.next_parts, following, strict=True):
+                    if discount:  # nothing is read from what follows a true end
+                        np.testing.assert_array_equal(part[env], seen)
+        return count
+
+
+@pytest.mark.parametrize("n_steps", [1, 2, 3, 5])
+@pytest.mark.parametrize("num_envs", [1, 3])
+@pytest.mark.parametrize("invalid", [False, True])
+def test_transitions_are_those_that_happened(n_steps: int, num_envs: int, invalid: bool) -> None:
+    story = Story(make(7 * num_envs, num_envs), seed=n_steps, invalid=invalid)
+    for _ in range(40):
+        story.step()
+        assert story.check(n_steps) == len(story.buffer)
+
+
+def test_a_return_worked_out_by_hand() -> None:
+    """Rewards 1 2 4 | 8 16 with a time limit after the third and a true end after the fifth; γ = 1/2, n = 3."""
+    buffer = ReplayBuffer(10, 1, [(1,)], [np.float32])
+    for t, reward in enumerate([1.0, 2.0, 4.0, 8.0, 16.0]):
+        buffer.begin([np.array([[t]], np.float32)], np.array([0]))
+        buffer.end([np.array([[10 * (t + 1)]], np.float32)], reward, t == 4, t == 2)
+    batch = buffer.gather(np.arange(5), 0.5, 3)
+    np.testing.assert_array_equal(batch.reward, [1 + 1 + 1, 2 + 2, 4, 8 + 8, 16])
+    np.testing.assert_array_equal(batch.discount, [1 / 8, 1 / 4, 1 / 2, 0, 0])
+    np.testing.assert_array_equal(batch.next_parts[0][:3, 0], [30, 30, 30])
+
+
+def test_all_that_is_valid_is_drawn_alike_and_nothing_else() -> None:
+    story = Story(make(12, 2), seed=0, invalid=True)
+    for _ in range(30):
+        story.step()
+    batch = story.buffer.sample(60_000, np.random.default_rng(0), GAMMA)
+    places, counts = np.unique(batch.index, return_counts=True)
+    assert len(places) == len(story.buffer) < 12 and story.buffer.valid[places].all()
+    assert np.abs(counts / 60_000 * len(places) - 1).max() < 0.05
+    assert story.buffer.head not in set((places // 2).tolist())
+
+
+@pytest.mark.parametrize("steps", [0, 3, 25])
+def test_a_saved_buffer_goes_on_bit_for_bit(steps: int, tmp_path: Path) -> None:
+    one, other = (Story(make(14, 2), seed=1, invalid=True) for _ in range(2))
+    for _ in range(steps):
+        one.step()
+    one.buffer.begin(one.draw(), np.array([1, 2]))
+    checkpoint.save(tmp_path / "buffer", one.buffer.state_dict(), kind="x")
+    other.buffer.load_state_dict(checkpoint.load(tmp_path / "buffer", kind="x"))
+    other.rng.bit_generator.state, other.observation = one.rng.bit_generator.state, one.observation
+    for _ in range(20):
+        one.step()
+        other.step()
+        drawn = [s.buffer.sample(5, np.random.default_rng(0), GAMMA, 3) for s in (one, other) if len(s.buffer)]
+        for a, b in zip(*[[*d.parts, *d.next_parts, d.reward, d.discount] for d in drawn], strict=True):
+            np.testing.assert_array_equal(a, b)
+        encoded = [checkpoint.encode(s.buffer.state_dict(), kind="x") for s in (one, other)]
+        assert encoded[0] == encoded[1]
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    story = Story(make(8, 2), seed=0)
+    story.step()
+    state = story.buffer.state_dict()
+    for other in (make(8, 4), make(8, 1), ReplayBuffer(8, 2, [(3,)], [np.float32])):
+        with pytest.raises(CheckpointError, match="replay: expected arrays"):
+            other.load_state_dict(state)
+    with pytest.raises(CheckpointError, match="replay: expected its state_dict"):
+        make(8, 2).load_state_dict({"size": 1})
+    with pytest.raises(GraphError, match="expected act"):
+        make(8, 2).end([], 0.0, False, False)
+    with pytest.raises(GraphError, match="expected a transition"):
+        make(8, 2).sample(1, np.random.default_rng(0), GAMMA)
+
+
+def test_memory_is_asked_for_before_it_is_taken(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    with pytest.raises(ConfigError, match=r"ReplayBuffer: expected at most .* GB .* needs 36"):
+        ReplayBuffer(10**9, 1, [(9000,)], [np.float32])
+    buffer = make(100, 1)
+    assert buffer.nbytes == 101 * (8 + 4 + 8 + 4 + 3 + 8) + 12
+    monkeypatch.setattr(memory_module, "LARGE", 1000)
+    make(100, 1)
+    assert "ReplayBuffer: 0.0 GB" in capsys.readouterr().err
+    monkeypatch.setattr(memory_module, "available_bytes", lambda: None)
+    make(100, 1)
+
+
+def test_final_observations_go_with_their_rows() -> None:
+    buffer, row = ReplayBuffer(10, 1, [(1,)], [np.float32]), [np.zeros((1, 1), np.float32)]
+    sizes = set()
+    for t in range(200):
+        buffer.begin(row, 0)
+        buffer.end(row, 0.0, np.array([False]), np.array([t % 2 == 0]))
+        assert len(buffer.state_dict()["finals"][0]) == min(-(-(t + 1) // 2), 5)
+        sizes.add(buffer.nbytes)
+    assert len(sizes) == 4  # room for 1, 2, 4 and 8

@@ -1,0 +1,107 @@
+"""Explorers: their distributions, their bounds, and the same draws after saving."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from dbrrl.errors import CheckpointError, ConfigError
+from dbrrl.explorers import AdditiveGaussian, Boltzmann, EpsilonGreedy, Explorer, Greedy, OrnsteinUhlenbeck
+from dbrrl.schedules import exponential, linear
+
+MANY = 40_000
+
+
+def rng() -> np.random.Generator:
+    return np.random.default_rng(7)
+
+
+MAKERS: dict[str, Callable[[], Explorer]] = {
+    "greedy": lambda: Greedy(rng()),
+    "epsilon": lambda: EpsilonGreedy(0.5, rng()),
+    "boltzmann": lambda: Boltzmann(1.0, rng()),
+    "gaussian": lambda: AdditiveGaussian(0.3, -1.0, 1.0, rng()),
+    "ou": lambda: OrnsteinUhlenbeck(0.3, -1.0, 1.0, (5, 3), rng()),
+}
+
+
+def shares(actions: np.ndarray) -> np.ndarray:
+    return np.bincount(actions, minlength=3) / len(actions)
+
+
+def values(row: list[float]) -> np.ndarray:
+    return np.tile(np.array(row, np.float32), (MANY, 1))
+
+
+def test_greedy_takes_the_best() -> None:
+    np.testing.assert_array_equal(Greedy(rng())(np.array([[1.0, 3.0, 2.0], [9.0, 0.0, 1.0]])), [1, 0])
+
+
+@pytest.mark.parametrize(
+    ("schedule", "epsilons"),
+    [
+        (0.3, [0.3, 0.3, 0.3]),
+        (linear(1.0, 0.1, 0.5), [1.0, 0.55, 0.1]),
+        (exponential(1.0, 0.01, 0.5), [1.0, 0.1, 0.01]),
+    ],
+)
+def test_epsilon_greedy_explores_as_often_as_its_schedule_says(schedule: object, epsilons: list[float]) -> None:
+    explorer = EpsilonGreedy(schedule, rng())  # type: ignore[arg-type]
+    for progress, epsilon in zip([0.0, 0.25, 0.9], epsilons, strict=True):
+        expected = np.array([epsilon / 3, 1 - epsilon * 2 / 3, epsilon / 3])
+        np.testing.assert_allclose(shares(explorer(values([0.0, 1.0, 0.5]), progress)), expected, atol=0.01)
+
+
+def test_boltzmann_draws_from_the_softmax() -> None:
+    p = np.exp(np.array([0.0, 1.0, 0.5]) / 0.5)
+    np.testing.assert_allclose(shares(Boltzmann(0.5, rng())(values([0.0, 1.0, 0.5]))), p / p.sum(), atol=0.01)
+
+
+def test_gaussian_noise_has_its_spread_and_stays_inside() -> None:
+    noisy = AdditiveGaussian(linear(0.2, 0.0), -1.0, 1.0, rng())
+    assert noisy(np.zeros((MANY, 1), np.float32)).std() == pytest.approx(0.2, rel=0.02)
+    assert not noisy(np.zeros((9, 1), np.float32), 1.0).any()
+    wide = AdditiveGaussian(5.0, np.float32([-1.0, 0.0]), np.float32([1.0, 2.0]), rng())(np.zeros((99, 2), np.float32))
+    assert wide.dtype == np.float32
+    np.testing.assert_array_equal([wide.min(0), wide.max(0)], [[-1.0, 0.0], [1.0, 2.0]])
+
+
+def test_ornstein_uhlenbeck_noise_has_its_spread_and_memory() -> None:
+    """X' = (1 - θ) x + σ n has the variance σ² / (1 - (1 - θ)²) and the correlation 1 - θ from step to step."""
+    explorer = OrnsteinUhlenbeck(0.1, -9.0, 9.0, (MANY, 1), rng(), theta=0.25)
+    zero = np.zeros((MANY, 1))
+    for _ in range(40):
+        before = explorer(zero).copy()
+    after = explorer(zero)
+    assert after.std() == pytest.approx(0.1 / np.sqrt(1 - 0.75**2), rel=0.02)
+    assert np.corrcoef(before[:, 0], after[:, 0])[0, 1] == pytest.approx(0.75, abs=0.01)
+    explorer.reset(np.arange(MANY) < 3)
+    assert not explorer.noise[:3].any() and explorer.noise[3:].all()
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_a_saved_explorer_draws_the_same(name: str) -> None:
+    one, other = MAKERS[name](), MAKERS[name]()
+    batch = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    for _ in range(4):
+        one(batch)
+    other.load_state_dict(one.state_dict())
+    for _ in range(4):
+        np.testing.assert_array_equal(one(batch), other(batch))
+    with pytest.raises(CheckpointError):
+        other.load_state_dict({})
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda: EpsilonGreedy(1.5, rng()),
+        lambda: EpsilonGreedy(linear(1.0, -0.1), rng()),
+        lambda: Boltzmann(0.0, rng()),
+        lambda: AdditiveGaussian(-1.0, 0, 1, rng()),
+        lambda: OrnsteinUhlenbeck(0.1, 0, 1, (1,), rng(), theta=2.0),
+    ],
+)
+def test_numbers_out_of_range_are_refused(wrong: Callable[[], Explorer]) -> None:
+    with pytest.raises(ConfigError):
+        wrong()
