@@ -56,10 +56,3 @@ def test_the_chain_is_walked_to_its_end(seed: int) -> None:
     settings = {**QUICK, **ATOMS, "noisy_sigma": 1.0}
     run = Experiment("rainbow", "dbrrl/Chain-v0", seed=seed, preset=False, steps=6000, **settings).run()
     assert run.score == 1.0
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", SEEDS)
-def test_cartpole_is_solved_by_its_preset(seed: int) -> None:
-    run = Experiment("rainbow", "CartPole-v1", seed=seed, curve=False, tensorboard=False, progress=False).run()
-    assert run.score >= 475 and run.scores[-1]["evaluation_episodes"] == 100
