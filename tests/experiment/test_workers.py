@@ -49,7 +49,8 @@ def test_the_steps_are_exact_over_all_workers(deterministic: bool) -> None:
         assert steps == [335, 334, 334]
     left = 1 - (agent.shared["learned"].sum() - 5) / 1_003
     rates = [one.latest["learning_rate"] for one in agent.learners.values()]
-    assert min(rates) == pytest.approx(7e-4 * left, rel=0.02)
+    commits = 0 if deterministic else 3  # of others, between reading the count and committing
+    assert min(rates) == pytest.approx(7e-4 * left, rel=0.02, abs=7e-4 * 5 * commits / 1_003)
 
 
 @pytest.mark.parametrize("env", ["CartPole-v1", "Pendulum-v1"])
