@@ -6,13 +6,10 @@
 """
 
 import argparse
-import json
-import statistics
-import subprocess
 import sys
 import time
 
-import timing  # noqa: F401
+from timing import against_peer
 
 import numpy as np
 
@@ -53,22 +50,6 @@ def ours_per_second(steps: int) -> float:
     return steps / (time.perf_counter() - start)
 
 
-def against_peer(python: str, steps: int, rounds: int = 3) -> None:
-    """Environment steps per second, each side its own process or loop, in turn."""
-    ours, theirs = [], []
-    for _ in range(rounds):
-        ours.append(ours_per_second(steps))
-        command = [python, "-c", PEER, json.dumps(TUNED), str(steps)]
-        result = subprocess.run(command, capture_output=True, text=True)
-        if result.returncode:
-            print("Stable-Baselines3: not installed there, skipped (--sb3 PYTHON names one that has it)")
-            print(f"A2C, CartPole-v1, 8 environments: {statistics.median(ours):,.0f} steps/s")
-            return
-        theirs.append(float(result.stdout))
-    a, b = statistics.median(ours), statistics.median(theirs)
-    print(f"A2C on CartPole-v1: {a:,.0f} steps/s, Stable-Baselines3 {b:,.0f}, ratio {a / b:.2f} (at least 5)")
-
-
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=20_000)
@@ -76,4 +57,4 @@ if __name__ == "__main__":
     options = parser.parse_args()
     set_blas_threads(1)
     print(f"BLAS threads: {blas_threads()}")
-    against_peer(options.sb3, options.steps)
+    against_peer("A2C", options.sb3, PEER, TUNED, options.steps, ours_per_second)
