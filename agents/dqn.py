@@ -6,7 +6,7 @@ Transitions (s, a, r, s') wait in a replay buffer; each update draws a batch of 
 
 with the Huber function h (quadratic up to 1, linear beyond: the paper's "error clipping") and a target network θ⁻ that
 follows θ: a copy every C updates, or θ⁻ ← θ⁻ + τ (θ - θ⁻) (Lillicrap et al. 2016). Time limits bootstrap from the true
-final observation. Actions are ε-greedy.
+final observation. Actions are ε-greedy, or εz-greedy (Dabney, Ostrovski & Barreto 2021, arXiv:2006.01782).
 
 Four additions combine freely with this and with its variants: dueling streams (Wang et al. 2016, arXiv:1511.06581),
 n-step returns (Sutton & Barto 2018, eq. 7.1), prioritized replay (Schaul et al. 2016, arXiv:1511.05952) and noisy
@@ -33,7 +33,7 @@ from dbrrl.buffers import Batch, PrioritizedReplayBuffer, ReplayBuffer
 from dbrrl.config import Config as BaseConfig
 from dbrrl.config import setting
 from dbrrl.errors import AnomalyError
-from dbrrl.explorers import EpsilonGreedy, Greedy, greedy
+from dbrrl.explorers import EpsilonGreedy, Explorer, EZGreedy, Greedy, greedy
 from dbrrl.observations import OBSERVATION_SPACES, Encoder
 from dbrrl.optim import Adam, Optimizer, RMSprop
 from dbrrl.q_network import QNetwork
@@ -58,8 +58,12 @@ class Config(BaseConfig):
     )
     tau: float = setting(1.0, above=0, at_most=1, help="how far the target moves then; 1: a copy (paper)")
     max_grad_norm: float = setting(10.0, above=0, help="largest global norm of the gradient")
+    scale_observation: bool = setting(False, help="entries of a Box within finite bounds are scaled to [-1, 1]")
     hidden_sizes: tuple[int, ...] | None = setting(None, at_least=1, help="hidden layers; none: 120,84; () on images")
     activation: Literal["tanh", "relu"] = setting("relu", help="between the hidden layers")
+    exploration: Literal["epsilon_greedy", "ez_greedy"] = setting(
+        "epsilon_greedy", help="ez_greedy: random actions last (Dabney et al. 2021)"
+    )
     epsilon_start: float = setting(1.0, at_least=0, at_most=1, help="share of random actions at first")
     epsilon_end: float = setting(0.05, at_least=0, at_most=1, help="share of random actions at last (paper: 0.1)")
     epsilon_steps: int = setting(10_000, at_least=1, help="environment steps from first to last (paper: 1,000,000)")
@@ -101,16 +105,14 @@ class DQN(Base):
     ) -> None:
         super().__init__(observation_space, action_space, config, num_envs=num_envs, seed=seed, device=device)
         c = self.config
-        self.encoder = Encoder(observation_space)
+        self.encoder = Encoder(observation_space, scale=c.scale_observation)
         self.actions, self.first_action = int(self.action_space.n), int(self.action_space.start)  # type: ignore[attr-defined]
         self.replay_rng, self.noise_rng = seeding.generator(seed, "replay"), seeding.generator(seed, "noise")
         self.network = self.build(seeding.generator(seed, "network"))
         kind = PrioritizedReplayBuffer if c.prioritized else ReplayBuffer
         extra = {"alpha": c.priority_alpha, "beta": c.priority_beta} if c.prioritized else {}
         self.replay = kind(c.buffer_size, num_envs, self.encoder.shapes, self.encoder.dtypes, **extra)
-        rng = seeding.generator(seed, "explorer")
-        epsilon = schedules.Schedule(c.epsilon_schedule, c.epsilon_start, c.epsilon_end)
-        self.explorer = Greedy(rng) if c.noisy else EpsilonGreedy(epsilon, rng)
+        self.explorer = self.make_explorer(seeding.generator(seed, "explorer"))
         self.steps = 0
         self.latest: dict[str, float] = {}
 
@@ -145,6 +147,14 @@ class DQN(Base):
         if c.optimizer == "adam":
             return Adam(module, c.learning_rate, eps=c.optimizer_eps)
         return RMSprop(module, c.learning_rate, alpha=0.95, eps=c.optimizer_eps, centered=True, eps_inside_root=True)
+
+    def make_explorer(self, rng: np.random.Generator) -> Explorer:
+        """The explorer that the settings name."""
+        c = self.config
+        epsilon = schedules.Schedule(c.epsilon_schedule, c.epsilon_start, c.epsilon_end)
+        if c.noisy:
+            return Greedy(rng)
+        return EZGreedy(epsilon, self.num_envs, rng) if c.exploration == "ez_greedy" else EpsilonGreedy(epsilon, rng)
 
     def values(self, network: Any, parts: list[Any]) -> Any:
         """Q(s, ·) of a network for a batch of its inputs: (B, actions)."""
@@ -187,6 +197,7 @@ class DQN(Base):
             next_observation = true_next_observation(next_observation, info)
         observation, _ = self.as_batch(next_observation)
         self.replay.end(self.encoder(observation), reward, terminated, truncated, valid)
+        self.explorer.reset(np.logical_or(terminated, truncated))
         before = self.steps
         self.steps += self.num_envs if valid is None else int(np.count_nonzero(valid))
         due = self.steps // c.update_interval - before // c.update_interval

@@ -23,6 +23,9 @@ class Explorer:
         """Actions for a batch; subclasses write it."""
         raise NotImplementedError(f"{type(self).__name__} has no __call__(): expected one, define it in the class")
 
+    def reset(self, ended: np.ndarray) -> None:
+        """Forget what lasts within an episode where one ended, bool (B,); here nothing does."""
+
     def state_dict(self) -> dict[str, Any]:
         """All it draws from."""
         return {"rng": seeding.generator_state(self.rng)}
@@ -70,6 +73,57 @@ class EpsilonGreedy(Explorer):
         if np.count_nonzero(random):
             action[random] = self.rng.integers(values.shape[1], size=np.count_nonzero(random))
         return action
+
+
+class EZGreedy(EpsilonGreedy):
+    """ε-greedy whose random actions last (εz-greedy: Dabney, Ostrovski & Barreto 2021, arXiv:2006.01782, algorithm 1).
+
+    An action begun with probability ε is taken n times in all, P(n) = n^-μ / ζ(μ), or until the episode ends. The same
+    push many times over gets to places that single random actions never reach; where all n are 1, it is ε-greedy.
+
+    Args:
+        epsilon: probability to begin one, a number or a schedule, in [0, 1].
+        num_envs: B.
+        rng: its generator.
+        mu: μ above 1; the larger, the shorter (section 4: 2).
+    """
+
+    def __init__(self, epsilon: Schedule | float, num_envs: int, rng: np.random.Generator, mu: float = 2.0) -> None:
+        super().__init__(epsilon, rng)
+        if not mu > 1:
+            raise ConfigError(f"mu: expected a number above 1, got {mu}: change it")
+        self.mu = mu
+        self.action, self.left = np.zeros(num_envs, np.int64), np.zeros(num_envs, np.int64)
+
+    def __call__(self, values: np.ndarray, progress: float = 0.0) -> np.ndarray:
+        """Values (B, A) to actions int64 (B,)."""
+        lasting = self.left > 0
+        begun = (self.rng.random(len(values)) < self.schedule(progress)) & ~lasting
+        if count := np.count_nonzero(begun):
+            self.action[begun] = self.rng.integers(values.shape[1], size=count)
+            self.left[begun] = self.rng.zipf(self.mu, count)
+            lasting |= begun
+        self.left -= lasting
+        return np.where(lasting, self.action, greedy(values))
+
+    def reset(self, ended: np.ndarray) -> None:
+        """Choose anew where an episode ended, bool (B,)."""
+        self.left[ended] = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Its generator, and the action of each environment with how often it is still to be taken."""
+        return super().state_dict() | {"action": self.action.copy(), "left": self.left.copy()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put back what `state_dict` gave; CheckpointError where it does not fit."""
+        action, left = np.asarray(state.get("action", ())), np.asarray(state.get("left", ()))
+        if not action.shape == left.shape == self.left.shape:
+            raise CheckpointError(
+                f"EZGreedy: expected the actions of {len(self.left)} environments, got {len(left)}: load with the same "
+                "num_envs"
+            )
+        super().load_state_dict(state)
+        self.action[...], self.left[...] = action, left
 
 
 class Boltzmann(Explorer):

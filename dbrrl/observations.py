@@ -19,11 +19,15 @@ class Encoder:
     Box entries are flattened, Discrete and MultiDiscrete one-hot, MultiBinary 0 and 1; a Dict's entries follow one
     another in its order. A Box of three axes and dtype uint8 is an image; channels last are moved first.
 
+    Args:
+        space: of one observation.
+        scale: entries of a Box that have finite bounds go from there to [-1, 1]; others, and images, stay as they are.
+
     Raises:
         SpaceError: a space inside a Dict is not one of these, or there is nothing in it.
     """
 
-    def __init__(self, space: gym.Space[Any]) -> None:
+    def __init__(self, space: gym.Space[Any], *, scale: bool = False) -> None:
         self.leaves = list(_leaves(space, ()))
         self.vector_size = sum(_width(leaf) for _, leaf in self.leaves if not is_image(leaf))
         self.image_shapes = [_channels_first(leaf.shape) for _, leaf in self.leaves if is_image(leaf)]
@@ -32,12 +36,17 @@ class Encoder:
         self.shapes = shapes + self.image_shapes
         if not self.shapes:
             raise SpaceError(f"observation: expected at least one number, got {space}: wrap the environment")
+        # The middle of each entry's bounds, and half their distance.
+        self.range: np.ndarray | None = None
+        if scale and self.vector_size:
+            self.range = np.concatenate([_range(leaf) for _, leaf in self.leaves if not is_image(leaf)], axis=1)
         self.dtypes = [np.dtype(np.float32)] * len(shapes) + [np.dtype(np.uint8)] * len(self.image_shapes)
 
     def __call__(self, observation: Any) -> list[np.ndarray]:
         """The parts of a batch of observations; arrays may share memory with it."""
         if self._is_vector:
-            return [observation if observation.dtype == np.float32 else observation.astype(np.float32)]
+            vector = observation if observation.dtype == np.float32 else observation.astype(np.float32)
+            return [vector if self.range is None else (vector - self.range[0]) / self.range[1]]
         vectors, images = [], []
         for path, space in self.leaves:
             x = observation
@@ -48,6 +57,8 @@ class Encoder:
             else:
                 vectors.append(_flat(np.asarray(x), space))
         joined = [vectors[0] if len(vectors) == 1 else np.concatenate(vectors, axis=1)] if vectors else []
+        if self.range is not None:
+            joined[0] = (joined[0] - self.range[0]) / self.range[1]
         return joined + images
 
 
@@ -77,6 +88,16 @@ def _width(space: Any) -> int:
     if isinstance(space, gym.spaces.MultiDiscrete):
         return int(space.nvec.sum())
     return int(np.prod(space.shape))
+
+
+def _range(space: Any) -> np.ndarray:
+    """The middle of each entry's bounds and half their distance, float32 (2, width); 0 and 1 where not finite."""
+    if not isinstance(space, gym.spaces.Box):
+        return np.repeat(np.array([[0], [1]], np.float32), _width(space), axis=1)
+    low, high = (bound.astype(np.float64).ravel() for bound in (space.low, space.high))
+    bounded = (high - low < np.finfo(np.float32).max) & (high > low)
+    low, high = np.where(bounded, low, -1.0), np.where(bounded, high, 1.0)
+    return np.stack([low + high, high - low]).astype(np.float32) / 2
 
 
 def _flat(x: np.ndarray, space: Any) -> np.ndarray:

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from dbrrl.errors import CheckpointError, ConfigError
-from dbrrl.explorers import AdditiveGaussian, Boltzmann, EpsilonGreedy, Explorer, Greedy, OrnsteinUhlenbeck
+from dbrrl.explorers import (
+    AdditiveGaussian,
+    Boltzmann,
+    EpsilonGreedy,
+    Explorer,
+    EZGreedy,
+    Greedy,
+    OrnsteinUhlenbeck,
+)  # fmt: skip
 from dbrrl.schedules import exponential, linear
 
 MANY = 40_000
@@ -19,6 +27,7 @@ def rng() -> np.random.Generator:
 MAKERS: dict[str, Callable[[], Explorer]] = {
     "greedy": lambda: Greedy(rng()),
     "epsilon": lambda: EpsilonGreedy(0.5, rng()),
+    "ez": lambda: EZGreedy(0.5, 5, rng()),
     "boltzmann": lambda: Boltzmann(1.0, rng()),
     "gaussian": lambda: AdditiveGaussian(0.3, -1.0, 1.0, rng()),
     "ou": lambda: OrnsteinUhlenbeck(0.3, -1.0, 1.0, (5, 3), rng()),
@@ -50,6 +59,37 @@ def test_epsilon_greedy_explores_as_often_as_its_schedule_says(schedule: object,
     for progress, epsilon in zip([0.0, 0.25, 0.9], epsilons, strict=True):
         expected = np.array([epsilon / 3, 1 - epsilon * 2 / 3, epsilon / 3])
         np.testing.assert_allclose(shares(explorer(values([0.0, 1.0, 0.5]), progress)), expected, atol=0.01)
+
+
+def lengths(explorer: EZGreedy, steps: int) -> np.ndarray:
+    """How often in a row the first action was taken, where it was not the greedy one, 2."""
+    batch = np.tile(np.float32([0.0, 0.0, 1.0]), (len(explorer.left), 1))
+    first = explorer(batch)
+    taken, going = np.ones(len(first), int), first < 2
+    for _ in range(steps):
+        action = explorer(batch, 1.0)
+        going &= action == first
+        taken += going
+    return taken[first < 2]
+
+
+def test_random_actions_last_as_the_zeta_distribution_says() -> None:
+    """P(n) = n^-2 / (π² / 6); ε falls to 0 after the first step, so that no action begins later."""
+    taken = lengths(EZGreedy(linear(0.75, 0.0), MANY, rng()), 12)
+    assert len(taken) == pytest.approx(0.5 * MANY, rel=0.02)  # two of three random actions are not the greedy one
+    expected = np.arange(1, 11) ** -2.0 / (np.pi**2 / 6)
+    np.testing.assert_allclose(np.bincount(taken, minlength=12)[1:11] / len(taken), expected, atol=0.01)
+    steep = lengths(EZGreedy(linear(0.75, 0.0), MANY, rng(), mu=4.0), 12)
+    assert np.mean(steep == 1) == pytest.approx(90 / np.pi**4, abs=0.01)  # 1 / ζ(4)
+
+
+def test_lasting_actions_end_with_the_episode() -> None:
+    explorer, batch = EZGreedy(linear(1.0, 0.0), MANY, rng()), values([0.0, 0.0, 1.0])
+    explorer(batch)
+    ended = np.arange(MANY) % 2 == 0
+    explorer.reset(ended)
+    after = explorer(batch, 1.0)
+    assert np.all(after[ended] == 2) and np.any(after[~ended] < 2)
 
 
 def test_boltzmann_draws_from_the_softmax() -> None:
@@ -97,6 +137,7 @@ def test_a_saved_explorer_draws_the_same(name: str) -> None:
     [
         lambda: EpsilonGreedy(1.5, rng()),
         lambda: EpsilonGreedy(linear(1.0, -0.1), rng()),
+        lambda: EZGreedy(0.1, 1, rng(), mu=1.0),
         lambda: Boltzmann(0.0, rng()),
         lambda: AdditiveGaussian(-1.0, 0, 1, rng()),
         lambda: OrnsteinUhlenbeck(0.1, 0, 1, (1,), rng(), theta=2.0),

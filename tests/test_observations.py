@@ -92,3 +92,19 @@ def test_spaces_that_are_not_served() -> None:
     for empty in (Dict({}), Box(-1, 1, (0,))):
         with pytest.raises(SpaceError, match="expected at least one number"):
             Encoder(empty)
+
+
+def test_scaled_entries_are_within_one() -> None:
+    inf = np.inf
+    space = Dict({"a": Box(np.float32([-1.2, -0.07, -inf]), np.float32([0.6, 0.07, 3.0])), "b": Discrete(2)})
+    x = {"a": np.float32([[-1.2, 0.07, -5.0], [-0.3, 0.035, 9.0]]), "b": np.array([1, 0])}
+    (vector,) = Encoder(space, scale=True)(x)
+    assert vector.dtype == np.float32
+    np.testing.assert_allclose(vector, [[-1, 1, -5, 0, 1], [0, 0.5, 9, 1, 0]], atol=1e-6)
+    huge = np.finfo(np.float32).max
+    alone = Box(np.float32([-1.2, 1000.0, -huge]), np.float32([0.6, 1004.0, huge]))
+    (vector,) = Encoder(alone, scale=True)(np.array([[0.6, 1003.0, 7.0]]))
+    assert vector.dtype == np.float32
+    np.testing.assert_allclose(vector, [[1, 0.5, 7]], atol=1e-6)
+    (image,) = Encoder(IMAGE, scale=True)(batch(IMAGE, 2))
+    np.testing.assert_array_equal(image, Encoder(IMAGE)(batch(IMAGE, 2))[0])

@@ -197,10 +197,44 @@ def test_same_seed_same_bits_other_seed_others() -> None:
     assert content(one) == content(same) != content(other)
 
 
+def test_exploring_actions_last_until_the_episode_ends() -> None:
+    agent = make(exploration="ez_greedy", epsilon_end=0.0, epsilon_steps=1)
+    same, ends = np.ones((2, 3), np.float32), np.array([True, False])
+    agent.act(same)  # ε is 1 at the first step alone
+    agent.explorer.left[:] = 9
+    agent.observe(same, np.zeros(2), ends, ~ends)
+    np.testing.assert_array_equal(agent.explorer.left, [0, 0])
+    np.testing.assert_array_equal(agent.act(same), agent.act(same, explore=False))
+    agent.explorer.left[:], agent.explorer.action[:] = 9, 2
+    np.testing.assert_array_equal(agent.act(same), [1, 1])  # the space starts at -1
+    agent.observe(same, np.zeros(2), ~ends, np.zeros(2, bool))
+    np.testing.assert_array_equal(agent.explorer.left, [8, 0])
+    assert agent.statistics()["epsilon"] == 0.0
+
+
+def test_observations_are_scaled_where_the_settings_say_so() -> None:
+    space = spaces.Box(np.float32([0.0, -0.1, -np.inf]), np.float32([10.0, 0.1, np.inf]))
+    plain, scaled = make(space=BOX), make(space=space, scale_observation=True)
+    raw, within = np.float32([[5.0, 0.1, 4.0], [10.0, -0.05, -4.0]]), np.float32([[0, 1, 4], [1, -0.5, -4]])
+    for agent, observation in ((plain, within), (scaled, raw)):
+        agent.act(observation)
+        agent.observe(observation, np.ones(2), np.zeros(2, bool), np.zeros(2, bool))
+        np.testing.assert_allclose(agent.replay.sample(8, np.random.default_rng(0), 0.9).parts[0][:, 2] ** 2, 16)
+    one, other = (agent.replay.sample(8, np.random.default_rng(0), 0.9) for agent in (plain, scaled))
+    np.testing.assert_allclose(one.parts[0], other.parts[0], atol=1e-6)
+    np.testing.assert_allclose(one.next_parts[0], other.next_parts[0], atol=1e-6)
+
+
+ADDED = {"prioritized": True, "noisy": True, "dueling": True, "n_step": 3}
+
+
 @pytest.mark.parametrize("steps", [1, 13, 30])
+@pytest.mark.parametrize("settings", [ADDED, {"exploration": "ez_greedy"}], ids=["added", "ez_greedy"])
 @pytest.mark.parametrize("kind", [DQN, DoubleDQN])
-def test_a_saved_agent_goes_on_bit_for_bit(kind: type[DQN], steps: int, tmp_path: Path) -> None:
-    agent = make(kind, total_steps=200, prioritized=True, noisy=True, dueling=True, n_step=3)
+def test_a_saved_agent_goes_on_bit_for_bit(
+    kind: type[DQN], settings: dict[str, Any], steps: int, tmp_path: Path
+) -> None:
+    agent = make(kind, total_steps=200, **settings)
     feed(agent, steps)
     agent.act(np.ones((2, 3), np.float32))  # in the middle of a step, too
     agent.save(tmp_path / "agent.dbrrl")
