@@ -10,7 +10,7 @@ from typing import Any
 from dbrrl import registry
 from dbrrl.config import settings
 from dbrrl.errors import ConfigError
-from dbrrl.experiment import Experiment, Run, Settings, command, display, settle
+from dbrrl.experiment import Experiment, JsonLines, Run, Settings, command, display, settle
 from dbrrl.experiment.settings import read
 
 _USAGE = "python -m dbrrl.train [--agent NAME] [--env NAME] [--steps N] [flags below] | --resume RUN"
@@ -23,11 +23,18 @@ where you give none; what you give wins over --config, that over the preset."""
 def main(arguments: Sequence[str]) -> None:
     """Train as the command line says."""
     given = _parse(arguments)
-    shown = display.Errors() if given.pop("quiet") else _display()
-    _conclude(_resume(given, shown) if "resume" in given else _start(given, shown))
+    quiet, json_lines = given.pop("quiet"), given.pop("json")
+    shown = display.Errors() if quiet or json_lines else _display()
+    experiment, steps = _resume(given) if "resume" in given else (_start(given, shown), None)
+    experiment.display = shown
+    if json_lines:
+        experiment.callbacks.append(JsonLines())
+    run = experiment.run(steps)
+    if not json_lines:
+        _conclude(run)
 
 
-def _start(given: dict[str, Any], shown: display.Quiet) -> Run:
+def _start(given: dict[str, Any], shown: display.Quiet) -> Experiment:
     file = read(Path(given.pop("config"))) if "config" in given else None
     out, name = Path(given.pop("out", "runs")), given.pop("name", None)
     env_kwargs, use_preset = given.pop("env_kwargs", None), given.pop("preset")
@@ -35,10 +42,10 @@ def _start(given: dict[str, Any], shown: display.Quiet) -> Run:
     if plan.preset:
         values = ", ".join(f"{field}={value}" for field, value in plan.preset.items())
         shown.say(f"preset for {plan.settings.agent} on {plan.settings.env}: {values}")
-    return Experiment.from_plan(plan, out=out, name=name, shown=shown).run()
+    return Experiment.from_plan(plan, out=out, name=name, shown=shown)
 
 
-def _resume(given: dict[str, Any], shown: display.Quiet) -> Run:
+def _resume(given: dict[str, Any]) -> tuple[Experiment, int | None]:
     path = Path(given.pop("resume"))
     steps = given.pop("steps", None)
     given.pop("preset", None)
@@ -46,9 +53,7 @@ def _resume(given: dict[str, Any], shown: display.Quiet) -> Run:
     if extra:
         flag = "--" + extra[0].replace("_", "-")
         raise ConfigError(f"{flag}: a resumed run keeps its settings: only --steps may be given with --resume")
-    experiment = Experiment.resume(path)
-    experiment.display = shown
-    return experiment.run(steps)
+    return Experiment.resume(path), steps
 
 
 def _conclude(run: Run) -> None:
@@ -114,6 +119,7 @@ def _common(parser: command.Parser) -> command.Parser:
     )
     add("--no-preset", dest="preset", action="store_false", help="use no preset")
     add("--quiet", action="store_true", help="print the result alone")
+    add("--json", action="store_true", help="print each event of the run as a line of JSON, and nothing else")
     add("--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error")
     return parser
 

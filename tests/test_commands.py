@@ -1,6 +1,8 @@
 """The commands as a user meets them: what they print, what they refuse, and how they exit."""
 
 import errno
+import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -54,6 +56,13 @@ def test_a_run_from_start_to_curve(call: Call) -> None:
 def test_quiet_prints_the_result_alone(call: Call) -> None:
     code, output, errors = call(train, *QUICK, "--quiet", "--no-curve")
     assert code == 0 and len(output.splitlines()) == 2 and errors == ""
+
+
+def test_json_prints_events_alone(call: Call) -> None:
+    code, output, errors = call(train, *QUICK, "--json", "--no-curve", "--stop-at", "0")
+    events = [json.loads(line)["event"] for line in output.splitlines()]
+    assert (code, errors) == (0, "") and events[0] == "start"
+    assert events[-5:] == ["evaluation", "checkpoint", "evaluation", "checkpoint", "end"]
 
 
 def test_a_runs_config_repeats_the_run(call: Call) -> None:
@@ -190,6 +199,9 @@ def test_videos_are_written_and_never_over_another_file(call: Call) -> None:
     with Image.open("v.gif") as film:
         assert film.size == (600, 400) and film.n_frames >= 5  # type: ignore[attr-defined]
     assert [path.name for path in Path().glob("*v*.gif")] == ["v.gif"]
+    if importlib.util.find_spec("moviepy"):
+        assert call(evaluate, "runs/a", "--video", "v.mp4", "--episodes", "2")[0] == 0
+        assert Path("v.mp4").read_bytes()[4:8] == b"ftyp" and not list(Path().glob(".*"))
     Path("there.gif").write_bytes(b"mine")
     assert_refused(call(evaluate, "runs/a", "--video", "there.gif"), "there.gif: exists already")
     assert_refused(call(evaluate, "runs/a", "--video", "v.avi"), r"ends in .gif or .mp4")

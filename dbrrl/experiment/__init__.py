@@ -1,7 +1,21 @@
 """The runner: loop, evaluation, run directory, exact resume, statistics and progress."""
 
+from .callbacks import Call, Callback, Checkpoint, Evaluate, JsonLines, StopAt
 from .experiment import Experiment, Run
 from .interruption import Interrupted
 from .settings import Plan, Settings, settle
 
-__all__ = ["Experiment", "Interrupted", "Plan", "Run", "Settings", "settle"]
+__all__ = [
+    "Call",
+    "Callback",
+    "Checkpoint",
+    "Evaluate",
+    "Experiment",
+    "Interrupted",
+    "JsonLines",
+    "Plan",
+    "Run",
+    "Settings",
+    "StopAt",
+    "settle",
+]

@@ -11,8 +11,8 @@ from dbrrl.envs import vector
 from dbrrl.errors import CheckpointError, ConfigError, DbrrlError, RunError
 
 from . import record
+from .callbacks import Callback, StopAt
 from .directory import RunDirectory
-from .events import Events
 from .events import make as make_events
 from .interruption import ignored_by_children
 from .settings import Plan
@@ -92,13 +92,15 @@ def distrust(directory: RunDirectory) -> Iterator[None]:
         raise CheckpointError(f"{directory.checkpoints}: damaged, or of another version ({reason})") from error
 
 
-def events(
-    plan: Plan, directory: RunDirectory, stack: contextlib.ExitStack, purge_step: int | None = None
-) -> Events | None:
-    """TensorBoard events as settled, closed with `stack`; those of `purge_step` and later become void."""
-    made = make_events(directory.events, plan.settings.tensorboard, purge_step)
-    if made is not None:
-        stack.callback(made.close)
+def callbacks(
+    plan: Plan, directory: RunDirectory | None, stack: contextlib.ExitStack, purge_step: int | None = None
+) -> list[Callback]:
+    """Those that the settings ask for, closed with `stack`; earlier events from `purge_step` on become void."""
+    made: list[Callback] = [] if plan.settings.stop_at is None else [StopAt(plan.settings.stop_at)]
+    events = make_events(directory.events, plan.settings.tensorboard, purge_step) if directory is not None else None
+    if events is not None:
+        stack.callback(events.close)
+        made.append(events)
     return made
 
 

@@ -9,8 +9,23 @@ from typing import Any
 
 from dbrrl.errors import ConfigError
 
+from .callbacks import Callback, Row, Running
 
-class Events:
+# Where a number of ours is one of Stable-Baselines3's, it has that name, and the sign that goes with it.
+TAGS = {
+    "mean_return": ("rollout/ep_rew_mean", 1),
+    "epsilon": ("rollout/exploration_rate", 1),
+    "episodes": ("time/episodes", 1),
+    "steps_per_second": ("time/fps", 1),
+    "num_updates": ("train/n_updates", 1),
+    "entropy": ("train/entropy_loss", -1),
+}
+TAGS_BY_AGENT = {"ppo": {"policy_loss": ("train/policy_gradient_loss", 1)}}
+EVALUATION_TAGS = {"mean": "eval/mean_reward"}
+_AXES = ("steps", "elapsed")  # every event has its step and its time
+
+
+class Events(Callback):
     """An event file in `folder`; after a resume from `purge_step`, later events of earlier files are void."""
 
     def __init__(self, folder: Path, purge_step: int | None = None) -> None:
@@ -23,12 +38,23 @@ class Events:
             start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
             self._writer.add_event(event_pb2.Event(wall_time=time.time(), step=purge_step, session_log=start))
 
-    def write(self, group: str, steps: int, row: Mapping[str, float]) -> None:
-        """Add the finite numbers of `row` under `group`."""
+    def on_log(self, run: Running, row: Row) -> None:
+        """The training statistics, `train/NAME` unless the tables above name them."""
+        known = TAGS | TAGS_BY_AGENT.get(run.agent.name, {})
+        tags = {name: known.get(name, (f"train/{name}", 1)) for name in row}
+        self.write(run.steps, {tag: sign * row[name] for name, (tag, sign) in tags.items() if name not in _AXES})
+
+    def on_evaluation(self, run: Running, row: Row) -> None:
+        """The spread of the returns, `eval/NAME` unless the table above names them."""
+        spread = ("mean", "median", "stdev", "min", "max")
+        self.write(run.steps, {EVALUATION_TAGS.get(name, f"eval/{name}"): row[name] for name in spread})
+
+    def write(self, steps: int, row: Mapping[str, float]) -> None:
+        """Add the finite numbers of `row`, by tag."""
         values = [
-            self._summary.Summary.Value(tag=f"{group}/{name}", simple_value=value)
-            for name, value in row.items()
-            if name not in ("steps", "elapsed") and math.isfinite(value)
+            self._summary.Summary.Value(tag=tag, simple_value=value)
+            for tag, value in row.items()
+            if math.isfinite(value)
         ]
         summary = self._summary.Summary(value=values)
         self._writer.add_event(self._event.Event(wall_time=time.time(), step=steps, summary=summary))

@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,6 +14,7 @@ from dbrrl.envs import vector
 from dbrrl.errors import ConfigError, RunError
 
 from . import build, curves, display
+from .callbacks import Callback
 from .directory import RunDirectory
 from .interruption import Interrupted, Interruption
 from .loop import Loop
@@ -54,6 +55,7 @@ class Experiment:
         env_kwargs: arguments for the environment.
         progress: True shows progress, False nothing, None a bar if standard output is a terminal.
         preset: whether settings known to solve this environment are used where none are given here.
+        callbacks: see dbrrl.experiment.Callback; closed when the run ends, however it ends.
         **overrides: fields of `Settings` (num_envs, ...) and of the agent's Config (learning_rate, ...).
 
     Raises:
@@ -72,6 +74,7 @@ class Experiment:
         env_kwargs: Mapping[str, Any] | None = None,
         progress: bool | None = None,
         preset: bool = True,
+        callbacks: Sequence[Callback] = (),
         **overrides: Any,
     ) -> None:
         table = config.to_dict() if isinstance(config, Config) else dict(config or {})
@@ -87,22 +90,25 @@ class Experiment:
         self.name = name
         self.display = display.choose(progress)
         self.directory: RunDirectory | None = None
+        self.callbacks = list(callbacks)
 
     @classmethod
     def from_plan(cls, plan: Plan, *, out: Path | None, name: str | None, shown: display.Quiet) -> Self:
         """The experiment of a plan that is settled already."""
         experiment = cls.__new__(cls)
         experiment.plan, experiment.out, experiment.name = plan, out, name
-        experiment.display, experiment.directory = shown, None
+        experiment.display, experiment.directory, experiment.callbacks = shown, None, []
         return experiment
 
     @classmethod
-    def resume(cls, run: str | Path, *, progress: bool | None = None) -> Self:
+    def resume(
+        cls, run: str | Path, *, progress: bool | None = None, callbacks: Sequence[Callback] = ()
+    ) -> Self:
         """The experiment of an earlier run's folder, to go on with it; RunError where `run` is not one."""
         directory = RunDirectory.open(Path(run))
         plan = settle({}, file=directory.read_config(), use_preset=False)
         experiment = cls.from_plan(plan, out=None, name=None, shown=display.choose(progress))
-        experiment.directory = directory
+        experiment.directory, experiment.callbacks = directory, list(callbacks)
         return experiment
 
     def run(self, steps: int | None = None) -> Run:
@@ -115,6 +121,8 @@ class Experiment:
             if self.out is not None or self.directory is not None:
                 stack.enter_context(interruption)
             stack.callback(self.display.close)
+            for callback in self.callbacks:
+                stack.callback(callback.close)
             if self.directory is None:
                 loop = self._begin(steps, interruption, stack)
             else:
@@ -136,8 +144,7 @@ class Experiment:
             self.display.say(f"run directory: {directory.path}")
             self.display.say(f"environments: {envs.num_envs} of {envs.env_id}, {envs.kind}")
         loop = self._loop(plan, agent, envs, directory, interruption)
-        if directory is not None:
-            loop.events = build.events(plan, directory, stack)
+        loop.callbacks = [*build.callbacks(plan, directory, stack), *self.callbacks]
         return loop
 
     def _go_on(
@@ -172,7 +179,7 @@ class Experiment:
         if plan is not self.plan:  # written only now that nothing can be refused any more
             directory.write_config(directory.read_config() | {"steps": steps})
             self._note_horizon(plan)
-        loop.events = build.events(plan, directory, stack, purge_step=loop.steps + 1)
+        loop.callbacks = [*build.callbacks(plan, directory, stack, purge_step=loop.steps + 1), *self.callbacks]
         for line in [*problems, *build.changes(directory)]:
             self.display.warn(line)
         self.display.say(f"resumed {directory.path} at step {loop.steps:,} of {plan.settings.steps:,}")
@@ -196,7 +203,7 @@ class Experiment:
             if steps < done:
                 raise ConfigError(f"steps: the run has done {done:,} already, got {steps:,}: give more")
             plan = dataclasses.replace(plan, settings=plan.settings.replace(steps=steps))
-        if state is not None and state["loop"]["finished"] and done >= plan.settings.steps:
+        if state is not None and state["loop"]["finished"] and (steps is None or done >= plan.settings.steps):
             raise RunError(f"{directory.path}: this run is finished ({done:,} steps): add --steps MORE to train on")
         return plan
 

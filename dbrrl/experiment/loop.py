@@ -1,8 +1,10 @@
 """The loop between agent and environments: it counts, evaluates, logs and saves, and knows no algorithm."""
 
+import dataclasses
 import math
 import time
 from collections import deque
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -10,10 +12,10 @@ from dbrrl.agent import Agent
 from dbrrl.checkpoint import State
 from dbrrl.envs import vector
 
+from .callbacks import Callback
 from .directory import RunDirectory
 from .display import Quiet
 from .evaluation import Evaluation, environments, evaluate
-from .events import Events
 from .interruption import Interruption
 from .settings import Plan
 from .table import Table
@@ -35,10 +37,13 @@ class Loop:
         directory: RunDirectory | None,
         display: Quiet,
         interruption: Interruption,
+        callbacks: Sequence[Callback] = (),
     ) -> None:
         self.plan, self.agent, self.envs = plan, agent, envs
         self.directory, self.display, self.interruption = directory, display, interruption
-        self.events: Events | None = None
+        self.callbacks = list(callbacks)
+        self.stopped: str | None = None  # why the run ends before its last step
+        self.called = 0  # the step up to which callbacks have had their intervals
         self.scores = Table(directory.scores if directory else None)
         self.progress = Table(directory.progress if directory else None)
         self.steps = 0
@@ -65,11 +70,27 @@ class Loop:
         self.display.start(total, self.steps)
         if self.envs.observation is None:
             self.envs.reset()
+        for callback in self.callbacks:
+            callback.on_start(self)
         while not self.interruption.requested and self._attend():
-            if self.steps >= total:
+            if self.steps >= total or self.stopped is not None:
                 return self._finish()
-            self._advance(min(self.next_log, self.next_evaluation, self.next_checkpoint, total))
+            self._advance(min(self.next_log, self.next_evaluation, self.next_checkpoint, total, *self._next_calls()))
         return False
+
+    def stop(self, reason: str) -> None:
+        """End the run at the next moment between steps, as at its last step."""
+        if self.stopped is None and self.steps < self.plan.settings.steps:
+            self.stopped = reason
+            self.display.say(f"stopped at step {self.steps:,}: {reason}")
+
+    def evaluate(self, episodes: int, env: str | None = None) -> Evaluation | None:
+        """Play whole episodes without exploration, off the record; None where a signal came."""
+        settings = self.plan.settings
+        plan = self.plan
+        if env is not None and env != settings.env:
+            plan = dataclasses.replace(plan, settings=settings.replace(env=env), env_kwargs={})
+        return self._play(plan, episodes, None)
 
     def save(self) -> None:
         """Write an exact checkpoint, if the run has a directory."""
@@ -83,6 +104,8 @@ class Loop:
             }
             self.directory.save_checkpoint(self.steps, state)
             self._checkpointed = time.perf_counter()
+            for callback in self.callbacks:
+                callback.on_checkpoint(self)
 
     def state_dict(self) -> State:
         """Counters, tables, what is due next, and the settings it all follows from."""
@@ -95,6 +118,7 @@ class Loop:
             "finished": self.finished,
             "recent": np.array(self.recent, np.float64),
             "next": [self.next_log, self.next_evaluation, self.next_checkpoint],
+            "called": self.called,
             "scores": self.scores.state_dict(),
             "progress": self.progress.state_dict(),
         }
@@ -107,6 +131,7 @@ class Loop:
         self._rate_from = (self._started, self.steps)
         self.recent = deque(state["recent"].tolist(), maxlen=RECENT)
         self.next_log, self.next_evaluation, self.next_checkpoint = map(int, state["next"])
+        self.called = int(state["called"])
         if self.finished:  # what fell due at the end was done there: a longer run starts its own count
             self.finished = False
             self._schedule()
@@ -121,6 +146,10 @@ class Loop:
 
     def _after(self, interval: int) -> int:
         return (self.steps // interval + 1) * interval
+
+    def _next_calls(self) -> list[int]:
+        """When each callback that has an interval is due."""
+        return [(self.called // c.interval + 1) * c.interval for c in self.callbacks if c.interval]
 
     def _advance(self, until: int) -> None:
         """Step to `until`, or until a signal comes."""
@@ -160,7 +189,11 @@ class Loop:
         if self.steps >= self.next_log:
             self._log()
             self.next_log = self._after(settings.log_every)
-        if self.steps >= settings.steps:
+        for callback in self.callbacks:
+            if callback.interval and self.steps // callback.interval > self.called // callback.interval:
+                callback.on_interval(self)
+        self.called = self.steps
+        if self.steps >= settings.steps or self.stopped is not None:
             return True
         if self.steps >= self.next_evaluation:
             if not self._evaluate(settings.eval_episodes, settings.eval_steps):
@@ -180,35 +213,38 @@ class Loop:
             self.directory.final.parent.mkdir(exist_ok=True)
             self.agent.save(self.directory.final)
         self.save()
+        for callback in self.callbacks:
+            callback.on_end(self)
         return True
 
     def _log(self) -> None:
         row = self._counters() | {"steps_per_second": self._rate(), "mean_return": self._mean_return()}
-        row |= self.agent.statistics()
+        row |= {"num_updates": self.agent.num_updates} | self.agent.statistics()
         self._rate_from = (time.perf_counter(), self.steps)
         self.progress.append(row)
-        if self.events is not None:
-            self.events.write("train", self.steps, row)
+        for callback in self.callbacks:
+            callback.on_log(self, row)
 
     def _evaluate(self, episodes: int, steps: int | None) -> bool:
-        envs = environments(self.plan, episodes, kind=self.envs.kind)
-        try:
-            evaluation = evaluate(
-                self.agent, envs, episodes=episodes, steps=steps, stop=lambda: self.interruption.requested
-            )
-        finally:
-            envs.close()
+        evaluation = self._play(self.plan, episodes, steps)
         if evaluation is None:
             return False
         self._score(evaluation)
         return True
 
+    def _play(self, plan: Plan, episodes: int, steps: int | None) -> Evaluation | None:
+        envs = environments(plan, episodes, kind=self.envs.kind)
+        try:
+            return evaluate(self.agent, envs, episodes=episodes, steps=steps, stop=lambda: self.interruption.requested)
+        finally:
+            envs.close()
+
     def _score(self, evaluation: Evaluation) -> None:
         row = self._counters() | evaluation.row() | {"evaluation_episodes": len(evaluation.returns)}
         row |= self.agent.statistics()
         self.scores.append(row)
-        if self.events is not None:
-            self.events.write("evaluation", self.steps, evaluation.row())
+        for callback in self.callbacks:
+            callback.on_evaluation(self, row)
         if row["mean"] >= self.best and self.directory is not None:
             self.directory.best.parent.mkdir(exist_ok=True)
             self.agent.save(self.directory.best)

@@ -40,6 +40,7 @@ class Settings(Config):
     checkpoint_interval: int | None = setting(
         None, at_least=1, help="steps between exact checkpoints; none: one at each evaluation"
     )
+    stop_at: float | None = setting(None, help="end the run once the mean of an evaluation reaches this return")
     threads: int | None = setting(None, at_least=1, help="BLAS threads; none: chosen by the size of the work")
     curve: bool = setting(True, help="draw the learning curve at the end")
     tensorboard: bool | None = setting(None, help="write TensorBoard events; none: if it is installed")

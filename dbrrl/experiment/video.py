@@ -1,10 +1,10 @@
-"""One episode as a film: GIF through Pillow, MP4 through moviepy; both are imported here alone."""
+"""One episode as a film: MP4 by Gymnasium's recorder, GIF by Pillow; both are imported here alone."""
 
 import contextlib
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -94,14 +94,9 @@ def _write_gif(path: Path, frames: Iterator[np.ndarray], seconds: float) -> None
 
 
 def _write_mp4(path: Path, frames: Iterator[np.ndarray], seconds: float) -> None:
-    from moviepy.video.io.ffmpeg_writer import FFMPEG_VideoWriter
+    from gymnasium.utils.save_video import save_video
 
-    first = next(frames)
-    height, width = (size // 2 * 2 for size in first.shape[:2])  # H.264 wants even sizes
-    writer: Any = FFMPEG_VideoWriter(str(path), (width, height), 1 / seconds, codec="libx264", logfile=None)
-    try:
-        writer.write_frame(first[:height, :width])
-        for frame in frames:
-            writer.write_frame(frame[:height, :width])
-    finally:
-        writer.close()
+    even = [frame[: len(frame) // 2 * 2, : frame.shape[1] // 2 * 2] for frame in frames]  # as H.264 wants them
+    with tempfile.TemporaryDirectory(prefix=".film", dir=path.parent) as folder:
+        save_video(even, folder, episode_trigger=lambda _: True, name_prefix="f", save_logger=None, fps=1 / seconds)
+        os.replace(Path(folder, "f-episode-0.mp4"), path)

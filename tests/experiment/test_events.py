@@ -1,5 +1,6 @@
 """TensorBoard events: what a run writes is what TensorBoard reads, also after a resume."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -26,10 +27,10 @@ def test_a_resume_voids_what_came_after_it(tmp_path: Path) -> None:
 
     first = events.Events(tmp_path)
     for steps in (10, 20, 30):
-        first.write("train", steps, {"steps": steps, "loss": steps / 2, "nan": float("nan")})
+        first.write(steps, {"train/loss": steps / 2, "train/nan": float("nan")})
     first.close()
     second = events.Events(tmp_path, purge_step=20)
-    second.write("train", 25, {"loss": 1.0})
+    second.write(25, {"train/loss": 1.0})
     second.close()
     accumulator = EventAccumulator(str(tmp_path))
     accumulator.Reload()
@@ -52,4 +53,25 @@ def test_a_resumed_run_voids_its_later_events(tmp_path: Path, monkeypatch: pytes
     accumulator = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
     accumulator.Reload()
     assert [event.step for event in accumulator.Scalars("train/norm")] == list(range(50, 401, 50))
-    assert [event.step for event in accumulator.Scalars("evaluation/mean")] == [100, 200, 300, 400]
+    assert [event.step for event in accumulator.Scalars("eval/mean_reward")] == [100, 200, 300, 400]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_run_has_the_tags_that_users_of_stable_baselines3_know(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    options = {"final_episodes": 2, "eval_episodes": 2, "curve": False, "tensorboard": True}
+    run = Experiment("ppo", "CartPole-v1", steps=2000, out=tmp_path, name="run", **options).run()  # type: ignore[arg-type]
+    accumulator = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    accumulator.Reload()
+    known = {  # as PPO of Stable-Baselines3 2.9 logs them
+        "rollout/ep_rew_mean", "time/fps", "eval/mean_reward", "train/approx_kl", "train/clip_fraction",
+        "train/entropy_loss", "train/explained_variance", "train/learning_rate", "train/n_updates",
+        "train/policy_gradient_loss", "train/value_loss",
+    }  # fmt: skip
+    assert known <= set(accumulator.Tags()["scalars"])
+    for tag, column, sign in (("train/entropy_loss", "entropy", -1), ("rollout/ep_rew_mean", "mean_return", 1)):
+        got = [event.value for event in accumulator.Scalars(tag)]
+        wanted = [sign * row[column] for row in run.progress if math.isfinite(row.get(column, math.nan))]
+        assert got == pytest.approx(wanted, rel=1e-6)
