@@ -27,7 +27,7 @@ FLOORS: list[list[str]] = [
     ]
     + ["dbrrl.on_policy", "dbrrl.q_network"],
     ["dbrrl.agents.", "dbrrl.envs."],
-    ["dbrrl.experiment.", "dbrrl.testing"],
+    ["dbrrl.experiment.", "dbrrl.suites.", "dbrrl.testing"],
     ["dbrrl.train", "dbrrl.evaluate", "dbrrl.plot", "dbrrl.benchmark"],
     ["dbrrl"],
 ]

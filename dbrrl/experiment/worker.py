@@ -54,7 +54,7 @@ def vectors(blocks: dict[str, Block]) -> tuple[dict[str, np.ndarray], list[share
 
 def work(plan: Plan, index: int, blocks: dict[str, Block], lock: Any, pipe: Any) -> None:
     """The process: it ends when the pipe is closed, when it fails, and when its parent is gone."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     shared, memory = vectors(blocks)
     try:
         backend.set_blas_threads(plan.settings.threads or 1)
@@ -70,7 +70,8 @@ def work(plan: Plan, index: int, blocks: dict[str, Block], lock: Any, pipe: Any)
         os._exit(0)  # views are still alive: an ordinary exit would complain of each
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """Wait for the end of the parent process, and end this one then."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         connection.wait([parent.sentinel])

@@ -1,0 +1,80 @@
+"""How long the runs of a suite will take: by runs of the same cell that have ended, else by a moment of each."""
+
+import dataclasses
+import time
+from collections.abc import Iterable
+
+from dbrrl.errors import DbrrlError
+from dbrrl.experiment import Experiment, table
+from dbrrl.experiment.directory import RunDirectory
+from dbrrl.experiment.display import Quiet
+from dbrrl.experiment.settings import Plan
+
+_MOMENT = 1.0  # seconds of a run that tell its speed
+
+
+class _EnoughError(Exception):
+    """The moment is over."""
+
+
+class _Stopwatch(Quiet):
+    """Times the second half of the moment: the first fills buffers and caches."""
+
+    refresh_every = _MOMENT / 20
+
+    def __init__(self) -> None:
+        self.began = self.now = self.half = time.perf_counter()
+        self.steps = self.steps_at_half = 0
+
+    def start(self, total: int, done: int) -> None:
+        """The clock runs from here."""
+        self.began = self.now = self.half = time.perf_counter()
+
+    def update(self, steps: int, steps_per_second: float, mean_return: float) -> None:
+        """Take the time, and end the run once it is up."""
+        self.now, self.steps = time.perf_counter(), steps
+        if self.now - self.began < _MOMENT / 2:
+            self.half, self.steps_at_half = self.now, steps
+        elif self.now - self.began > _MOMENT:
+            raise _EnoughError
+
+    @property
+    def seconds_per_step(self) -> float:
+        """By the second half, or the whole where that is too short."""
+        if self.steps > self.steps_at_half:
+            return (self.now - self.half) / (self.steps - self.steps_at_half)
+        return (self.now - self.began) / max(self.steps, 1)
+
+
+def calibrate(plan: Plan) -> float | None:
+    """Seconds per step of a moment of the run; None where it fails."""
+    short = dataclasses.replace(plan, settings=plan.settings.replace(eval_interval=plan.settings.steps))
+    watch = _Stopwatch()
+    began = time.perf_counter()
+    try:
+        Experiment.from_plan(short, out=None, name=None, shown=watch).run()
+    except _EnoughError:
+        return watch.seconds_per_step
+    except Exception:  # whatever it is, the run itself will meet it too, and report it
+        return None
+    return (time.perf_counter() - began) / plan.settings.steps
+
+
+def recorded(directories: Iterable[RunDirectory]) -> float | None:
+    """Seconds per step of runs that have ended; None where there is none."""
+    rows = []
+    for directory in directories:
+        try:
+            rows.append(table.read(directory.scores)[-1])
+        except (DbrrlError, IndexError):
+            continue
+    steps = sum(row["steps"] for row in rows)
+    return sum(row["elapsed"] for row in rows) / steps if steps else None
+
+
+def duration(seconds: float) -> str:
+    """In words: "about 3 h 20 min", "about 40 s"."""
+    if seconds < 90:
+        return f"about {max(seconds, 1):.0f} s"
+    minutes = round(seconds / 60)
+    return f"about {minutes} min" if minutes < 90 else f"about {minutes // 60} h {minutes % 60:02d} min"

@@ -1,0 +1,151 @@
+"""The folder of a benchmark: which suite it belongs to, a run directory per run, and the table of all evaluations."""
+
+import contextlib
+import csv
+import io
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+from dbrrl import checkpoint
+from dbrrl.errors import DbrrlError, RunError
+from dbrrl.experiment import table, toml
+from dbrrl.experiment.directory import RunDirectory
+from dbrrl.experiment.settings import Plan, read, settle
+
+_MARK = "benchmark.toml"
+_FREE = ("curve", "tensorboard")  # settings that change no number
+RUN_COLUMNS = ("suite", "agent", "env", "seed", "preset", "num_envs")
+SCORE_COLUMNS = (
+    "steps", "episodes", "elapsed", "mean", "median", "stdev", "min", "max", "evaluation_episodes",
+)  # fmt: skip
+VERSION_COLUMNS = ("dbrrl", "python", "numpy", "gymnasium", "source", "git_commit")
+MACHINE_COLUMNS = ("system", "cpu", "cores", "blas")
+COLUMNS = (*RUN_COLUMNS, *SCORE_COLUMNS, "final", *VERSION_COLUMNS, *MACHINE_COLUMNS)
+
+
+class Folder:
+    """A benchmark's folder; `open` makes it, or comes back to the one of the same suite."""
+
+    def __init__(self, path: Path, suite: str) -> None:
+        self.path, self.suite = path, suite
+        self.runs = path / "runs"
+        self.errors = path / "errors"
+        self.results = path / "results.csv"
+        self._lock = RunDirectory(path)
+
+    @classmethod
+    def open(cls, path: Path, suite: str) -> Self:
+        """The folder `path`, held by this process alone until `release`.
+
+        Raises RunError where it belongs to another suite, holds something else, or is in use.
+        """
+        mark = path / _MARK
+        if mark.is_file():
+            found = read(mark).get("suite")
+            if found != suite:
+                raise RunError(f"{path}: holds the suite {found!r}, not {suite!r}: choose another folder with --out")
+        elif path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise RunError(f"{path}: exists and is no benchmark's folder: choose another with --out")
+        folder = cls(path, suite)
+        try:
+            folder.runs.mkdir(parents=True, exist_ok=True)
+            folder._lock.lock()
+        except OSError as error:
+            raise RunError(f"{path}: cannot be written: {error.strerror}") from error
+        if not mark.is_file():
+            checkpoint.write(mark, toml.dumps({"suite": suite}).encode())
+        return folder
+
+    def release(self) -> None:
+        """Let other processes use the folder again."""
+        self._lock.release()
+
+    def run(self, plan: Plan) -> Path:
+        """Where the run of a plan lies."""
+        agent, env = (name.replace("/", "-").replace(":", "-") for name in (plan.settings.agent, plan.settings.env))
+        return self.runs / f"{agent}_{env}_seed{plan.settings.seed}"
+
+    def finished(self, plan: Plan) -> bool:
+        """Whether the run of `plan` has come to its end."""
+        return finished(RunDirectory(self.run(plan)))
+
+    def outdated(self, plan: Plan) -> str | None:
+        """What in the run that lies here is not as `plan` wants it; None where nothing is, or there is no run."""
+        directory = RunDirectory(self.run(plan))
+        if not directory.config.exists():
+            return None
+        try:
+            before = settle({}, file=directory.read_config(), use_preset=False).to_dict()
+        except DbrrlError as error:
+            return str(error)
+        for name, now in plan.to_dict().items():
+            if name not in _FREE and before[name] != now:
+                keys = [key for key in now if before[name].get(key) != now[key]] if isinstance(now, dict) else []
+                inner = f"{name}: {keys[0]}" if keys else name
+                old, new = (before[name].get(keys[0]), now[keys[0]]) if keys else (before[name], now)
+                return f"{inner} is {old!r} there and {new!r} now"
+        return None
+
+    def set_aside(self, plan: Plan) -> Path:
+        """Move the run of `plan` out of the way, where it stays; where to."""
+        source = self.run(plan)
+        aside = self.path / "superseded"
+        aside.mkdir(exist_ok=True)
+        count = 1
+        while (aside / f"{source.name}-{count}").exists():
+            count += 1
+        target = aside / f"{source.name}-{count}"
+        shutil.move(source, target)
+        return target
+
+    def note_error(self, name: str, text: str | None) -> None:
+        """Keep the traceback of a run that failed; None: it has none any more."""
+        file = self.errors / f"{name}.txt"
+        if text is None:
+            file.unlink(missing_ok=True)
+        else:
+            self.errors.mkdir(exist_ok=True)
+            checkpoint.write(file, text.encode())
+
+    def write_results(self) -> None:
+        """Write results.csv: a row per evaluation of every run that has come to its end."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for path in sorted(self.runs.iterdir(), key=_natural):
+            directory = RunDirectory(path)
+            if finished(directory):
+                writer.writerows(_rows(self.suite, directory))
+        checkpoint.write(self.results, text.getvalue().encode())
+
+
+def finished(directory: RunDirectory) -> bool:
+    """Whether a benchmark's run has ended: its agent is there, and its exact checkpoints are not any more."""
+    return directory.final.exists() and not directory.checkpoint_files()
+
+
+def discard_checkpoints(directory: RunDirectory) -> None:
+    """Remove the exact checkpoints of a run that has ended; the newest goes last, as it says so."""
+    for file in reversed(directory.checkpoint_files()):
+        file.unlink()
+    with contextlib.suppress(OSError):
+        directory.checkpoints.rmdir()
+
+
+def _rows(suite: str, directory: RunDirectory) -> Iterator[list[Any]]:
+    config = directory.read_config()
+    about = {"suite": suite, "preset": bool(config.get("preset"))} | {
+        name: config[name] for name in ("agent", "env", "seed", "num_envs")
+    }
+    tail = [config["versions"].get(name, "") for name in VERSION_COLUMNS]
+    tail += [config["machine"].get(name, "") for name in MACHINE_COLUMNS]
+    for row in table.read(directory.scores):
+        final = row["steps"] >= config["steps"]
+        yield [*(about[name] for name in RUN_COLUMNS), *(row[name] for name in SCORE_COLUMNS), final, *tail]
+
+
+def _natural(path: Path) -> tuple[str, int]:
+    stem, _, seed = path.name.rpartition("_seed")
+    return stem, int(seed) if seed.isdecimal() else -1

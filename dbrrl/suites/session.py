@@ -1,0 +1,122 @@
+"""One call of the benchmark command: what is left to do, how long it will take, doing it, and the results."""
+
+from pathlib import Path
+
+from dbrrl.errors import RunError
+from dbrrl.experiment import Interrupted
+from dbrrl.experiment.directory import RunDirectory
+from dbrrl.experiment.settings import Plan
+
+from . import board, estimate, pool
+from .folder import Folder
+from .pool import Outcome, Task
+from .suite import Cell, Suite
+
+
+def run(suite: Suite, *, seeds: int, jobs: int, out: Path, renew: bool = False) -> None:
+    """Run what is not done yet of `suite` with seeds 0 to `seeds` - 1, and write the results into `out`.
+
+    Raises:
+        ConfigError: the suite's settings are wrong.
+        RunError: `out` is not this suite's, or holds runs with other settings (and not `renew`), or a run failed.
+        Interrupted: a signal stopped it; the same call goes on.
+    """
+    plans = [(cell, cell.plan(seed)) for seed in range(seeds) for cell in suite.cells if _wants(cell, seed)]
+    folder = Folder.open(out, suite.name)
+    try:
+        _Session(suite, folder, jobs).run(plans, renew)
+    finally:
+        folder.release()
+
+
+def _wants(cell: Cell, seed: int) -> bool:
+    return cell.seeds is None or seed < cell.seeds
+
+
+class _Session:
+    def __init__(self, suite: Suite, folder: Folder, jobs: int) -> None:
+        self.suite, self.folder, self.jobs = suite, folder, jobs
+        self.board = board.choose()
+        self.failed: list[Outcome] = []
+        self.ended = self.total = 0
+
+    def run(self, plans: list[tuple[Cell, Plan]], renew: bool) -> None:
+        self._check(plans, renew)
+        todo = [(cell, plan) for cell, plan in plans if not self.folder.finished(plan)]
+        self.total, self.ended = len(plans), len(plans) - len(todo)
+        self.board.say(f"suite {self.suite.name} in {self.folder.path}: {self.total} runs, {self.ended} done before")
+        whole = True
+        if todo:
+            tasks = self._tasks(todo)
+            self._announce(tasks)
+            whole = pool.run(tasks, self.jobs, self.board, self._note)
+        self.folder.write_results()
+        if not whole:
+            raise Interrupted(f"stopped with {self.ended} of {self.total} runs done; the same command goes on")
+        if self.failed:
+            first = self.failed[0]
+            raise RunError(
+                f"{len(self.failed)} of {self.total} runs failed, tracebacks in {self.folder.errors}; the first, "
+                f"{first.task.name}: {first.error}; the same command tries them again"
+            )
+        self.board.say(f"all {self.total} runs done: {self.folder.results}")
+
+    def _check(self, plans: list[tuple[Cell, Plan]], renew: bool) -> None:
+        """No run may lie here that was made with other settings, unless it is to be set aside."""
+        for _, plan in plans:
+            why = self.folder.outdated(plan)
+            if why is None:
+                continue
+            path = self.folder.run(plan)
+            if not renew:
+                raise RunError(
+                    f"{path}: made with other settings: {why}: choose another folder with --out, or set such runs "
+                    "aside and run them again with --renew"
+                )
+            self.board.say(f"{path.name}: {why}: set aside as {self.folder.set_aside(plan)}")
+
+    def _tasks(self, todo: list[tuple[Cell, Plan]]) -> list[Task]:
+        """The runs to do, each with what its cell's steps cost."""
+        cells = dict.fromkeys(cell.name for cell, _ in todo)
+        first = {cell.name: plan for cell, plan in reversed(todo)}
+        costs = {name: estimate.recorded(self._runs_like(first[name])) for name in cells}
+        unknown = [name for name, cost in costs.items() if cost is None]
+        if unknown:
+            self.board.say(f"timing a moment of {len(unknown)} of {len(cells)} cells first")
+        measured = {name: estimate.calibrate(first[name]) for name in unknown}
+        known = [cost for cost in [*costs.values(), *measured.values()] if cost is not None]
+        usual = sum(known) / len(known) if known else 0.0  # of one that fails at once, too
+        tasks = []
+        for cell, plan in todo:
+            cost = costs[cell.name] or measured.get(cell.name) or usual
+            tasks.append(Task(f"{cell.name}, seed {plan.settings.seed}", plan, self.folder.run(plan), cost))
+        return tasks
+
+    def _runs_like(self, plan: Plan) -> list[RunDirectory]:
+        """The directories of the cell's runs that have ended."""
+        stem = self.folder.run(plan).name.rpartition("_seed")[0]
+        found = (RunDirectory(path) for path in self.folder.runs.glob(f"{stem}_seed*"))
+        return [directory for directory in found if directory.final.exists()]
+
+    def _announce(self, tasks: list[Task]) -> None:
+        steps = sum(task.plan.settings.steps for task in tasks)
+        self.board.say(
+            f"{len(tasks)} runs to do, {steps:,} steps, {self.jobs} at a time: "
+            f"{estimate.duration(pool.seconds(tasks, self.jobs))} by an estimate that leaves evaluations out"
+        )
+
+    def _note(self, outcome: Outcome) -> None:
+        """A run has ended."""
+        task = outcome.task
+        if outcome.score is None and outcome.error is None:
+            return
+        self.folder.note_error(task.path.name, outcome.traceback or outcome.error)
+        if outcome.error is not None:
+            self.failed.append(outcome)
+            self.board.warn(f"failed: {task.name}: {outcome.error}")
+            return
+        self.ended += 1
+        score = outcome.score or {}
+        said = f"score {score['mean']:.1f} after {score['steps']:,} steps in {score['elapsed']:.1f} s" if score else ""
+        self.board.say(f"[{self.ended}/{self.total}] {task.name}: {said or 'done before'}")
+        self.folder.write_results()

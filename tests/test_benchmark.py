@@ -1,0 +1,135 @@
+"""The benchmark command: killed and gone on with, failing runs, folders that are someone else's."""
+
+import csv
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dbrrl import benchmark
+from dbrrl.experiment import command
+
+ROOT = Path(__file__).parent.parent
+SUITE = """
+[protocol]
+eval_episodes = 2
+final_episodes = 2
+[[cells]]
+agents = ["tests.experiment.stub:Stub"]
+envs = [{envs}]
+[cells.settings]
+steps = {steps}
+num_envs = 2
+"""
+
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def call(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Call:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        code = command.run(benchmark.main, [str(word) for word in arguments])
+        return code, *capfd.readouterr()
+
+    return run
+
+
+def start(*arguments: object) -> subprocess.Popen[str]:
+    words = [sys.executable, "-m", "dbrrl.benchmark", *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(words, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    return output
+
+
+def results(folder: Path) -> list[dict[str, str]]:
+    with (folder / "results.csv").open(newline="") as file:
+        return [{key: value for key, value in row.items() if key != "elapsed"} for row in csv.DictReader(file)]
+
+
+def write_suite(*envs: str, steps: int = 300) -> None:
+    Path("own.toml").write_text(SUITE.format(envs=", ".join(f'"{env}"' for env in envs), steps=steps))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX's")
+def test_smoke_killed_half_way_and_gone_on_with_gives_the_same_table(tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    said = finish(start("smoke", "--seeds", 1, "--jobs", 2, "--out", whole))
+    assert re.search(r"3 runs to do, 12,000 steps, 2 at a time: about \d+ s by an estimate", said)
+    process = start("smoke", "--seeds", 1, "--jobs", 1, "--out", killed)
+    while not list(killed.glob("runs/dqn_*/checkpoints/step-*.dbrrl")) and process.poll() is None:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    ended = (killed / "runs/ppo_CartPole-v1_seed0/final/agent.dbrrl").stat().st_mtime_ns
+    said = finish(start("smoke", "--seeds", 1, "--jobs", 1, "--out", killed))
+    assert "3 runs, 1 done before" in said
+    assert (killed / "runs/ppo_CartPole-v1_seed0/final/agent.dbrrl").stat().st_mtime_ns == ended
+    assert results(killed) == results(whole) and len(results(whole)) == 30
+    assert {row["git_commit"] for row in results(whole)} != {""} != {row["cpu"] for row in results(whole)}
+    assert not list(killed.rglob("step-*.dbrrl")) and not list(killed.rglob("*.tmp"))
+    assert "3 runs, 3 done before" in finish(start("smoke", "--seeds", 1, "--out", killed))
+
+
+def test_a_failed_run_is_reported_and_ends_no_other(call: Call) -> None:
+    write_suite("tests.experiment.stub:Breaking", "CartPole-v1")
+    code, output, errors = call("own.toml", "--jobs", 1, "--out", "out")
+    assert code == 2 and "[1/2] tests.experiment.stub:Stub on CartPole-v1, seed 0: score" in output
+    lines = errors.splitlines()
+    assert lines[0].startswith("failed: tests.experiment.stub:Stub on tests.experiment.stub:Breaking, seed 0: ")
+    assert "the motor is stuck" in lines[0] and lines[-1].startswith("error: 1 of 2 runs failed, tracebacks in out/err")
+    (kept,) = Path("out/errors").iterdir()
+    assert "RuntimeError: the motor\nis stuck" in kept.read_text()
+    assert {row["env"] for row in results(Path("out"))} == {"CartPole-v1"}
+    code, output, errors = call("own.toml", "--jobs", 1, "--out", "out")
+    assert code == 2 and "2 runs, 1 done before" in output and "1 of 2 runs failed" in errors
+
+
+def test_other_settings_are_refused_or_the_runs_renewed(call: Call) -> None:
+    write_suite("CartPole-v1")
+    assert call("own.toml", "--out", "out")[0] == 0
+    before = results(Path("out"))
+    code, _, errors = call("own.toml", "--out", "out", "--steps", 200)
+    assert code == 2 and "made with other settings: steps is 300 there and 200 now: choose another folder" in errors
+    assert results(Path("out")) == before
+    code, output, _ = call("own.toml", "--out", "out", "--steps", 200, "--renew")
+    assert code == 0 and "set aside as out/superseded/" in output
+    assert results(Path("out"))[-1]["steps"] == "200" and len(list(Path("out/superseded").iterdir())) == 1
+
+
+def test_what_is_wrong_is_said_in_one_line_and_nothing_is_touched(call: Call) -> None:
+    def refused(pattern: str, *arguments: object) -> None:
+        code, output, errors = call(*arguments)
+        assert code == 2 and re.fullmatch(rf"error: .*{pattern}.*\n", errors), errors
+        assert output == ""
+
+    Path("mine").mkdir()
+    Path("mine/letter.txt").write_text("dear")
+    Path("file").write_text("x")
+    Path("other").mkdir()
+    Path("other/benchmark.toml").write_text('suite = "classic"\n')
+    refused("unknown suite 'smok'; did you mean 'smoke'", "smok")
+    refused("the following arguments are required: SUITE")
+    refused("--seeds: expected a whole number of at least 1, got '0'", "smoke", "--seeds", 0)
+    refused("--jobs: expected a whole number of at least 1, got 'two'", "smoke", "--jobs", "two")
+    refused("--envs: suite smoke has no 'CartPol-v1'; did you mean 'CartPole-v1'", "smoke", "--envs", "CartPol-v1")
+    refused("unknown argument '--seed'; did you mean '--seeds'", "smoke", "--seed", 3)
+    refused("mine: exists and is no benchmark's folder", "smoke", "--out", "mine")
+    refused("file: exists and is no benchmark's folder", "smoke", "--out", "file")
+    refused("other: holds the suite 'classic', not 'smoke'", "smoke", "--out", "other")
+    assert sorted(path.name for path in Path().iterdir()) == ["file", "mine", "other"]
+    assert [path.name for path in Path("mine").iterdir()] == ["letter.txt"]
