@@ -1,26 +1,34 @@
 """What README and documentation show is run: Python snippets, their printed output, commands and links.
 
 A ```python fence runs after those above it on the same page, in an empty folder; a ```text fence right
-below it is what it prints. Flags in a ```sh fence exist in the help of the command they are given to.
+below it is what it prints. Every command of ours runs as it stands, for a few steps.
 """
 
 import contextlib
+import glob
+import importlib
 import io
 import re
+import shlex
+import shutil
 import subprocess
 import sys
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import pytest
 
+import dbrrl
+from dbrrl.experiment import Experiment, settle
 from dbrrl.registry import agent_class, agent_names
 
 ROOT = Path(__file__).parent.parent
 PAGES = ["README.md", *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))]
-FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-COMMAND = re.compile(r"python -m (dbrrl\.\w+)(.*)")
+FENCE = re.compile(r"^```([^\n`]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+COMMAND = re.compile(r"python -m (dbrrl\.\w+)([^`;|>\n]*)")
 
 
 @dataclass
@@ -86,25 +94,107 @@ def test_links_lead_somewhere(page: str) -> None:
     assert missing == []
 
 
-def shown_flags() -> dict[str, set[str]]:
-    """Per module, and agent if one of ours is named, the flags that any page gives it."""
-    found: dict[str, set[str]] = {}
-    for page in PAGES:
-        text = (ROOT / page).read_text(encoding="utf-8").replace("\\\n", " ")
-        for module, rest in COMMAND.findall(text):
-            flags = re.findall(r"(?<=\s)--[a-z][a-z-]*", rest.partition("`")[0])
-            agent = re.search(r"--agent (\w+)(?=\s|$)", rest)
-            named = f"{module} --agent {agent[1]}" if agent and agent[1] in agent_names() else module
-            found.setdefault(named, set()).update(flags)
+@dataclass(frozen=True)
+class Command:
+    """A command of ours as a page shows it: the module, and the words after it."""
+
+    module: str
+    words: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return " ".join([self.module, *self.words])
+
+
+def commands(text: str) -> list[Command]:
+    """Every `python -m dbrrl.X WORDS` of a page; a module named without words is only a mention."""
+    found = []
+    for module, rest in COMMAND.findall(text.replace("\\\n", " ")):
+        words = tuple(PLACEHOLDERS.get(word, word) for word in shlex.split(rest, comments=True) if word != "...")
+        if words:
+            found.append(Command(module, words))
     return found
 
 
-@pytest.mark.parametrize(("named", "flags"), sorted(shown_flags().items()))
-def test_commands_take_the_flags_shown(named: str, flags: set[str]) -> None:
-    command = [sys.executable, "-m", *named.split(), "--help"]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    known = set(re.findall(r"--[a-z][a-z-]*", result.stdout))
-    assert flags <= known, f"{named} --help does not name {sorted(flags - known)}"
+PLACEHOLDERS = {"ENV": "CartPole-v1", "SEED": "0", "$seed": "0"}
+SHOWN = sorted({command for page in PAGES for command in commands((ROOT / page).read_text(encoding="utf-8"))}, key=str)
+# What makes a command short enough to be run here; given last, it wins over what the page says.
+SHORT = {
+    "dbrrl.train": "--steps 64 --final-episodes 1 --eval-episodes 1 --num-envs 2 --no-curve",
+    "dbrrl.evaluate": "--episodes 1",
+    "dbrrl.plot": "",
+}
+
+
+@pytest.fixture(scope="module")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run's folder, for the commands that take one."""
+    experiment = Experiment("ppo", out=tmp_path_factory.mktemp("run"), final_episodes=1, eval_episodes=1)
+    directory = experiment.run(steps=64).directory
+    assert directory is not None
+    return directory
+
+
+@pytest.mark.parametrize("command", [command for command in SHOWN if command.module in SHORT], ids=str)
+def test_a_command_does_what_the_page_says(
+    command: Command, finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("RUN", "runs/RUN", "runs/ANOTHER"):
+        shutil.copytree(finished_run, tmp_path / name)
+    words = [part for word in command.words for part in (sorted(glob.glob(word)) if "*" in word else [word])]
+    module = importlib.import_module(command.module)
+    if "--help" in words:
+        with pytest.raises(SystemExit, match="0"):
+            module.main(words)
+    elif needs_more(words):
+        settle(module._parse(words))
+    else:
+        short = SHORT[command.module].split()
+        module.main([*words, *(["--steps", "128"] if "--resume" in words else short)])
+
+
+def needs_more(words: list[str]) -> bool:
+    """Whether a command asks for what may not be installed here: then its settings are checked, and no more."""
+    env = words[words.index("--env") + 1] if "--env" in words else "CartPole-v1"
+    entry = str(gym.spec(env).entry_point) if env in gym.registry else "elsewhere"
+    return "cuda" in words or any(name in entry for name in ("box2d", "mujoco", "elsewhere"))
+
+
+def test_flags_of_other_commands_exist() -> None:
+    for module in sorted({command.module for command in SHOWN} - set(SHORT)):
+        arguments = [sys.executable, "-m", module, "--help"]
+        result = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=True)
+        flags = {word for command in SHOWN if command.module == module for word in command.words if word[:2] == "--"}
+        assert flags <= set(re.findall(r"--[a-z][a-z-]*", result.stdout)), module
+
+
+def test_files_and_extras_of_shell_lines_exist() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = set(project["optional-dependencies"])
+    for page in PAGES:
+        text = (ROOT / page).read_text(encoding="utf-8")
+        for names in re.findall(r"pip install (?:-e )?'\.\[([\w,-]+)\]'", text):
+            assert set(names.split(",")) <= extras, page
+        for file in re.findall(r"(?:python|bash) ((?:tests|examples|docs|\.ci)/[\w./]+)", text):
+            assert (ROOT / file).is_file(), f"{page} names {file}"
+
+
+def public_modules() -> set[str]:
+    """What a user imports: the files and packages of dbrrl, but for the inside of the core; every agent."""
+    files = {f"dbrrl.{path.stem}" for path in (ROOT / "dbrrl").glob("[a-z]*.py")}
+    packages = {f"dbrrl.{path.parent.name}" for path in (ROOT / "dbrrl").glob("*/__init__.py")} - {"dbrrl.autodiff"}
+    return {"dbrrl", *files, *packages, *(f"dbrrl.agents.{name}" for name in agent_names())}
+
+
+def test_every_public_module_is_on_a_page() -> None:
+    pages = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs" / "api").glob("*.md"))
+    shown = re.findall(r"^\.\. automodule:: (\S+)$", pages, re.MULTILINE)
+    assert public_modules() - set(shown) == set()
+    assert len(shown) == len(set(shown))
+
+
+def test_every_name_of_the_face_is_on_a_page_or_is_a_module_of_its_own() -> None:
+    assert set(dbrrl._MODULES) <= {name.removeprefix("dbrrl.") for name in public_modules()}  # type: ignore[attr-defined]
 
 
 def test_every_agent_has_a_page_that_names_its_spaces() -> None:
@@ -121,3 +211,8 @@ def test_a_wrong_output_or_snippet_is_reported() -> None:
     assert run_snippets(page.format(3), "page")
     with pytest.raises(NameError):
         run_snippets("```python\nunknown\n```\n", "page")
+
+
+def test_commands_are_found() -> None:
+    text = "`python -m dbrrl.plot` or `python -m dbrrl.plot RUN ...`\n    python -m dbrrl.train --seed $seed; done\n"
+    assert [str(command) for command in commands(text)] == ["dbrrl.plot RUN", "dbrrl.train --seed 0"]
