@@ -12,7 +12,7 @@ import numpy as np
 from dbrrl import checkpoint
 from dbrrl.errors import RunError
 
-from .evaluation import bootstrap_interval
+from .statistics import bootstrap_interval
 
 # Okabe and Ito's palette: told apart by color-blind readers too.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

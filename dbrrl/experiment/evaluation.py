@@ -10,6 +10,7 @@ from dbrrl.agent import Agent
 from dbrrl.envs import vector
 
 from .settings import Plan
+from .statistics import bootstrap_interval
 
 # Environments stepped together where each costs Python time: few, as those that are done step in vain.
 _LANES = 10
@@ -35,15 +36,7 @@ class Evaluation:
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Percentile-bootstrap confidence interval of the mean return."""
-        return bootstrap_interval(self.returns, level)
-
-
-def bootstrap_interval(samples: np.ndarray, level: float = 0.95) -> tuple[float, float]:
-    """Confidence interval of the mean of `samples` (n,): percentile bootstrap (Efron 1979), fixed seed."""
-    generator = seeding.generator(0, "bootstrap")
-    means = generator.choice(samples, (10_000, len(samples))).mean(axis=1)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+        return bootstrap_interval(self.returns, level=level)
 
 
 def evaluate(

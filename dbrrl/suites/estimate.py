@@ -18,20 +18,18 @@ class _EnoughError(Exception):
 
 
 class _Stopwatch(Quiet):
-    """Times the second half of the moment: the first fills buffers and caches."""
+    """Times the second half of the moment from the first sign of life on: the first fills buffers and caches."""
 
     refresh_every = _MOMENT / 20
 
     def __init__(self) -> None:
-        self.began = self.now = self.half = time.perf_counter()
+        self.began = self.now = self.half = 0.0
         self.steps = self.steps_at_half = 0
-
-    def start(self, total: int, done: int) -> None:
-        """The clock runs from here."""
-        self.began = self.now = self.half = time.perf_counter()
 
     def update(self, steps: int, steps_per_second: float, mean_return: float) -> None:
         """Take the time, and end the run once it is up."""
+        if not self.steps:
+            self.began = time.perf_counter()
         self.now, self.steps = time.perf_counter(), steps
         if self.now - self.began < _MOMENT / 2:
             self.half, self.steps_at_half = self.now, steps
@@ -40,10 +38,8 @@ class _Stopwatch(Quiet):
 
     @property
     def seconds_per_step(self) -> float:
-        """By the second half, or the whole where that is too short."""
-        if self.steps > self.steps_at_half:
-            return (self.now - self.half) / (self.steps - self.steps_at_half)
-        return (self.now - self.began) / max(self.steps, 1)
+        """By the second half of the moment."""
+        return (self.now - self.half) / max(self.steps - self.steps_at_half, 1)
 
 
 def calibrate(plan: Plan) -> float | None:

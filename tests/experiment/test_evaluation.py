@@ -10,6 +10,7 @@ from dbrrl import seeding
 from dbrrl.agent import Agent
 from dbrrl.envs import vector
 from dbrrl.experiment import evaluation, settle
+from dbrrl.experiment.statistics import bootstrap_interval
 
 from .stub import Stub
 
@@ -88,7 +89,7 @@ def test_rows_and_interval_against_known_values() -> None:
     assert result.row() == pytest.approx(expected)
     assert evaluation.Evaluation(np.array([5.0]), np.ones(1, np.int64)).row()["stdev"] == 0
     draw = np.random.default_rng(0).normal(3, 2, 400)
-    low, high = evaluation.bootstrap_interval(draw)
+    low, high = bootstrap_interval(draw)
     half = 1.96 * draw.std(ddof=1) / 20
     assert (low, high) == pytest.approx((draw.mean() - half, draw.mean() + half), abs=0.02)
-    assert evaluation.bootstrap_interval(np.full(9, 500.0)) == (500.0, 500.0)
+    assert bootstrap_interval(np.full(9, 500.0)) == (500.0, 500.0)

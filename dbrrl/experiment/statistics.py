@@ -1,0 +1,100 @@
+"""Statistics over a few seeds: interquartile means, bootstrap intervals, comparisons of two agents.
+
+The definitions are those of Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge of the Statistical
+Precipice" (arXiv:2108.13264), and of their library rliable. Scores come as strata: one array (n,) per task, whose
+entries are the scores of n seeds; tasks may have unlike numbers of seeds.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from dbrrl import seeding
+
+RESAMPLES = 10_000
+
+Statistic = Callable[..., Any]  # takes an array and `axis`
+
+
+def iqm(scores: np.ndarray, axis: int = -1) -> Any:
+    """Interquartile mean: the mean without the lowest and the highest quarter (Agarwal et al. 2021, section 4.3).
+
+    A quarter of n scores is floor(n / 4) of them, as in `scipy.stats.trim_mean(scores, 0.25)`, which rliable calls;
+    of fewer than 4 scores it is the mean.
+    """
+    ordered = np.sort(scores, axis=axis)
+    count = ordered.shape[axis]
+    return ordered.take(np.arange(count // 4, count - count // 4), axis=axis).mean(axis=axis)
+
+
+def bootstrap_interval(
+    strata: np.ndarray | Sequence[np.ndarray], statistic: Statistic = np.mean, level: float = 0.95
+) -> tuple[float, float]:
+    """Confidence interval of `statistic` over all scores: percentile bootstrap, stratified by task, fixed seed.
+
+    Each resample draws, for each task by itself, as many seeds as it has, with replacement (Efron 1979; Agarwal et
+    al. 2021, section 4.1). A bare array is one stratum.
+    """
+    parts = [strata] if isinstance(strata, np.ndarray) else list(strata)
+    generator = seeding.generator(0, "bootstrap")
+    drawn = np.concatenate([generator.choice(part, (RESAMPLES, len(part))) for part in parts], axis=1)
+    low, high = np.quantile(statistic(drawn, axis=1), [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def probability_of_improvement(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray]) -> float:
+    """How probable it is that a run of ours beats one of theirs, averaged over tasks; ties count half.
+
+    Per task it is the Mann-Whitney U statistic over the number of pairs (Agarwal et al. 2021, section 4.3).
+    """
+    return float(np.mean([_wins(x, y) for x, y in zip(ours, theirs, strict=True)]))
+
+
+def improvement_interval(
+    ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray], level: float = 0.95
+) -> tuple[float, float]:
+    """Confidence interval of `probability_of_improvement`: both sides resampled within each task."""
+    generator = seeding.generator(0, "bootstrap")
+    count = RESAMPLES // 5  # each resample compares all pairs
+    total = np.zeros(count)
+    for x, y in zip(ours, theirs, strict=True):
+        drawn_x = generator.choice(x, (count, len(x)))[:, :, None]
+        drawn_y = generator.choice(y, (count, len(y)))[:, None, :]
+        total += ((drawn_x > drawn_y) + 0.5 * (drawn_x == drawn_y)).mean(axis=(1, 2))
+    low, high = np.quantile(total / len(ours), [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def performance_profile(strata: Sequence[np.ndarray], levels: np.ndarray) -> np.ndarray:
+    """For each of `levels` (k,), the share of runs that score above it, averaged over tasks: (k,).
+
+    The run-score distribution of Agarwal et al. 2021, section 4.2 (Dolan and Moré 2002), above meaning strictly.
+    """
+    shares: np.ndarray = np.mean([(part[:, None] > levels).mean(axis=0) for part in strata], axis=0)
+    return shares
+
+
+def profile_interval(
+    strata: Sequence[np.ndarray], levels: np.ndarray, level: float = 0.95
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pointwise confidence bounds (k,), (k,) of `performance_profile`, seeds resampled within each task."""
+    generator = seeding.generator(0, "bootstrap")
+    count = RESAMPLES // 5
+    total = np.zeros((count, len(levels)))
+    for part in strata:
+        drawn = np.sort(generator.choice(part, (count, len(part))), axis=1)
+        at_most = np.stack([np.searchsorted(row, levels, side="right") for row in drawn])
+        total += 1 - at_most / len(part)
+    low, high = np.quantile(total / len(strata), [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return low, high
+
+
+def first_reaching(places: np.ndarray, values: np.ndarray, threshold: float) -> float:
+    """The first of `places` (n,) at which `values` (n,) is at least `threshold`; infinity where it never is."""
+    (reached,) = np.nonzero(np.asarray(values) >= threshold)
+    return float(places[reached[0]]) if len(reached) else float("inf")
+
+
+def _wins(x: np.ndarray, y: np.ndarray) -> Any:
+    return (np.greater.outer(x, y) + 0.5 * np.equal.outer(x, y)).mean()
