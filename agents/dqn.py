@@ -263,12 +263,12 @@ class DQN(Base):
 
     def follow(self) -> None:
         """Move the target network towards the network."""
-        target, tau = self.target_flat.values, self.config.tau
+        target, values, tau = self.target_flat.vector, self.optimizer.flat.vector, self.config.tau
         if tau == 1:
-            target[...] = self.optimizer.flat.values
+            target[...] = values
         else:
             target *= 1 - tau
-            target += tau * self.optimizer.flat.values
+            target += tau * values
         self.target_flat.changed()
 
     def statistics(self) -> dict[str, float]:

@@ -166,3 +166,19 @@ def test_logsumexp_of_what_is_excluded() -> None:
     np.testing.assert_array_equal(y.array, [-inf, 1])
     np.testing.assert_array_equal(F.logsumexp(np.array([inf, 0.0])), inf)
     np.testing.assert_array_equal(grad(y[:2].sum(), x).array[:2], [[0, 0], [0, 1]])
+
+
+@pytest.mark.parametrize("rows", [1, 2, 30, 200])
+def test_linear_is_the_same_whichever_operand_is_turned(rows: int) -> None:
+    generator = np.random.default_rng(rows)
+    x, w, b = (generator.standard_normal(shape).astype(np.float32) for shape in ((rows, 300), (280, 300), (280,)))
+    y = F.linear(x, w, b, "relu")
+    assert y.flags.c_contiguous
+    np.testing.assert_allclose(y, np.maximum(np.einsum("ni,oi->no", x, w, dtype=np.float64) + b, 0), atol=2e-4)
+
+
+@pytest.mark.parametrize("size", [1, 3, 2**19, 2**19 + 1])
+def test_relu_of_any_size_keeps_what_is_not_a_number(size: int) -> None:
+    x = np.random.default_rng(0).standard_normal(size).astype(np.float32)
+    x[-1] = np.nan
+    np.testing.assert_array_equal(F.relu(x), np.where(x < 0, 0, x))
