@@ -49,6 +49,8 @@ class Config(BaseConfig):
     optimizer_eps: float = setting(1e-8, above=0, help="ε of the optimizer (paper: 0.01, with rmsprop)")
     gamma: float = setting(0.99, at_least=0, at_most=1, help="discount factor")
     buffer_size: int = setting(100_000, at_least=1, help="transitions kept for replay (paper: 1,000,000)")
+    frame_stack: int = setting(1, at_least=1, help="frames in each image, the newest last, kept singly (paper: 4)")
+    buffer_file: str | None = setting(None, help="new file that holds the observations in place of memory, then goes")
     batch_size: int = setting(128, at_least=1, help="transitions per update (paper: 32)")
     learning_starts: int = setting(1000, at_least=0, help="environment steps before the first update (paper: 50,000)")
     update_interval: int = setting(4, at_least=1, help="environment steps between updates (paper: 4)")
@@ -110,7 +112,9 @@ class DQN(Base):
         self.replay_rng, self.noise_rng = seeding.generator(seed, "replay"), seeding.generator(seed, "noise")
         self.network = self.build(seeding.generator(seed, "network"))
         kind = PrioritizedReplayBuffer if c.prioritized else ReplayBuffer
-        extra = {"alpha": c.priority_alpha, "beta": c.priority_beta} if c.prioritized else {}
+        extra: dict[str, Any] = {"frame_stack": c.frame_stack, "file": c.buffer_file}
+        if c.prioritized:
+            extra |= {"alpha": c.priority_alpha, "beta": c.priority_beta}
         self.replay = kind(c.buffer_size, num_envs, self.encoder.shapes, self.encoder.dtypes, **extra)
         self.explorer = self.make_explorer(seeding.generator(seed, "explorer"))
         self.steps = 0

@@ -133,7 +133,8 @@ class Agent(abc.ABC):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the whole agent (settings, spaces, state) to one file, atomically."""
-        checkpoint.save(path, self.record(), kind="agent")
+        with checkpoint.borrowed():
+            checkpoint.save(path, self.record(), kind="agent")
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, device: str = "cpu") -> Self:

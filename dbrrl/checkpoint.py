@@ -1,10 +1,12 @@
 """Checkpoints: a safetensors file of arrays, all else as JSON in its metadata; reading one runs nothing."""
 
 import contextlib
+import contextvars
 import json
 import math
 import os
 import zlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +21,17 @@ State = dict[str, Any]
 FORMAT = 1
 # One key only: safetensors keeps no order among several, and equal states must give equal files.
 _METADATA = "dbrrl"
-_DTYPES = frozenset(
-    np.dtype(name) for name in ("?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", "c8")
-)
+_DTYPES = {
+    np.dtype(ours): theirs
+    for ours, theirs in zip(
+        ("?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", "c8"),
+        ("BOOL", "I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64", "F16", "F32", "F64", "C64"),
+        strict=True,
+    )
+}  # and their names in a safetensors file
+# From here on arrays of a file stay there until they are read, and two of a size are never in memory for one.
+_LARGE = 1 << 26  # bytes
+_lending = contextvars.ContextVar("lending", default=False)
 # What reading a file that is cut, altered or of another kind can raise.
 _DAMAGE = (ValueError, TypeError, LookupError, RecursionError, MemoryError, safetensors.SafetensorError)
 
@@ -34,7 +44,36 @@ def save(path: str | os.PathLike[str], state: State, *, kind: str) -> None:
     ("agent", "run") and is checked by `load`. Equal states give equal bytes. Raises CheckpointError where
     something else is in the state, or the file cannot be written.
     """
-    write(path, encode(state, kind=kind))
+    write(path, _chunks(state, kind))
+
+
+@contextlib.contextmanager
+def borrowed() -> Iterator[None]:
+    """Within it, states that are asked for may hold views of what is large: write them, and let them go.
+
+    Example:
+        with checkpoint.borrowed():
+            checkpoint.save(path, agent.record(), kind="agent")
+    """
+    token = _lending.set(True)
+    try:
+        yield
+    finally:
+        _lending.reset(token)
+
+
+def lending() -> bool:
+    """Whether a state may hold views, as within `borrowed`."""
+    return _lending.get()
+
+
+def copied(state: Any) -> Any:
+    """A state with copies of its arrays."""
+    if isinstance(state, np.ndarray):
+        return state.copy()
+    if isinstance(state, dict):
+        return {key: copied(value) for key, value in state.items()}
+    return [copied(value) for value in state] if isinstance(state, list | tuple) else state
 
 
 def load(path: str | os.PathLike[str], *, kind: str) -> State:
@@ -58,10 +97,7 @@ def load(path: str | os.PathLike[str], *, kind: str) -> State:
 
 def encode(state: State, *, kind: str) -> bytes:
     """The bytes of the file that `save` writes."""
-    arrays: dict[str, np.ndarray] = {}
-    tree = _flatten(state, (), arrays)
-    header = {"format": FORMAT, "kind": kind, "crc32": _checksum(tree, arrays), "state": tree}
-    return safetensors.numpy.save(arrays, {_METADATA: json.dumps(header, separators=(",", ":"))})
+    return b"".join(_chunks(state, kind))
 
 
 def decode(content: bytes, *, kind: str) -> State:
@@ -75,13 +111,15 @@ def decode(content: bytes, *, kind: str) -> State:
     return state
 
 
-def write(path: str | os.PathLike[str], content: bytes) -> None:
-    """Put `content` at `path`: a reader, also after a crash, finds the old file or the whole new one."""
+def write(path: str | os.PathLike[str], content: Iterable[Any] | bytes) -> None:
+    """Put `content`, whole or in pieces, at `path`: a reader, also after a crash, finds the old file or all of this."""
     place = Path(path)
     beside = place.with_name(f".{place.name}.{os.getpid()}.tmp")
     try:
         with open(beside, "wb") as file:
-            file.write(content)
+            pieces: Iterable[Any] = (content,) if isinstance(content, bytes) else content
+            for piece in pieces:
+                file.write(piece)
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, place)
@@ -112,7 +150,7 @@ def _read(path: Path, kind: str) -> State:
         metadata = file.metadata() or {}
         if _METADATA not in metadata:
             raise CheckpointError("a safetensors file, but not a dbrrl checkpoint")
-        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        arrays = _arrays(path, file)
     header = json.loads(metadata[_METADATA])
     if header["format"] != FORMAT:
         raise CheckpointError(f"made in format {header['format']!r}, this version reads format {FORMAT}")
@@ -126,12 +164,52 @@ def _read(path: Path, kind: str) -> State:
     return state
 
 
+def _chunks(state: State, kind: str) -> Iterator[Any]:
+    """The pieces of a safetensors file: length of its header, header, and the arrays as they lie in memory."""
+    arrays: dict[str, np.ndarray] = {}
+    tree = _flatten(state, (), arrays)
+    about = {"format": FORMAT, "kind": kind, "crc32": _checksum(tree, arrays), "state": tree}
+    header: dict[str, Any] = {"__metadata__": {_METADATA: json.dumps(about, separators=(",", ":"))}}
+    names, start = sorted(arrays, key=lambda name: (-arrays[name].itemsize, name)), 0  # so that each is aligned
+    for name in names:
+        array, stop = arrays[name], start + arrays[name].nbytes
+        header[name] = {"dtype": _DTYPES[array.dtype], "shape": array.shape, "data_offsets": [start, stop]}
+        start = stop
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    yield len(text).to_bytes(8, "little")
+    yield text
+    for name in names:
+        yield _bytes(arrays[name])
+
+
+def _arrays(path: Path, file: Any) -> dict[str, np.ndarray]:
+    """The arrays of an open safetensors file, by name; large ones stay in the file, and what is written stays here."""
+    with open(path, "rb") as plain:
+        size = int.from_bytes(plain.read(8), "little")
+        header = json.loads(plain.read(size))
+    arrays, dtypes = {}, {word: dtype for dtype, word in _DTYPES.items()}
+    for name in file.keys():  # noqa: SIM118 (not a dict)
+        start, stop = header[name]["data_offsets"]
+        if stop - start < _LARGE:
+            arrays[name] = file.get_tensor(name)
+        else:
+            dtype, shape = dtypes[header[name]["dtype"]], tuple(header[name]["shape"])
+            arrays[name] = np.memmap(path, dtype, "c", 8 + size + start, shape).view(np.ndarray)
+    return arrays
+
+
 def _checksum(tree: Any, arrays: dict[str, np.ndarray]) -> int:
     crc = zlib.crc32(json.dumps(tree, separators=(",", ":")).encode())
     for name in sorted(arrays):
         crc = zlib.crc32(f"{name}{arrays[name].dtype.str}{arrays[name].shape}".encode(), crc)
-        crc = zlib.crc32(arrays[name].reshape(-1).view(np.uint8).data, crc)
+        crc = zlib.crc32(_bytes(arrays[name]), crc)
     return crc
+
+
+def _bytes(array: np.ndarray) -> Any:
+    """The memory of a contiguous array."""
+    return array.reshape(-1).view(np.uint8).data
 
 
 def _flatten(value: Any, place: tuple[str, ...], arrays: dict[str, np.ndarray]) -> Any:

@@ -67,6 +67,33 @@ def test_everything_comes_back_exactly(tmp_path: Path) -> None:
     assert all(array.flags.writeable for array in loaded["arrays"])
 
 
+def test_large_arrays_stay_in_the_file_and_are_as_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint.save(tmp_path / "x", {"arrays": ARRAYS}, kind="run")
+    before = (tmp_path / "x").read_bytes()
+    monkeypatch.setattr(checkpoint, "_LARGE", 1)
+    loaded = checkpoint.load(tmp_path / "x", kind="run")
+    assert_same(loaded, {"arrays": ARRAYS})
+    assert isinstance(loaded["arrays"][0].base, np.memmap)
+    loaded["arrays"][0][:] = 7  # writable, and the file is not what is written to
+    assert loaded["arrays"][0].sum() == 42 and (tmp_path / "x").read_bytes() == before
+    damaged = bytearray(before)
+    damaged[-1] ^= 1
+    (tmp_path / "x").write_bytes(damaged)
+    with pytest.raises(CheckpointError, match="checksum"):
+        checkpoint.load(tmp_path / "x", kind="run")
+
+
+def test_copies_are_made_unless_views_will_do() -> None:
+    state = {"a": [np.zeros(2)], "n": 1}
+    copy = checkpoint.copied(state)
+    copy["a"][0][:] = 1
+    assert_same(state, {"a": [np.zeros(2)], "n": 1})
+    assert not checkpoint.lending()
+    with checkpoint.borrowed():
+        assert checkpoint.lending()
+    assert not checkpoint.lending()
+
+
 def test_equal_states_give_equal_bytes() -> None:
     def state() -> dict[str, Any]:
         return {name: np.full(3, index) for index, name in enumerate("hgfedcba")} | {"n": 1.5}

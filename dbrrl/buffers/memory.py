@@ -1,12 +1,29 @@
-"""What a large buffer will take, asked before it is made."""
+"""Where the arrays of a large buffer lie, in memory or in a file; what they take is asked before they are made."""
 
+import math
+import os
+import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from dbrrl.errors import ConfigError
 
+Layout = Sequence[tuple[tuple[int, ...], Any]]  # shape and dtype of each array
+
 _GROUP, _FILES = Path("/sys/fs/cgroup"), ("max", "current", "stat")
+_ALIGNMENT = 64  # bytes; where an array may begin in a file
+# A file of its own, gone with the last that has it open where the system can see to that (Windows).
+_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_TEMPORARY", 0)
 LARGE = 1 << 30  # bytes from which the size is announced
+
+
+def nbytes(layout: Layout) -> int:
+    """Bytes of the arrays."""
+    return sum(math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in layout)
 
 
 def available_bytes() -> int | None:
@@ -35,7 +52,53 @@ def require_memory(size: int, what: str) -> None:
     if free is not None and size > free:
         raise ConfigError(
             f"{what}: expected at most the {free / 1e9:.1f} GB of memory available, needs {size / 1e9:.1f} GB: "
-            "give a smaller buffer_size"
+            "give a smaller buffer_size, a buffer_file on a disk, or the frame_stack of stacked images"
         )
     if size >= LARGE:
         print(f"{what}: {size / 1e9:.1f} GB of memory as it fills", file=sys.stderr, flush=True)
+
+
+def zeros(layout: Layout) -> list[np.ndarray]:
+    """Arrays of zeros in memory, which take none of it before they are written."""
+    return [np.zeros(shape, dtype) for shape, dtype in layout]
+
+
+def zeros_in_file(layout: Layout, path: Path, what: str) -> list[np.ndarray]:
+    """Arrays of zeros in a new file, which takes no room on its disk before they are written.
+
+    The file is scratch: its name is gone at once (on Windows, when the arrays are freed), so that the room is given
+    back however the process ends.
+
+    Raises:
+        ConfigError: there is such a file already, it cannot be made, or its disk has not the room.
+    """
+    size = sum(_padded(nbytes([entry])) for entry in layout)
+    try:
+        free = shutil.disk_usage(path.parent).free
+        if size > free:
+            raise ConfigError(
+                f"{what}: expected at most the {free / 1e9:.1f} GB free on the disk of {path}, needs {size / 1e9:.1f} "
+                "GB: give a smaller buffer_size, or a buffer_file on another disk"
+            )
+        with os.fdopen(os.open(path, _NEW, 0o600), "r+b") as file:
+            if os.name == "posix":
+                path.unlink()
+            file.truncate(size)
+            block = np.memmap(file, np.uint8, "r+", shape=(size,))
+    except FileExistsError:
+        raise ConfigError(f"buffer_file: {path} exists already, expected the name of a file to make") from None
+    except OSError as error:
+        raise ConfigError(f"buffer_file: {path} cannot be made: {error.strerror or error}: name another") from error
+    if size >= LARGE:
+        print(f"{what}: {size / 1e9:.1f} GB of disk at {path} as it fills", file=sys.stderr, flush=True)
+    arrays, start = [], 0
+    for shape, dtype in layout:
+        length = nbytes([(shape, dtype)])
+        arrays.append(block[start : start + length].view(np.ndarray).view(dtype).reshape(shape))
+        start += _padded(length)
+    return arrays
+
+
+def _padded(size: int) -> int:
+    return -(-size // _ALIGNMENT) * _ALIGNMENT
+

@@ -18,7 +18,8 @@ class SumTree:
     def __init__(self, size: int) -> None:
         self.depth = max(size - 1, 1).bit_length()
         self.leaves = 1 << self.depth
-        self.crown = min(self.depth, 9)  # levels that are searched and renewed as a whole
+        # Levels near the root are so short that it is quicker to search, and to renew, them as a whole.
+        self.searched, self.renewed = min(self.depth, 9), min(self.depth, 12)
         self.nodes = np.zeros(2 * self.leaves)
 
     @property
@@ -35,18 +36,18 @@ class SumTree:
         """Set the numbers at `index`, the last of those that come twice, and renew the sums above."""
         nodes, node = self.nodes, index + self.leaves
         nodes[node] = values
-        for _ in range(self.depth - self.crown):
-            node = node >> 1
-            left = node << 1
-            nodes[node] = nodes.take(left) + nodes.take(left | 1)
-        # The levels near the root are so short that all of each is renewed.
-        for level in range(self.crown - 1, -1, -1):
+        total = nodes.take(node)
+        for _ in range(self.depth - self.renewed):
+            total += nodes.take(node ^ 1)
+            node >>= 1
+            nodes[node] = total
+        for level in range(self.renewed - 1, -1, -1):
             first = 1 << level
             np.add(nodes[2 * first : 4 * first : 2], nodes[2 * first + 1 : 4 * first : 2], out=nodes[first : 2 * first])
 
     def find(self, mass: np.ndarray) -> np.ndarray:
         """For each mass in [0, total) the index whose share of the cumulative sum it falls into."""
-        nodes, first = self.nodes, 1 << self.crown
+        nodes, first = self.nodes, 1 << self.searched
         sums = np.cumsum(nodes[first : 2 * first])
         # Rounding can lead to the very end: the last node with something in it then.
         inside = np.minimum(np.searchsorted(sums, mass, side="right"), np.searchsorted(sums, sums[-1]))
@@ -62,7 +63,7 @@ class SumTree:
     def _descend(self, node: np.ndarray, rest: np.ndarray, guarded: bool) -> np.ndarray:
         """From nodes of one level to leaves; `guarded` never goes where nothing stands, as rounding can."""
         nodes = self.nodes
-        for _ in range(self.depth - self.crown):
+        for _ in range(self.depth - self.searched):
             node = node << 1
             left = nodes.take(node)
             right = rest >= left
@@ -91,7 +92,7 @@ class PrioritizedReplayBuffer(ReplayBuffer):
             raise ConfigError(f"prioritized replay: expected alpha in [0, 1] and eps above 0, got {alpha} and {eps}")
         self.alpha, self.beta, self.eps = alpha, beta, eps
         self.largest = 1.0  # p of a new transition
-        self.tree = SumTree(self._ring * self.num_envs)
+        self.tree = SumTree(self._places)
         self._behind = 0  # newest rows that the tree does not know yet
 
     def end(self, *args: Any, **kwargs: Any) -> None:
@@ -125,28 +126,27 @@ class PrioritizedReplayBuffer(ReplayBuffer):
         """The rows, and the priority of each from the oldest on."""
         self._catch_up()
         numbers = {"largest": self.largest, "beta": self.beta}
-        return super().state_dict() | numbers | {"priority": self.tree[self._wrapped(self._places(self.size))]}
+        return super().state_dict() | numbers | {"priority": self.tree[np.arange(self.used * self.num_envs)]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put back what `state_dict` gave; CheckpointError where it is of a buffer of other sizes."""
         super().load_state_dict(state)
-        priority = np.asarray(state.get("priority", ()), np.float64)
-        if priority.shape != (self.size * self.num_envs,) or "largest" not in state or "beta" not in state:
+        priority, places = np.asarray(state.get("priority", ()), np.float64), self.used * self.num_envs
+        if priority.shape != (places,) or "largest" not in state or "beta" not in state:
             raise CheckpointError(
-                f"prioritized replay: expected {self.size * self.num_envs} priorities, got {priority.shape}: load the "
-                "state of a prioritized buffer"
+                f"prioritized replay: expected {places} priorities, got {priority.shape}: load the state of a "
+                "prioritized buffer"
             )
         self.largest, self.beta, self._behind = float(state["largest"]), float(state["beta"]), 0
-        self.tree = SumTree(self._ring * self.num_envs)
-        if self.size:
-            self.tree[self._wrapped(self._places(self.size))] = priority
+        self.tree = SumTree(self._places)
+        self.tree[np.arange(places)] = priority
 
     def _catch_up(self) -> None:
-        """Enter the new rows; the open one, and what is not valid, cannot be drawn."""
+        """Enter the new rows; what is not valid, and the rows that are open or forgotten, cannot be drawn."""
         if self._behind:
-            stop = (self.head + 1) * self.num_envs
-            places = self._wrapped(np.arange(stop - (self._behind + 1) * self.num_envs, stop))
+            first, stop = self.head - self._behind, self.head + self._ring - self.rows
+            places = self.wrapped(np.arange(first * self.num_envs, stop * self.num_envs))
             priority = np.where(self.valid[places], self.largest**self.alpha, 0.0)
-            priority[-self.num_envs :] = 0.0
+            priority[self._behind * self.num_envs :] = 0.0
             self.tree[places] = priority
             self._behind = 0

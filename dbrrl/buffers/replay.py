@@ -1,14 +1,20 @@
 """Experience replay (Lin 1992; Mnih et al. 2015): the latest transitions of B environments as arrays."""
 
-import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dbrrl.buffers.memory import require_memory
-from dbrrl.errors import CheckpointError, GraphError
+from dbrrl import checkpoint
+from dbrrl.buffers import memory
+from dbrrl.buffers.queue import Queue
+from dbrrl.buffers.stores import Plain, Stack
+from dbrrl.errors import CheckpointError, ConfigError, GraphError, ShapeError
+
+TERMINATED, TRUNCATED, INVALID = 1, 2, 4  # bits of `ends`
 
 
 @dataclass(slots=True)
@@ -39,13 +45,17 @@ class ReplayBuffer:
         num_envs: B.
         shapes, dtypes: of the observation's parts (see `Encoder`), unbatched.
         action_shape, action_dtype: of one action.
+        frame_stack: k, where images are stacks of k frames, the newest last: only that one is stored. 1: no stacks.
+        file: name of a file to make, in which the observations lie in place of memory. It is gone with the buffer; a
+            checkpoint holds what is in it.
 
     Attributes:
         size: complete rows, at most `rows`.
         head: the place of the open row; the newest complete one is just before it.
+        ends: bits of each place: 1 terminated, 2 truncated, 4 not valid (the open row's are not).
 
     Raises:
-        ConfigError: it cannot fit into memory.
+        ConfigError: it cannot fit into memory, or onto the disk; `frame_stack` is not of the images.
     """
 
     def __init__(
@@ -56,26 +66,34 @@ class ReplayBuffer:
         dtypes: Sequence[Any],
         action_shape: tuple[int, ...] = (),
         action_dtype: Any = np.int64,
+        *,
+        frame_stack: int = 1,
+        file: str | os.PathLike[str] | None = None,
     ) -> None:
         self.num_envs, self.rows = num_envs, -(-capacity // num_envs)
-        self._ring = self.rows + 1  # one row more: the observation that follows the newest
-        places = self._ring * num_envs
-        layout = [*zip(shapes, dtypes, strict=True), (action_shape, action_dtype)]
-        require_memory(places * sum(_width(s, d) for s, d in [*layout, *_RESULTS.values()]), type(self).__name__)
-        # Places are numbered row by row; zeros take no memory before they are written.
-        *self.observations, self.actions = (np.zeros((places, *shape), dtype) for shape, dtype in layout)
-        self.rewards, self.terminated, self.truncated, self.valid, self.final = (
-            np.zeros((places, *shape), dtype) for shape, dtype in _RESULTS.values()
-        )
-        self.valid[:] = True
-        self._by_row = [x.reshape(self._ring, num_envs, *x.shape[1:]) for x in (*self.observations, self.actions)]
-        self._results = [getattr(self, name).reshape(self._ring, num_envs) for name in _RESULTS]
+        depths = _depths(shapes, dtypes, frame_stack)
+        # More rows than are sampled from: the observation that follows the newest, and frames before the oldest.
+        self._ring = self.rows + max(depths)
+        self._places = self._ring * num_envs
+        layout = [((self._ring, num_envs, *_frame(s, k)), d) for s, d, k in zip(shapes, dtypes, depths, strict=True)]
+        flat, what = (self._places,), type(self).__name__
+        rest = [((*flat, *action_shape), action_dtype), (flat, np.float32), (flat, np.int64)]
+        memory.require_memory(memory.nbytes(rest if file is not None else [*layout, *rest]) + self._places, what)
+        arrays = memory.zeros(layout) if file is None else memory.zeros_in_file(layout, Path(file), what)
+        self.stores = [Plain(x) if k == 1 else Stack(x, k) for x, k in zip(arrays, depths, strict=True)]
+        # Places are numbered row by row. `final` is the number of the final observation of a truncated entry.
+        self.actions, self.rewards, self.final = memory.zeros(rest)
+        self._bits = bytearray(self._places)
+        self.ends = np.frombuffer(self._bits, np.uint8)
+        self._action_rows = self.actions.reshape(self._ring, num_envs, *action_shape)
+        self._reward_rows = self.rewards.reshape(self._ring, num_envs)
+        self._goes_on, self._open = bytes(num_envs), bytes([INVALID]) * num_envs
+        self.finals = Queue(list(zip(shapes, dtypes, strict=True)))
         self.size = self.head = 0
+        self.used = 1  # rows of the ring that hold anything
         self.begun = False
+        self._bits[:num_envs] = self._open
         self._invalid = 0  # entries among the complete rows that are not valid
-        # A queue of final observations: the i-th ever stored lies at i modulo its length.
-        self._finals = [np.zeros((1, *shape), dtype) for shape, dtype in layout[:-1]]
-        self._first_final, self._next_final = 1, 1  # `final` is 0 where there is none
 
     def __len__(self) -> int:
         """Transitions that can be sampled."""
@@ -84,14 +102,21 @@ class ReplayBuffer:
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays, once filled."""
-        arrays = [*self.observations, self.actions, *(getattr(self, name) for name in _RESULTS), *self._finals]
-        return sum(array.nbytes for array in arrays)
+        rest = self.actions.nbytes + self.rewards.nbytes + self.final.nbytes + len(self._bits)
+        return sum(store.nbytes for store in self.stores) + rest + self.finals.nbytes
+
+    @property
+    def valid(self) -> np.ndarray:
+        """Whether there is a transition at each place, bool."""
+        valid: np.ndarray = self.ends & INVALID == 0
+        return valid
 
     def begin(self, parts: Sequence[np.ndarray], action: np.ndarray) -> None:
         """Open a row: the observation acted on, and the action taken."""
         t = self.head
-        self._write(t, parts)
-        self._by_row[-1][t] = action
+        for store, part in zip(self.stores, parts, strict=True):
+            store.write(t, part)
+        self._action_rows[t] = action
         self.begun = True
 
     def end(
@@ -100,21 +125,24 @@ class ReplayBuffer:
         """Complete the open row with the true next observation. `valid` False marks entries that are no transition."""
         if not self.begun:
             raise GraphError("observe(): expected act() before it: call act(observation), step, then observe()")
-        t, (rewards, terminations, truncations, validity, final) = self.head, self._results
+        t, envs, bits = self.head, self.num_envs, self._bits
+        self._reward_rows[t] = reward
+        ended, cut = _bytes(terminated), _bytes(truncated)
+        if valid is not None or len(ended) != envs or len(cut) != envs or 1 in cut:
+            ended = self._marked(t, terminated, truncated, valid, next_parts)
+        bits[t * envs : t * envs + envs] = ended
         if self.size == self.rows:
-            self._forget()
+            self._forget((t - self.rows) % self._ring)
         else:
             self.size += 1
-        rewards[t], terminations[t], truncations[t] = reward, terminated, truncated
-        if valid is not None:
-            validity[t] = valid
-            self._invalid += self.num_envs - int(np.count_nonzero(valid))
-        if np.count_nonzero(truncated):
-            for env in np.flatnonzero(truncations[t] & ~terminations[t]):
-                final[t, env] = self._keep_final([part[env] for part in next_parts])
-        self.head = t = (t + 1) % self._ring
+        self.head = t = t + 1 if t + 1 < self._ring else 0
+        if t >= self.used:
+            self.used = t + 1
         self.begun = False
-        self._write(t, next_parts)
+        bits[t * envs : t * envs + envs] = self._open
+        for store, part in zip(self.stores, next_parts, strict=True):
+            store.release(t)
+            store.write(t, part)
 
     def sample(self, n: int, rng: np.random.Generator, gamma: float, n_steps: int = 1) -> Batch:
         """`n` transitions, uniformly with replacement.
@@ -122,145 +150,151 @@ class ReplayBuffer:
         Raises:
             GraphError: there is none.
         """
+        return self.gather(self.draw(n, rng), gamma, n_steps)
+
+    def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """The places (n,) of as many transitions, uniformly with replacement; GraphError where there is none."""
         if not len(self):
             raise GraphError("sample(): expected a transition in the buffer, got none: observe() some first")
         first = (self.head - self.size) * self.num_envs
-        index = self._wrapped(rng.integers(first, first + self.size * self.num_envs, size=n))
-        while self._invalid and not (good := self.valid[index]).all():
-            again = rng.integers(first, first + self.size * self.num_envs, size=n - int(np.count_nonzero(good)))
-            index[~good] = self._wrapped(again)
-        return self.gather(index, gamma, n_steps)
+        index = self.wrapped(rng.integers(first, first + self.size * self.num_envs, size=n))
+        while self._invalid and (bad := self.ends.take(index) & INVALID != 0).any():
+            again = rng.integers(first, first + self.size * self.num_envs, size=int(np.count_nonzero(bad)))
+            index[bad] = self.wrapped(again)
+        return index
 
     def gather(self, index: np.ndarray, gamma: float, n_steps: int = 1) -> Batch:
         """The transitions that begin at the places `index` (n,)."""
-        reward, last = self.rewards.take(index), index
-        discount = np.full(len(index), gamma, np.float32)
-        newest = self._wrapped(np.array((self.head - 1) * self.num_envs)) // self.num_envs
-        for _ in range(n_steps - 1):
-            following = self._wrapped(last + self.num_envs)
-            on = (
-                ~(self.terminated[last] | self.truncated[last])
-                & (last // self.num_envs != newest)
-                & self.valid[following]
-            )
-            if not on.any():
-                break
-            reward = reward + np.where(on, discount * self.rewards[following], np.float32(0))
-            discount = np.where(on, discount * np.float32(gamma), discount)
-            # An entry that stopped must not go on: its last place stays, and so does what stopped it.
-            last = np.where(on, following, last)
-        discount[self.terminated.take(last)] = 0
-        following = self._wrapped(last + self.num_envs)
-        next_parts = [store.take(following, axis=0) for store in self.observations]
-        if self._next_final > self._first_final:
-            final = self.final.take(last)
-            cut = np.flatnonzero(final)
-            for part, store in zip(next_parts, self._finals, strict=True):
-                part[cut] = store[final[cut] % len(store)]
-        parts = [store.take(index, axis=0) for store in self.observations]
+        if n_steps == 1:
+            last, reward = index, self.rewards.take(index)
+            ends = self.ends.take(last)
+            discount = np.array([gamma, 0, gamma, 0] * 2, np.float32).take(ends)
+        else:
+            last, ends, reward, discount = self._returns(index, gamma, n_steps)
+        following = self.wrapped(last + self.num_envs)
+        next_parts = [store.take(following) for store in self.stores]
+        if len(self.finals):
+            cut = np.flatnonzero(ends & (TERMINATED | TRUNCATED) == TRUNCATED)
+            final = self.final.take(last[cut])
+            for part, kept in zip(next_parts, self.finals.arrays, strict=True):
+                part[cut] = kept[final % len(kept)]
+        parts = [store.take(index) for store in self.stores]
         return Batch(parts, self.actions.take(index, axis=0), reward, discount, next_parts, index)
 
+    def wrapped(self, places: np.ndarray) -> np.ndarray:
+        """The places as they are numbered, where counting went on beyond the last, or before the first."""
+        wrapped: np.ndarray = places % self._places
+        return wrapped
+
     def state_dict(self) -> dict[str, Any]:
-        """Copies of the complete rows from the oldest on, of the open one's observation, and of the final ones."""
-        complete = self._wrapped(self._places(self.size))
-        opened = self._wrapped(self._places(self.size + 1))
-        finals = np.arange(self._first_final, self._next_final)
-        return {
+        """All that is stored, as it lies: copies, or views where `checkpoint.lending` says that these will do."""
+        places = self.used * self.num_envs
+        state = {
             "size": self.size,
             "head": self.head,
+            "used": self.used,
             "begun": self.begun,
-            "first_final": self._first_final,
-            "observations": [store[opened] for store in self.observations],
-            "actions": self.actions[opened],
-            **{name: getattr(self, name)[complete] for name in _RESULTS},
-            "finals": [store[finals % len(store)] for store in self._finals],
+            "observations": [store.state_dict(self.used) for store in self.stores],
+            **{name: getattr(self, name)[:places] for name in _ARRAYS},
+            "finals": self.finals.state_dict(),
         }
+        return state if checkpoint.lending() else checkpoint.copied(state)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put back what `state_dict` gave; CheckpointError where it is of a buffer of other sizes."""
         try:
-            size, head, begun = int(state["size"]), int(state["head"]), bool(state["begun"])
-            opened = [*state["observations"], state["actions"]]
-            complete = [state[name] for name in _RESULTS]
-            finals, first = list(state["finals"]), int(state["first_final"])
+            size, head, used, begun = (int(state[name]) for name in ("size", "head", "used", "begun"))
+            parts, saved = len(self.stores), state["observations"]
+            misfits = ["" if len(saved) == parts else f"observations of {parts} parts, got {len(saved)}"]
+            misfits += [store.misfit(part, used) for store, part in zip(self.stores, saved, strict=False)]
+            misfits.append(self.finals.misfit(state["finals"]))
+            for name in _ARRAYS:
+                expected, got = (used * self.num_envs, *getattr(self, name).shape[1:]), np.shape(state[name])
+                misfits.append("" if got == expected else f"{name} {expected}, got {got}")
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"replay: expected its state_dict, got {error!r}: load another state") from None
-        stores = [*self.observations, self.actions, *(getattr(self, name) for name in _RESULTS), *self._finals]
-        lengths = [(size + 1) * self.num_envs] * len(opened) + [size * self.num_envs] * len(complete)
-        lengths += [len(finals[0])] * len(finals) if finals else []
-        got = [np.shape(array) for array in [*opened, *complete, *finals]]
-        expected = [(n, *store.shape[1:]) for n, store in zip(lengths, stores, strict=False)]
-        if not 0 <= size <= self.rows or not 0 <= head < self._ring or got != expected or len(got) != len(stores):
+        if not 0 <= size <= self.rows or not 0 <= head < used <= self._ring:
+            misfits.append(f"at most {self.rows} rows, got {size}")
+        if any(misfits):
             raise CheckpointError(
-                f"replay: expected arrays {expected}, at most {self.rows} rows, got {got}: load with the same spaces, "
-                "buffer_size and num_envs"
+                f"replay: expected {next(filter(None, misfits))}: load with the same spaces, buffer_size, frame_stack "
+                "and num_envs"
             )
-        self.size, self.head, self.begun = size, head, begun
-        self.valid[:], self.final[:] = True, 0
-        at = self._wrapped(self._places(size + 1))
-        for store, array, n in zip(stores, [*opened, *complete], lengths, strict=False):
-            store[at[:n]] = array
-        self._invalid = size * self.num_envs - int(np.count_nonzero(state["valid"]))
-        self._first_final, self._next_final = first, first + len(finals[0])
-        order = np.arange(self._first_final, self._next_final)
-        self._finals = [np.zeros((_room(len(order)), *store.shape[1:]), store.dtype) for store in self._finals]
-        for store, array in zip(self._finals, finals, strict=True):
-            store[order % len(store)] = array
+        self.size, self.head, self.used, self.begun = size, head, used, bool(begun)
+        for name in _ARRAYS:
+            getattr(self, name)[: used * self.num_envs] = state[name]
+            getattr(self, name)[used * self.num_envs :] = 0
+        for store, part in zip(self.stores, saved, strict=True):
+            store.load_state_dict(part, used)
+        self.finals.load_state_dict(state["finals"])
+        first = (head - size) * self.num_envs
+        complete = self.wrapped(np.arange(first, first + size * self.num_envs))
+        self._invalid = int(np.count_nonzero(self.ends[complete] & INVALID))
 
-    def _write(self, t: int, parts: Sequence[np.ndarray]) -> None:
-        stores = self._by_row
-        stores[0][t] = parts[0]
-        for i in range(1, len(parts)):
-            stores[i][t] = parts[i]
+    def _returns(
+        self, index: np.ndarray, gamma: float, n_steps: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Of n-step transitions: last place, its bits, return and discount."""
+        places = self.wrapped(index[:, None] + np.arange(n_steps) * self.num_envs)
+        ends = self.ends.take(places)
+        # Step j is not of it where step j - 1 ended the episode, or j is no transition.
+        stops = (ends[:, :-1] & (TERMINATED | TRUNCATED)) | (ends[:, 1:] & INVALID) != 0
+        out = np.logical_or.accumulate(stops, axis=1)
+        steps = n_steps - np.count_nonzero(out, axis=1)
+        powers = (gamma ** np.arange(n_steps + 1)).astype(np.float32)
+        rewards = self.rewards.take(places)
+        rewards[:, 1:][out] = 0
+        row = np.arange(len(index))
+        last_ends = ends[row, steps - 1]
+        discount = powers.take(steps)
+        discount[last_ends & TERMINATED != 0] = 0
+        return places[row, steps - 1], last_ends, rewards @ powers[:-1], discount
 
-    def _places(self, rows: int) -> np.ndarray:
-        """Places of `rows` rows from the oldest complete one on, before wrapping."""
-        first = (self.head - self.size) * self.num_envs
-        return np.arange(first, first + rows * self.num_envs)
+    def _marked(self, t: int, terminated: Any, truncated: Any, valid: Any, next_parts: Sequence[np.ndarray]) -> bytes:
+        """The bits of row t; final observations of truncated entries are put aside."""
+        bits = np.zeros(self.num_envs, np.uint8)
+        for name, flags, bit in (("terminated", terminated, TERMINATED), ("truncated", truncated, TRUNCATED)):
+            if np.shape(flags) not in ((), bits.shape):
+                raise ShapeError(f"observe(): expected {name} of shape {bits.shape}, got {np.shape(flags)}")
+            bits[np.broadcast_to(np.asarray(flags, bool), bits.shape)] |= bit
+        for env in np.flatnonzero(bits == TRUNCATED):
+            self.final[t * self.num_envs + env] = self.finals.push([part[env] for part in next_parts])
+        if valid is not None:
+            bits[~np.asarray(valid, bool)] |= INVALID
+            self._invalid += self.num_envs - int(np.count_nonzero(valid))
+        return bits.tobytes()
 
-    def _wrapped(self, places: np.ndarray) -> np.ndarray:
-        wrapped: np.ndarray = places % (self._ring * self.num_envs)
-        return wrapped
-
-    def _forget(self) -> None:
-        """Let the oldest row go: its place becomes that of the open row's next observation."""
-        t = (self.head - self.size) % self._ring
-        *_, validity, final = self._results
-        if self._first_final < self._next_final:
-            self._first_final += int(np.count_nonzero(final[t]))
-            final[t] = 0
-        if self._invalid:
-            self._invalid -= self.num_envs - int(np.count_nonzero(validity[t]))
-            validity[t] = True
-
-    def _keep_final(self, parts: list[np.ndarray]) -> int:
-        """The number under which a final observation is kept."""
-        count = self._next_final - self._first_final
-        if count == len(self._finals[0]):
-            order = np.arange(self._first_final, self._next_final)
-            for i, store in enumerate(self._finals):
-                self._finals[i] = np.zeros((2 * count, *store.shape[1:]), store.dtype)
-                self._finals[i][order % (2 * count)] = store[order % count]
-        for store, part in zip(self._finals, parts, strict=True):
-            store[self._next_final % len(store)] = part
-        self._next_final += 1
-        return self._next_final - 1
-
-
-_RESULTS: dict[str, tuple[tuple[int, ...], Any]] = {
-    "rewards": ((), np.float32),
-    "terminated": ((), np.bool_),
-    "truncated": ((), np.bool_),
-    "valid": ((), np.bool_),
-    "final": ((), np.int64),  # number of the final observation kept apart
-}
+    def _forget(self, t: int) -> None:
+        """Let the oldest complete row go."""
+        envs = self.num_envs
+        there = self._bits[t * envs : t * envs + envs]
+        if there != self._goes_on:
+            bits = np.frombuffer(there, np.uint8)
+            self.finals.drop(int(np.count_nonzero(bits & (TERMINATED | TRUNCATED) == TRUNCATED)))
+            self._invalid -= int(np.count_nonzero(bits & INVALID))
+            self._bits[t * envs : t * envs + envs] = self._goes_on
 
 
-def _width(shape: tuple[int, ...], dtype: Any) -> int:
-    size: int = math.prod(shape) * np.dtype(dtype).itemsize
-    return size
+_ARRAYS = ("actions", "rewards", "ends", "final")
 
 
-def _room(count: int) -> int:
-    """The smallest power of two that holds `count`: the length a queue has grown to."""
-    return 1 << max(count - 1, 0).bit_length()
+def _bytes(flags: Any) -> bytes:
+    """A byte for each of an array of booleans; none for anything else."""
+    return flags.tobytes() if type(flags) is np.ndarray and flags.dtype.char == "?" else b""
+
+
+def _depths(shapes: Sequence[tuple[int, ...]], dtypes: Sequence[Any], frame_stack: int) -> list[int]:
+    """Frames in each part: `frame_stack` in the images that can be so many, else 1."""
+    parts = zip(shapes, dtypes, strict=True)
+    images = [len(s) == 3 and np.dtype(d) == np.uint8 and s[0] % frame_stack == 0 for s, d in parts]
+    if frame_stack > 1 and not any(images):
+        raise ConfigError(
+            f"frame_stack: expected images of {frame_stack} frames, channels first, got observations {list(shapes)}: "
+            "set it to 1"
+        )
+    return [frame_stack if image else 1 for image in images]
+
+
+def _frame(shape: tuple[int, ...], depth: int) -> tuple[int, ...]:
+    """The shape of one of `depth` frames."""
+    return shape if depth == 1 else (shape[0] // depth, *shape[1:])

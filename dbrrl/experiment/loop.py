@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dbrrl import checkpoint
 from dbrrl.agent import Agent
 from dbrrl.checkpoint import State
 from dbrrl.envs import vector
@@ -97,12 +98,13 @@ class Loop:
         if self.directory is not None:
             self.scores.sync()
             self.progress.sync()
-            state = {
-                "agent": self.agent.record(),
-                "environments": self.envs.state_dict(),
-                "loop": self.state_dict(),
-            }
-            self.directory.save_checkpoint(self.steps, state)
+            with checkpoint.borrowed():
+                state = {
+                    "agent": self.agent.record(),
+                    "environments": self.envs.state_dict(),
+                    "loop": self.state_dict(),
+                }
+                self.directory.save_checkpoint(self.steps, state)
             self._checkpointed = time.perf_counter()
             for callback in self.callbacks:
                 callback.on_checkpoint(self)

@@ -1,0 +1,142 @@
+"""One part of the observations of R rows of B environments: each as it comes, or stacks of frames as single frames."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from dbrrl.buffers.queue import Queue
+from dbrrl.errors import ConfigError
+
+_FEW = 1000  # stacks kept whole of which nothing is thought yet
+
+
+class Plain:
+    """A part that is stored as it comes.
+
+    Args:
+        rows: array (R, B, ...).
+    """
+
+    history = 0  # rows before one that it is made of
+
+    def __init__(self, rows: np.ndarray) -> None:
+        self.rows = rows
+        self._flat = rows.reshape(-1, *rows.shape[2:])
+        self.write: Callable[[int, np.ndarray], None] = rows.__setitem__  # row t, part (B, ...)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        return self.rows.nbytes
+
+    def take(self, places: np.ndarray) -> np.ndarray:
+        """The entries at `places` (n,), numbered row by row: (n, ...)."""
+        return self._flat.take(places, axis=0)
+
+    def release(self, t: int) -> None:
+        """Row t is about to be written anew."""
+
+    def state_dict(self, rows: int) -> dict[str, Any]:
+        """Views of the first `rows` rows."""
+        return {"rows": self.rows[:rows]}
+
+    def misfit(self, state: dict[str, Any], rows: int) -> str:
+        """Why `state` is not that of `rows` rows here; "" where it is."""
+        expected, got = (rows, *self.rows.shape[1:]), np.shape(state["rows"])
+        return "" if got == expected else f"rows {expected}, got {got}"
+
+    def load_state_dict(self, state: dict[str, Any], rows: int) -> None:
+        """Put back what `state_dict` gave."""
+        self.rows[:rows] = state["rows"]
+
+
+class Stack:
+    """A part that is a stack of k frames, the newest last, of which a row stores the newest alone.
+
+    A stack that is not the one of the row before moved on by one frame, as where an episode begins, is kept whole (its
+    older frames in a queue beside the rows), so that what is taken is always what was written.
+
+    Args:
+        rows: array (R, B, channels of a frame, height, width).
+        depth: k.
+    """
+
+    def __init__(self, rows: np.ndarray, depth: int) -> None:
+        self.rows, self.depth, self.history = rows, depth, depth - 1
+        length, envs, self._channels, *size = rows.shape
+        self._flat = rows.reshape(-1, *rows.shape[2:])
+        self._shape = (depth * self._channels, *size)
+        self._offsets = np.arange(-self.history, 1) * envs
+        # Rows since the last stack that was kept whole, at most k - 1; and the number of a whole one in the queue.
+        self.age = np.full((length, envs), self.history, np.uint8)
+        self.entry = np.zeros((length, envs), np.int64)
+        self.whole = Queue([((self.history, *rows.shape[2:]), rows.dtype)])
+        self._kept = self._written = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        return self.rows.nbytes + self.age.nbytes + self.entry.nbytes + self.whole.nbytes
+
+    def write(self, t: int, part: np.ndarray) -> None:
+        """Set row t to the stacks `part` (B, k x channels, height, width)."""
+        c, envs = self._channels, len(part)
+        before = self.take(np.arange((t - 1) * envs, t * envs) % len(self._flat))
+        moved = (part[:, :-c] == before[:, c:]).reshape(envs, -1).all(axis=1)
+        self.rows[t] = part[:, -c:]
+        np.minimum(self.age[t - 1] + 1, self.history, out=self.age[t])
+        self._written += envs
+        for env in np.flatnonzero(~moved):
+            older = part[env, :-c].reshape(self.whole.layout[0][0])
+            if self.entry[t, env]:
+                self.whole.put(int(self.entry[t, env]), [older])
+            else:
+                self.entry[t, env] = self.whole.push([older])
+            self.age[t, env] = 0
+            self._kept += 1
+        if self._kept > _FEW and 2 * self._kept > self._written:
+            raise ConfigError(
+                f"frame_stack: expected images of {self.depth} frames, the newest last, that move on by one frame a "
+                f"step, but {self._kept} of {self._written} did not: set frame_stack to 1"
+            )
+
+    def take(self, places: np.ndarray) -> np.ndarray:
+        """The stacks at `places` (n,), numbered row by row: (n, k x channels, height, width)."""
+        frames = self._flat.take((places[:, None] + self._offsets) % len(self._flat), axis=0)
+        age = self.age.take(places)
+        for i in np.flatnonzero(age < self.history):
+            begun = int(age[i])
+            number = int(self.entry.take((places[i] - begun * self.rows.shape[1]) % len(self._flat)))
+            whole = self.whole.arrays[0]
+            frames[i, : self.history - begun] = whole[number % len(whole), begun:]
+        stacks: np.ndarray = frames.reshape(len(places), *self._shape)
+        return stacks
+
+    def release(self, t: int) -> None:
+        """Row t is about to be written anew: what is kept for it is forgotten."""
+        if len(self.whole):
+            self.whole.drop(int(np.count_nonzero(self.entry[t])))
+            self.entry[t] = 0
+
+    def state_dict(self, rows: int) -> dict[str, Any]:
+        """Views of the first `rows` rows, and the stacks that are kept whole."""
+        numbers = {"kept": self._kept, "written": self._written}
+        arrays = {"rows": self.rows[:rows], "age": self.age[:rows], "entry": self.entry[:rows]}
+        return arrays | {"whole": self.whole.state_dict()} | numbers
+
+    def misfit(self, state: dict[str, Any], rows: int) -> str:
+        """Why `state` is not that of `rows` rows here; "" where it is."""
+        stores = {"rows": self.rows, "age": self.age, "entry": self.entry}
+        expected = {name: (rows, *store.shape[1:]) for name, store in stores.items()}
+        got = {name: np.shape(state[name]) for name in stores}
+        return self.whole.misfit(state["whole"]) if got == expected else f"{expected}, got {got}"
+
+    def load_state_dict(self, state: dict[str, Any], rows: int) -> None:
+        """Put back what `state_dict` gave."""
+        self.rows[max(rows, len(self.rows) - self.history) :] = 0  # before the first row stands nothing
+        self.age[rows:], self.entry[rows:] = self.history, 0
+        for name in ("rows", "age", "entry"):
+            getattr(self, name)[:rows] = state[name]
+        self.whole.load_state_dict(state["whole"])
+        self._kept, self._written = int(state["kept"]), int(state["written"])
