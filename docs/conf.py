@@ -43,6 +43,8 @@ autodoc_preserve_defaults = True
 
 html_theme = "pydata_sphinx_theme"
 html_title = "dbrrl"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sourcelink = False
 html_theme_options = {

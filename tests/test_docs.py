@@ -1,7 +1,8 @@
 """What README and documentation show is run: Python snippets, their printed output, commands and links.
 
 A ```python fence runs after those above it on the same page, in an empty folder; a ```text fence right
-below it is what it prints. Every command of ours runs as it stands, for a few steps.
+below it is what it prints. One that begins with `# name.py` is a file of that name as well. Every command of
+ours runs as it stands, for a few steps, beside the files of its page.
 """
 
 import contextlib
@@ -14,7 +15,8 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +53,17 @@ def fences(text: str) -> list[Fence]:
     return found
 
 
+def write_files(text: str, folder: Path) -> None:
+    """Write the fences of a page that begin with a file's name in a comment."""
+    for fence in fences(text):
+        if name := re.match(r"# (\w+\.(?:py|toml))\n", fence.text):
+            (folder / name[1]).write_text(fence.text, encoding="utf-8")
+
+
 def run_snippets(text: str, name: str) -> list[str]:
     """Run a page's Python in one namespace; what it prints and the page shows otherwise is reported."""
     namespace: dict[str, Any] = {"__name__": "__page__"}
+    write_files(text, Path.cwd())
     wrong, printed = [], ""
     for fence in fences(text):
         if fence.language == "python":
@@ -73,11 +83,25 @@ def headings(text: str) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_snippets_run_and_print_what_the_page_shows(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty folder to work in, from which modules can be imported for the time of a test."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "agg")
-    assert run_snippets((ROOT / page).read_text(encoding="utf-8"), page) == []
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
+            del sys.modules[name]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_snippets_run_and_print_what_the_page_shows(page: str, folder: Path) -> None:
+    assert run_snippets(TEXTS[page], page) == []
+    for image in (ROOT / "docs" / "images").glob("*.svg"):  # those that a page draws are what it draws today
+        drawn = folder / image.name
+        assert not drawn.exists() or drawn.read_text(encoding="utf-8") == image.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -96,27 +120,29 @@ def test_links_lead_somewhere(page: str) -> None:
 
 @dataclass(frozen=True)
 class Command:
-    """A command of ours as a page shows it: the module, and the words after it."""
+    """A command of ours as a page shows it: the module, the words after it, and the first page that has it."""
 
     module: str
     words: tuple[str, ...]
+    page: str = field(compare=False)
 
     def __str__(self) -> str:
         return " ".join([self.module, *self.words])
 
 
-def commands(text: str) -> list[Command]:
+def commands(text: str, page: str) -> list[Command]:
     """Every `python -m dbrrl.X WORDS` of a page; a module named without words is only a mention."""
     found = []
     for module, rest in COMMAND.findall(text.replace("\\\n", " ")):
         words = tuple(PLACEHOLDERS.get(word, word) for word in shlex.split(rest, comments=True) if word != "...")
         if words:
-            found.append(Command(module, words))
+            found.append(Command(module, words, page))
     return found
 
 
 PLACEHOLDERS = {"ENV": "CartPole-v1", "SEED": "0", "$seed": "0"}
-SHOWN = sorted({command for page in PAGES for command in commands((ROOT / page).read_text(encoding="utf-8"))}, key=str)
+TEXTS = {page: (ROOT / page).read_text(encoding="utf-8") for page in PAGES}
+SHOWN = sorted({command for page, text in TEXTS.items() for command in commands(text, page)}, key=str)
 # What makes a command short enough to be run here; given last, it wins over what the page says.
 SHORT = {
     "dbrrl.train": "--steps 64 --final-episodes 1 --eval-episodes 1 --num-envs 2 --no-curve",
@@ -135,12 +161,10 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("command", [command for command in SHOWN if command.module in SHORT], ids=str)
-def test_a_command_does_what_the_page_says(
-    command: Command, finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_a_command_does_what_the_page_says(command: Command, finished_run: Path, folder: Path) -> None:
     for name in ("RUN", "runs/RUN", "runs/ANOTHER"):
-        shutil.copytree(finished_run, tmp_path / name)
+        shutil.copytree(finished_run, folder / name)
+    write_files(TEXTS[command.page], folder)
     words = [part for word in command.words for part in (sorted(glob.glob(word)) if "*" in word else [word])]
     module = importlib.import_module(command.module)
     if "--help" in words:
@@ -205,6 +229,12 @@ def test_every_agent_has_a_page_that_names_its_spaces() -> None:
             assert space.__name__ in text, f"docs/agents/{name}.md does not name {space.__name__}"
 
 
+def test_the_table_of_agents_is_theirs() -> None:
+    rows = dict(re.findall(r"^\| \[.*?\]\((\w+)\.md\) \|[^|]*\|([^|]*)\|", TEXTS["docs/agents/index.md"], re.MULTILINE))
+    actions = {name: [space.__name__ for space in agent_class(name).action_spaces] for name in agent_names()}
+    assert {name: row.strip().split(", ") for name, row in rows.items()} == actions
+
+
 def test_a_wrong_output_or_snippet_is_reported() -> None:
     page = "```python\nprint(1 + 1)\n```\n\n```text\n{}\n```\n"
     assert run_snippets(page.format(2), "page") == []
@@ -215,4 +245,4 @@ def test_a_wrong_output_or_snippet_is_reported() -> None:
 
 def test_commands_are_found() -> None:
     text = "`python -m dbrrl.plot` or `python -m dbrrl.plot RUN ...`\n    python -m dbrrl.train --seed $seed; done\n"
-    assert [str(command) for command in commands(text)] == ["dbrrl.plot RUN", "dbrrl.train --seed 0"]
+    assert [str(command) for command in commands(text, "page")] == ["dbrrl.plot RUN", "dbrrl.train --seed 0"]
