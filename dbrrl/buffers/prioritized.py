@@ -9,68 +9,72 @@ from dbrrl.errors import CheckpointError, ConfigError, GraphError
 
 
 class SumTree:
-    """Numbers of 0 or more under a binary tree of their sums, as one array: node i has the children 2i and 2i + 1.
+    """Numbers of 0 or more under binary trees of their sums, as one array: node i has the children 2i and 2i + 1.
+
+    The trees would be one but for its crown, whose nodes are so few that their cumulative sum is quicker to search.
 
     Attributes:
-        nodes: float64; the root is nodes[1], leaf i is nodes[leaves + i].
+        nodes: float64; leaf i is nodes[leaves + i], the roots are nodes[roots : 2 * roots], none is before them.
     """
 
     def __init__(self, size: int) -> None:
         self.depth = max(size - 1, 1).bit_length()
         self.leaves = 1 << self.depth
-        # Levels near the root are so short that it is quicker to search, and to renew, them as a whole.
-        self.searched, self.renewed = min(self.depth, 9), min(self.depth, 12)
+        self._crown = min(self.depth, 9)  # levels that there are not
+        self._whole = min(self.depth, 12)  # down to this level it is quicker to renew all of one
+        self.roots = 1 << self._crown
         self.nodes = np.zeros(2 * self.leaves)
 
     @property
     def total(self) -> float:
         """Sum of all."""
-        return float(self.nodes[1])
+        return float(self.nodes[self.roots : 2 * self.roots].sum())
 
     def __getitem__(self, index: np.ndarray) -> np.ndarray:
         """The numbers at `index`."""
-        found: np.ndarray = self.nodes[index + self.leaves]
-        return found
+        return self.nodes.take(index + self.leaves)
 
     def __setitem__(self, index: np.ndarray, values: Any) -> None:
         """Set the numbers at `index`, the last of those that come twice, and renew the sums above."""
         nodes, node = self.nodes, index + self.leaves
         nodes[node] = values
         total = nodes.take(node)
-        for _ in range(self.depth - self.renewed):
+        for _ in range(self.depth - self._whole):
             total += nodes.take(node ^ 1)
             node >>= 1
             nodes[node] = total
-        for level in range(self.renewed - 1, -1, -1):
+        for level in range(self._whole - 1, self._crown - 1, -1):
             first = 1 << level
             np.add(nodes[2 * first : 4 * first : 2], nodes[2 * first + 1 : 4 * first : 2], out=nodes[first : 2 * first])
 
-    def find(self, mass: np.ndarray) -> np.ndarray:
-        """For each mass in [0, total) the index whose share of the cumulative sum it falls into."""
-        nodes, first = self.nodes, 1 << self.searched
-        sums = np.cumsum(nodes[first : 2 * first])
-        # Rounding can lead to the very end: the last node with something in it then.
-        inside = np.minimum(np.searchsorted(sums, mass, side="right"), np.searchsorted(sums, sums[-1]))
-        node = inside + first
-        rest = mass - (sums[inside] - nodes[node])
-        found = self._descend(node, rest, guarded=False)
-        empty = np.flatnonzero(nodes.take(found) <= 0)
-        if len(empty):
-            found[empty] = self._descend(node[empty], rest[empty], guarded=True)
+    def find(self, share: np.ndarray) -> np.ndarray:
+        """For each share in [0, 1) of the total the index whose part of the cumulative sum it falls into."""
+        roots = self.nodes[self.roots : 2 * self.roots]
+        sums = roots.cumsum()
+        mass = share * sums[-1]
+        # Rounding can lead to the very end: the last root with something in it then.
+        root = np.minimum(sums.searchsorted(mass, side="right"), sums.searchsorted(sums[-1]))
+        rest = mass - (sums.take(root) - roots.take(root))
+        root += self.roots
+        found = self._descend(root, rest, guarded=False)
+        if self.nodes.take(found).min() <= 0:
+            empty = np.flatnonzero(self.nodes.take(found) <= 0)
+            found[empty] = self._descend(root[empty], rest[empty], guarded=True)
         found -= self.leaves
         return found
 
     def _descend(self, node: np.ndarray, rest: np.ndarray, guarded: bool) -> np.ndarray:
-        """From nodes of one level to leaves; `guarded` never goes where nothing stands, as rounding can."""
-        nodes = self.nodes
-        for _ in range(self.depth - self.searched):
-            node = node << 1
+        """From roots to leaves; `guarded` never goes where nothing stands, as rounding can."""
+        nodes, node, rest = self.nodes, node.copy(), rest.copy()
+        for _ in range(self.depth - self._crown):
+            node += node
             left = nodes.take(node)
             right = rest >= left
             if guarded:
                 right = (right | (left <= 0)) & (nodes.take(node | 1) > 0)
-            rest = rest - left * right
-            node |= right
+            left *= right
+            rest -= left
+            node += right
         return node
 
 
@@ -107,13 +111,12 @@ class PrioritizedReplayBuffer(ReplayBuffer):
             GraphError: there is none.
         """
         self._catch_up()
-        tree = self.tree
-        if not len(self) or not tree.total > 0:
+        if not len(self):
             raise GraphError("sample(): expected a transition in the buffer, got none: observe() some first")
-        index = tree.find((np.arange(n) + rng.random(n)) * (tree.total / n))
-        batch = self.gather(index, gamma, n_steps)
-        weight = (tree[index] * (len(self) / tree.total)) ** -self.beta
-        batch.weight = (weight / weight.max()).astype(np.float32)
+        index = self.tree.find((np.arange(n) + rng.random(n)) / n)
+        batch, priority = self.gather(index, gamma, n_steps), self.tree[index]
+        # (N P(i))^-β over its largest: N and the total cancel out.
+        batch.weight = ((priority / priority.min()) ** -self.beta).astype(np.float32)
         return batch
 
     def update(self, index: np.ndarray, error: np.ndarray) -> None:

@@ -52,7 +52,7 @@ class ReplayBuffer:
     Attributes:
         size: complete rows, at most `rows`.
         head: the place of the open row; the newest complete one is just before it.
-        ends: bits of each place: 1 terminated, 2 truncated, 4 not valid (the open row's are not).
+        ends: bits of each place: 1 terminated, 2 truncated, 4 not valid.
 
     Raises:
         ConfigError: it cannot fit into memory, or onto the disk; `frame_stack` is not of the images.
@@ -77,23 +77,23 @@ class ReplayBuffer:
         self._places = self._ring * num_envs
         layout = [((self._ring, num_envs, *_frame(s, k)), d) for s, d, k in zip(shapes, dtypes, depths, strict=True)]
         flat, what = (self._places,), type(self).__name__
-        rest = [((*flat, *action_shape), action_dtype), (flat, np.float32), (flat, np.int64)]
-        memory.require_memory(memory.nbytes(rest if file is not None else [*layout, *rest]) + self._places, what)
+        rest = [((*flat, *action_shape), action_dtype), (flat, np.float32), (flat, np.uint8), (flat, np.int64)]
+        memory.require_memory(memory.nbytes(rest if file is not None else [*layout, *rest]), what)
         arrays = memory.zeros(layout) if file is None else memory.zeros_in_file(layout, Path(file), what)
         self.stores = [Plain(x) if k == 1 else Stack(x, k) for x, k in zip(arrays, depths, strict=True)]
+        self._plain = [(i, store.rows) for i, store in enumerate(self.stores) if isinstance(store, Plain)]
+        self._stacks = [(i, store) for i, store in enumerate(self.stores) if isinstance(store, Stack)]
         # Places are numbered row by row. `final` is the number of the final observation of a truncated entry.
-        self.actions, self.rewards, self.final = memory.zeros(rest)
-        self._bits = bytearray(self._places)
-        self.ends = np.frombuffer(self._bits, np.uint8)
+        self.actions, self.rewards, self.ends, self.final = memory.zeros(rest)
         self._action_rows = self.actions.reshape(self._ring, num_envs, *action_shape)
         self._reward_rows = self.rewards.reshape(self._ring, num_envs)
-        self._goes_on, self._open = bytes(num_envs), bytes([INVALID]) * num_envs
         self.finals = Queue(list(zip(shapes, dtypes, strict=True)))
         self.size = self.head = 0
         self.used = 1  # rows of the ring that hold anything
         self.begun = False
-        self._bits[:num_envs] = self._open
         self._invalid = 0  # entries among the complete rows that are not valid
+        self._none = bytes(num_envs)  # what no end anywhere looks like
+        self._due = -1  # completing which row lets the oldest go that is marked in `ends`; none: -1
 
     def __len__(self) -> int:
         """Transitions that can be sampled."""
@@ -102,20 +102,21 @@ class ReplayBuffer:
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays, once filled."""
-        rest = self.actions.nbytes + self.rewards.nbytes + self.final.nbytes + len(self._bits)
-        return sum(store.nbytes for store in self.stores) + rest + self.finals.nbytes
+        return sum(part.nbytes for part in (*self.stores, *(getattr(self, name) for name in _ARRAYS), self.finals))
 
     @property
     def valid(self) -> np.ndarray:
-        """Whether there is a transition at each place, bool."""
+        """Whether what a complete row has at each place is a transition, bool."""
         valid: np.ndarray = self.ends & INVALID == 0
         return valid
 
     def begin(self, parts: Sequence[np.ndarray], action: np.ndarray) -> None:
         """Open a row: the observation acted on, and the action taken."""
         t = self.head
-        for store, part in zip(self.stores, parts, strict=True):
-            store.write(t, part)
+        for i, rows in self._plain:
+            rows[t] = parts[i]
+        for i, store in self._stacks:
+            store.write(t, parts[i])
         self._action_rows[t] = action
         self.begun = True
 
@@ -125,24 +126,28 @@ class ReplayBuffer:
         """Complete the open row with the true next observation. `valid` False marks entries that are no transition."""
         if not self.begun:
             raise GraphError("observe(): expected act() before it: call act(observation), step, then observe()")
-        t, envs, bits = self.head, self.num_envs, self._bits
+        t, none = self.head, self._none
         self._reward_rows[t] = reward
-        ended, cut = _bytes(terminated), _bytes(truncated)
-        if valid is not None or len(ended) != envs or len(cut) != envs or 1 in cut:
-            ended = self._marked(t, terminated, truncated, valid, next_parts)
-        bits[t * envs : t * envs + envs] = ended
-        if self.size == self.rows:
-            self._forget((t - self.rows) % self._ring)
-        else:
+        if t == self._due and self.size == self.rows:
+            self._forget()
+        try:  # as bytes these are compared in no time
+            usual = terminated.tobytes() == none == truncated.tobytes() and valid is None
+        except AttributeError:
+            usual = False
+        if not usual:
+            self._mark(t, terminated, truncated, valid, next_parts)
+        if self.size < self.rows:
             self.size += 1
-        self.head = t = t + 1 if t + 1 < self._ring else 0
+        t += 1
         if t >= self.used:
-            self.used = t + 1
-        self.begun = False
-        bits[t * envs : t * envs + envs] = self._open
-        for store, part in zip(self.stores, next_parts, strict=True):
+            t %= self._ring
+            self.used = max(self.used, t + 1)
+        self.head, self.begun = t, False
+        for i, rows in self._plain:
+            rows[t] = next_parts[i]
+        for i, store in self._stacks:
             store.release(t)
-            store.write(t, part)
+            store.write(t, next_parts[i])
 
     def sample(self, n: int, rng: np.random.Generator, gamma: float, n_steps: int = 1) -> Batch:
         """`n` transitions, uniformly with replacement.
@@ -228,31 +233,34 @@ class ReplayBuffer:
             store.load_state_dict(part, used)
         self.finals.load_state_dict(state["finals"])
         first = (head - size) * self.num_envs
-        complete = self.wrapped(np.arange(first, first + size * self.num_envs))
-        self._invalid = int(np.count_nonzero(self.ends[complete] & INVALID))
+        complete = self.ends.take(self.wrapped(np.arange(first, first + size * self.num_envs)))
+        self._invalid = int(np.count_nonzero(complete & INVALID))
+        self._look_ahead(head - size)
 
     def _returns(
         self, index: np.ndarray, gamma: float, n_steps: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Of n-step transitions: last place, its bits, return and discount."""
-        places = self.wrapped(index[:, None] + np.arange(n_steps) * self.num_envs)
-        ends = self.ends.take(places)
-        # Step j is not of it where step j - 1 ended the episode, or j is no transition.
+        places = index[:, None] + np.arange(n_steps) * self.num_envs
+        ends = self.ends.take(places, mode="wrap")
+        # Step j is not of it where step j - 1 ended the episode, j is no transition, or its row is the open one.
         stops = (ends[:, :-1] & (TERMINATED | TRUNCATED)) | (ends[:, 1:] & INVALID) != 0
+        stops |= (self.head - index // self.num_envs)[:, None] % self._ring == np.arange(1, n_steps)
         out = np.logical_or.accumulate(stops, axis=1)
         steps = n_steps - np.count_nonzero(out, axis=1)
         powers = (gamma ** np.arange(n_steps + 1)).astype(np.float32)
-        rewards = self.rewards.take(places)
-        rewards[:, 1:][out] = 0
+        rewards = self.rewards.take(places, mode="wrap")
+        np.copyto(rewards[:, 1:], 0, where=out)
         row = np.arange(len(index))
         last_ends = ends[row, steps - 1]
         discount = powers.take(steps)
         discount[last_ends & TERMINATED != 0] = 0
-        return places[row, steps - 1], last_ends, rewards @ powers[:-1], discount
+        return self.wrapped(places[row, steps - 1]), last_ends, rewards @ powers[:-1], discount
 
-    def _marked(self, t: int, terminated: Any, truncated: Any, valid: Any, next_parts: Sequence[np.ndarray]) -> bytes:
-        """The bits of row t; final observations of truncated entries are put aside."""
-        bits = np.zeros(self.num_envs, np.uint8)
+    def _mark(self, t: int, terminated: Any, truncated: Any, valid: Any, next_parts: Sequence[np.ndarray]) -> None:
+        """Set the bits of row t; final observations of truncated entries are put aside."""
+        bits = self.ends[t * self.num_envs : (t + 1) * self.num_envs]
+        bits[:] = 0
         for name, flags, bit in (("terminated", terminated, TERMINATED), ("truncated", truncated, TRUNCATED)):
             if np.shape(flags) not in ((), bits.shape):
                 raise ShapeError(f"observe(): expected {name} of shape {bits.shape}, got {np.shape(flags)}")
@@ -262,25 +270,28 @@ class ReplayBuffer:
         if valid is not None:
             bits[~np.asarray(valid, bool)] |= INVALID
             self._invalid += self.num_envs - int(np.count_nonzero(valid))
-        return bits.tobytes()
+        if self._due < 0:
+            self._due = (t + self.rows) % self._ring
 
-    def _forget(self, t: int) -> None:
-        """Let the oldest complete row go."""
-        envs = self.num_envs
-        there = self._bits[t * envs : t * envs + envs]
-        if there != self._goes_on:
-            bits = np.frombuffer(there, np.uint8)
-            self.finals.drop(int(np.count_nonzero(bits & (TERMINATED | TRUNCATED) == TRUNCATED)))
-            self._invalid -= int(np.count_nonzero(bits & INVALID))
-            self._bits[t * envs : t * envs + envs] = self._goes_on
+    def _forget(self) -> None:
+        """Let the oldest complete row go, in which something is marked."""
+        oldest = (self._due - self.rows) % self._ring
+        ends = self.ends[oldest * self.num_envs : (oldest + 1) * self.num_envs]
+        self.finals.drop(int(np.count_nonzero(ends & (TERMINATED | TRUNCATED) == TRUNCATED)))
+        self._invalid -= int(np.count_nonzero(ends & INVALID))
+        ends[:] = 0
+        self._look_ahead(oldest)
+
+    def _look_ahead(self, row: int) -> None:
+        """Find the next row, from `row` on, in which something is marked."""
+        marks, start = self.ends.view(np.bool_), row % self._ring * self.num_envs
+        place = start + int(marks[start:].argmax())  # stops at the first
+        if not self.ends[place]:
+            place = int(marks.argmax())
+        self._due = (place // self.num_envs + self.rows) % self._ring if self.ends[place] else -1
 
 
-_ARRAYS = ("actions", "rewards", "ends", "final")
-
-
-def _bytes(flags: Any) -> bytes:
-    """A byte for each of an array of booleans; none for anything else."""
-    return flags.tobytes() if type(flags) is np.ndarray and flags.dtype.char == "?" else b""
+_ARRAYS = ("actions", "rewards", "ends", "final")  # one entry a place
 
 
 def _depths(shapes: Sequence[tuple[int, ...]], dtypes: Sequence[Any], frame_stack: int) -> list[int]:

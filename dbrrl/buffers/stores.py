@@ -1,6 +1,5 @@
 """One part of the observations of R rows of B environments: each as it comes, or stacks of frames as single frames."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,15 +14,12 @@ class Plain:
     """A part that is stored as it comes.
 
     Args:
-        rows: array (R, B, ...).
+        rows: array (R, B, ...), which its owner writes.
     """
-
-    history = 0  # rows before one that it is made of
 
     def __init__(self, rows: np.ndarray) -> None:
         self.rows = rows
         self._flat = rows.reshape(-1, *rows.shape[2:])
-        self.write: Callable[[int, np.ndarray], None] = rows.__setitem__  # row t, part (B, ...)
 
     @property
     def nbytes(self) -> int:
@@ -33,9 +29,6 @@ class Plain:
     def take(self, places: np.ndarray) -> np.ndarray:
         """The entries at `places` (n,), numbered row by row: (n, ...)."""
         return self._flat.take(places, axis=0)
-
-    def release(self, t: int) -> None:
-        """Row t is about to be written anew."""
 
     def state_dict(self, rows: int) -> dict[str, Any]:
         """Views of the first `rows` rows."""
