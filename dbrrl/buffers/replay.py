@@ -11,8 +11,8 @@ import numpy as np
 from dbrrl import checkpoint
 from dbrrl.buffers import memory
 from dbrrl.buffers.queue import Queue
-from dbrrl.buffers.stores import Plain, Stack
-from dbrrl.errors import CheckpointError, ConfigError, GraphError, ShapeError
+from dbrrl.buffers.stores import Plain, Stack, depths_of, frame_of
+from dbrrl.errors import CheckpointError, GraphError, ShapeError
 
 TERMINATED, TRUNCATED, INVALID = 1, 2, 4  # bits of `ends`
 
@@ -71,11 +71,11 @@ class ReplayBuffer:
         file: str | os.PathLike[str] | None = None,
     ) -> None:
         self.num_envs, self.rows = num_envs, -(-capacity // num_envs)
-        depths = _depths(shapes, dtypes, frame_stack)
+        depths = depths_of(shapes, dtypes, frame_stack)
         # More rows than are sampled from: the observation that follows the newest, and frames before the oldest.
         self._ring = self.rows + max(depths)
         self._places = self._ring * num_envs
-        layout = [((self._ring, num_envs, *_frame(s, k)), d) for s, d, k in zip(shapes, dtypes, depths, strict=True)]
+        layout = [((self._ring, num_envs, *frame_of(s, k)), d) for s, d, k in zip(shapes, dtypes, depths, strict=True)]
         flat, what = (self._places,), type(self).__name__
         rest = [((*flat, *action_shape), action_dtype), (flat, np.float32), (flat, np.uint8), (flat, np.int64)]
         memory.require_memory(memory.nbytes(rest if file is not None else [*layout, *rest]), what)
@@ -292,20 +292,3 @@ class ReplayBuffer:
 
 
 _ARRAYS = ("actions", "rewards", "ends", "final")  # one entry a place
-
-
-def _depths(shapes: Sequence[tuple[int, ...]], dtypes: Sequence[Any], frame_stack: int) -> list[int]:
-    """Frames in each part: `frame_stack` in the images that can be so many, else 1."""
-    parts = zip(shapes, dtypes, strict=True)
-    images = [len(s) == 3 and np.dtype(d) == np.uint8 and s[0] % frame_stack == 0 for s, d in parts]
-    if frame_stack > 1 and not any(images):
-        raise ConfigError(
-            f"frame_stack: expected images of {frame_stack} frames, channels first, got observations {list(shapes)}: "
-            "set it to 1"
-        )
-    return [frame_stack if image else 1 for image in images]
-
-
-def _frame(shape: tuple[int, ...], depth: int) -> tuple[int, ...]:
-    """The shape of one of `depth` frames."""
-    return shape if depth == 1 else (shape[0] // depth, *shape[1:])

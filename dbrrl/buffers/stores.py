@@ -1,5 +1,6 @@
 """One part of the observations of R rows of B environments: each as it comes, or stacks of frames as single frames."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -133,3 +134,20 @@ class Stack:
             getattr(self, name)[:rows] = state[name]
         self.whole.load_state_dict(state["whole"])
         self._kept, self._written = int(state["kept"]), int(state["written"])
+
+
+def depths_of(shapes: Sequence[tuple[int, ...]], dtypes: Sequence[Any], frame_stack: int) -> list[int]:
+    """Frames in each part: `frame_stack` in the images that can be so many, else 1."""
+    parts = zip(shapes, dtypes, strict=True)
+    images = [len(s) == 3 and np.dtype(d) == np.uint8 and s[0] % frame_stack == 0 for s, d in parts]
+    if frame_stack > 1 and not any(images):
+        raise ConfigError(
+            f"frame_stack: expected images of {frame_stack} frames, channels first, got observations {list(shapes)}: "
+            "set it to 1"
+        )
+    return [frame_stack if image else 1 for image in images]
+
+
+def frame_of(shape: tuple[int, ...], depth: int) -> tuple[int, ...]:
+    """The shape of one of `depth` frames."""
+    return shape if depth == 1 else (shape[0] // depth, *shape[1:])
