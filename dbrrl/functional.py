@@ -40,7 +40,9 @@ from dbrrl.autodiff.loss import (
     layer_norm,
     mse_loss,
 )
+from dbrrl.autodiff.lstm import lstm
 from dbrrl.autodiff.pool import avg_pool2d, max_pool2d
+from dbrrl.autodiff.recurrent import gru, rnn
 from dbrrl.autodiff.reduce import log_softmax, logsumexp, max, mean, min, softmax, std, sum, var
 from dbrrl.autodiff.shape import (
     astype,
@@ -58,10 +60,10 @@ from dbrrl.autodiff.shape import (
 __all__ = [
     "abs", "add", "arctanh", "astype", "avg_pool2d", "broadcast_to", "categorical_log_prob", "clip",
     "clipped_surrogate", "concatenate", "conv2d", "cos", "cross_entropy", "divide", "dropout", "elu",
-    "embedding", "entropy", "exp", "expand_dims", "expm1", "gelu", "getitem", "huber_loss", "layer_norm",
-    "leaky_relu", "linear", "log", "log1p", "log_softmax", "logsumexp", "matmul", "max", "max_pool2d",
-    "maximum", "mean", "min", "minimum", "mse_loss", "multiply", "negative", "one_hot", "pick", "power",
-    "relu", "reshape", "sigmoid", "sign", "silu", "sin", "softmax", "softplus", "split", "sqrt", "square",
+    "embedding", "entropy", "exp", "expand_dims", "expm1", "gelu", "getitem", "gru", "huber_loss", "layer_norm",
+    "leaky_relu", "linear", "log", "log1p", "log_softmax", "logsumexp", "lstm", "matmul", "max", "max_pool2d",
+    "maximum", "mean", "min", "minimum", "mse_loss", "multiply", "negative", "one_hot", "pick", "power", "relu",
+    "reshape", "rnn", "sigmoid", "sign", "silu", "sin", "softmax", "softplus", "split", "sqrt", "square",
     "squeeze", "stack", "std", "subtract", "sum", "swapaxes", "take", "take_along_axis", "tanh", "transpose",
     "var", "where",
 ]  # fmt: skip

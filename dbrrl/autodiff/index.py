@@ -80,7 +80,8 @@ def getitem(x: Any, index: Any) -> Any:
 
     On a GPU integer arrays are not checked: CuPy takes what is out of range modulo the size.
     """
-    return GetItem(_plain_index(index, x))(x)
+    simple = type(index) is int or type(index) is slice  # the usual case
+    return GetItem(index if simple else _plain_index(index, x))(x)
 
 
 class TakeAlongAxis(Op):

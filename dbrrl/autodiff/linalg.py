@@ -72,7 +72,8 @@ class Linear(Op):
 
     def forward(self, x: Any, w: Any, *b: Any) -> Any:
         try:
-            y = _product(x, w) if x.ndim == 2 else _product(x.reshape(-1, x.shape[-1]), w).reshape(*x.shape[:-1], -1)
+            y = _product(x if x.ndim == 2 else x.reshape(-1, x.shape[-1]), w)
+            y = y if x.ndim == 2 else y.reshape(*x.shape[:-1], len(w))
             if b:
                 y += b[0]
         except ValueError:

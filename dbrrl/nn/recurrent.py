@@ -1,14 +1,14 @@
-"""Recurrent networks: one step at a time (cells), or whole sequences in a Python loop (RNN, GRU, LSTM)."""
+"""Recurrent networks: one step at a time (cells), or layers over whole sequences (RNN, GRU, LSTM)."""
 
 import math
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
 from dbrrl import functional as F
-from dbrrl.autodiff.tensor import Tensor
-from dbrrl.backend import array_module, device_name, to_device
+from dbrrl.autodiff import lstm, recurrent
+from dbrrl.autodiff.sequence import Recurrence, run
+from dbrrl.backend import array_module
 from dbrrl.errors import ConfigError, ShapeError
 from dbrrl.nn import init
 from dbrrl.nn.layers import generator
@@ -26,8 +26,7 @@ class Cell(Module):
         rng: generator or seed of the initial weights; from the system's entropy if None.
     """
 
-    gates: ClassVar[int] = 1
-    parts: ClassVar[int] = 1  # arrays in a state
+    op: ClassVar[type[Recurrence]]
 
     def __init__(
         self,
@@ -39,7 +38,7 @@ class Cell(Module):
     ) -> None:
         if hidden_size < 1:
             raise ConfigError(f"{type(self).__name__}: expected a hidden_size of 1 or more, got {hidden_size}")
-        rng, rows, bound = generator(rng), self.gates * hidden_size, 1 / math.sqrt(hidden_size)
+        rng, rows, bound = generator(rng), self.op.gates * hidden_size, 1 / math.sqrt(hidden_size)
 
         def start(*shape: int) -> Parameter:
             if gain is None:
@@ -54,22 +53,27 @@ class Cell(Module):
         """The next state, given x (B, input_size) and the state before (zeros if None)."""
         if len(x.shape) != 2:
             raise ShapeError(f"{type(self).__name__}: expected x (B, {self.weight_ih.shape[1]}), got {x.shape}")
-        before = self.zeros(x.shape[0]) if state is None else (state,) if self.parts == 1 else tuple(state)
+        one = self.op.parts == 1
+        before = self.zeros(x.shape[0]) if state is None else (state,) if one else tuple(state)
         after = self.step(self.project(x), before)
-        return after[0] if self.parts == 1 else after
+        return after[0] if one else after
 
     def zeros(self, batch: int) -> State:
         """The state at the start of a sequence."""
         weight = self.weight_hh.array
-        return (array_module(weight).zeros((batch, self.hidden_size), weight.dtype),) * self.parts
+        return (array_module(weight).zeros((batch, self.hidden_size), weight.dtype),) * self.op.parts
 
     def project(self, x: Any) -> Any:
         """What the input adds to the gates: (..., input_size) to (..., gates · hidden_size), for all steps at once."""
-        return F.linear(x, self.weight_ih, None if self.bias_ih is None else self.bias_ih + self.bias_hh)
+        return self.op.project(x, self.weight_ih, self.biases())
 
     def step(self, projected: Any, state: State) -> State:
         """The next state, given the projected input (B, gates · hidden_size)."""
-        raise NotImplementedError
+        return self.op.step(projected, state, self.weight_hh, self.biases())
+
+    def biases(self) -> tuple[Any, ...]:
+        """b_i and b_h, or nothing."""
+        return () if self.bias_ih is None else (self.bias_ih, self.bias_hh)
 
     def describe(self) -> str:
         """Sizes for `repr`."""
@@ -77,53 +81,21 @@ class Cell(Module):
 
 
 class RNNCell(Cell):
-    """h' = tanh(W_i x + b_i + W_h h + b_h) (Elman 1990)."""
+    """One step of `functional.rnn` (Elman 1990)."""
 
-    def step(self, projected: Any, state: State) -> State:
-        """One step of tanh."""
-        return (F.tanh(projected + F.linear(state[0], self.weight_hh)),)
+    op = recurrent.RNN
 
 
 class GRUCell(Cell):
-    """Gated recurrent unit (Cho et al. 2014) in PyTorch's form and order of gates (r, z, n).
+    """One step of `functional.gru` (Cho et al. 2014): PyTorch's form and order of gates (r, z, n)."""
 
-    r = σ(W_ir x + b_ir + W_hr h + b_hr), z = σ(W_iz x + b_iz + W_hz h + b_hz),
-    n = tanh(W_in x + b_in + r (W_hn h + b_hn)), h' = (1 - z) n + z h.
-    """
-
-    gates = 3
-
-    def project(self, x: Any) -> Any:
-        """The input's share alone: b_hn is gated by r, so that b_h belongs to the state's share."""
-        return F.linear(x, self.weight_ih, self.bias_ih)
-
-    def step(self, projected: Any, state: State) -> State:
-        """Two gates, then the candidate."""
-        (h,), n = state, self.hidden_size
-        recurrent = F.linear(h, self.weight_hh, self.bias_hh)
-        gates = F.sigmoid(projected[:, : 2 * n] + recurrent[:, : 2 * n])
-        r, z = gates[:, :n], gates[:, n:]
-        candidate = F.tanh(projected[:, 2 * n :] + r * recurrent[:, 2 * n :])
-        return (candidate + z * (h - candidate),)
+    op = recurrent.GRU
 
 
 class LSTMCell(Cell):
-    """Long short-term memory (Hochreiter & Schmidhuber 1997; forget gate of Gers et al. 2000).
+    """One step of `functional.lstm` (Hochreiter & Schmidhuber 1997): PyTorch's order of gates (i, f, g, o)."""
 
-    The order of gates is PyTorch's (i, f, g, o):
-    (i, f, o) = σ(W_i x + b_i + W_h h + b_h), g = tanh(the same with its own rows), c' = f c + i g, h' = o tanh c'.
-    """
-
-    gates, parts = 4, 2
-
-    def step(self, projected: Any, state: State) -> State:
-        """Four gates, then cell and output."""
-        (h, c), n = state, self.hidden_size
-        a = projected + F.linear(h, self.weight_hh)
-        gates = F.sigmoid(a)  # one call for three gates is quicker than three; that of g's columns goes unused
-        g = F.tanh(a[:, 2 * n : 3 * n])
-        c = gates[:, n : 2 * n] * c + gates[:, :n] * g
-        return gates[:, 3 * n :] * F.tanh(c), c
+    op = lstm.LSTM
 
 
 class Recurrent(Module):
@@ -166,16 +138,16 @@ class Recurrent(Module):
         Raises:
             ShapeError: x, the state, reset or lengths do not fit one another.
         """
-        x = F.swapaxes(x, 0, 1) if self.batch_first else x
-        states = self._checked(x, state)
-        keep, alive = self._masks(x.shape[:2], reset, lengths)
-        ends = []
-        for cell, start in zip(self.cells, states, strict=True):
-            x, end = _run(cell, x, start, keep, alive)
-            ends.append(end)
-        final = tuple(F.stack(part) for part in zip(*ends, strict=True))
+        if self.batch_first:
+            x, reset = F.swapaxes(x, 0, 1), None if reset is None else np.transpose(reset)
+        steps, ends = x.shape[0], []
+        for cell, start in zip(self.cells, self._checked(x, state), strict=True):
+            y = run(cell.op, x, cell.weight_ih, cell.weight_hh, start, cell.biases(), reset, lengths)
+            x = y[:steps]
+            ends.append([y[steps + k : steps + k + 1] for k in range(cell.op.parts)])
+        final = ends[0] if len(ends) == 1 else [F.concatenate(part) for part in zip(*ends, strict=True)]
         outputs = F.swapaxes(x, 0, 1) if self.batch_first else x
-        return outputs, final[0] if len(final) == 1 else final
+        return outputs, final[0] if len(final) == 1 else tuple(final)
 
     def _checked(self, x: Any, state: Any) -> list[State]:
         """One state per layer."""
@@ -185,58 +157,16 @@ class Recurrent(Module):
             raise ShapeError(f"{name}: expected x (T, B, {size}) of at least one step, got {x.shape}: reshape it")
         if state is None:
             return [cell.zeros(x.shape[1]) for cell in self.cells]
-        parts = (state,) if bottom.parts == 1 else tuple(state)
+        parts = (state,) if bottom.op.parts == 1 else tuple(state)
         expected = (len(self.cells), x.shape[1], bottom.hidden_size)
-        got = [np.shape(part) for part in parts]
-        if got != [expected] * bottom.parts:
-            raise ShapeError(f"{name}: expected {bottom.parts} states {expected}, got {got}: give what it returned")
+        got = [part.shape for part in parts]
+        if got != [expected] * bottom.op.parts:
+            raise ShapeError(f"{name}: expected {bottom.op.parts} states {expected}, got {got}: give what it returned")
         return [tuple(part[i] for part in parts) for i in range(len(self.cells))]
-
-    def _masks(self, shape: tuple[int, int], reset: Any, lengths: Any) -> tuple[Any, Any]:
-        """Plain booleans (T, B, 1): where the state is kept before a step, and where a sequence still goes on."""
-        keep = alive = None
-        if reset is not None:
-            reset = np.asarray(reset, bool)
-            keep = ~(reset.T if self.batch_first else reset)[..., None]
-        if lengths is not None:
-            alive = (np.arange(shape[0])[:, None] < np.asarray(lengths))[..., None]
-        for name, mask in (("reset", keep), ("lengths", alive)):
-            if mask is not None and mask.shape != (*shape, 1):
-                where = f"{type(self).__name__}: expected {name} for {shape[0]} steps of {shape[1]} sequences"
-                raise ShapeError(f"{where}, got {mask.shape[:-1]}: one entry each")
-        return keep, alive
 
     def describe(self) -> str:
         """Sizes for `repr`."""
         return f"{self.cells[0].describe()}, num_layers={len(self.cells)}"
-
-
-def _run(cell: Cell, x: Any, state: State, keep: Any, alive: Any) -> tuple[Any, State]:
-    """Outputs of one layer for all steps of x (T, B, n), and its last state."""
-    outputs, device = [], device_name(cell.weight_hh.array)
-    for t, projected in enumerate(_rows(cell.project(x))):
-        if keep is not None and not keep[t].all():
-            mask = to_device(keep[t], device)
-            state = tuple(part * mask for part in state)
-        after = cell.step(projected, state)
-        output = after[0]
-        if alive is not None and not alive[t].all():
-            mask = to_device(alive[t], device)
-            after = tuple(F.where(mask, new, old) for new, old in zip(after, state, strict=True))
-            output = output * mask
-        state = after
-        outputs.append(output)
-    return F.stack(outputs), state
-
-
-def _rows(x: Any) -> Sequence[Any]:
-    """The steps x[0], x[1], ...: halved again and again, so that the gradients of all T slices cost T log T, not T²."""
-    steps: int = x.shape[0]
-    if steps == 1:
-        return [F.reshape(x, x.shape[1:])]
-    if not (isinstance(x, Tensor) and x.requires_grad):
-        return x  # type: ignore[no-any-return]
-    return [*_rows(x[: steps // 2]), *_rows(x[steps // 2 :])]
 
 
 class RNN(Recurrent):

@@ -1,5 +1,6 @@
 """The one table of all ops: arguments, an independent reference, and the shapes that each is tried on."""
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,8 +9,10 @@ from typing import Any
 import numpy as np
 
 import dbrrl.functional as F
-from dbrrl.autodiff import arithmetic, conv, elementwise, index, linalg, loss, pool, reduce, shape
+from dbrrl.autodiff import arithmetic, conv, elementwise, index, linalg, loss, lstm, pool, recurrent, reduce, shape
 from dbrrl.autodiff.op import Op
+from tests.autodiff.reference import conv2d, gelu, huber, layer_norm, pooled, sigmoid, softmax, surrogate
+from tests.autodiff.reference import recurrent as plainly
 
 Random = np.random.Generator
 Arrays = tuple[Any, ...]
@@ -81,56 +84,26 @@ def binary(name: str, op: type[Op], reference: Any, make: Any = away) -> Case:
     return Case(name, getattr(F, name), reference, over(make, *PAIRS), (op,))
 
 
-def sigmoid(x: Any) -> Any:
-    return 1 / (1 + np.exp(-x))
+def recurrences(name: str, op: type[Op], gates: int) -> list[Case]:
+    """Cases of a few steps, without a batch, and of so many rows that the weights are reordered."""
 
+    def shapes(steps: int, batch: int, biased: bool, n: int = 2, size: int = 2) -> Arrays:
+        rows, parts = gates * size, 2 if name == "lstm" else 1
+        biases = ((rows,), (rows,)) if biased else ()
+        return ((steps, batch, n), (rows, n), (rows, size), *((batch, size),) * parts, *biases)
 
-def gelu(x: Any) -> Any:
-    return x * sigmoid(2 * math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))
+    def call(*arrays: Any, **ends: Any) -> Any:
+        return F.concatenate([F.reshape(y, -1) for y in getattr(F, name)(*arrays, **ends)])
 
-
-def softmax(x: Any, axis: int = -1) -> Any:
-    return np.exp(x) / np.exp(x).sum(axis, keepdims=True)
-
-
-def layer_norm(x: Any, w: Any = 1.0, b: Any = 0.0, eps: float = 1e-5) -> Any:
-    return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + eps) * w + b
-
-
-def conv2d(x: Any, w: Any, b: Any = None, stride: Any = (1, 1), padding: Any = (0, 0)) -> Any:
-    """Place by place."""
-    (sh, sw), (ph, pw), (kh, kw) = stride, padding, w.shape[2:]
-    x = np.pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw)))
-    oh, ow = (x.shape[2] - kh) // sh + 1, (x.shape[3] - kw) // sw + 1
-    y = np.zeros((len(x), len(w), oh, ow), x.dtype)
-    for i in range(oh):
-        for j in range(ow):
-            y[:, :, i, j] = np.einsum("ncij,ocij->no", x[:, :, i * sh : i * sh + kh, j * sw : j * sw + kw], w)
-    return y if b is None else y + b[:, None, None]
-
-
-def pooled(how: Any, fill: float, kernel: Any, stride: Any, padding: Any) -> Callable[[Any], Any]:
-    def reference(x: Any) -> Any:
-        (kh, kw), (sh, sw), (ph, pw) = kernel, stride, padding
-        x = np.pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw)), constant_values=fill)
-        oh, ow = (x.shape[2] - kh) // sh + 1, (x.shape[3] - kw) // sw + 1
-        y = np.zeros((*x.shape[:2], oh, ow), x.dtype)
-        for i in range(oh):
-            for j in range(ow):
-                y[:, :, i, j] = how(x[:, :, i * sh : i * sh + kh, j * sw : j * sw + kw], (2, 3))
-        return y
-
-    return reference
-
-
-def huber(a: Any, b: Any, delta: float) -> Any:
-    d = np.abs(a - b)
-    return np.where(d <= delta, d * d / 2, delta * (d - delta / 2))
-
-
-def surrogate(log_prob: Any, old: Any, advantage: Any, eps: float) -> Any:
-    r = np.exp(log_prob - old)
-    return np.mean(np.minimum(r * advantage, np.clip(r, 1 - eps, 1 + eps) * advantage))
+    ends = {"reset": [[0, 1], [1, 0], [0, 1]], "lengths": [3, 1]}
+    return variants(
+        name,
+        (op,),
+        inside,
+        ("biases", call, plainly(name), *(shapes(*size, True) for size in ((3, 2), (1, 3), (2, 33), (2, 0)))),
+        ("bare", call, plainly(name), shapes(3, 2, False)),
+        ("ends", functools.partial(call, **ends), plainly(name, **ends), shapes(3, 2, True)),
+    )
 
 
 def reductions(
@@ -366,6 +339,7 @@ CASES: list[Case] = [
             ((2, 3), (4, 3), (4,)),
             ((0, 3), (4, 3), (4,)),
             ((2, 5, 3), (4, 3), (4,)),
+            ((2, 0, 3), (4, 3), (4,)),
             ((3,), (4, 3), (4,)),
         ),
         (
@@ -389,6 +363,9 @@ CASES: list[Case] = [
             ((2, 3), (4, 3), (4,)),
         ),
     ),
+    *recurrences("rnn", recurrent.RNN, 1),
+    *recurrences("gru", recurrent.GRU, 3),
+    *recurrences("lstm", lstm.LSTM, 4),
     *variants(
         "conv2d",
         (conv.Conv2d, conv.ConvInput, conv.ConvWeight),

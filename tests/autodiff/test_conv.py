@@ -10,7 +10,7 @@ from dbrrl.autodiff import conv
 from dbrrl.autodiff.engine import grad
 from dbrrl.autodiff.gradcheck import check_gradients
 from dbrrl.autodiff.tensor import Tensor
-from tests.autodiff.table import conv2d, pooled
+from tests.autodiff.reference import conv2d, pooled
 
 
 @pytest.mark.parametrize("seed", range(30))
