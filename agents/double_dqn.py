@@ -7,8 +7,7 @@ The maximum over estimates that err is too high on average; the estimate of anot
 
 from typing import Any
 
-import numpy as np
-
+from dbrrl import functional as F
 from dbrrl.autodiff.tensor import no_grad
 from dbrrl.buffers import Batch
 
@@ -23,7 +22,7 @@ class DoubleDQN(DQN):
         with no_grad():
             best = self.values(self.network, batch.next_parts).array.argmax(axis=1)
             following = self.values(self.target_network, batch.next_parts).array
-        return batch.reward + batch.discount * np.take_along_axis(following, best[:, None], axis=1)[:, 0]
+        return batch.reward + batch.discount * F.pick(following, best)
 
 
 Agent = DoubleDQN

@@ -239,7 +239,7 @@ class DQN(Base):
             self.follow()
         if isinstance(self.replay, PrioritizedReplayBuffer):
             self.replay.update(batch.index, to_numpy(error))
-        self.latest = {"loss": float(loss.array.mean()), "error": float(error.mean()), "grad_norm": norm}
+        self.latest = {"loss": float(loss.array.sum() / size), "error": float(error.sum() / size), "grad_norm": norm}
 
     def drawn(self) -> Batch:
         """A batch from the replay buffer, on the agent's device."""
@@ -263,7 +263,7 @@ class DQN(Base):
         """The y of each transition, (n,)."""
         with no_grad():
             following = self.values(self.target_network, batch.next_parts).array
-        return batch.reward + batch.discount * following.max(axis=1)
+        return batch.reward + batch.discount * F.pick(following, following.argmax(axis=1))
 
     def follow(self) -> None:
         """Move the target network towards the network."""

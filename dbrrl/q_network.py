@@ -61,10 +61,10 @@ class QNetwork(nn.Module):
 
     def features(self, parts: list[Any]) -> Any:
         """What the last layers read, (B, n)."""
-        vectors = parts[: len(parts) - len(self.images)]
-        images = [cnn(part) for cnn, part in zip(self.images, parts[len(vectors) :], strict=True)]
-        joined = vectors + images
-        return self.body(joined[0] if len(joined) == 1 else F.concatenate(joined, axis=1))
+        if self.images:
+            vectors = parts[: len(parts) - len(self.images)]
+            parts = vectors + [cnn(part) for cnn, part in zip(self.images, parts[len(vectors) :], strict=True)]
+        return self.body(parts[0] if len(parts) == 1 else F.concatenate(parts, axis=1))
 
     def outputs(self, features: Any) -> Any:
         """(B, n) to (B, actions), or (B, actions, atoms)."""

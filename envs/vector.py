@@ -111,8 +111,8 @@ class Environments:
             valid, self._resetting = ~self._resetting, None
             reward = np.where(valid, reward, 0.0)
             terminated, truncated, ended = terminated & valid, truncated & valid, ended & valid
-        self.episode_return += reward
-        self.episode_length += self._one if valid is self._all else valid
+        self.episode_return = self.episode_return + reward  # in place it takes longer, on arrays of one
+        self.episode_length = self.episode_length + (self._one if valid is self._all else valid)
         if limit is not None:
             valid = valid & (np.cumsum(valid) <= limit)
         self.finished = []

@@ -8,6 +8,8 @@ import numpy as np
 from dbrrl.autodiff.elementwise import rectified
 from dbrrl.autodiff.op import Op
 from dbrrl.autodiff.register import implements, method, reflected
+from dbrrl.autodiff.tensor import Tensor, observing, plain, state, wrap
+from dbrrl.autodiff.watch import watched
 from dbrrl.errors import ShapeError
 
 
@@ -72,16 +74,17 @@ class Linear(Op):
 
     def forward(self, x: Any, w: Any, *b: Any) -> Any:
         try:
-            y = _product(x if x.ndim == 2 else x.reshape(-1, x.shape[-1]), w)
-            y = y if x.ndim == 2 else y.reshape(*x.shape[:-1], len(w))
+            rows = x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
+            y = _product(rows, w)
             if b:
-                y += b[0]
+                y += b[0] if len(y) > 1 else b[0][None]  # arrays of one shape take a third of the time
         except ValueError:
             raise ShapeError(
                 f"linear: expected x (..., in), weight (out, in), bias (out,), got {[a.shape for a in (x, w, *b)]}: "
                 "flatten the input or change in_features"
             ) from None
-        return y if self.activation is None else FUSED[self.activation][0](y)
+        y = y if self.activation is None else FUSED[self.activation][0](y)
+        return y if rows is x else y.reshape(*x.shape[:-1], len(w))
 
     def backward(self, g: Any, y: Any, x: Any, w: Any, *b: Any) -> Any:
         if self.activation is not None:
@@ -133,4 +136,10 @@ def linear(x: Any, weight: Any, bias: Any = None, activation: str | None = None)
         ShapeError: the last axis of x is not `in`, or the bias is not (out,).
     """
     op = Linear(activation)
-    return op(x, weight) if bias is None else op(x, weight, bias)
+    if bias is None:
+        return op(x, weight)
+    if isinstance(weight, Tensor) and not (state.recording or observing or watched):
+        given, w = plain(x), weight.array
+        if type(given) is type(w) and given.dtype is w.dtype:  # nothing to record, nothing to convert
+            return wrap(op.forward(given, w, plain(bias)))
+    return op(x, weight, bias)

@@ -56,11 +56,13 @@ class Huber(Op):
         self.delta = delta
 
     def forward(self, a: Any, b: Any) -> Any:
-        d = np.abs(a - b)
-        return np.where(d <= self.delta, 0.5 * d * d, self.delta * (d - 0.5 * self.delta))
+        self.d = a - b
+        d = np.abs(self.d)
+        inside = np.minimum(d, self.delta)
+        return inside * (d - 0.5 * inside)
 
     def backward(self, g: Any, y: Any, a: Any, b: Any) -> Any:
-        ga = g * np.clip(a - b, -self.delta, self.delta)
+        ga = g * np.clip(a - b if isinstance(g, Tensor) else self.d, -self.delta, self.delta)
         return ga, -ga if self.needs(1) else None
 
 

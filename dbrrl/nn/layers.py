@@ -113,9 +113,10 @@ class Sequential(Module):
         while i < len(layers):
             layer = layers[i]
             i += 1
-            if type(layer) is Linear and i < len(layers) and type(layers[i]) in FUSED:
-                x = F.linear(x, layer.weight, layer.bias, FUSED[type(layers[i])])
-                i += 1
+            if type(layer) is Linear:
+                activation = FUSED.get(type(layers[i])) if i < len(layers) else None
+                x = F.linear(x, layer.weight, layer.bias, activation)
+                i += activation is not None
             else:
                 x = layer(x)
         return x

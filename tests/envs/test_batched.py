@@ -102,6 +102,21 @@ def test_starts_are_distributed_as_gymnasiums(env_id: str) -> None:
     np.testing.assert_allclose(drawn.max(axis=0), theirs.max(axis=0), atol=0.01)
 
 
+@pytest.mark.parametrize("copies", [1, 6, 7])
+def test_few_carts_move_as_many_do(copies: int) -> None:
+    """Bit for bit, though few are computed one by one; from states on both sides of all limits."""
+    generator = np.random.default_rng(copies)
+    few, many = (gym.make_vec("dbrrl/CartPole-v1", count).unwrapped for count in (copies, 64))
+    for _ in range(200):
+        many.state[...] = generator.uniform(-1, 1, (4, 64)) * [[2.5], [3.0], [0.22], [3.0]]
+        few.state[...] = many.state[:, :copies]
+        action = generator.integers(0, 2, 64)
+        reward, ended = few.advance(action[:copies])
+        np.testing.assert_array_equal(ended, many.advance(action)[1][:copies])
+        np.testing.assert_array_equal(few.state, many.state[:, :copies])
+        assert ended.dtype == bool and reward.shape == (copies,)
+
+
 def test_time_limit_cuts_each_copy_at_its_own_step() -> None:
     env = gym.make_vec("dbrrl/CartPole-v1", 16, max_episode_steps=12)
     env.reset(seed=0)
