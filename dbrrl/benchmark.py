@@ -14,18 +14,27 @@ _DESCRIPTION = """Run a benchmark suite: agents in environments, several seeds e
 
 It can be stopped at any time: the same command goes on where it was. Runs that have ended are kept, one that was
 under way goes on from its exact checkpoint, and one that failed is tried again. Each run lies in DIR/runs as
-python -m dbrrl.train would leave it, and DIR/results.csv holds every evaluation of every run."""
+python -m dbrrl.train would leave it, DIR/results.csv holds every evaluation of every run, and DIR/report is a page
+with tables and figures, drawn from that table."""
 
 
 def main(arguments: Sequence[str]) -> None:
     """Run as the command line says."""
     given = _parse(arguments)
     overrides = {"steps": given["steps"]} if "steps" in given else {}
-    wanted = suite.load(given["suite"], overrides).part(_names(given, "agents"), _names(given, "envs"))
-    out = Path(given.get("out") or Path("benchmarks") / wanted.name)
-    seeds = given.get("seeds") or wanted.seeds
-    jobs = given.get("jobs") or backend.cpu_count()
-    session.run(wanted, seeds=seeds, jobs=jobs, out=out, renew=given["renew"])
+    whole = suite.load(given["suite"], overrides)
+    seeds = given.get("seeds") or whole.seeds
+    steps = f" --steps {given['steps']}" if "steps" in given else ""
+    session.run(
+        whole,
+        whole.part(_names(given, "agents"), _names(given, "envs")),
+        seeds=seeds,
+        jobs=given.get("jobs") or backend.cpu_count(),
+        out=Path(given.get("out") or Path("benchmarks") / whole.name),
+        command=f"python -m dbrrl.benchmark {given['suite']} --seeds {seeds}{steps}",
+        renew=given["renew"],
+        report_to=Path(given["report"]) if "report" in given else None,
+    )
 
 
 def _parse(arguments: Sequence[str]) -> dict[str, Any]:
@@ -39,6 +48,7 @@ def _parse(arguments: Sequence[str]) -> dict[str, Any]:
     add("--agents", nargs="+", default=absent, metavar="NAME", help="these agents alone")
     add("--envs", nargs="+", default=absent, metavar="NAME", help="these environments alone")
     add("--steps", type=_count, default=absent, metavar="N", help="steps of every run instead of the suite's")
+    add("--report", default=absent, metavar="FOLDER", help="copy the report there too [it lies in DIR/report]")
     add("--renew", action="store_true", help="run again what lies in DIR with other settings than are wanted now")
     add("--debug", action="store_true", help="show the traceback of an error")
     return parser.parse_all(arguments)

@@ -235,6 +235,14 @@ def test_plot_draws_and_never_over_another_file(call: Call) -> None:
     assert_refused(call(plot, "runs/0", "--x", "years"), "invalid choice: 'years'")
     assert_refused(call(plot, "runs/nowhere"), "there is no such run directory")
     assert call(plot, "runs/0", "--out", "one.png")[1] == "1 run in 1 line: one.png\n"
+    grouped = ["--group-by", "agent", "learning_rate", "--smooth", 3, "--out", "g.svg"]
+    assert call(plot, "runs/0", "runs/1", "runs/other", *grouped)[1] == "3 runs in 2 lines: g.svg\n"
+    for label in ("tests.experiment.stub:Stub, learning_rate=0.01 (2 seeds)", "learning_rate=0.5 (1 seed)"):
+        assert f"{label} -->" in Path("g.svg").read_text()
+    together = call(plot, "runs/0", "runs/1", "runs/other", "--group-by", "agent", "--out", "t.svg")
+    assert together[1] == "3 runs in 1 line: t.svg\n"
+    assert_refused(call(plot, "runs/0", "--group-by", "learning_rat"), "no setting 'learning_rat'; did you mean 'learn")
+    assert_refused(call(plot, "runs/0", "--smooth", "0"), "--smooth: expected a whole number of at least 1, got '0'")
     Path("runs/0/scores.csv").write_text("steps,score\n1,2\n")
     assert_refused(call(plot, "runs/0", "--out", "odd.png"), "lacks the column 'mean'")
 

@@ -1,26 +1,21 @@
-"""Learning curves as images; Matplotlib is imported here alone, and none of its global state is touched."""
+"""Learning curves as images: one run's, or those of many in groups with intervals over their seeds."""
 
 import dataclasses
-import io
-import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dbrrl import checkpoint
 from dbrrl.errors import RunError
 
+from .canvas import COLORS, dress, figure, save, style, thousands
 from .statistics import bootstrap_interval
 
-# Okabe and Ito's palette: told apart by color-blind readers too.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-LINES = ("-", "--", "-.", ":")
 AXES = {"steps": "environment steps", "time": "seconds", "episodes": "training episodes"}
 _COLUMNS = {"steps": "steps", "time": "elapsed", "episodes": "episodes"}
 
-Rows = Sequence[dict[str, float]]
+Rows = Sequence[Mapping[str, float]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,12 +24,21 @@ class Group:
 
     label: str
     panel: str
-    runs: list[Rows]
+    runs: Sequence[Rows]
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """A level that a panel's curves are to be read against, such as a published score."""
+
+    value: float
+    label: str
+    strong: bool = False
 
 
 def draw_run(scores: Rows, progress: Rows, title: str, path: Path) -> None:
     """One run: evaluations with their spread, and the training returns behind them."""
-    figure, (axes,) = _figure(1)
+    made, (axes,) = figure(1)
     trained = [row for row in progress if "mean_return" in row and np.isfinite(row["mean_return"])]
     if trained:
         axes.plot(_column(trained, "steps"), _column(trained, "mean_return"), color="0.6", label="training")
@@ -44,28 +48,48 @@ def draw_run(scores: Rows, progress: Rows, title: str, path: Path) -> None:
     axes.fill_between(steps, low, high, color=COLORS[0], alpha=0.2, linewidth=0)
     axes.plot(steps, mean, color=COLORS[0], marker="o", markersize=4, label="evaluation ± stdev")
     _dress(axes, title, "steps")
-    _save(figure, path)
+    save(made, path)
 
 
-def draw_groups(groups: Sequence[Group], path: Path, *, x: str = "steps") -> None:
-    """Several runs: a panel per environment, a line per agent with a 95 % interval over its seeds."""
+def draw_groups(
+    groups: Sequence[Group],
+    path: Path,
+    *,
+    x: str = "steps",
+    smooth: int = 1,
+    lines: Mapping[str, Sequence[Line]] | None = None,
+    columns: int = 3,
+) -> None:
+    """Several runs: a panel per environment, a line per group, its mean with a 95 % interval over its seeds.
+
+    Args:
+        groups: what is drawn.
+        path: image, PNG, SVG or PDF by its ending.
+        x: what runs along the axis, a key of `AXES`.
+        smooth: evaluations over which each run's curve is averaged, centered, fewer at its ends; 1: none.
+        lines: levels to draw, by panel.
+        columns: panels side by side.
+    """
     panels = list(dict.fromkeys(group.panel for group in groups))
     labels = list(dict.fromkeys(group.label for group in groups))
-    figure, all_axes = _figure(len(panels))
+    made, all_axes = figure(len(panels), columns=columns)
     for panel, axes in zip(panels, all_axes, strict=True):
         for group in (group for group in groups if group.panel == panel):
-            index = labels.index(group.label)
-            style = {
-                "color": COLORS[index % len(COLORS)],
-                "linestyle": LINES[index // len(COLORS) % len(LINES)],
-            }
-            _draw_group(axes, group, x, style)
+            look = style(labels.index(group.label)) | {"label": _with_seeds(group.label, groups)}
+            _draw_group(axes, group, x, smooth, look)
         _dress(axes, panel, x)
-    _save(figure, path)
+        _draw_lines(axes, (lines or {}).get(panel, ()))
+    save(made, path)
 
 
-def _draw_group(axes: Any, group: Group, x: str, style: dict[str, str]) -> None:
-    curves = [(_column(rows, _COLUMNS[x]), _column(rows, "mean")) for rows in group.runs]
+def moving_average(values: np.ndarray, width: int) -> np.ndarray:
+    """Each of `values` (n,) with its neighbors, `width` in all, averaged; near the ends fewer, as many on each side."""
+    reach = np.minimum(np.minimum(np.arange(len(values)), np.arange(len(values))[::-1]), (width - 1) // 2)
+    return np.array([values[i - n : i + n + 1].mean() for i, n in enumerate(reach)])
+
+
+def _draw_group(axes: Any, group: Group, x: str, smooth: int, look: dict[str, Any]) -> None:
+    curves = [(_column(rows, _COLUMNS[x]), moving_average(_column(rows, "mean"), smooth)) for rows in group.runs]
     # Where seeds were evaluated at unlike places, each is read between its own, and nowhere beyond its ends.
     start, end = max(places[0] for places, _ in curves), min(places[-1] for places, _ in curves)
     every = np.unique(np.concatenate([places for places, _ in curves]))
@@ -73,62 +97,65 @@ def _draw_group(axes: Any, group: Group, x: str, style: dict[str, str]) -> None:
     if not len(grid):
         raise RunError(f"{group.label} on {group.panel}: its runs share no part of the {AXES[x]}: plot them apart")
     values = np.stack([np.interp(grid, places, means) for places, means in curves])
-    seeds = f"{len(curves)} seed{'s' if len(curves) > 1 else ''}"
-    axes.plot(grid, values.mean(axis=0), label=f"{group.label} ({seeds})", marker="o", markersize=3, **style)
+    every_nth = max(1, len(grid) // 12)  # markers tell lines apart, and are no longer seen where they touch
+    axes.plot(grid, values.mean(axis=0), markersize=4, markevery=every_nth, **look)
     if len(curves) > 1:
         bounds = np.array([bootstrap_interval(column) for column in values.T])
-        axes.fill_between(grid, bounds[:, 0], bounds[:, 1], color=style["color"], alpha=0.2, linewidth=0)
+        axes.fill_between(grid, bounds[:, 0], bounds[:, 1], color=look["color"], alpha=0.15, linewidth=0)
 
 
-def _figure(panels: int) -> tuple[Any, list[Any]]:
-    from matplotlib.figure import Figure
+def _with_seeds(label: str, groups: Sequence[Group]) -> str:
+    """A label with the number of seeds behind it, in all panels."""
+    counts = {len(group.runs) for group in groups if group.label == label}
+    fewest, most = min(counts), max(counts)
+    count = str(most) if fewest == most else f"{fewest} to {most}"
+    return f"{label} ({count} seed{'s' if most > 1 else ''})"
 
-    columns = min(panels, 3)
-    rows = -(-panels // columns)
-    figure = Figure(figsize=(6.4 * columns, 4.2 * rows), layout="constrained")
-    axes = [figure.add_subplot(rows, columns, index + 1) for index in range(panels)]
-    return figure, axes
+
+def _draw_lines(axes: Any, lines: Sequence[Line]) -> None:
+    """Levels across the panel, each named at its right edge; names that would overlap are moved apart."""
+    if not lines:
+        return
+    low, high = axes.get_ylim()
+    low, high = min(low, *(line.value for line in lines)), max(high, *(line.value for line in lines))
+    margin = 0.03 * (high - low)
+    axes.set_ylim(low - margin, high + margin)
+    low, high = axes.get_ylim()
+    ordered = sorted(lines, key=lambda line: line.value)
+    wanted = [(line.value - low) / (high - low) for line in ordered]
+    for line, place, at in zip(ordered, spread(wanted, 0.05), wanted, strict=True):
+        color = "0.25" if line.strong else "0.55"
+        leader = {"arrowstyle": "-", "color": color, "linewidth": 0.6, "shrinkA": 1, "shrinkB": 0, "relpos": (0, 0.5)}
+        axes.axhline(line.value, color=color, linewidth=1.2 if line.strong else 0.8, linestyle=(0, (1, 2)), zorder=0.5)
+        axes.annotate(
+            line.label,
+            (1, at),
+            (1.05, place),
+            xycoords="axes fraction",
+            textcoords="axes fraction",
+            fontsize=7.5,
+            color="0.25",
+            va="center",
+            arrowprops=leader,
+        )
+
+
+def spread(places: Sequence[float], gap: float) -> list[float]:
+    """Ascending `places`, moved so that neighbors are `gap` apart or more; up to 1 where they fit, or else below it."""
+    moved: list[float] = []
+    for place in places:
+        moved.append(max(place, moved[-1] + gap) if moved else place)
+    highest = 1.0
+    for i in reversed(range(len(moved))):
+        moved[i] = min(moved[i], highest)
+        highest = moved[i] - gap
+    return moved
 
 
 def _dress(axes: Any, title: str, x: str) -> None:
-    axes.set_title(title)
-    axes.set_xlabel(AXES[x])
-    axes.set_ylabel("return")
+    dress(axes, title, AXES[x], "return")
     axes.set_xlim(left=0)
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.xaxis.set_major_formatter(_thousands)
-
-
-def _thousands(value: float, position: int | None = None) -> str:
-    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= size:
-            return f"{value / size:g}{unit}"
-    return f"{value:g}"
-
-
-def _add_legend(figure: Any) -> None:
-    """One legend under all panels: inside one it would hide a curve sooner or later."""
-    found: dict[str, Any] = {}
-    for axes in figure.axes:
-        handles, labels = axes.get_legend_handles_labels()
-        found |= dict(zip(labels, handles, strict=True))
-    names = [textwrap.fill(label, 70, subsequent_indent="    ") for label in found]
-    longest = max(len(line) for name in names for line in name.splitlines())
-    columns = max(1, min(len(names), int(figure.get_figwidth() * 11.5 / (longest + 7))))
-    lines = sum(name.count("\n") + 1 for name in names) / columns
-    figure.set_figheight(figure.get_figheight() + 0.22 * lines)
-    figure.legend(found.values(), names, loc="outside lower center", ncols=columns, frameon=False)
-
-
-def _save(figure: Any, path: Path) -> None:
-    _add_legend(figure)
-    kind = path.suffix.lstrip(".").lower() or "png"
-    if kind not in ("png", "svg", "pdf"):
-        raise RunError(f"{path}: expected a name that ends in .png, .svg or .pdf")
-    image = io.BytesIO()
-    figure.savefig(image, format=kind, dpi=120)
-    checkpoint.write(path, image.getvalue())
+    axes.xaxis.set_major_formatter(thousands)
 
 
 def _column(rows: Rows, name: str) -> np.ndarray:

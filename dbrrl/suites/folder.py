@@ -1,28 +1,20 @@
 """The folder of a benchmark: which suite it belongs to, a run directory per run, and the table of all evaluations."""
 
 import contextlib
-import csv
-import io
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from dbrrl import checkpoint
 from dbrrl.errors import DbrrlError, RunError
-from dbrrl.experiment import table, toml
+from dbrrl.experiment import toml
 from dbrrl.experiment.directory import RunDirectory
 from dbrrl.experiment.settings import Plan, read, settle
 
+from . import results
+
 _MARK = "benchmark.toml"
 _FREE = ("curve", "tensorboard")  # settings that change no number
-RUN_COLUMNS = ("suite", "agent", "env", "seed", "preset", "num_envs")
-SCORE_COLUMNS = (
-    "steps", "episodes", "elapsed", "mean", "median", "stdev", "min", "max", "evaluation_episodes",
-)  # fmt: skip
-VERSION_COLUMNS = ("dbrrl", "python", "numpy", "gymnasium", "source", "git_commit")
-MACHINE_COLUMNS = ("system", "cpu", "cores", "blas")
-COLUMNS = (*RUN_COLUMNS, *SCORE_COLUMNS, "final", *VERSION_COLUMNS, *MACHINE_COLUMNS)
 
 
 class Folder:
@@ -111,14 +103,8 @@ class Folder:
 
     def write_results(self) -> None:
         """Write results.csv: a row per evaluation of every run that has come to its end."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for path in sorted(self.runs.iterdir(), key=_natural):
-            directory = RunDirectory(path)
-            if finished(directory):
-                writer.writerows(_rows(self.suite, directory))
-        checkpoint.write(self.results, text.getvalue().encode())
+        directories = [RunDirectory(path) for path in sorted(self.runs.iterdir(), key=_natural)]
+        results.write(self.results, self.suite, [directory for directory in directories if finished(directory)])
 
 
 def finished(directory: RunDirectory) -> bool:
@@ -132,18 +118,6 @@ def discard_checkpoints(directory: RunDirectory) -> None:
         file.unlink()
     with contextlib.suppress(OSError):
         directory.checkpoints.rmdir()
-
-
-def _rows(suite: str, directory: RunDirectory) -> Iterator[list[Any]]:
-    config = directory.read_config()
-    about = {"suite": suite, "preset": bool(config.get("preset"))} | {
-        name: config[name] for name in ("agent", "env", "seed", "num_envs")
-    }
-    tail = [config["versions"].get(name, "") for name in VERSION_COLUMNS]
-    tail += [config["machine"].get(name, "") for name in MACHINE_COLUMNS]
-    for row in table.read(directory.scores):
-        final = row["steps"] >= config["steps"]
-        yield [*(about[name] for name in RUN_COLUMNS), *(row[name] for name in SCORE_COLUMNS), final, *tail]
 
 
 def _natural(path: Path) -> tuple[str, int]:

@@ -7,24 +7,50 @@ from dbrrl.experiment import Interrupted
 from dbrrl.experiment.directory import RunDirectory
 from dbrrl.experiment.settings import Plan
 
-from . import board, estimate, pool
+from . import board, estimate, pool, report
 from .folder import Folder
 from .pool import Outcome, Task
 from .suite import Cell, Suite
 
 
-def run(suite: Suite, *, seeds: int, jobs: int, out: Path, renew: bool = False) -> None:
-    """Run what is not done yet of `suite` with seeds 0 to `seeds` - 1, and write the results into `out`.
+def run(
+    suite: Suite,
+    part: Suite,
+    *,
+    seeds: int,
+    jobs: int,
+    out: Path,
+    command: str,
+    renew: bool = False,
+    report_to: Path | None = None,
+) -> None:
+    """Run what is not done yet of `part` of a suite with seeds 0 to `seeds` - 1; results and report into `out`.
+
+    Args:
+        suite: the whole suite, of which the report speaks.
+        part: the cells to run.
+        seeds: how many seeds; cells may want fewer.
+        jobs: processes side by side.
+        out: the benchmark's folder.
+        command: what the report says it was made by.
+        renew: whether runs with other settings than are wanted now are set aside and run again.
+        report_to: where a copy of the report goes.
 
     Raises:
         ConfigError: the suite's settings are wrong.
         RunError: `out` is not this suite's, or holds runs with other settings (and not `renew`), or a run failed.
         Interrupted: a signal stopped it; the same call goes on.
     """
-    plans = [(cell, cell.plan(seed)) for seed in range(seeds) for cell in suite.cells if _wants(cell, seed)]
+    plans = [(cell, cell.plan(seed)) for seed in range(seeds) for cell in part.cells if _wants(cell, seed)]
+    if report_to is not None:
+        report.check(report_to, suite.name)
     folder = Folder.open(out, suite.name)
     try:
-        _Session(suite, folder, jobs).run(plans, renew)
+        session = _Session(suite, folder, jobs)
+        session.prepare(plans, renew)
+        whole = session.run(plans)
+        session.report(seeds, command, report_to)
+        session.conclude(whole)
     finally:
         folder.release()
 
@@ -40,28 +66,44 @@ class _Session:
         self.failed: list[Outcome] = []
         self.ended = self.total = 0
 
-    def run(self, plans: list[tuple[Cell, Plan]], renew: bool) -> None:
-        self._check(plans, renew)
+    def run(self, plans: list[tuple[Cell, Plan]]) -> bool:
+        """Do what is not done yet; False where a signal stopped it."""
         todo = [(cell, plan) for cell, plan in plans if not self.folder.finished(plan)]
         self.total, self.ended = len(plans), len(plans) - len(todo)
-        self.board.say(f"suite {self.suite.name} in {self.folder.path}: {self.total} runs, {self.ended} done before")
-        whole = True
-        if todo:
-            tasks = self._tasks(todo)
-            self._announce(tasks)
-            whole = pool.run(tasks, self.jobs, self.board, self._note)
+        self.board.say(f"suite {self.suite.name} in {self.folder.path}: {_runs(self.total)}, {self.ended} done before")
+        if not todo:
+            return True
+        tasks = self._tasks(todo)
+        self._announce(tasks)
+        return pool.run(tasks, self.jobs, self.board, self._note)
+
+    def report(self, seeds: int, command: str, copy_to: Path | None) -> None:
+        """Write the table of results and the report."""
         self.folder.write_results()
+        state = report.State(command, seeds, [outcome.task.name for outcome in self.failed], self._stale(seeds))
+        page = report.write(self.folder.path / "report", self.suite, self.folder.results, state)
+        if copy_to is not None:
+            page = report.copy(page, copy_to, self.suite.name)
+        self.board.say(f"report: {page}")
+
+    def conclude(self, whole: bool) -> None:
+        """Say how it ended; Interrupted or RunError where it is not done."""
         if not whole:
-            raise Interrupted(f"stopped with {self.ended} of {self.total} runs done; the same command goes on")
+            raise Interrupted(f"stopped with {self.ended} of {_runs(self.total)} done; the same command goes on")
         if self.failed:
             first = self.failed[0]
             raise RunError(
-                f"{len(self.failed)} of {self.total} runs failed, tracebacks in {self.folder.errors}; the first, "
+                f"{len(self.failed)} of {_runs(self.total)} failed, tracebacks in {self.folder.errors}; the first, "
                 f"{first.task.name}: {first.error}; the same command tries them again"
             )
-        self.board.say(f"all {self.total} runs done: {self.folder.results}")
+        self.board.say(f"{_runs(self.total)} done: {self.folder.results}")
 
-    def _check(self, plans: list[tuple[Cell, Plan]], renew: bool) -> None:
+    def _stale(self, seeds: int) -> list[str]:
+        """The cells, also of earlier calls, of which a run was made with other settings than the suite has now."""
+        plans = [(cell, cell.plan(seed)) for cell in self.suite.cells for seed in range(seeds)]
+        return list(dict.fromkeys(cell.name for cell, plan in plans if self.folder.outdated(plan)))
+
+    def prepare(self, plans: list[tuple[Cell, Plan]], renew: bool) -> None:
         """No run may lie here that was made with other settings, unless it is to be set aside."""
         for _, plan in plans:
             why = self.folder.outdated(plan)
@@ -101,7 +143,7 @@ class _Session:
     def _announce(self, tasks: list[Task]) -> None:
         steps = sum(task.plan.settings.steps for task in tasks)
         self.board.say(
-            f"{len(tasks)} runs to do, {steps:,} steps, {self.jobs} at a time: "
+            f"{_runs(len(tasks))} to do, {steps:,} steps, {self.jobs} at a time: "
             f"{estimate.duration(pool.seconds(tasks, self.jobs))} by an estimate that leaves evaluations out"
         )
 
@@ -120,3 +162,7 @@ class _Session:
         said = f"score {score['mean']:.1f} after {score['steps']:,} steps in {score['elapsed']:.1f} s" if score else ""
         self.board.say(f"[{self.ended}/{self.total}] {task.name}: {said or 'done before'}")
         self.folder.write_results()
+
+
+def _runs(count: int) -> str:
+    return f"{count} run" if count == 1 else f"{count} runs"

@@ -1,0 +1,85 @@
+"""What all figures share: size, axes, colors, legend, file; Matplotlib's global state is left alone."""
+
+import io
+import textwrap
+from pathlib import Path
+from typing import Any
+
+from dbrrl import checkpoint
+from dbrrl.errors import RunError
+
+# Okabe and Ito's palette: told apart by color-blind readers too; lines and markers tell them apart without color.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+LINES = ("-", "--", "-.", ":")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+KINDS = ("png", "svg", "pdf")
+
+
+def style(index: int) -> dict[str, Any]:
+    """Color, line and marker of the series `index`: no two of the first 63 are alike in both color and marker."""
+    return {
+        "color": COLORS[index % len(COLORS)],
+        "linestyle": LINES[index % len(LINES)],
+        "marker": MARKERS[index % len(MARKERS)],
+    }
+
+
+def figure(panels: int, *, columns: int = 3, width: float = 6.4, height: float = 4.2) -> tuple[Any, list[Any]]:
+    """A figure and its axes, `panels` of them, row by row."""
+    from matplotlib.figure import Figure
+
+    columns = min(panels, columns)
+    rows = -(-panels // columns)
+    made = Figure(figsize=(width * columns, height * rows), layout="constrained")
+    return made, [made.add_subplot(rows, columns, index + 1) for index in range(panels)]
+
+
+def dress(axes: Any, title: str, x_label: str, y_label: str) -> None:
+    """Titles, labels, a pale grid, and no frame on top and right."""
+    axes.set_title(title)
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def thousands(value: float, position: int | None = None) -> str:
+    """A tick's text: "50k", "1.5M"."""
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:g}{unit}"
+    return f"{value:g}"
+
+
+def save(figure: Any, path: Path) -> None:
+    """Write the figure with one legend under all panels; the same figure gives the same bytes.
+
+    Raises RunError where the name ends in none of .png, .svg and .pdf.
+    """
+    from matplotlib import rc_context
+
+    _add_legend(figure)
+    kind = path.suffix.lstrip(".").lower() or "png"
+    if kind not in KINDS:
+        raise RunError(f"{path}: expected a name that ends in .png, .svg or .pdf")
+    image = io.BytesIO()
+    undated: dict[str, Any] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    with rc_context({"svg.hashsalt": "dbrrl"}):
+        figure.savefig(image, format=kind, dpi=120, metadata=undated.get(kind))
+    checkpoint.write(path, image.getvalue())
+
+
+def _add_legend(figure: Any) -> None:
+    """One legend under all panels: inside one it would hide a curve sooner or later."""
+    found: dict[str, Any] = {}
+    for axes in figure.axes:
+        handles, labels = axes.get_legend_handles_labels()
+        found |= dict(zip(labels, handles, strict=True))
+    if figure.legends or not found:
+        return
+    names = [textwrap.fill(label, 70, subsequent_indent="    ") for label in found]
+    longest = max(len(line) for name in names for line in name.splitlines())
+    columns = max(1, min(len(names), int(figure.get_figwidth() * 11.5 / (longest + 7))))
+    lines = sum(name.count("\n") + 1 for name in names) / columns
+    figure.set_figheight(figure.get_figheight() + 0.22 * lines)
+    figure.legend(found.values(), names, loc="outside lower center", ncols=columns, frameon=False, handlelength=3.5)

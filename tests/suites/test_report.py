@@ -1,0 +1,121 @@
+"""The page that a benchmark writes: it says what falls short, what is missing, and replaces nothing of a user's."""
+
+from pathlib import Path
+
+import pytest
+
+from dbrrl.errors import RunError
+from dbrrl.suites import figures, report, results, suite, summary
+from dbrrl.suites.results import Result
+from dbrrl.suites.suite import Suite
+
+from .runs import result
+
+SUITE = """
+title = "Two by two"
+[[cells]]
+agents = ["dqn", "ppo"]
+envs = ["CartPole-v1", "Acrobot-v1"]
+"""
+RUNS = [
+    *(result("dqn", "CartPole-v1", seed, [100, 500, 500], every=50_000) for seed in range(3)),
+    *(result("ppo", "CartPole-v1", seed, [100, 300, 470 + 10 * seed]) for seed in range(3)),
+    *(result("dqn", "Acrobot-v1", seed, [-500, -300, -105 - seed], preset=False) for seed in range(2)),
+]
+
+
+@pytest.fixture
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Suite, Path]:
+    """A suite, and the table of `RUNS`."""
+    (tmp_path / "pair.toml").write_text(SUITE)
+    (tmp_path / "results.csv").write_text("steps\n")
+    monkeypatch.setattr(results, "read", lambda path: RUNS)
+    return suite.load(str(tmp_path / "pair.toml")), tmp_path / "results.csv"
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports without pictures, which take their time."""
+    monkeypatch.setattr(figures, "draw", lambda found, stem: {})
+
+
+def section(text: str, title: str) -> str:
+    return text.partition(f"## {title}\n")[2].partition("\n## ")[0]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_first_table_says_what_falls_short_and_what_is_missing(tmp_path: Path, made: tuple[Suite, Path]) -> None:
+    state = report.State("python -m dbrrl.benchmark pair --seeds 3", 3, ["ppo on Acrobot-v1, seed 0"], ["dqn on X"])
+    page = report.write(tmp_path / "out", *made, state)
+    text = section(page.read_text(), "Solved, and what is not")
+    for line in (
+        "- Run: 3 of 4 cells.",
+        "- Below the threshold on some seed: ppo on CartPole-v1 (1 of 3), dqn on Acrobot-v1 (2 of 2).",
+        "- Solved elsewhere (published mean at the threshold or above) and not here: dqn on Acrobot-v1.",
+        "- Not run yet: ppo on Acrobot-v1.",
+        "- Not on all seeds yet: dqn on Acrobot-v1 (2 of 3 seeds).",
+        "- Failed: ppo on Acrobot-v1, seed 0.",
+        "- Made with other settings than the suite has now: dqn on X.",
+    ):
+        assert line in text.splitlines(), line
+    rows = [line for line in text.splitlines() if line.startswith("|")][2:]
+    assert rows[0] == (
+        "| CartPole-v1 (475) | dqn | 3 of 3 | 150k | 500.0 [500.0, 500.0] | 500.0 "
+        "| SB3 500.0 at 50k (1 run)<br>CleanRL 488.7 at 500k (3 seeds) | 100.0 at 50k<br>500.0 at 150k |"
+    )
+    assert rows[1].startswith("| CartPole-v1 (475) | ppo | **2 of 3** | 300 | 480.0 [470.0, 490.0] | **470.0** |")
+    assert rows[2].startswith("| Acrobot-v1 (-100) | dqn, no preset | **0 of 2** |")
+    assert rows[3].startswith("| Acrobot-v1 | ppo | **not run yet** |") and len(rows) == 4
+
+
+def test_the_other_sections_and_their_files(tmp_path: Path, made: tuple[Suite, Path]) -> None:
+    page = report.write(tmp_path / "out", *made, report.State("x", 3))
+    text = page.read_text()
+    assert "| CartPole-v1 | ppo | 3 | 480.0 [470.0, 490.0] |" in section(text, "Statistics over the seeds")
+    assert "| 300 | 1.5 |" in section(text, "Statistics over the seeds") and "| never | never |" in text
+    # All three runs of DQN end above all of PPO in CartPole-v1, the one environment of both.
+    assert "| **dqn** |  | 100 [100, 100] |" in section(text, "Between agents")
+    assert "averaged over CartPole-v1, " in section(text, "Between agents")
+    sources = section(text, "Where the figures come from")
+    assert "Stable-Baselines3 (SB3): [" in sources and "one run per cell" in sources and "OpenAI Baselines" in sources
+    names = {path.name for path in page.parent.iterdir()}
+    pictures = {f"pair-{name}.{kind}" for name in ("curves", "scores", "times", "profiles") for kind in ("png", "svg")}
+    assert names == {"pair.md", "pair.csv"} | pictures
+    assert all(f"({name})" in text for name in names - {"pair.md"})
+
+
+def test_a_report_of_nothing_says_so(tmp_path: Path, made: tuple[Suite, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing: list[Result] = []
+    monkeypatch.setattr(results, "read", lambda path: nothing)
+    text = report.write(tmp_path / "out", *made, report.State("x", 3)).read_text()
+    assert "- Run: 0 of 4 cells." in text and "No run has ended yet." in text and text.count("**not run yet**") == 4
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_only_pages_of_ours_are_replaced(tmp_path: Path, made: tuple[Suite, Path]) -> None:
+    page = report.write(tmp_path / "out", *made, report.State("x", 3))
+    assert report.write(tmp_path / "out", *made, report.State("x", 3)) == page
+    copied = report.copy(page, tmp_path / "copy", "pair")
+    assert copied.read_text() == page.read_text() and len(list(copied.parent.iterdir())) == 2
+    assert report.copy(page, tmp_path / "copy", "pair") == copied
+    copied.write_text("my own page")
+    with pytest.raises(RunError, match=r"pair.md: exists and is no report of this command"):
+        report.copy(page, tmp_path / "copy", "pair")
+    copied.unlink()
+    with pytest.raises(RunError, match=r"copy: holds files named pair.csv or pair-\*, and no report"):
+        report.copy(page, tmp_path / "copy", "pair")
+    with pytest.raises(RunError, match=r"expected a folder for the report, got a file"):
+        report.check(made[1], "pair")
+
+
+def test_the_same_results_give_the_same_figures_byte_for_byte(tmp_path: Path) -> None:
+    found = summary.cells(RUNS[:3])
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        figures.draw(found, tmp_path / name / "x")
+    files = sorted(path.name for path in (tmp_path / "a").iterdir())
+    assert files and all((tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in files)
+    svg = (tmp_path / "a" / "x-curves.svg").read_text()
+    for text in ("CartPole-v1", "dqn (3 seeds)", "threshold", "SB3 dqn", "CleanRL dqn", "environment steps"):
+        assert f"<!-- {text} -->" in svg, text
+    assert "ppo" not in svg  # of others, what is beside the agents drawn
