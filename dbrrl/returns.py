@@ -25,20 +25,7 @@ def discounted(reward: Array, next_value: Array, terminated: Array, boundary: Ar
 
     G_t = r_t + γ · (next value where t is a truncation or the last row; 0 where it terminated; else G_{t+1})
 
-    Equals `lambda_return` with λ = 1.
-
-    Args:
-        reward: (T, B) rewards r_t.
-        next_value: (T, B) V(s'_t) of the true next observations; read at truncations and in the last row.
-        terminated: (T, B) bool, true ends.
-        boundary: (T, B) bool, ends of either kind.
-        gamma: discount factor per step, in [0, 1].
-
-    Returns:
-        (T, B) returns.
-
-    Raises:
-        ShapeError: the arrays differ in shape or are not (T, B).
+    Equals `lambda_return` with λ = 1, whose arguments and errors these are.
     """
     return lambda_return(reward, next_value, terminated, boundary, gamma, 1.0)
 
@@ -54,7 +41,7 @@ def lambda_return(
 
     Args:
         reward: (T, B) rewards r_t.
-        next_value: (T, B) V(s'_t) of the true next observations.
+        next_value: (T, B) V(s'_t) of the true next observations (the final one where an episode ended).
         terminated: (T, B) bool, true ends.
         boundary: (T, B) bool, ends of either kind.
         gamma: discount factor per step, in [0, 1].
@@ -85,19 +72,7 @@ def n_step(
     a boundary or the last row comes first; nothing is bootstrapped after a true end. n = 1 is the one-step
     target; n >= T is `discounted`.
 
-    Args:
-        reward: (T, B) rewards r_t.
-        next_value: (T, B) V(s'_t) of the true next observations.
-        terminated: (T, B) bool, true ends.
-        boundary: (T, B) bool, ends of either kind.
-        gamma: discount factor per step, in [0, 1].
-        n: number of rewards summed, 1 or more.
-
-    Returns:
-        (T, B) n-step returns.
-
-    Raises:
-        ShapeError: the arrays differ in shape or are not (T, B).
+    Arguments and errors are those of `lambda_return`, but for n, the number of rewards summed, 1 or more.
     """
     reward = _floating(reward)
     _check_shapes(reward, next_value=next_value, terminated=terminated, boundary=boundary)
@@ -128,22 +103,8 @@ def gae(
     δ_t = r_t + γ (1 - terminated_t) V(s'_t) - V(s_t)
     A_t = δ_t + γ λ (1 - boundary_t) A_{t+1}
 
-    λ = 1 is `discounted` minus the value, λ = 0 the one-step error δ_t.
-
-    Args:
-        reward: (T, B) rewards r_t.
-        value: (T, B) V(s_t) of the observations acted on.
-        next_value: (T, B) V(s'_t) of the true next observations (the final one where an episode ended).
-        terminated: (T, B) bool, true ends.
-        boundary: (T, B) bool, ends of either kind.
-        gamma: discount factor per step, in [0, 1].
-        lambda_: λ, in [0, 1].
-
-    Returns:
-        (T, B) advantages.
-
-    Raises:
-        ShapeError: the arrays differ in shape or are not (T, B).
+    λ = 1 is `discounted` minus the value, λ = 0 the one-step error δ_t. Arguments and errors are those of
+    `lambda_return`, and value (T, B), V(s_t) of the observations acted on.
     """
     reward = _floating(reward)
     _check_shapes(reward, value=value, next_value=next_value, terminated=terminated, boundary=boundary)
