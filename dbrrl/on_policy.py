@@ -153,7 +153,8 @@ class OnPolicyAgent(Agent):
                 at = tuple(np.array([place[:2] for place in rollout.finals]).T)
                 following[at] = to_numpy(self.network.value(self.placed(finals)).array)
         terminated, valid = rollout.terminated[:rows], rollout.valid[:rows]
-        boundary = terminated | rollout.truncated[:rows] | ~valid
+        boundary = terminated | rollout.truncated[:rows]
+        boundary[:-1] |= ~valid[1:]  # no sum runs into an entry that carries no transition
         c = self.config
         reward, value = rollout.rewards[:rows], values[:-1]
         return gae(reward, value, following, terminated, boundary, c.gamma, c.gae_lambda), value

@@ -146,6 +146,19 @@ def test_rows_without_a_transition_take_no_part() -> None:
     np.testing.assert_allclose(*(agent.network.flat().values for agent in agents), atol=1e-6)
 
 
+def test_what_lies_beyond_the_last_transition_of_an_environment_does_not_reach_it() -> None:
+    agents = [make(n_steps=4, gae_lambda=0.9) for _ in range(2)]
+    no, first = np.zeros(2, bool), np.array([True, False])
+    for agent, last in zip(agents, (99.0, -99.0), strict=True):
+        agent.update = agent.rollout.clear = lambda: None  # type: ignore[method-assign]
+        play(agent, 3)
+        agent.act(np.ones((2, 3), np.float32))
+        agent.observe(np.ones((2, 3), np.float32), np.full(2, last), no, no, {"valid": first})
+    (high, _), (low, _) = (agent.advantages() for agent in agents)
+    np.testing.assert_array_equal(high[:3, 1], low[:3, 1])
+    assert high[3, 0] > low[3, 0]
+
+
 @pytest.mark.parametrize("optimizer", ["rmsprop", "adam"])
 @pytest.mark.parametrize("steps", [3, 5, 13])
 def test_a_saved_agent_goes_on_bit_for_bit(steps: int, optimizer: str, tmp_path: Path) -> None:
