@@ -90,6 +90,8 @@ class PrioritizedReplayBuffer(ReplayBuffer):
         eps: ε.
     """
 
+    per_place = 4 * np.dtype(np.float64).itemsize  # of the tree, at most
+
     def __init__(self, *args: Any, alpha: float = 0.6, beta: float = 0.4, eps: float = 1e-6, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if not 0 <= alpha <= 1 or not eps > 0:
@@ -98,6 +100,11 @@ class PrioritizedReplayBuffer(ReplayBuffer):
         self.largest = 1.0  # p of a new transition
         self.tree = SumTree(self._places)
         self._behind = 0  # newest rows that the tree does not know yet
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays, once filled."""
+        return super().nbytes + self.tree.nodes.nbytes
 
     def end(self, *args: Any, **kwargs: Any) -> None:
         """Complete the open row; the tree takes it in, with all new ones at once, before the next draw."""

@@ -1,20 +1,10 @@
-"""Experience replay (Lin 1992; Mnih et al. 2015): the latest transitions of B environments as arrays."""
+"""Experience replay (Lin 1992; Mnih et al. 2015): transitions of the past, drawn uniformly."""
 
-import os
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from dbrrl import checkpoint
-from dbrrl.buffers import memory
-from dbrrl.buffers.queue import Queue
-from dbrrl.buffers.stores import Plain, Stack, depths_of, frame_of
-from dbrrl.errors import CheckpointError, GraphError, ShapeError
-
-TERMINATED, TRUNCATED, INVALID = 1, 2, 4  # bits of `ends`
+from dbrrl.buffers.ring import TERMINATED, Ring
 
 
 @dataclass(slots=True)
@@ -33,121 +23,12 @@ class Batch:
     weight: np.ndarray | None = None  # float32 (n,): importance weights; None where all are 1
 
 
-class ReplayBuffer:
-    """A ring of rows of B transitions, filled in two moves per step: `begin` when acting, `end` with what followed.
+class ReplayBuffer(Ring):
+    """The latest transitions, drawn uniformly (see `Ring` for its arguments).
 
-    The observation that follows a row is the next row's, so none is stored twice; only the true final observations of
-    truncated episodes are kept apart. n-step returns are formed when sampling: they stop early at the end of an
-    episode, at a row that is not valid and at the newest row.
-
-    Args:
-        capacity: transitions held, in all environments together (rounded up to whole rows).
-        num_envs: B.
-        shapes, dtypes: of the observation's parts (see `Encoder`), unbatched.
-        action_shape, action_dtype: of one action.
-        frame_stack: k, where images are stacks of k frames, the newest last: only that one is stored. 1: no stacks.
-        file: name of a file to make, in which the observations lie in place of memory. It is gone with the buffer; a
-            checkpoint holds what is in it.
-
-    Attributes:
-        size: complete rows, at most `rows`.
-        head: the place of the open row; the newest complete one is just before it.
-        ends: bits of each place: 1 terminated, 2 truncated, 4 not valid.
-
-    Raises:
-        ConfigError: it cannot fit into memory, or onto the disk; `frame_stack` is not of the images.
+    n-step returns are formed when sampling: they stop early at the end of an episode, at a row that is not valid and
+    at the newest row.
     """
-
-    def __init__(
-        self,
-        capacity: int,
-        num_envs: int,
-        shapes: Sequence[tuple[int, ...]],
-        dtypes: Sequence[Any],
-        action_shape: tuple[int, ...] = (),
-        action_dtype: Any = np.int64,
-        *,
-        frame_stack: int = 1,
-        file: str | os.PathLike[str] | None = None,
-    ) -> None:
-        self.num_envs, self.rows = num_envs, -(-capacity // num_envs)
-        depths = depths_of(shapes, dtypes, frame_stack)
-        # More rows than are sampled from: the observation that follows the newest, and frames before the oldest.
-        self._ring = self.rows + max(depths)
-        self._places = self._ring * num_envs
-        layout = [((self._ring, num_envs, *frame_of(s, k)), d) for s, d, k in zip(shapes, dtypes, depths, strict=True)]
-        flat, what = (self._places,), type(self).__name__
-        rest = [((*flat, *action_shape), action_dtype), (flat, np.float32), (flat, np.uint8), (flat, np.int64)]
-        memory.require_memory(memory.nbytes(rest if file is not None else [*layout, *rest]), what)
-        arrays = memory.zeros(layout) if file is None else memory.zeros_in_file(layout, Path(file), what)
-        self.stores = [Plain(x) if k == 1 else Stack(x, k) for x, k in zip(arrays, depths, strict=True)]
-        self._plain = [(i, store.rows) for i, store in enumerate(self.stores) if isinstance(store, Plain)]
-        self._stacks = [(i, store) for i, store in enumerate(self.stores) if isinstance(store, Stack)]
-        # Places are numbered row by row. `final` is the number of the final observation of a truncated entry.
-        self.actions, self.rewards, self.ends, self.final = memory.zeros(rest)
-        self._action_rows = self.actions.reshape(self._ring, num_envs, *action_shape)
-        self._reward_rows = self.rewards.reshape(self._ring, num_envs)
-        self.finals = Queue(list(zip(shapes, dtypes, strict=True)))
-        self.size = self.head = 0
-        self.used = 1  # rows of the ring that hold anything
-        self.begun = False
-        self._invalid = 0  # entries among the complete rows that are not valid
-        self._none = bytes(num_envs)  # what no end anywhere looks like
-        self._due = -1  # completing which row lets the oldest go that is marked in `ends`; none: -1
-
-    def __len__(self) -> int:
-        """Transitions that can be sampled."""
-        return self.size * self.num_envs - self._invalid
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all arrays, once filled."""
-        return sum(part.nbytes for part in (*self.stores, *(getattr(self, name) for name in _ARRAYS), self.finals))
-
-    @property
-    def valid(self) -> np.ndarray:
-        """Whether what a complete row has at each place is a transition, bool."""
-        valid: np.ndarray = self.ends & INVALID == 0
-        return valid
-
-    def begin(self, parts: Sequence[np.ndarray], action: np.ndarray) -> None:
-        """Open a row: the observation acted on, and the action taken."""
-        t = self.head
-        for i, rows in self._plain:
-            rows[t] = parts[i]
-        for i, store in self._stacks:
-            store.write(t, parts[i])
-        self._action_rows[t] = action
-        self.begun = True
-
-    def end(
-        self, next_parts: Sequence[np.ndarray], reward: Any, terminated: Any, truncated: Any, valid: Any = None
-    ) -> None:
-        """Complete the open row with the true next observation. `valid` False marks entries that are no transition."""
-        if not self.begun:
-            raise GraphError("observe(): expected act() before it: call act(observation), step, then observe()")
-        t, none = self.head, self._none
-        self._reward_rows[t] = reward
-        if t == self._due and self.size == self.rows:
-            self._forget()
-        try:  # as bytes these are compared in no time
-            usual = terminated.tobytes() == none == truncated.tobytes() and valid is None
-        except AttributeError:
-            usual = False
-        if not usual:
-            self._mark(t, terminated, truncated, valid, next_parts)
-        if self.size < self.rows:
-            self.size += 1
-        t += 1
-        if t >= self.used:
-            t %= self._ring
-            self.used = max(self.used, t + 1)
-        self.head, self.begun = t, False
-        for i, rows in self._plain:
-            rows[t] = next_parts[i]
-        for i, store in self._stacks:
-            store.release(t)
-            store.write(t, next_parts[i])
 
     def sample(self, n: int, rng: np.random.Generator, gamma: float, n_steps: int = 1) -> Batch:
         """`n` transitions, uniformly with replacement.
@@ -157,17 +38,6 @@ class ReplayBuffer:
         """
         return self.gather(self.draw(n, rng), gamma, n_steps)
 
-    def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
-        """The places (n,) of as many transitions, uniformly with replacement; GraphError where there is none."""
-        if not len(self):
-            raise GraphError("sample(): expected a transition in the buffer, got none: observe() some first")
-        first = (self.head - self.size) * self.num_envs
-        index = self.wrapped(rng.integers(first, first + self.size * self.num_envs, size=n))
-        while self._invalid and (bad := self.ends.take(index) & INVALID != 0).any():
-            again = rng.integers(first, first + self.size * self.num_envs, size=int(np.count_nonzero(bad)))
-            index[bad] = self.wrapped(again)
-        return index
-
     def gather(self, index: np.ndarray, gamma: float, n_steps: int = 1) -> Batch:
         """The transitions that begin at the places `index` (n,)."""
         if n_steps == 1:
@@ -176,119 +46,20 @@ class ReplayBuffer:
             discount = np.array([gamma, 0, gamma, 0] * 2, np.float32).take(ends)
         else:
             last, ends, reward, discount = self._returns(index, gamma, n_steps)
-        following = self.wrapped(last + self.num_envs)
-        next_parts = [store.take(following) for store in self.stores]
-        if len(self.finals):
-            cut = np.flatnonzero(ends & (TERMINATED | TRUNCATED) == TRUNCATED)
-            final = self.final.take(last[cut])
-            for part, kept in zip(next_parts, self.finals.arrays, strict=True):
-                part[cut] = kept[final % len(kept)]
-        parts = [store.take(index) for store in self.stores]
-        return Batch(parts, self.actions.take(index, axis=0), reward, discount, next_parts, index)
-
-    def wrapped(self, places: np.ndarray) -> np.ndarray:
-        """The places as they are numbered, where counting went on beyond the last, or before the first."""
-        wrapped: np.ndarray = places % self._places
-        return wrapped
-
-    def state_dict(self) -> dict[str, Any]:
-        """All that is stored, as it lies: copies, or views where `checkpoint.lending` says that these will do."""
-        places = self.used * self.num_envs
-        state = {
-            "size": self.size,
-            "head": self.head,
-            "used": self.used,
-            "begun": self.begun,
-            "observations": [store.state_dict(self.used) for store in self.stores],
-            **{name: getattr(self, name)[:places] for name in _ARRAYS},
-            "finals": self.finals.state_dict(),
-        }
-        return state if checkpoint.lending() else checkpoint.copied(state)
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Put back what `state_dict` gave; CheckpointError where it is of a buffer of other sizes."""
-        try:
-            size, head, used, begun = (int(state[name]) for name in ("size", "head", "used", "begun"))
-            parts, saved = len(self.stores), state["observations"]
-            misfits = ["" if len(saved) == parts else f"observations of {parts} parts, got {len(saved)}"]
-            misfits += [store.misfit(part, used) for store, part in zip(self.stores, saved, strict=False)]
-            misfits.append(self.finals.misfit(state["finals"]))
-            for name in _ARRAYS:
-                expected, got = (used * self.num_envs, *getattr(self, name).shape[1:]), np.shape(state[name])
-                misfits.append("" if got == expected else f"{name} {expected}, got {got}")
-        except (KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"replay: expected its state_dict, got {error!r}: load another state") from None
-        if not 0 <= size <= self.rows or not 0 <= head < used <= self._ring:
-            misfits.append(f"at most {self.rows} rows, got {size}")
-        if any(misfits):
-            raise CheckpointError(
-                f"replay: expected {next(filter(None, misfits))}: load with the same spaces, buffer_size, frame_stack "
-                "and num_envs"
-            )
-        self.size, self.head, self.used, self.begun = size, head, used, bool(begun)
-        for name in _ARRAYS:
-            getattr(self, name)[: used * self.num_envs] = state[name]
-            getattr(self, name)[used * self.num_envs :] = 0
-        for store, part in zip(self.stores, saved, strict=True):
-            store.load_state_dict(part, used)
-        self.finals.load_state_dict(state["finals"])
-        first = (head - size) * self.num_envs
-        complete = self.ends.take(self.wrapped(np.arange(first, first + size * self.num_envs)))
-        self._invalid = int(np.count_nonzero(complete & INVALID))
-        self._look_ahead(head - size)
+        action = self.actions.take(index, axis=0)
+        return Batch(self.take(index), action, reward, discount, self.take_next(last, ends), index)
 
     def _returns(
         self, index: np.ndarray, gamma: float, n_steps: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Of n-step transitions: last place, its bits, return and discount."""
-        places = index[:, None] + np.arange(n_steps) * self.num_envs
-        ends = self.ends.take(places, mode="wrap")
-        # Step j is not of it where step j - 1 ended the episode, j is no transition, or its row is the open one.
-        stops = (ends[:, :-1] & (TERMINATED | TRUNCATED)) | (ends[:, 1:] & INVALID) != 0
-        stops |= (self.head - index // self.num_envs)[:, None] % self._ring == np.arange(1, n_steps)
-        out = np.logical_or.accumulate(stops, axis=1)
-        steps = n_steps - np.count_nonzero(out, axis=1)
+        places, ends, belong = self.run(index, n_steps)
+        steps = np.count_nonzero(belong, axis=1)
         powers = (gamma ** np.arange(n_steps + 1)).astype(np.float32)
         rewards = self.rewards.take(places, mode="wrap")
-        np.copyto(rewards[:, 1:], 0, where=out)
+        np.copyto(rewards, 0, where=~belong)
         row = np.arange(len(index))
         last_ends = ends[row, steps - 1]
         discount = powers.take(steps)
         discount[last_ends & TERMINATED != 0] = 0
         return self.wrapped(places[row, steps - 1]), last_ends, rewards @ powers[:-1], discount
-
-    def _mark(self, t: int, terminated: Any, truncated: Any, valid: Any, next_parts: Sequence[np.ndarray]) -> None:
-        """Set the bits of row t; final observations of truncated entries are put aside."""
-        bits = self.ends[t * self.num_envs : (t + 1) * self.num_envs]
-        bits[:] = 0
-        for name, flags, bit in (("terminated", terminated, TERMINATED), ("truncated", truncated, TRUNCATED)):
-            if np.shape(flags) not in ((), bits.shape):
-                raise ShapeError(f"observe(): expected {name} of shape {bits.shape}, got {np.shape(flags)}")
-            bits[np.broadcast_to(np.asarray(flags, bool), bits.shape)] |= bit
-        for env in np.flatnonzero(bits == TRUNCATED):
-            self.final[t * self.num_envs + env] = self.finals.push([part[env] for part in next_parts])
-        if valid is not None:
-            bits[~np.asarray(valid, bool)] |= INVALID
-            self._invalid += self.num_envs - int(np.count_nonzero(valid))
-        if self._due < 0:
-            self._due = (t + self.rows) % self._ring
-
-    def _forget(self) -> None:
-        """Let the oldest complete row go, in which something is marked."""
-        oldest = (self._due - self.rows) % self._ring
-        ends = self.ends[oldest * self.num_envs : (oldest + 1) * self.num_envs]
-        self.finals.drop(int(np.count_nonzero(ends & (TERMINATED | TRUNCATED) == TRUNCATED)))
-        self._invalid -= int(np.count_nonzero(ends & INVALID))
-        ends[:] = 0
-        self._look_ahead(oldest)
-
-    def _look_ahead(self, row: int) -> None:
-        """Find the next row, from `row` on, in which something is marked."""
-        marks, start = self.ends.view(np.bool_), row % self._ring * self.num_envs
-        place = start + int(marks[start:].argmax())  # stops at the first
-        if not self.ends[place]:
-            place = int(marks.argmax())
-        self._due = (place // self.num_envs + self.rows) % self._ring if self.ends[place] else -1
-
-
-_ARRAYS = ("actions", "rewards", "ends", "final")  # one entry a place

@@ -1,0 +1,95 @@
+"""Replay of sequences for recurrent learners (Hausknecht & Stone 2015, arXiv:1507.06527; Kapturowski et al. 2019)."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dbrrl.buffers.ring import TERMINATED, TRUNCATED, Ring
+
+
+@dataclass(slots=True)
+class Sequences:
+    """n sequences of up to T steps, each within one episode; time first, as in rollouts. What is beyond one is 0.
+
+    For a recurrent network: `lstm(x, lengths=sequences.lengths)`; a hidden state begins with zeros where `first` is,
+    and elsewhere with what the learner makes of it (zeros, or some steps to burn in).
+    """
+
+    parts: list[np.ndarray]  # of the observations acted on, each (T + 1, n, ...); step `lengths` has the one that
+    # followed the last step: the true final one at a time limit, 0 where the episode truly ended
+    action: np.ndarray  # (T, n, ...)
+    reward: np.ndarray  # float32 (T, n)
+    terminated: np.ndarray  # bool (T, n)
+    truncated: np.ndarray  # bool (T, n)
+    mask: np.ndarray  # bool (T, n): whether there is such a step
+    first: np.ndarray  # bool (T, n): the first step of an episode, which only the first of a sequence can be
+    lengths: np.ndarray  # int64 (n,): steps, 1 to T
+    index: np.ndarray  # int64 (n,): places of the first steps in the buffer
+
+
+class EpisodicReplayBuffer(Ring):
+    """The latest transitions, drawn in sequences of one episode each (see `Ring` for its arguments).
+
+    Whole episodes are stored; of the oldest, the steps that the ring still has.
+    """
+
+    arrays = (*Ring.arrays, "position")
+    per_place = 4
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.position = np.zeros(self._places, np.int32)  # steps of the episode before
+
+    def end(self, *args: Any, **kwargs: Any) -> None:
+        """Complete the open row with what followed (see `Ring`)."""
+        envs, t = self.num_envs, self.head
+        super().end(*args, **kwargs)
+        here, there = t * envs, self.head * envs
+        goes_on = self.ends[here : here + envs] == 0
+        self.position[there : there + envs] = (self.position[here : here + envs] + 1) * goes_on
+
+    def sample(self, n: int, rng: np.random.Generator, length: int) -> Sequences:
+        """`n` sequences of T = `length` steps; of fewer only where the episode has no more.
+
+        A transition is drawn uniformly, then one of the windows of T steps that hold it; a window that reaches beyond
+        the episode is moved into it. With T as long as the longest episode, whole episodes come.
+
+        Raises:
+            GraphError: there is no transition.
+        """
+        index = self.draw(n, rng)
+        rows = index // self.num_envs
+        before = np.minimum(self.position.take(index), (rows - self.head + self.size) % self._ring)
+        back = np.minimum(rng.integers(length, size=n), before)
+        steps = np.count_nonzero(self.run(self.wrapped(index - back * self.num_envs), length)[2], axis=1)
+        back = np.minimum(back + length - steps, before)
+        return self.gather(self.wrapped(index - back * self.num_envs), length)
+
+    def gather(self, index: np.ndarray, length: int) -> Sequences:
+        """The sequences of up to `length` steps that begin at the places `index` (n,)."""
+        n = len(index)
+        places, ends, belong = (x.T for x in self.run(index, length))
+        places, mask = self.wrapped(places), np.ascontiguousarray(belong)
+        lengths, sequence = np.count_nonzero(mask, axis=0), np.arange(n)
+        last, last_ends = places[lengths - 1, sequence], ends[lengths - 1, sequence]
+        parts = []
+        for here, after in zip(self.take(places.ravel()), self.take_next(last, last_ends), strict=True):
+            part = np.zeros((length + 1, n, *here.shape[1:]), here.dtype)
+            part[:length][mask] = here.reshape(length, n, *here.shape[1:])[mask]
+            on = np.flatnonzero(last_ends & TERMINATED == 0)
+            part[lengths[on], on] = after[on]
+            parts.append(part)
+        action = self.actions.take(places, axis=0)
+        action[~mask] = 0
+        return Sequences(
+            parts,
+            action,
+            self.rewards.take(places) * mask,
+            (ends & TERMINATED != 0) & mask,
+            (ends & TRUNCATED != 0) & mask,
+            mask,
+            (self.position.take(places) == 0) & mask,
+            lengths,
+            index,
+        )
