@@ -105,8 +105,10 @@ def test_an_episode_worked_out_by_hand() -> None:
 
 
 def test_windows_are_drawn_as_said() -> None:
-    """Nine steps, T = 3: a window from 0 holds 0 at each offset, 1 at two and 2 at one, so that 6 of 27 draws give it;
-    by symmetry as many give the last, and three each of those between."""
+    """Nine steps, T = 3. Step 0 gives the window from 0 at each of 3 offsets, 1 at two, 2 at one: 6 of 27 draws.
+
+    By symmetry as many give the last window, and 3 each of those between.
+    """
     buffer = EpisodicReplayBuffer(20, 1, [(1,)], [np.float32])
     for t in range(9):
         buffer.begin([np.zeros((1, 1), np.float32)], 0)
