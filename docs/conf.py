@@ -25,10 +25,10 @@ exclude_patterns = ["_*"]
 myst_heading_anchors = 4
 
 nitpicky = True
-# What others document, and bases that only share code.
+# What others document; the inside of the core, and bases that only share code.
 nitpick_ignore_regex = [
     ("py:.*", r"(abc|collections|ctypes|gymnasium|numpy|os|pathlib)\..*"),
-    ("py:.*", r"dbrrl\.(experiment\.display|nn\.recurrent)\..*|.*\._\w+"),
+    ("py:.*", r"dbrrl\.(autodiff\.\w+|experiment\.display|nn\.recurrent)\..*|.*\._\w+"),
 ]
 
 default_role = "code"
@@ -117,6 +117,13 @@ def signature(
     return ("(**settings)", None) if isinstance(value, type) and issubclass(value, Config) else None
 
 
+def reports(app: Sphinx, name: str, source: list[str]) -> None:
+    """Reports in docs/benchmarks stand below the page on benchmarks, as they come."""
+    pages = sorted(path.stem for path in (Path(app.srcdir) / "benchmarks").glob("*.md"))
+    if name == "benchmarks" and pages:
+        source[0] += "\n".join(["\n```{toctree}", ":hidden:", "", *(f"benchmarks/{page}" for page in pages), "```", ""])
+
+
 def skip(app: Sphinx, what: str, name: str, value: Any, skipped: bool, options: Any) -> bool | None:
     """A class under a second name (`Agent = PPO`, for the registry) is on its page once."""
     return True if what == "module" and isinstance(value, type) and value.__name__ != name else None
@@ -137,7 +144,8 @@ def require_public_names(app: Sphinx, env: BuildEnvironment) -> None:
 
 
 def setup(app: Sphinx) -> None:
-    """What autodoc calls, before napoleon reads the sections."""
+    """What Sphinx and autodoc call; our docstring reader before that of napoleon."""
+    app.connect("source-read", reports)
     app.connect("autodoc-process-docstring", docstring, priority=400)
     app.connect("autodoc-process-docstring", put_back, priority=600)
     app.connect("autodoc-process-signature", signature)

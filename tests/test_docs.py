@@ -1,8 +1,8 @@
 """What README and documentation show is run: Python snippets, their printed output, commands and links.
 
 A ```python fence runs after those above it on the same page, in an empty folder; a ```text fence right
-below it is what it prints. One that begins with `# name.py` is a file of that name as well. Every command of
-ours runs as it stands, for a few steps, beside the files of its page.
+below it is what it prints. A fence that begins with `# name.py` or `# name.toml` is a file of that name. Every
+command of ours runs as it stands, for a few steps, beside the files of its page; of a benchmark the suite is read.
 """
 
 import contextlib
@@ -12,7 +12,6 @@ import io
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -26,6 +25,7 @@ import pytest
 import dbrrl
 from dbrrl.experiment import Experiment
 from dbrrl.registry import agent_class, agent_names
+from dbrrl.suites import suite
 
 ROOT = Path(__file__).parent.parent
 PAGES = ["README.md", *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))]
@@ -56,7 +56,7 @@ def fences(text: str) -> list[Fence]:
 def write_files(text: str, folder: Path) -> None:
     """Write the fences of a page that begin with a file's name in a comment."""
     for fence in fences(text):
-        if name := re.match(r"# (\w+\.(?:py|toml))\n", fence.text):
+        if name := re.match(r"# ([\w-]+\.(?:py|toml))\n", fence.text):
             (folder / name[1]).write_text(fence.text, encoding="utf-8")
 
 
@@ -160,7 +160,7 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-@pytest.mark.parametrize("command", [command for command in SHOWN if command.module in SHORT], ids=str)
+@pytest.mark.parametrize("command", SHOWN, ids=str)
 def test_a_command_does_what_the_page_says(command: Command, finished_run: Path, folder: Path) -> None:
     for name in ("RUN", "runs/RUN", "runs/ANOTHER"):
         shutil.copytree(finished_run, folder / name)
@@ -170,6 +170,8 @@ def test_a_command_does_what_the_page_says(command: Command, finished_run: Path,
     if "--help" in words:
         with pytest.raises(SystemExit, match="0"):
             module.main(words)
+    elif command.module == "dbrrl.benchmark":
+        suite.load(module._parse(words)["suite"])
     elif needs_more(words):
         module._parse(words)
     else:
@@ -182,14 +184,6 @@ def needs_more(words: list[str]) -> bool:
     env = words[words.index("--env") + 1] if "--env" in words else "CartPole-v1"
     entry = str(gym.spec(env).entry_point) if env in gym.registry else "elsewhere"
     return bool({"cuda", "--video"} & set(words)) or any(name in entry for name in ("box2d", "mujoco", "elsewhere"))
-
-
-def test_flags_of_other_commands_exist() -> None:
-    for module in sorted({command.module for command in SHOWN} - set(SHORT)):
-        arguments = [sys.executable, "-m", module, "--help"]
-        result = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=True)
-        flags = {word for command in SHOWN if command.module == module for word in command.words if word[:2] == "--"}
-        assert flags <= set(re.findall(r"--[a-z][a-z-]*", result.stdout)), module
 
 
 def test_files_and_extras_of_shell_lines_exist() -> None:
