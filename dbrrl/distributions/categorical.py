@@ -47,12 +47,16 @@ class Categorical(Distribution):
         return values(self.logits).argmax(-1)  # type: ignore[no-any-return]
 
     def log_prob(self, x: Any) -> Any:
-        """Log π(x): x integers (B,)."""
+        """Log π(x): x integers (B,) from 0 to k - 1; ShapeError for others, on the CPU."""
+        x = choices(x)
+        if type(x) is np.ndarray and x.size and x.item(x.argmin()) < 0:  # NumPy would count them from the end
+            k = self.logits.shape[-1]
+            raise ShapeError(f"Categorical.log_prob: expected choices from 0 to {k - 1}, got {x.min()}: add the offset")
         if len(self.logits.shape) == 2:
             if self._log_probs is None:  # one op instead of two
-                return F.categorical_log_prob(self.logits, choices(x))
-            return F.pick(self.log_probs, choices(x))
-        return F.squeeze(F.take_along_axis(self.log_probs, choices(x)[..., None]), -1)
+                return F.categorical_log_prob(self.logits, x)
+            return F.pick(self.log_probs, x)
+        return F.squeeze(F.take_along_axis(self.log_probs, x[..., None]), -1)
 
     def entropy(self) -> Any:
         """-Σ p log p."""
