@@ -30,7 +30,7 @@ class Optimizer:
     moments: tuple[str, ...] = ()  # names of the vectors that `state_dict` holds
 
     def __init__(self, parameters: Module | Sequence[Parameter], learning_rate: float) -> None:
-        _check("learning_rate", learning_rate, learning_rate >= 0, "0 or above")
+        _check(learning_rate=learning_rate)
         given = parameters.parameters() if isinstance(parameters, Module) else parameters
         self.flat: Flat = flatten([p for p in given if getattr(p, "requires_grad", True)])
         self.learning_rate = learning_rate
@@ -91,9 +91,15 @@ class Optimizer:
         self.steps, self.learning_rate = int(state["steps"]), float(state["learning_rate"])
 
 
-def _check(name: str, value: float, ok: bool, expected: str) -> None:
-    if not ok or not math.isfinite(value):
-        raise ConfigError(f"{name}: expected a number {expected}, got {value}")
+def _check(**settings: float) -> None:
+    """Refuse what is out of the range that a setting of this name has in every optimizer."""
+    for name, value in settings.items():
+        if name in ("learning_rate", "weight_decay"):
+            ok, expected = value >= 0, "0 or above"
+        else:
+            ok, expected = (value > 0, "above 0") if name == "eps" else (0 <= value < 1, "in [0, 1)")
+        if not ok or not math.isfinite(value):
+            raise ConfigError(f"{name}: expected a number {expected}, got {value}")
 
 
 class SGD(Optimizer):
@@ -107,8 +113,7 @@ class SGD(Optimizer):
         nesterov: bool = False,
         weight_decay: float = 0.0,
     ) -> None:
-        _check("momentum", momentum, 0 <= momentum < 1, "in [0, 1)")
-        _check("weight_decay", weight_decay, weight_decay >= 0, "0 or above")
+        _check(momentum=momentum, weight_decay=weight_decay)
         self.moments = ("velocity",) if momentum else ()
         super().__init__(parameters, learning_rate)
         self.momentum, self.nesterov, self.weight_decay = momentum, nesterov, weight_decay
@@ -146,10 +151,7 @@ class Adam(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
     ) -> None:
-        for i, beta in enumerate(betas):
-            _check(f"betas[{i}]", beta, 0 <= beta < 1, "in [0, 1)")
-        _check("eps", eps, eps > 0, "above 0")
-        _check("weight_decay", weight_decay, weight_decay >= 0, "0 or above")
+        _check(**{f"betas[{i}]": beta for i, beta in enumerate(betas)}, eps=eps, weight_decay=weight_decay)
         super().__init__(parameters, learning_rate)
         self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
 
@@ -184,7 +186,7 @@ class AdamW(Adam):
         weight_decay: float = 0.01,
     ) -> None:
         super().__init__(parameters, learning_rate, betas, eps)
-        _check("weight_decay", weight_decay, weight_decay >= 0, "0 or above")
+        _check(weight_decay=weight_decay)
         self.decay = weight_decay
 
     def update(self, values: Any, g: Any, scratch: Any) -> None:
@@ -217,9 +219,7 @@ class RMSprop(Optimizer):
         eps_inside_root: bool = False,
         momentum: float = 0.0,
     ) -> None:
-        _check("alpha", alpha, 0 <= alpha < 1, "in [0, 1)")
-        _check("eps", eps, eps > 0, "above 0")
-        _check("momentum", momentum, 0 <= momentum < 1, "in [0, 1)")
+        _check(alpha=alpha, eps=eps, momentum=momentum)
         self.moments = ("mean_square",) + ("mean",) * centered + ("velocity",) * bool(momentum)
         super().__init__(parameters, learning_rate)
         self.alpha, self.eps, self.centered = alpha, eps, centered
