@@ -20,6 +20,7 @@ import numpy as np
 
 from dbrrl import functional as F
 from dbrrl import nn, seeding
+from dbrrl.autodiff.index import numbers
 from dbrrl.autodiff.tensor import no_grad, plain
 from dbrrl.backend import beside
 from dbrrl.buffers import Batch
@@ -103,7 +104,7 @@ class IQN(DQN):
 def of_action(quantiles: Any, action: Any) -> Any:
     """Those of one action per row: (B, N, actions) and (B,) to (B, N)."""
     batch, n = quantiles.shape[:2]
-    return quantiles[np.arange(batch)[:, None], np.arange(n)[None], action[:, None]]
+    return quantiles[numbers(batch, action)[:, None], numbers(n, action), action[:, None]]
 
 
 Agent = IQN

@@ -15,6 +15,7 @@ import numpy as np
 
 from dbrrl import functional as F
 from dbrrl import nn
+from dbrrl.autodiff.index import numbers
 from dbrrl.autodiff.tensor import no_grad, plain
 from dbrrl.backend import array_module, beside
 from dbrrl.buffers import Batch
@@ -67,7 +68,7 @@ class QRDQN(DQN):
 
     def loss(self, batch: Batch) -> tuple[Any, Any]:
         """The quantile Huber loss of each transition (n,), and the size of its mean error, the priority it gets."""
-        theta = self.network(batch.parts)[np.arange(len(batch.index)), batch.action]
+        theta = self.network(batch.parts)[numbers(len(batch.index), batch.action), batch.action]
         loss, error = quantile_huber(theta, beside(theta.array, self.fractions), self.target(batch))
         return loss, abs(error.mean(axis=(1, 2)))
 
@@ -76,7 +77,7 @@ class QRDQN(DQN):
         with no_grad():
             theta = self.target_network(batch.next_parts).array
         best = theta.mean(axis=2).argmax(axis=1)
-        following = theta[np.arange(len(theta)), best]
+        following = theta[numbers(len(theta), best), best]
         return batch.reward[:, None] + batch.discount[:, None] * following
 
 

@@ -22,11 +22,11 @@ UFUNCS = {
     "sign", "signbit", "sin", "sqrt", "square", "subtract", "tanh", "bitwise_and", "bitwise_or",
 }  # fmt: skip
 FUNCTIONS = {
-    "all", "allclose", "amax", "amin", "any", "argmax", "argmin", "argsort", "array_equal", "broadcast_to", "clip",
-    "concatenate", "copyto", "count_nonzero", "dot", "einsum", "empty_like", "expand_dims", "full_like", "isclose",
-    "max", "may_share_memory", "mean", "min", "moveaxis", "ndim", "nonzero", "ones_like", "pad", "prod", "reshape",
-    "result_type", "shape", "size", "sliding_window_view", "split", "squeeze", "stack", "std", "sum", "swapaxes",
-    "take_along_axis", "transpose", "var", "where", "zeros_like",
+    "all", "allclose", "amax", "amin", "any", "argmax", "argmin", "argsort", "array_equal", "bincount",
+    "broadcast_to", "clip", "concatenate", "copyto", "count_nonzero", "dot", "einsum", "empty_like", "expand_dims",
+    "full_like", "isclose", "max", "may_share_memory", "mean", "min", "moveaxis", "ndim", "nonzero", "ones_like",
+    "pad", "prod", "reshape", "result_type", "shape", "size", "sliding_window_view", "split", "squeeze", "stack",
+    "std", "sum", "swapaxes", "take_along_axis", "transpose", "var", "where", "zeros_like",
 }  # fmt: skip
 REDUCING = {"add", "multiply"}  # the ufuncs whose reduce() CuPy has
 
@@ -212,7 +212,10 @@ def make_cupy() -> Any:
     cupy.add, cupy.multiply = Ufunc(np.add), Ufunc(np.multiply)
     for name in ("arange", "empty", "full", "ones", "zeros"):
         setattr(cupy, name, _makes(name))
-    for name in ("concatenate", "empty_like", "ones_like", "stack", "where", "zeros_like"):
+    for name in (
+        "bincount", "broadcast_to", "clip", "concatenate", "empty_like", "floor", "minimum", "ones_like", "stack",
+        "where", "zeros_like",
+    ):  # fmt: skip
         setattr(cupy, name, getattr(np, name))
     cupy.cuda = ModuleType("cupy.cuda")
     cupy.cuda.Device, cupy.cuda.runtime = Device, ModuleType("cupy.cuda.runtime")

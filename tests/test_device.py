@@ -10,7 +10,7 @@ import pytest
 
 from dbrrl import Experiment, Tensor, backend, nn, optim, returns, testing
 from dbrrl import functional as F
-from dbrrl.agents import PPO
+from dbrrl.agents import C51, DQN, IQN, PPO, QRDQN, DoubleDQN, Rainbow
 from dbrrl.autodiff.debug import detect_anomaly, profile
 from dbrrl.autodiff.engine import backward, grad
 from dbrrl.autodiff.tensor import no_grad, wrap
@@ -259,17 +259,17 @@ def agent(name: str, device: str, **settings: Any) -> PPO:
     return PPO(*AGENTS[name], config, num_envs=2, seed=3, device=device)
 
 
-def feed(ppo: PPO, steps: int) -> list[np.ndarray]:
+def feed(learner: Any, steps: int) -> list[np.ndarray]:
     """Random transitions, the same for every agent; the actions."""
-    space = copy.deepcopy(ppo.observation_space)
+    space = copy.deepcopy(learner.observation_space)
     space.seed(0)
     batch = gym.vector.utils.batch_space(space, 2)
     batch.seed(0)
     rng, actions, observation = np.random.default_rng(0), [], batch.sample()
     for _ in range(steps):
-        actions.append(ppo.act(observation))
+        actions.append(learner.act(observation))
         observation, (terminated, truncated) = batch.sample(), rng.random((2, 2)) < 0.1
-        ppo.observe(observation, rng.normal(size=2), terminated, truncated & ~terminated)
+        learner.observe(observation, rng.normal(size=2), terminated, truncated & ~terminated)
     return actions
 
 
@@ -290,6 +290,19 @@ def test_ppo_does_there_what_it_does_here(name: str, tmp_path: Path) -> None:
         for a, b in zip(feed(loaded, 12), feed(PPO.load(tmp_path / "agent", device="cuda"), 12), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
         assert loaded.num_updates > gpu.num_updates
+
+
+@pytest.mark.parametrize("kind", [DQN, DoubleDQN, C51, QRDQN, IQN, Rainbow], ids=lambda kind: kind.__name__)
+def test_q_learning_does_there_what_it_does_here(kind: Any) -> None:
+    settings = {"hidden_sizes": (8,), "batch_size": 4, "learning_starts": 8, "target_update_interval": 3}
+    cpu, gpu = (
+        kind(*AGENTS["discrete"], kind.Config(**settings), num_envs=2, seed=3, device=device)
+        for device in ("cpu", "cuda")
+    )
+    np.testing.assert_array_equal(feed(gpu, 20), feed(cpu, 20))
+    assert gpu.num_updates == cpu.num_updates > 3
+    close(gpu.network.flat().values, cpu.network.flat().values, 1e-2, 1e-3)
+    assert gpu.statistics() == pytest.approx(cpu.statistics(), rel=0.02, abs=1e-3)
 
 
 @pytest.mark.parametrize("name", ["discrete", "box"])
