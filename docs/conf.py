@@ -50,7 +50,7 @@ html_show_sourcelink = False
 html_theme_options = {
     "show_nav_level": 1,
     "show_toc_level": 2,
-    "header_links_before_dropdown": 4,
+    "header_links_before_dropdown": 6,
     "navbar_persistent": ["search-button"],
     "footer_start": ["copyright"],
     "footer_end": [],
