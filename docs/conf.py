@@ -25,12 +25,6 @@ exclude_patterns = ["_*"]
 myst_heading_anchors = 4
 
 nitpicky = True
-# What others document; the inside of the core, and bases that only share code.
-nitpick_ignore_regex = [
-    ("py:.*", r"(abc|collections|ctypes|gymnasium|numpy|os|pathlib)\..*"),
-    ("py:.*", r"dbrrl\.(autodiff\.\w+|experiment\.display|nn\.recurrent)\..*|.*\._\w+"),
-]
-
 default_role = "code"
 add_module_names = False
 python_use_unqualified_type_names = True
@@ -129,6 +123,14 @@ def skip(app: Sphinx, what: str, name: str, value: Any, skipped: bool, options: 
     return True if what == "module" and isinstance(value, type) and value.__name__ != name else None
 
 
+def unlinked(app: Sphinx, env: BuildEnvironment, node: Any, text: Any) -> Any:
+    """A type that is private, or of a module without a page (NumPy's), is named, not linked; others must be found."""
+    module, _, name = node.get("reftarget", "").rpartition(".")
+    domain: Any = env.get_domain("py")
+    inside = name.startswith("_") or (module and module not in domain.modules)
+    return text if node.get("refdomain") == "py" and inside else None
+
+
 def require_public_names(app: Sphinx, env: BuildEnvironment) -> None:
     """Warn of every public name that no page documents; with -W that ends the build."""
     domain: Any = env.get_domain("py")
@@ -150,4 +152,5 @@ def setup(app: Sphinx) -> None:
     app.connect("autodoc-process-docstring", put_back, priority=600)
     app.connect("autodoc-process-signature", signature)
     app.connect("autodoc-skip-member", skip)
+    app.connect("missing-reference", unlinked)
     app.connect("env-check-consistency", require_public_names)
