@@ -40,6 +40,8 @@ class Config(BaseConfig):
     value_coef: float = setting(0.5, at_least=0, help="c₁, weight of the squared value error (published code)")
     max_grad_norm: float = setting(0.5, above=0, help="largest global norm of the gradient (published code)")
     hidden_sizes: tuple[int, ...] | None = setting(None, at_least=1, help="hidden layers; none: 64,64; () on images")
+    recurrent: Literal["none", "lstm", "gru"] = setting("none", help="memory before the hidden layers")
+    recurrent_size: int = setting(64, at_least=1, help="width of the memory")
     activation: Literal["tanh", "relu"] = setting("tanh", help="between the hidden layers")
     log_std_init: float = setting(0.0, help="initial log standard deviation of continuous actions")
     normalize_observation: bool = setting(False, help="observations by their running mean and deviation, clipped at 10")
@@ -66,7 +68,7 @@ class A2C(OnPolicyAgent):
     @property
     def largest_product(self) -> int:
         """Multiply-adds of the largest layer over a rollout."""
-        return int(self.config.n_steps * self.num_envs * max(p.size for p in self.network.parameters()))
+        return self.product(self.config.n_steps * self.num_envs)
 
     def update(self) -> None:
         """One gradient step on the whole rollout."""
@@ -77,8 +79,7 @@ class A2C(OnPolicyAgent):
         target = advantage + old_value
         if c.normalize_advantage and len(advantage) > 1:
             advantage = normalized(advantage)
-        outputs, value = self.network(parts)
-        policy = self.head.distribution(outputs, getattr(self.network, "log_std", None))
+        policy, value = self.policy_and_value(parts)
         objective = (policy.log_prob(action) * advantage).mean()
         value_loss, entropy = F.mse_loss(value, target), policy.entropy().mean()
         self.gradient([objective, value_loss, entropy], [-1.0, c.value_coef, -c.entropy_coef])

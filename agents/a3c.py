@@ -51,6 +51,8 @@ class Config(BaseConfig):
     value_coef: float = setting(0.5, at_least=0, help="c₁, weight of the squared value error (published code)")
     max_grad_norm: float = setting(40.0, above=0, help="largest global norm of a rollout's gradient (published code)")
     hidden_sizes: tuple[int, ...] | None = setting(None, at_least=1, help="hidden layers; none: 64,64; () on images")
+    recurrent: Literal["none", "lstm", "gru"] = setting("none", help="memory before the hidden layers")
+    recurrent_size: int = setting(64, at_least=1, help="width of the memory")
     activation: Literal["tanh", "relu"] = setting("tanh", help="between the hidden layers")
     log_std_init: float = setting(0.0, help="initial log standard deviation of continuous actions")
     deterministic: bool = setting(False, help="learners commit in turn: slower, exact to the bit")
@@ -61,7 +63,7 @@ class ActorLearner(OnPolicyAgent):
     """One of A3C's learners: acts in one environment with weights of its own, and learns into the shared vectors."""
 
     Config = Config
-    remembered = ("network", "rollout", "policy_rng", "steps", "num_updates", "latest")
+    remembered = ("network", "rollout", "memory", "policy_rng", "steps", "num_updates", "latest")
 
     def __init__(self, observation_space: Any, action_space: Any, config: Any, *, seed: int, index: int) -> None:
         super().__init__(observation_space, action_space, config, seed=seed)
@@ -86,8 +88,7 @@ class ActorLearner(OnPolicyAgent):
         c = self.config
         parts, action, advantage, old_value = self.transitions()
         target = advantage + old_value
-        outputs, value = self.network(parts)
-        policy = self.head.distribution(outputs, getattr(self.network, "log_std", None))
+        policy, value = self.policy_and_value(parts)
         objective = (policy.log_prob(action) * advantage).sum()
         value_loss, entropy = F.mse_loss(value, target, "sum"), policy.entropy().sum()
         self.gradient([objective, value_loss, entropy], [-1.0, c.value_coef, -c.entropy_coef])
@@ -154,6 +155,7 @@ class A3C(Base):
         self.shared = {"values": values, "mean_square": np.zeros_like(values), "learned": learned}
         self.learners: dict[int, ActorLearner] = {}
         self.central.shared = self.shared
+        self.recurrent = self.central.recurrent
 
     @property
     def network(self) -> Any:
@@ -180,11 +182,11 @@ class A3C(Base):
         for one in (self.central, *self.learners.values()):
             one.shared = vectors
 
-    def act(self, observation: Any, explore: bool = True) -> np.ndarray:
+    def act(self, observation: Any, explore: bool = True, first: Any = None) -> np.ndarray:
         """Each learner samples from its own policy; if not `explore`, the mode of the shared one."""
         if not explore or not self.training:
             self.central.pull()
-            return self.central.act(observation, explore)
+            return self.central.act(observation, explore, first)
         observation, single = self.as_batch(observation)
         rows = range(self.num_envs)
         actions = np.concatenate([self.learner(i).act(_row(observation, i)) for i in rows])

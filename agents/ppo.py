@@ -10,6 +10,7 @@ final observation at time limits; G = A + V_old(s). What the paper leaves out an
 normalized per minibatch, the global norm of the gradient clipped, running normalization of observations and rewards.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -22,6 +23,7 @@ from dbrrl.config import Config as BaseConfig
 from dbrrl.config import setting
 from dbrrl.on_policy import OnPolicyAgent, normalized
 from dbrrl.optim import Adam
+from dbrrl.recurrence import Sequences
 from dbrrl.returns import explained_variance
 from dbrrl.schedules import Schedule
 
@@ -47,6 +49,8 @@ class Config(BaseConfig):
     target_kl: float | None = setting(None, above=0, help="an update ends early beyond 1.5 times this KL (none: never)")
     adam_eps: float = setting(1e-5, above=0, help="ε of Adam")
     hidden_sizes: tuple[int, ...] | None = setting(None, at_least=1, help="hidden layers; none: 64,64; () on images")
+    recurrent: Literal["none", "lstm", "gru"] = setting("none", help="memory before the hidden layers")
+    recurrent_size: int = setting(64, at_least=1, help="width of the memory")
     activation: Literal["tanh", "relu"] = setting("tanh", help="between the hidden layers")
     log_std_init: float = setting(0.0, help="initial log standard deviation of continuous actions")
     normalize_observation: bool = setting(False, help="observations by their running mean and deviation, clipped at 10")
@@ -75,7 +79,7 @@ class PPO(OnPolicyAgent):
     @property
     def largest_product(self) -> int:
         """Multiply-adds of the largest layer over a minibatch."""
-        return int(self.config.batch_size * max(p.size for p in self.network.parameters()))
+        return self.product(self.config.batch_size)
 
     def update(self) -> None:
         """Several epochs of minibatches over the rollout."""
@@ -103,14 +107,22 @@ class PPO(OnPolicyAgent):
         for epoch in range(c.n_epochs):
             record = epoch == c.n_epochs - 1 or c.target_kl is not None
             records = []
-            order = self.placed([self.batch_rng.permutation(n)])[0] if whole is None else None
-            for start in range(0, n, c.batch_size):
-                rows = None if order is None else order[start : start + c.batch_size]
+            for rows in self.minibatches(columns[0], n) if whole is None else [None]:
                 batch = whole or self.prepared([column[rows] for column in columns])
                 records.append(self.minibatch(batch, clip_range, record))
                 if c.target_kl is not None and records[-1]["approx_kl"] > 1.5 * c.target_kl:
                     return records
         return records
+
+    def minibatches(self, inputs: Any, n: int) -> Iterator[Any]:
+        """Rows of all n transitions in random order, `batch_size` at a time; with a memory whole sequences."""
+        size = self.config.batch_size
+        if isinstance(inputs, Sequences):
+            yield from self.placed(list(inputs.groups(size, self.batch_rng)))
+            return
+        order = self.placed([self.batch_rng.permutation(n)])[0]
+        for start in range(0, n, size):
+            yield order[start : start + size]
 
     def prepared(self, batch: list[np.ndarray]) -> list[np.ndarray]:
         """The columns of a minibatch with the advantages (the last) normalized, if the settings say so."""
@@ -121,8 +133,7 @@ class PPO(OnPolicyAgent):
         """One gradient step on columns (parts ..., action, old log π(a|s), old V(s), G, A), each with n rows."""
         c = self.config
         *parts, action, old_log_prob, old_value, target, advantage = batch
-        outputs, value = self.network(parts)
-        policy = self.head.distribution(outputs, getattr(self.network, "log_std", None))
+        policy, value = self.policy_and_value(parts)
         entropy: Any = policy.entropy() if c.entropy_coef or record else None
         log_prob = policy.log_prob(action)
         objective = F.clipped_surrogate(log_prob, old_log_prob, advantage, clip_range)  # eq. 7

@@ -1,4 +1,4 @@
-"""The network of the policy-gradient agents: a policy and a value over one set of features."""
+"""The networks of the policy-gradient agents: a policy and a value over one set of features, or over a memory."""
 
 from typing import Any
 
@@ -11,12 +11,10 @@ from dbrrl.heads import Head
 from dbrrl.observations import Encoder
 
 
-class ActorCritic(nn.Module):
-    """Separate policy and value networks; on images they share one Nature CNN.
+class PolicyAndValue(nn.Module):
+    """A policy and a value network over the same (B, n), and what makes features of an observation's parts.
 
-    Any module can take its place that has `policy(parts)` -> (B, head.size), `value(parts)` -> (B,), `forward(parts)`
-    -> both, and, for Box actions, a Parameter `log_std` (head.size,). `parts` are those of `Encoder`.
-    A file saved by an agent with another network is read by its `restore`, once it has been given that network again.
+    `reads`: n where it is not the number of features, `size`. On images both read one Nature CNN.
     """
 
     def __init__(
@@ -27,21 +25,32 @@ class ActorCritic(nn.Module):
         activation: str,
         log_std_init: float,
         rng: np.random.Generator,
+        reads: int | None = None,
     ) -> None:
         self.images = [nn.NatureCNN(shape, rng=rng) for shape in encoder.image_shapes]
         hidden = hidden_sizes if hidden_sizes is not None else () if self.images else (64, 64)
-        features = encoder.vector_size + sum(cnn.features for cnn in self.images)
-        self.actor = nn.mlp((features, *hidden, head.size), activation, out_gain=0.01, rng=rng)
-        self.critic = nn.mlp((features, *hidden, 1), activation, out_gain=1.0, rng=rng)
+        self.size = encoder.vector_size + sum(cnn.features for cnn in self.images)
+        reads = self.size if reads is None else reads
+        self.actor = nn.mlp((reads, *hidden, head.size), activation, out_gain=0.01, rng=rng)
+        self.critic = nn.mlp((reads, *hidden, 1), activation, out_gain=1.0, rng=rng)
         start = np.full(head.size, log_std_init, np.float32)
         self.log_std = nn.Parameter(start) if head.continuous else None
 
     def features(self, parts: list[Any]) -> Any:
-        """What both networks read: (B, n)."""
+        """All parts in one: (B, size)."""
         vectors = parts[: len(parts) - len(self.images)]
         images = [cnn(part) for cnn, part in zip(self.images, parts[len(vectors) :], strict=True)]
         joined = vectors + images
         return joined[0] if len(joined) == 1 else F.concatenate(joined, axis=1)
+
+
+class ActorCritic(PolicyAndValue):
+    """Separate policy and value networks; on images they share one Nature CNN.
+
+    Any module can take its place that has `policy(parts)` -> (B, head.size), `value(parts)` -> (B,), `forward(parts)`
+    -> both, and, for Box actions, a Parameter `log_std` (head.size,). `parts` are those of `Encoder`.
+    A file saved by an agent with another network is read by its `restore`, once it has been given that network again.
+    """
 
     def policy(self, parts: list[Any]) -> Any:
         """The outputs that the head reads: (B, head.size)."""
@@ -57,11 +66,57 @@ class ActorCritic(nn.Module):
         return self.actor(features), self.critic(features).reshape(-1)
 
 
+class RecurrentActorCritic(PolicyAndValue):
+    """An LSTM or a GRU reads the features, the policy and the value network what it puts out.
+
+    Any module with a memory can take its place that has this `initial_state` and `forward`, and, for Box actions, a
+    Parameter `log_std` (head.size,). A state is a tuple of arrays whose second axis counts environments.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        head: Head,
+        hidden_sizes: tuple[int, ...] | None,
+        activation: str,
+        log_std_init: float,
+        rng: np.random.Generator,
+        kind: str,
+        size: int,
+    ) -> None:
+        super().__init__(encoder, head, hidden_sizes, activation, log_std_init, rng, reads=size)
+        self.memory = MEMORIES[kind](self.size, size, gain=1.0, rng=rng)
+
+    def initial_state(self, batch: int) -> tuple[Any, ...]:
+        """The state at the start of `batch` episodes: zeros (1, batch, n)."""
+        return tuple(part[None] for part in self.memory.cells[0].zeros(batch))
+
+    def forward(self, parts: list[Any], state: tuple[Any, ...], reset: Any) -> tuple[Any, Any, tuple[Any, ...]]:
+        """Outputs (T, B, head.size) and values (T, B) of sequences, and the state after them.
+
+        Args:
+            parts: those of `Encoder`, (T, B, ...).
+            state: the state before the first step.
+            reset: booleans (T, B), true where an episode begins; None: nowhere.
+        """
+        steps, batch = parts[0].shape[:2]
+        features = self.features([part.reshape(-1, *part.shape[2:]) for part in parts]).reshape(steps, batch, -1)
+        read, after = self.memory(features, state[0] if len(state) == 1 else state, reset)
+        read = read.reshape(steps * batch, -1)
+        outputs, values = self.actor(read).reshape(steps, batch, -1), self.critic(read).reshape(steps, batch)
+        return outputs, values, after if isinstance(after, tuple) else (after,)
+
+
+MEMORIES: dict[str, type[nn.LSTM] | type[nn.GRU]] = {"lstm": nn.LSTM, "gru": nn.GRU}
+
+
 def checked(module: Any) -> nn.Module:
     """`module`; ConfigError where it cannot take the place of an ActorCritic."""
-    if not isinstance(module, nn.Module) or not hasattr(module, "policy") or not hasattr(module, "value"):
+    rows = hasattr(module, "policy") and hasattr(module, "value")
+    if not isinstance(module, nn.Module) or not (rows or hasattr(module, "initial_state")):
         raise ConfigError(
-            f"network: expected an nn.Module with policy(parts), value(parts) and forward(parts), got "
-            f"{type(module).__name__}: write it like dbrrl.actor_critic.ActorCritic"
+            f"network: expected an nn.Module with policy(parts), value(parts) and forward(parts), or one with a memory "
+            f"(initial_state(batch), forward(parts, state, reset)), got {type(module).__name__}: write it like "
+            "dbrrl.actor_critic.ActorCritic or RecurrentActorCritic"
         )
     return module

@@ -24,6 +24,11 @@ class Agent(abc.ABC):
     takes the final observations out of `info`; with NEXT_STEP, pass `info | {"valid": ~ended}`, where `ended`
     says which episodes ended one step before; with DISABLED, or one environment, reset after `observe`.
 
+    An agent with a memory (`recurrent` is True) sees in `observe` where an episode ended, and forgets it. Where it does
+    not learn nothing is observed: there `act(observation, explore=False, first=...)` says which rows begin an episode,
+    one boolean for all or one each. What it remembers of an evaluation is kept apart from what it learns from, and
+    belongs to no state.
+
     A subclass names its `Config` and the spaces it serves, calls `super().__init__` first and then builds its
     network.
 
@@ -42,6 +47,7 @@ class Agent(abc.ABC):
     Config: ClassVar[type[AgentConfig]]
     training: bool = True  # False: nothing of the agent changes, not even by acts that explore
     remembered: ClassVar[tuple[str, ...]] = ()  # attributes of its state: with state_dict, generators, plain values
+    recurrent: bool = False  # whether it has a memory; `act` then takes `first`
     asynchronous: ClassVar[bool] = False  # whether the runner starts a process per environment (see dbrrl.agents.a3c)
     observation_spaces: ClassVar[tuple[type[gym.Space[Any]], ...]]
     action_spaces: ClassVar[tuple[type[gym.Space[Any]], ...]]

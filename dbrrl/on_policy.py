@@ -7,7 +7,7 @@ import gymnasium as gym
 import numpy as np
 
 from dbrrl import nn, seeding
-from dbrrl.actor_critic import ActorCritic, checked
+from dbrrl.actor_critic import ActorCritic, RecurrentActorCritic, checked
 from dbrrl.agent import Agent, true_next_observation
 from dbrrl.autodiff.engine import backward
 from dbrrl.autodiff.tensor import no_grad
@@ -20,6 +20,7 @@ from dbrrl.heads import ACTION_SPACES, head_for
 from dbrrl.normalize import ObservationNormalizer, RewardNormalizer
 from dbrrl.observations import OBSERVATION_SPACES, Encoder
 from dbrrl.optim import Optimizer
+from dbrrl.recurrence import Memory, Sequences, resets
 from dbrrl.returns import gae
 
 
@@ -27,12 +28,13 @@ class OnPolicyAgent(Agent):
     """An agent that acts for `n_steps` steps with one policy, learns from them in `update`, and forgets them.
 
     A page adds `make_optimizer` and `update`. Its Config has n_steps, gamma, gae_lambda, max_grad_norm, hidden_sizes,
-    activation, log_std_init and total_steps, and may have normalize_observation and normalize_reward.
+    activation, log_std_init and total_steps, and may have recurrent and recurrent_size, normalize_observation and
+    normalize_reward.
     """
 
     remembered: ClassVar[tuple[str, ...]] = (
-        "network", "optimizer", "rollout", "observation_norm", "reward_norm", "policy_rng", "steps", "num_updates",
-        "latest",
+        "network", "optimizer", "rollout", "memory", "observation_norm", "reward_norm", "policy_rng", "steps",
+        "num_updates", "latest",
     )  # fmt: skip
     observation_spaces = OBSERVATION_SPACES
     action_spaces = ACTION_SPACES
@@ -51,9 +53,7 @@ class OnPolicyAgent(Agent):
         c = self.config
         self.encoder, self.head = encoder, head = Encoder(observation_space), head_for(action_space)
         self.policy_rng = seeding.generator(seed, "policy")
-        self.network = ActorCritic(
-            encoder, head, c.hidden_sizes, c.activation, c.log_std_init, seeding.generator(seed, "network")
-        )
+        self.network = self.make_network(seeding.generator(seed, "network"))
         self.rollout = RolloutBuffer(
             c.n_steps, num_envs, encoder.shapes, encoder.dtypes, head.sample_shape, head.sample_dtype
         )
@@ -70,8 +70,18 @@ class OnPolicyAgent(Agent):
 
     @network.setter
     def network(self, module: nn.Module) -> None:
-        self._network = checked(module).to(self.device)
+        self._network = network = checked(module).to(self.device)
+        self.memory = Memory(network, self.num_envs) if hasattr(network, "initial_state") else None
+        self.recurrent = self.memory is not None
         self.optimizer = self.make_optimizer(module)
+
+    def make_network(self, rng: np.random.Generator) -> nn.Module:
+        """The networks that the settings ask for."""
+        c, kind = self.config, getattr(self.config, "recurrent", "none")
+        common = (self.encoder, self.head, c.hidden_sizes, c.activation, c.log_std_init)
+        if kind == "none":
+            return ActorCritic(*common, rng)
+        return RecurrentActorCritic(*common, rng, kind, c.recurrent_size)
 
     def make_optimizer(self, module: nn.Module) -> Optimizer:
         """The optimizer of the network's parameters."""
@@ -81,13 +91,15 @@ class OnPolicyAgent(Agent):
         """Learn from the rollout, whose last row is closed."""
         raise NotImplementedError
 
-    def act(self, observation: Any, explore: bool = True) -> np.ndarray:
-        """Sample from the policy, or its mode if not `explore`."""
+    def act(self, observation: Any, explore: bool = True, first: Any = None) -> np.ndarray:
+        """Sample from the policy, or its mode if not `explore`; `first` as in `Agent`, read where it does not learn."""
         observation, single = self.as_batch(observation)
         learning = explore and self.training
         parts = self.encode(observation, update=learning)
         with no_grad():
-            policy = self.policy(self.placed(parts))
+            placed, memory = self.placed(parts), self.memory
+            outputs = self.network.policy(placed) if memory is None else memory.act(placed, learning, first)
+            policy = self.distribution(outputs)
         sample = to_numpy(policy.sample(self.policy_rng) if explore else policy.mode())
         if learning:
             self.rollout.begin(parts, sample)
@@ -107,9 +119,19 @@ class OnPolicyAgent(Agent):
             parts = [self.observation_norm(parts[0]), *parts[1:]]
         return parts
 
-    def policy(self, parts: list[np.ndarray]) -> Distribution:
-        """π(·|s) for a batch of the network's inputs."""
-        return self.head.distribution(self.network.policy(parts), getattr(self.network, "log_std", None))
+    def distribution(self, outputs: Any) -> Distribution:
+        """The policy that a batch of the network's outputs stands for."""
+        return self.head.distribution(outputs, getattr(self.network, "log_std", None))
+
+    def policy(self, parts: list[Any]) -> Distribution:
+        """π(·|s) for the inputs that `transitions` gave."""
+        outputs = self.network.policy(parts) if self.memory is None else parts[0].unroll(self.network)[0]
+        return self.distribution(outputs)
+
+    def policy_and_value(self, parts: list[Any]) -> tuple[Distribution, Any]:
+        """π(·|s) and V(s) for the inputs that `transitions` gave."""
+        outputs, value = self.network(parts) if self.memory is None else parts[0].unroll(self.network)
+        return self.distribution(outputs), value
 
     def observe(
         self,
@@ -127,50 +149,78 @@ class OnPolicyAgent(Agent):
             ended = np.logical_or(terminated, truncated)
             reward = self.reward_norm(np.reshape(reward, -1), np.reshape(ended, -1), valid)
         rollout.end(reward, terminated, truncated, valid)
+        if self.memory is not None:
+            self.memory.step(rollout.ended[-1])
         self.steps += self.num_envs if valid is None else int(np.count_nonzero(valid))
         last = rollout.full or self.steps == self.config.total_steps
         if not last and not np.any(truncated):
             return
         observation, _ = self.as_batch(next_observation)
         parts = self.encode(observation)
+        state = () if self.memory is None else self.memory.ahead
         for env in np.flatnonzero(truncated):
-            rollout.finals.append((rollout.size - 1, int(env), [part[env].copy() for part in parts]))
+            final = [part[env].copy() for part in parts] + [to_numpy(part[:, env]).copy() for part in state]
+            rollout.finals.append((rollout.size - 1, int(env), final))
         if last:
             rollout.close(parts)
             self.update()
             rollout.clear()
+            if self.memory is not None:
+                self.memory.start = self.memory.state
+
+    def values(self) -> tuple[np.ndarray, Any]:
+        """V of the rollout's T + 1 observations, (T + 1, B), and of its finals, (n,); None if there are none."""
+        rollout, memory = self.rollout, self.memory
+        rows = rollout.size + 1
+        finals = [np.stack(column) for column in zip(*(final for _, _, final in rollout.finals), strict=True)]
+        with no_grad():
+            seen = [part[:rows] for part in rollout.observations]
+            if memory is not None:
+                return memory.values(self.placed(seen), resets(rollout.ended), self.placed(finals))
+            flat = [part.reshape(-1, *part.shape[2:]) for part in seen]
+            values = to_numpy(self.network.value(self.placed(flat)).array).reshape(rows, self.num_envs)
+            return values, to_numpy(self.network.value(self.placed(finals)).array) if finals else None
 
     def advantages(self) -> tuple[np.ndarray, np.ndarray]:
         """Advantage estimates and values (T, B) of the rollout."""
-        rollout = self.rollout
-        rows, envs = rollout.size, self.num_envs
-        with no_grad():
-            flat = [part[: rows + 1].reshape(-1, *part.shape[2:]) for part in rollout.observations]
-            values = to_numpy(self.network.value(self.placed(flat)).array).reshape(rows + 1, envs)
-            following = values[1:].copy()
-            if rollout.finals:
-                finals = [np.stack([parts[i] for _, _, parts in rollout.finals]) for i in range(len(flat))]
-                at = tuple(np.array([place[:2] for place in rollout.finals]).T)
-                following[at] = to_numpy(self.network.value(self.placed(finals)).array)
+        rollout, c = self.rollout, self.config
+        rows = rollout.size
+        values, finals = self.values()
+        following = values[1:].copy()
+        if finals is not None:
+            at = tuple(np.array([place[:2] for place in rollout.finals]).T)
+            following[at] = finals
         terminated, valid = rollout.terminated[:rows], rollout.valid[:rows]
         boundary = terminated | rollout.truncated[:rows]
         boundary[:-1] |= ~valid[1:]  # no sum runs into an entry that carries no transition
-        c = self.config
         reward, value = rollout.rewards[:rows], values[:-1]
         return gae(reward, value, following, terminated, boundary, c.gamma, c.gae_lambda), value
 
     def transitions(self) -> tuple[list[Any], Any, Any, Any]:
-        """The rollout's valid transitions on the device: parts, actions, advantages A and values V(s), n rows each."""
-        rollout = self.rollout
+        """The rollout's n valid transitions on the device: inputs of the network, actions, advantages A, values V(s).
+
+        The inputs are `parts`, or for a network with a memory one `Sequences`.
+        """
+        rollout, steps = self.rollout, self.rollout.size
         advantage, value = self.advantages()
-        keep = np.flatnonzero(rollout.valid[: rollout.size])
-        parts = [part[: rollout.size].reshape(-1, *part.shape[2:]) for part in rollout.observations]
-        actions = rollout.actions[: rollout.size].reshape(-1, *rollout.actions.shape[2:])
-        columns = [*parts, actions, advantage.reshape(-1), value.reshape(-1)]
-        if len(keep) < len(actions):
+        keep = np.flatnonzero(rollout.valid[:steps])
+        columns = [column[:steps].reshape(-1, *column.shape[2:]) for column in (rollout.actions, advantage, value)]
+        parts = [part[:steps] for part in rollout.observations]
+        if self.memory is None:
+            columns += [part.reshape(-1, *part.shape[2:]) for part in parts]
+        if len(keep) < rollout.valid[:steps].size:
             columns = [column[keep] for column in columns]
-        *parts, actions, advantage, value = self.placed(columns)
-        return parts, actions, advantage, value
+        actions, advantage, value, *inputs = self.placed(columns)
+        if self.memory is not None:
+            time, env = np.divmod(keep, self.num_envs)
+            inputs = [Sequences(self.placed(parts), self.memory.start, resets(rollout.ended)[:-1], time, env)]
+        return inputs, actions, advantage, value
+
+    def product(self, rows: int) -> int:
+        """Multiply-adds of the largest layer over so many transitions; a memory takes them one step at a time."""
+        if self.memory is not None:
+            rows = max(1, rows // self.config.n_steps)
+        return rows * max(int(p.size) for p in self.network.parameters())
 
     def progress(self, learned: int) -> float:
         """How much of the run lies behind it, from 0 to 1, after `learned` steps; 0 if its end is unknown."""

@@ -47,13 +47,19 @@ def check_agent(make_agent: Callable[[], Agent], *, steps: int = _STEPS) -> None
 
 def _check_actions(agent: Agent) -> None:
     for size in (agent.num_envs, 1, 3):
-        actions = agent.act(_observations(agent, 0, size), explore=False)
+        actions = _play(agent, _observations(agent, 0, size))
         _require(len(actions) == size, f"act gave {len(actions)} actions for {size} observations")
         for action in actions:
             _require_legal(agent, action)
-    _require_legal(agent, agent.act(_row(_observations(agent, 0, 1)), explore=False))
-    first, second = (agent.act(_observations(agent, 1, 2), explore=False) for _ in range(2))
+    _require_legal(agent, _play(agent, _row(_observations(agent, 0, 1))))
+    first, second = (_play(agent, _observations(agent, 1, 2)) for _ in range(2))
     _require(np.array_equal(first, second), "act(explore=False) gave two actions for one observation")
+
+
+def _play(agent: Agent, observation: Any) -> Any:
+    """Actions without exploration at the first step of episodes."""
+    act: Any = agent.act
+    return act(observation, explore=False, first=True) if agent.recurrent else act(observation, explore=False)
 
 
 def _step(agent: Agent, index: int) -> None:

@@ -100,3 +100,22 @@ class CartPoleEnv(SingleEnv):
 
     batched = CartPole
     renderer = "gymnasium.envs.classic_control.cartpole:CartPoleEnv"
+
+
+class CartPoleHidden(CartPole):
+    """CartPole of which only position and angle are seen: the velocities must be told from what went before.
+
+    Observation: float32 (2,): cart position (m), pole angle (rad). All else as in `CartPole`.
+    """
+
+    observation: ClassVar[spaces.Box] = spaces.Box(-HIGH[::2], HIGH[::2], dtype=np.float32)
+
+    def observe(self) -> Any:
+        """Position and angle in float32."""
+        return self.state[::2].T.astype(np.float32, order="C")
+
+
+class CartPoleHiddenEnv(CartPoleEnv):
+    """One cart and pole, its velocities hidden; see `CartPoleHidden`."""
+
+    batched = CartPoleHidden

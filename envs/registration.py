@@ -6,7 +6,7 @@ import gymnasium as gym
 
 
 class Batched(NamedTuple):
-    """A classic control problem of ours: which file holds it and what Gymnasium's own entry says."""
+    """A classic control problem of ours: which file holds it, its time limit, and the return that solves it."""
 
     module: str
     name: str
@@ -22,6 +22,9 @@ BATCHED: dict[str, Batched] = {
     "Pendulum-v1": Batched("pendulum", "Pendulum", 200, None),
 }
 """Gymnasium ids that have a batched equivalent, `dbrrl/<id>`."""
+
+OWN: dict[str, Batched] = {"CartPoleHidden-v0": Batched("cartpole", "CartPoleHidden", 500, 450.0)}
+"""Batched environments that Gymnasium has none of, `dbrrl/<id>`."""
 
 
 class Toy(NamedTuple):
@@ -55,7 +58,7 @@ TOYS: dict[str, Toy] = _toys()
 
 def register_environments() -> None:
     """Enter every environment of this package in Gymnasium's registry; a second call changes nothing."""
-    for env_id, batched in BATCHED.items():
+    for env_id, batched in (BATCHED | OWN).items():
         entry = f"dbrrl.envs.{batched.module}:{batched.name}"
         _register(
             env_id,

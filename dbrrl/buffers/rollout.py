@@ -43,6 +43,12 @@ class RolloutBuffer:
         """Whether all T rows are complete."""
         return self.size == self.n_steps
 
+    @property
+    def ended(self) -> np.ndarray:
+        """Complete rows after which an episode does not go on, bool (size, B): ends, and rows without a transition."""
+        n = self.size
+        return self.terminated[:n] | self.truncated[:n] | ~self.valid[:n]
+
     def begin(self, parts: Sequence[np.ndarray], action: np.ndarray) -> None:
         """Open a row: the observation acted on, and the sample drawn; ShapeError if not one per environment."""
         t = self.size

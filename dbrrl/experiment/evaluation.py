@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -58,12 +59,12 @@ def evaluate(
     budget = quota if steps is None else np.full(lanes, -(-steps // lanes))
     used = np.zeros(lanes, np.int64)
     results: list[tuple[float, int]] = []
-    observation = environments.reset()
+    observation, first = environments.reset(), np.ones(lanes, np.bool_)
     while (used < budget).any():
         if stop():
             return None
-        step = environments.step(agent.act(observation, explore=explore))
-        observation = step.observation
+        step = environments.step(choose(agent, observation, explore, first))
+        observation, first = step.observation, begins(step)
         if environments.finished:
             rows = np.flatnonzero((step.terminated | step.truncated) & step.valid)
             for row, (episode_return, length) in zip(rows, environments.finished, strict=True):
@@ -72,6 +73,19 @@ def evaluate(
                     used[row] += 1 if steps is None else length
     returns, lengths = zip(*results, strict=True)
     return Evaluation(np.array(returns, np.float64), np.array(lengths, np.int64))
+
+
+def choose(agent: Agent, observation: Any, explore: bool, first: np.ndarray) -> np.ndarray:
+    """The agent's actions in episodes it does not learn from; `first`, bool (B,): which of them begin."""
+    act: Any = agent.act
+    action: np.ndarray = act(observation, explore, first=first) if agent.recurrent else act(observation, explore)
+    return action
+
+
+def begins(step: vector.Step) -> np.ndarray:
+    """Where the next action is the first of an episode, bool (B,), or will be ignored as a reset follows."""
+    found: np.ndarray = step.terminated | step.truncated | ~step.valid
+    return found
 
 
 def environments(plan: Plan, episodes: int, *, kind: str, lanes: int | None = None) -> vector.Environments:

@@ -13,6 +13,7 @@ from dbrrl.agent import Agent
 from dbrrl.envs import vector
 from dbrrl.errors import EnvError, RunError
 
+from .evaluation import begins, choose
 from .settings import Plan
 
 _SECONDS_PER_FRAME = 1 / 30
@@ -61,11 +62,11 @@ def record(agent: Agent, plan: Plan, path: Path, *, explore: bool = False) -> No
 
 
 def _frames(agent: Agent, envs: vector.Environments, explore: bool) -> Iterator[np.ndarray]:
-    observation = envs.reset()
+    observation, first = envs.reset(), np.ones(envs.num_envs, np.bool_)
     yield _frame(envs)
     while True:
-        step = envs.step(agent.act(observation, explore=explore))
-        observation = step.observation
+        step = envs.step(choose(agent, observation, explore, first))
+        observation, first = step.observation, begins(step)
         if step.terminated[0] or step.truncated[0]:  # what is drawn now is already the next episode
             return
         yield _frame(envs)

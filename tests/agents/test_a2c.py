@@ -159,11 +159,12 @@ def test_what_lies_beyond_the_last_transition_of_an_environment_does_not_reach_i
     assert high[3, 0] > low[3, 0]
 
 
+@pytest.mark.parametrize("recurrent", ["none", "lstm", "gru"])
 @pytest.mark.parametrize("optimizer", ["rmsprop", "adam"])
 @pytest.mark.parametrize("steps", [3, 5, 13])
-def test_a_saved_agent_goes_on_bit_for_bit(steps: int, optimizer: str, tmp_path: Path) -> None:
+def test_a_saved_agent_goes_on_bit_for_bit(steps: int, optimizer: str, recurrent: str, tmp_path: Path) -> None:
     settings = {"normalize_observation": True, "normalize_reward": True, "learning_rate_schedule": "linear"}
-    agent = make(total_steps=100, optimizer=optimizer, **settings)
+    agent = make(total_steps=100, optimizer=optimizer, recurrent=recurrent, **settings)
     feed(agent, steps)
     agent.act(np.ones((2, 3), np.float32))  # in the middle of a step, too
     agent.save(tmp_path / "agent.dbrrl")

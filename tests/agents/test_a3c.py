@@ -141,9 +141,10 @@ def test_learners_have_streams_of_their_own() -> None:
     assert np.any(actions[0] != actions[1])
 
 
+@pytest.mark.parametrize("recurrent", ["none", "lstm", "gru"])
 @pytest.mark.parametrize("steps", [3, 5, 13])
-def test_a_saved_agent_goes_on_bit_for_bit(steps: int, tmp_path: Path) -> None:
-    agent = make(total_steps=100)
+def test_a_saved_agent_goes_on_bit_for_bit(steps: int, recurrent: str, tmp_path: Path) -> None:
+    agent = make(total_steps=100, recurrent=recurrent)
     feed(agent, steps)
     agent.act(np.ones((2, 3), np.float32))  # in the middle of a step, too
     agent.save(tmp_path / "agent.dbrrl")

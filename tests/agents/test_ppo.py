@@ -211,10 +211,11 @@ def test_same_seed_same_bits_other_seed_others() -> None:
     assert content(one) == content(same) != content(other)
 
 
+@pytest.mark.parametrize("recurrent", ["none", "lstm", "gru"])
 @pytest.mark.parametrize("steps", [3, 8, 13])
-def test_a_saved_agent_goes_on_bit_for_bit(steps: int, tmp_path: Path) -> None:
+def test_a_saved_agent_goes_on_bit_for_bit(steps: int, recurrent: str, tmp_path: Path) -> None:
     settings = {"normalize_observation": True, "normalize_reward": True, "learning_rate_schedule": "linear"}
-    agent = make(total_steps=100, **settings)
+    agent = make(total_steps=100, recurrent=recurrent, **settings)
     feed(agent, steps)
     agent.act(np.ones((2, 3), np.float32))  # in the middle of a step, too
     agent.save(tmp_path / "agent.dbrrl")

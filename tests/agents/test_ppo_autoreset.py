@@ -4,6 +4,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from dbrrl.agents import PPO
@@ -12,13 +13,13 @@ from dbrrl.envs.vector import Environments
 from .test_ppo import content, make
 
 
-def train(mode: AutoresetMode) -> tuple[PPO, list[int]]:
+def train(mode: AutoresetMode, recurrent: str = "none") -> tuple[PPO, list[int]]:
     """A short training in Gymnasium's own CartPole, cut at 15 steps so that both ends occur; transitions per update."""
     makers = [lambda: gym.make("CartPole-v1", max_episode_steps=15)] * 4
     envs = Environments(
         SyncVectorEnv(makers, autoreset_mode=mode), "CartPole-v1", kind="sync", seed=np.random.SeedSequence(1)
     )
-    config = PPO.Config(n_steps=16, batch_size=16, n_epochs=2, normalize_reward=True)
+    config = PPO.Config(n_steps=16, batch_size=16, n_epochs=2, normalize_reward=True, recurrent=recurrent)
     agent = PPO(envs.observation_space, envs.action_space, config, num_envs=4)
     sizes, epochs = [], agent.epochs
 
@@ -35,13 +36,17 @@ def train(mode: AutoresetMode) -> tuple[PPO, list[int]]:
     return agent, sizes
 
 
-def test_autoreset_modes_that_reset_at_once_give_the_same_bits() -> None:
-    (same, sizes), (disabled, _) = train(AutoresetMode.SAME_STEP), train(AutoresetMode.DISABLED)
+@pytest.mark.parametrize("recurrent", ["none", "gru"])
+def test_autoreset_modes_that_reset_at_once_give_the_same_bits(recurrent: str) -> None:
+    (same, sizes), (disabled, _) = (
+        train(mode, recurrent) for mode in (AutoresetMode.SAME_STEP, AutoresetMode.DISABLED)
+    )
     assert content(same) == content(disabled) and sizes == [64] * 10
 
 
-def test_next_step_resets_take_no_part_in_an_update() -> None:
-    agent, sizes = train(AutoresetMode.NEXT_STEP)
+@pytest.mark.parametrize("recurrent", ["none", "gru"])
+def test_next_step_resets_take_no_part_in_an_update(recurrent: str) -> None:
+    agent, sizes = train(AutoresetMode.NEXT_STEP, recurrent)
     assert sum(sizes) == agent.steps and len(sizes) == 10 and max(sizes) < 64
 
 

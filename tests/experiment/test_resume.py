@@ -30,6 +30,14 @@ SETTINGS = {
         *("--agent", "a2c", "--no-preset", "--steps", "9200", "--num-envs", "3", "--n-steps", "7"),
         *("--learning-rate-schedule", "linear", "--normalize-observation", "--normalize-reward"),
     ],
+    "ppo-lstm": [
+        *("--agent", "ppo", "--no-preset", "--steps", "5200", "--num-envs", "3", "--n-steps", "50", "--n-epochs", "2"),
+        *("--recurrent", "lstm", "--env", "dbrrl/CartPoleHidden-v0", "--batch-size", "100", "--normalize-observation"),
+    ],
+    "a3c-gru": [
+        *("--agent", "a3c", "--no-preset", "--steps", "5201", "--num-envs", "2", "--n-steps", "7", "--deterministic"),
+        *("--recurrent", "gru", "--recurrent-size", "8"),
+    ],
     "dqn": [
         *("--agent", "double_dqn", "--no-preset", "--steps", "5200", "--num-envs", "3", "--buffer-size", "2000"),
         *("--prioritized", "--dueling", "--noisy", "--n-step", "3", "--update-interval", "16", "--tau", "0.1"),

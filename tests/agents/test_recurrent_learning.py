@@ -1,0 +1,65 @@
+"""What takes a memory is learned with an LSTM or GRU and not without; CartPole whose velocities are hidden, solved."""
+
+from typing import Any
+
+import pytest
+
+from dbrrl.experiment import Experiment
+
+from . import test_a3c_learning as a3c
+
+QUIET: dict[str, Any] = {"curve": False, "tensorboard": False, "progress": False}
+RUN = {"num_envs": 8, "eval_interval": 1_000_000, "final_episodes": 100, "threads": 1}
+STEPS = 6_000
+NETWORK: dict[str, Any] = {
+    "gamma": 0.9,
+    "hidden_sizes": (16,),
+    "recurrent_size": 16,
+    "learning_rate_schedule": "linear",
+}
+AGENTS: dict[str, dict[str, Any]] = {
+    "ppo": {"n_steps": 16, "batch_size": 64, "n_epochs": 4, "learning_rate": 5e-3},
+    "a2c": {"n_steps": 8, "optimizer": "adam", "normalize_advantage": True, "learning_rate": 1e-2},
+    "a3c": {"n_steps": 8, "learning_rate": 5e-3, "rmsprop_eps": 1e-3, "entropy_coef": 0.02},
+}
+
+names = pytest.mark.parametrize("name", AGENTS)
+
+
+def chain(name: str, recurrent: str) -> float:
+    """Only its first observation tells how the others of an episode are shifted; the right actions return 1."""
+    env, settings = "dbrrl/ChainHidden-v0", {**NETWORK, **AGENTS[name], "recurrent": recurrent}
+    if name == "a3c":  # its learners in turn, in this process
+        return a3c.score(a3c.train(env, 0, STEPS, **settings), env)
+    return Experiment(name, env, seed=0, preset=False, steps=STEPS, **settings, **RUN, **QUIET).run().score
+
+
+@names
+@pytest.mark.parametrize("recurrent", ["lstm", "gru"])
+def test_the_first_observation_is_recalled(name: str, recurrent: str) -> None:
+    assert chain(name, recurrent) == 1.0
+
+
+@names
+def test_without_a_memory_the_first_observation_is_lost(name: str) -> None:
+    assert chain(name, "none") < 0.8  # one of the two shifts at the best: 0.5, and what the draw adds
+
+
+def cartpole(name: str, seed: int, **settings: Any) -> float:
+    """The score at the end of the preset's training of at most 100,000 steps."""
+    run = Experiment(name, "dbrrl/CartPoleHidden-v0", seed=seed, eval_interval=1_000_000, **QUIET, **settings).run()
+    assert run.scores[-1]["steps"] <= 100_000 and run.scores[-1]["evaluation_episodes"] == 100
+    return run.score
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "recurrent"), [("ppo", "lstm"), ("ppo", "gru"), ("a2c", "lstm")])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_cartpole_is_solved_with_its_velocities_hidden(name: str, recurrent: str, seed: int) -> None:
+    assert cartpole(name, seed, recurrent=recurrent) >= 450
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ppo", "a2c"])
+def test_without_a_memory_cartpole_stays_unsolved(name: str) -> None:
+    assert cartpole(name, 0, recurrent="none") < 450
