@@ -33,7 +33,7 @@ from dbrrl.buffers import Batch, PrioritizedReplayBuffer, ReplayBuffer
 from dbrrl.config import Config as BaseConfig
 from dbrrl.config import setting
 from dbrrl.errors import AnomalyError
-from dbrrl.explorers import EpsilonGreedy, Explorer, EZGreedy, Greedy, greedy
+from dbrrl.explorers import Deferred, EpsilonGreedy, Explorer, EZGreedy, Greedy, greedy
 from dbrrl.observations import OBSERVATION_SPACES, Encoder
 from dbrrl.optim import Adam, Optimizer, RMSprop
 from dbrrl.q_network import QNetwork
@@ -172,13 +172,17 @@ class DQN(Base):
             self.network.train(explore)
             if explore:
                 nn.resample_noise(self.network)
-        with no_grad():
-            values = to_numpy(self.values(self.network, self.placed(parts)).array)
+
+        def values() -> np.ndarray:
+            with no_grad():
+                return to_numpy(self.values(self.network, self.placed(parts)).array)
+
         if explore:
-            action = self.explorer(values, self.steps / self.config.epsilon_steps)
+            deferred = Deferred((len(parts[0]), self.actions), values)
+            action = self.explorer(deferred, self.steps / self.config.epsilon_steps)
             self.replay.begin(parts, action)
         else:
-            action = greedy(values)
+            action = greedy(values())
         if self.first_action:
             action = action + self.first_action
         return action[0] if single else action

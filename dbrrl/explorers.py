@@ -4,6 +4,7 @@ Those for discrete actions turn values (B, number of actions) into actions (B,);
 actions (B, ...). `progress` is what their schedules are read at (see dbrrl.schedules).
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ class Explorer:
     def __init__(self, rng: np.random.Generator) -> None:
         self.rng = rng
 
-    def __call__(self, values: np.ndarray, progress: float = 0.0) -> np.ndarray:
+    def __call__(self, values: Any, progress: float = 0.0) -> np.ndarray:
         """Actions for a batch; subclasses write it."""
         raise NotImplementedError(f"{type(self).__name__} has no __call__(): expected one, define it in the class")
 
@@ -37,8 +38,27 @@ class Explorer:
         seeding.set_generator_state(self.rng, state["rng"])
 
 
-def greedy(values: np.ndarray) -> np.ndarray:
+class Deferred:
+    """Values (B, A) that are computed when they are looked at: where all environments explore nobody does.
+
+    Args:
+        shape: (B, A).
+        compute: gives them.
+    """
+
+    def __init__(self, shape: tuple[int, int], compute: Callable[[], np.ndarray]) -> None:
+        self.shape, self.compute = shape, compute
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self.compute(), dtype)
+
+
+def greedy(values: np.ndarray | Deferred) -> np.ndarray:
     """Argmax over the last axis: values (B, A) give int64 (B,)."""
+    values = values.compute() if isinstance(values, Deferred) else values
     best: np.ndarray = values.argmax(-1)
     return best
 
@@ -46,7 +66,7 @@ def greedy(values: np.ndarray) -> np.ndarray:
 class Greedy(Explorer):
     """Always the action of the largest value; it draws nothing."""
 
-    def __call__(self, values: np.ndarray, progress: float = 0.0) -> np.ndarray:
+    def __call__(self, values: np.ndarray | Deferred, progress: float = 0.0) -> np.ndarray:
         """Values (B, A) to actions int64 (B,)."""
         return greedy(values)
 
@@ -66,11 +86,11 @@ class EpsilonGreedy(Explorer):
             if not 0 <= value <= 1:
                 raise ConfigError(f"epsilon: expected a probability in [0, 1], got {value}: change it")
 
-    def __call__(self, values: np.ndarray, progress: float = 0.0) -> np.ndarray:
+    def __call__(self, values: np.ndarray | Deferred, progress: float = 0.0) -> np.ndarray:
         """Values (B, A) to actions int64 (B,)."""
-        action = greedy(values)
         random = self.rng.random(len(values)) < self.schedule(progress)
         count = np.count_nonzero(random)
+        action = greedy(values) if count < len(values) else np.empty(count, np.int64)
         if count:  # the same draw as a number takes a third of the time of an array of one
             action[random] = self.rng.integers(values.shape[1], size=count if count > 1 else None)
         return action
@@ -96,7 +116,7 @@ class EZGreedy(EpsilonGreedy):
         self.mu = mu
         self.action, self.left = np.zeros(num_envs, np.int64), np.zeros(num_envs, np.int64)
 
-    def __call__(self, values: np.ndarray, progress: float = 0.0) -> np.ndarray:
+    def __call__(self, values: np.ndarray | Deferred, progress: float = 0.0) -> np.ndarray:
         """Values (B, A) to actions int64 (B,)."""
         lasting = self.left > 0
         begun = (self.rng.random(len(values)) < self.schedule(progress)) & ~lasting
@@ -105,7 +125,7 @@ class EZGreedy(EpsilonGreedy):
             self.left[begun] = self.rng.zipf(self.mu, count)
             lasting |= begun
         self.left -= lasting
-        return np.where(lasting, self.action, greedy(values))
+        return self.action.copy() if lasting.all() else np.where(lasting, self.action, greedy(values))
 
     def reset(self, ended: np.ndarray) -> None:
         """Choose anew where an episode ended, bool (B,)."""
@@ -141,10 +161,10 @@ class Boltzmann(Explorer):
         if min(self.schedule.start, self.schedule.end) <= 0:
             raise ConfigError(f"temperature: expected a number above 0, got {self.schedule.to_dict()}: change it")
 
-    def __call__(self, values: np.ndarray, progress: float = 0.0) -> np.ndarray:
+    def __call__(self, values: np.ndarray | Deferred, progress: float = 0.0) -> np.ndarray:
         """Values (B, A) to actions int64 (B,)."""
         # The largest of values with Gumbel noise is a draw from their softmax (Gumbel 1954).
-        return greedy(values / self.schedule(progress) + self.rng.gumbel(size=values.shape))
+        return greedy(np.asarray(values) / self.schedule(progress) + self.rng.gumbel(size=values.shape))
 
 
 class AdditiveGaussian(Explorer):

@@ -8,6 +8,7 @@ import numpy as np
 
 from dbrrl import functional as F
 from dbrrl import nn
+from dbrrl.nn.layers import in_turn
 from dbrrl.nn.networks import ACTIVATIONS
 from dbrrl.observations import Encoder
 
@@ -59,28 +60,35 @@ class QNetwork(nn.Module):
         layers = _hidden(sizes, activation, noisy, rng)
         return nn.Sequential(*layers, _linear(sizes[-1], outputs, 0.01, noisy, rng))
 
-    def features(self, parts: list[Any]) -> Any:
-        """What the last layers read, (B, n)."""
+    def joined(self, parts: list[Any]) -> Any:
+        """The vector, and what the convolutions make of images, (B, n)."""
         if self.images:
             vectors = parts[: len(parts) - len(self.images)]
             parts = vectors + [cnn(part) for cnn, part in zip(self.images, parts[len(vectors) :], strict=True)]
-        return self.body(parts[0] if len(parts) == 1 else F.concatenate(parts, axis=1))
+        return parts[0] if len(parts) == 1 else F.concatenate(parts, axis=1)
+
+    def features(self, parts: list[Any]) -> Any:
+        """What the last layers read, (B, n)."""
+        return self.body(self.joined(parts))
 
     def outputs(self, features: Any) -> Any:
         """(B, n) to (B, actions), or (B, actions, atoms)."""
         advantage = self.advantage(features)
-        if self.atoms is not None:
-            advantage = advantage.reshape(-1, self.actions, self.atoms)
         if self.value is None:
-            return advantage
-        value = self.value(features)
-        if self.atoms is not None:
-            value = value.reshape(-1, 1, self.atoms)
+            return self.apart(advantage, self.actions)
+        advantage, value = self.apart(advantage, self.actions), self.apart(self.value(features), 1)
         return value + (advantage - F.mean(advantage, axis=1, keepdims=True))
+
+    def apart(self, x: Any, actions: int) -> Any:
+        """(B, actions atoms) as (B, actions, atoms) where there are atoms."""
+        return x if self.atoms is None else x.reshape(-1, actions, self.atoms)
 
     def forward(self, parts: list[Any]) -> Any:
         """The parts of a batch of observations to (B, actions), or (B, actions, atoms)."""
-        return self.outputs(self.features(parts))
+        if self.value is not None:
+            return self.outputs(self.features(parts))
+        layers = self.body.layers + self.advantage.layers  # in one piece they are quicker
+        return self.apart(in_turn(layers, self.joined(parts)), self.actions)
 
 
 def _linear(inputs: int, outputs: int, gain: float, noisy: float | None, rng: np.random.Generator) -> nn.Module:

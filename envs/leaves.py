@@ -58,7 +58,7 @@ def with_final(observation: Any, final: Any, ended: np.ndarray, paths: list[Path
     final: as in `info["final_obs"]`, either an object array of one unbatched observation per row (Gymnasium's
     sync and async environments) or a batched observation (array programs).
     """
-    result = copy.deepcopy(observation)
+    result = observation.copy() if isinstance(observation, np.ndarray) else copy.deepcopy(observation)
     if isinstance(final, np.ndarray) and final.dtype == object:
         for row in np.flatnonzero(ended).tolist():
             for path in paths:

@@ -9,6 +9,7 @@ from dbrrl.errors import CheckpointError, ConfigError
 from dbrrl.explorers import (
     AdditiveGaussian,
     Boltzmann,
+    Deferred,
     EpsilonGreedy,
     Explorer,
     EZGreedy,
@@ -59,6 +60,22 @@ def test_epsilon_greedy_explores_as_often_as_its_schedule_says(schedule: object,
     for progress, epsilon in zip([0.0, 0.25, 0.9], epsilons, strict=True):
         expected = np.array([epsilon / 3, 1 - epsilon * 2 / 3, epsilon / 3])
         np.testing.assert_allclose(shares(explorer(values([0.0, 1.0, 0.5]), progress)), expected, atol=0.01)
+
+
+@pytest.mark.parametrize("name", ["greedy", "epsilon", "ez", "boltzmann"])
+def test_values_that_are_deferred_are_those_that_are_given(name: str) -> None:
+    generator = rng()
+    now, later = MAKERS[name](), MAKERS[name]()
+    for _ in range(200):
+        given = generator.standard_normal((5, 3))
+        np.testing.assert_array_equal(later(Deferred((5, 3), given.copy), 0.5), now(given, 0.5))
+
+
+@pytest.mark.parametrize("explorer", [EpsilonGreedy(1.0, rng()), EZGreedy(1.0, 4, rng())])
+def test_values_are_not_computed_where_all_explore(explorer: Explorer) -> None:
+    asked: list[int] = []
+    actions = [explorer(Deferred((4, 3), lambda: asked.append(1))) for _ in range(50)]  # type: ignore[arg-type, func-returns-value]
+    assert not asked and set(np.concatenate(actions).tolist()) == {0, 1, 2}
 
 
 def lengths(explorer: EZGreedy, steps: int) -> np.ndarray:

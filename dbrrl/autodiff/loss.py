@@ -62,7 +62,11 @@ class Huber(Op):
         return inside * (d - 0.5 * inside)
 
     def backward(self, g: Any, y: Any, a: Any, b: Any) -> Any:
-        ga = g * np.clip(a - b if isinstance(g, Tensor) else self.d, -self.delta, self.delta)
+        if isinstance(g, Tensor):
+            ga = g * np.clip(a - b, -self.delta, self.delta)
+        else:
+            ga = np.minimum(np.maximum(self.d, -self.delta), self.delta)
+            ga *= g
         return ga, -ga if self.needs(1) else None
 
 

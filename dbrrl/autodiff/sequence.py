@@ -8,8 +8,8 @@ import numpy as np
 
 from dbrrl.autodiff.arithmetic import where
 from dbrrl.autodiff.engine import grad
-from dbrrl.autodiff.linalg import linear
 from dbrrl.autodiff.op import Op
+from dbrrl.autodiff.perceptron import linear
 from dbrrl.autodiff.shape import reshape, stack
 from dbrrl.autodiff.tensor import Tensor, plain, state
 from dbrrl.backend import array_module, beside

@@ -1,7 +1,7 @@
 """Layers without memory or chance: linear maps, normalization, lookup, and their composition."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -96,8 +96,28 @@ class Embedding(Module):
 FUSED: dict[type[Module], str] = {Tanh: "tanh", ReLU: "relu"}
 
 
+def in_turn(modules: Sequence[Module], x: Any) -> Any:
+    """The output of the last of `modules`; Linear layers that follow one another, with Tanh or ReLU, are one op."""
+    parameters: list[Parameter] = []
+    activations: list[str | None] = []
+    i = 0
+    while i < len(modules):
+        module = modules[i]
+        i += 1
+        if type(module) is Linear and module.bias is not None:
+            parameters += module.weight, module.bias
+            activation = FUSED.get(type(modules[i])) if i < len(modules) else None
+            activations.append(activation)
+            i += activation is not None
+            continue
+        if activations:
+            x, parameters, activations = F.perceptron(x, parameters, activations), [], []
+        x = module(x)
+    return F.perceptron(x, parameters, activations) if activations else x
+
+
 class Sequential(Module):
-    """Modules applied one after the other; a Linear and the Tanh or ReLU after it are computed as one op."""
+    """Modules applied one after the other; Linear layers with Tanh or ReLU between them are computed as one op."""
 
     def __init__(self, *modules: Module) -> None:
         for i, module in enumerate(modules):
@@ -109,17 +129,7 @@ class Sequential(Module):
 
     def forward(self, x: Any) -> Any:
         """The output of the last module."""
-        layers, i = self.layers, 0
-        while i < len(layers):
-            layer = layers[i]
-            i += 1
-            if type(layer) is Linear:
-                activation = FUSED.get(type(layers[i])) if i < len(layers) else None
-                x = F.linear(x, layer.weight, layer.bias, activation)
-                i += activation is not None
-            else:
-                x = layer(x)
-        return x
+        return in_turn(self.layers, x)
 
     def __len__(self) -> int:
         return len(self.layers)

@@ -11,6 +11,7 @@ import numpy as np
 import dbrrl.functional as F
 from dbrrl.autodiff import arithmetic, conv, elementwise, index, linalg, loss, lstm, pool, recurrent, reduce, shape
 from dbrrl.autodiff.op import Op
+from dbrrl.autodiff.perceptron import Linear, Perceptron
 from tests.autodiff.reference import conv2d, gelu, huber, layer_norm, pooled, sigmoid, softmax, surrogate
 from tests.autodiff.reference import recurrent as plainly
 
@@ -330,7 +331,7 @@ CASES: list[Case] = [
     ),
     *variants(
         "linear",
-        (linalg.Linear,),
+        (Linear,),
         normal,
         (
             "bias",
@@ -361,6 +362,26 @@ CASES: list[Case] = [
             lambda x, w, b: F.linear(x, w, b, "relu"),
             lambda x, w, b: np.maximum(x @ w.T + b, 0),
             ((2, 3), (4, 3), (4,)),
+        ),
+    ),
+    *variants(
+        "perceptron",
+        (Perceptron,),
+        normal,
+        (
+            "two layers",
+            lambda x, *parameters: F.perceptron(x, parameters, ["tanh", None]),
+            lambda x, v, a, w, b: np.tanh(x @ v.T + a) @ w.T + b,
+            ((2, 3), (4, 3), (4,), (2, 4), (2,)),
+            ((0, 3), (4, 3), (4,), (2, 4), (2,)),
+            ((2, 2, 3), (4, 3), (4,), (2, 4), (2,)),
+            ((3,), (4, 3), (4,), (2, 4), (2,)),
+        ),
+        (
+            "three layers",
+            lambda x, *parameters: F.perceptron(x, parameters, ["relu", None, "tanh"]),
+            lambda x, v, a, w, b, u, c: np.tanh((np.maximum(x @ v.T + a, 0) @ w.T + b) @ u.T + c),
+            ((2, 3), (4, 3), (4,), (2, 4), (2,), (1, 2), (1,)),
         ),
     ),
     *recurrences("rnn", recurrent.RNN, 1),

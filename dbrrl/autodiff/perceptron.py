@@ -1,0 +1,143 @@
+"""Linear layers: one alone, or several one after the other as one op."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from dbrrl.autodiff.elementwise import rectified
+from dbrrl.autodiff.op import Op
+from dbrrl.autodiff.tensor import Tensor, observing
+from dbrrl.errors import ShapeError
+
+# Activations that follow a layer within its op: name -> (function of (y, out), derivative from the output y).
+FUSED: dict[str, tuple[Any, Any]] = {
+    "tanh": (np.tanh, lambda g, y: g * (1 - y * y)),
+    "relu": (rectified, lambda g, y: g * np.greater(y, 0)),
+}
+
+
+class Linear(Op):
+    """y = f(x Wᵀ + b), f one of FUSED or nothing; with g' = g f'(y): dx = g' W, dW = g'ᵀ x, db = Σ g'."""
+
+    def __init__(self, activation: str | None = None) -> None:
+        self.activation = activation
+
+    def forward(self, x: Any, w: Any, *b: Any) -> Any:
+        y = _forward(_rows(x), w, b[0] if b else None, self.activation)
+        return y if x.ndim == 2 else y.reshape(*x.shape[:-1], len(w))
+
+    def backward(self, g: Any, y: Any, x: Any, w: Any, *b: Any) -> Any:
+        gx, gw, gb = _backward(_rows(g), _rows(y), _rows(x), w, bool(b), self.activation, self.needs(0))
+        gx = gx if gx is None or len(x.shape) == 2 else gx.reshape(x.shape)
+        return (gx, gw, gb) if b else (gx, gw)
+
+
+class Perceptron(Op):
+    """Linear layers one after the other; each is, and goes back, as `Linear` does."""
+
+    def __init__(self, activations: Sequence[str | None]) -> None:
+        self.activations = activations
+
+    def forward(self, x: Any, *parameters: Any) -> Any:
+        self.outputs = [_rows(x)]
+        for i, activation in enumerate(self.activations):
+            self.outputs.append(_forward(self.outputs[i], parameters[2 * i], parameters[2 * i + 1], activation))
+        return self.outputs[-1] if x.ndim == 2 else self.outputs[-1].reshape(*x.shape[:-1], -1)
+
+    def backward(self, g: Any, y: Any, x: Any, *parameters: Any) -> Any:
+        outputs, g, gradients = self.outputs, _rows(g), ()
+        if isinstance(g, Tensor):  # to be differentiated again: what happened inside is recorded now
+            outputs = [_rows(x)]
+            for i, activation in enumerate(self.activations):
+                outputs.append(linear(outputs[i], parameters[2 * i], parameters[2 * i + 1], activation))
+        for i in range(len(self.activations) - 1, -1, -1):
+            activation, further = self.activations[i], i > 0 or self.needs(0)
+            g, *own = _backward(g, outputs[i + 1], outputs[i], parameters[2 * i], True, activation, further)
+            gradients = (*own, *gradients)
+        return g if g is None or len(x.shape) == 2 else g.reshape(x.shape), *gradients
+
+
+def _rows(x: Any) -> Any:
+    """(..., n) as a matrix (rows, n)."""
+    return x if len(x.shape) == 2 else x.reshape(-1, x.shape[-1])
+
+
+def _forward(x: Any, w: Any, b: Any, activation: str | None) -> Any:
+    """f(x Wᵀ + b) of a matrix x, a fresh array."""
+    try:
+        y = _product(x, w)
+        if b is not None:
+            y += b if len(y) > 1 else b[None]  # arrays of one shape take a third of the time
+    except ValueError:
+        shapes = [a.shape for a in (x, w, b) if a is not None]
+        raise ShapeError(
+            f"linear: expected x (..., in), weight (out, in), bias (out,), got {shapes}: "
+            "flatten the input or change in_features"
+        ) from None
+    return y if activation is None else FUSED[activation][0](y, y)
+
+
+def _product(x: Any, w: Any) -> Any:
+    """The product x Wᵀ of x (n, in) and W (out, in).
+
+    A BLAS first rearranges what comes transposed. Where rows are few that had better be x than W, though the result
+    has to be turned then: up to twice as fast. Small products go without rearranging.
+    """
+    n = len(x)
+    if n > 1 and n * w.size > 150_000 and n <= min(w.shape) // 4 and type(x) is np.ndarray:
+        return np.ascontiguousarray(w.dot(x.T).T)
+    return x.dot(w.T)
+
+
+def _backward(g: Any, y: Any, x: Any, w: Any, biased: bool, activation: str | None, further: bool) -> tuple[Any, ...]:
+    """From the gradient g of y, all matrices, those of x (None unless `further`), w and b (None unless `biased`)."""
+    if activation == "tanh" and type(g) is np.ndarray:
+        slope = y * y  # the first-order pass: g - g y² in one fresh array
+        slope *= g
+        g = np.subtract(g, slope, out=slope)
+    elif activation is not None:
+        g = FUSED[activation][1](g, y)
+    gx = g.dot(w) if further else None  # .dot: half a microsecond less than matmul
+    gb = (_ones(len(g), g.dtype).dot(g) if type(g) is np.ndarray else np.sum(g, axis=0)) if biased else None
+    return gx, g.T.dot(x), gb
+
+
+@functools.lru_cache(maxsize=64)
+def _ones(n: int, dtype: np.dtype[Any]) -> np.ndarray:
+    """A row of ones: its product with a matrix sums the columns faster than a reduction."""
+    ones = np.ones(n, dtype)
+    ones.flags.writeable = False
+    return ones
+
+
+def linear(x: Any, weight: Any, bias: Any = None, activation: str | None = None) -> Any:
+    """f(x Wᵀ + b) for x (..., in), weight (out, in), bias (out,) or None: shape (..., out).
+
+    Args:
+        activation: None, "tanh" or "relu": applied in the same op, which saves memory and time.
+
+    Raises:
+        ShapeError: the last axis of x is not `in`, or the bias is not (out,).
+    """
+    op = Linear(activation)
+    return op(x, weight) if bias is None else op(x, weight, bias)
+
+
+def perceptron(x: Any, parameters: Sequence[Any], activations: Sequence[str | None]) -> Any:
+    """`linear` once for each activation: x (..., in) to (..., out of the last).
+
+    They are one op, which saves time where they are small; but while a tool for debugging looks on, one each.
+
+    Args:
+        parameters: weight and bias of the first layer, those of the second, and so on.
+
+    Raises:
+        ShapeError: as `linear`.
+    """
+    if len(activations) == 1 or observing:
+        for i, activation in enumerate(activations):
+            x = linear(x, parameters[2 * i], parameters[2 * i + 1], activation)
+        return x
+    return Perceptron(activations)(x, *parameters)
