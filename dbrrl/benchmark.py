@@ -22,16 +22,18 @@ def main(arguments: Sequence[str]) -> None:
     """Run as the command line says."""
     given = _parse(arguments)
     overrides = {"steps": given["steps"]} if "steps" in given else {}
+    if "episodes" in given:
+        overrides |= dict.fromkeys(("eval_episodes", "final_episodes"), given["episodes"])
     whole = suite.load(given["suite"], overrides)
     seeds = given.get("seeds") or whole.seeds
-    steps = f" --steps {given['steps']}" if "steps" in given else ""
+    changed = "".join(f" --{name} {given[name]}" for name in ("steps", "episodes") if name in given)
     session.run(
         whole,
         whole.part(_names(given, "agents"), _names(given, "envs")),
         seeds=seeds,
         jobs=given.get("jobs") or backend.cpu_count(),
         out=Path(given.get("out") or Path("benchmarks") / whole.name),
-        command=f"python -m dbrrl.benchmark {given['suite']} --seeds {seeds}{steps}",
+        command=f"python -m dbrrl.benchmark {given['suite']} --seeds {seeds}{changed}",
         renew=given["renew"],
         report_to=Path(given["report"]) if "report" in given else None,
     )
@@ -48,6 +50,7 @@ def _parse(arguments: Sequence[str]) -> dict[str, Any]:
     add("--agents", nargs="+", default=absent, metavar="NAME", help="these agents alone")
     add("--envs", nargs="+", default=absent, metavar="NAME", help="these environments alone")
     add("--steps", type=_count, default=absent, metavar="N", help="steps of every run instead of the suite's")
+    add("--episodes", type=_count, default=absent, metavar="N", help="episodes of every evaluation, likewise")
     add("--report", default=absent, metavar="FOLDER", help="copy the report there too [it lies in DIR/report]")
     add("--renew", action="store_true", help="run again what lies in DIR with other settings than are wanted now")
     add("--debug", action="store_true", help="show the traceback of an error")

@@ -37,8 +37,8 @@ def main(arguments: Sequence[str]) -> None:
 def _start(given: dict[str, Any], shown: display.Quiet) -> Experiment:
     file = read(Path(given.pop("config"))) if "config" in given else None
     out, name = Path(given.pop("out", "runs")), given.pop("name", None)
-    env_kwargs, use_preset = given.pop("env_kwargs", None), given.pop("preset")
-    plan = settle(given, file=file, env_kwargs=env_kwargs, use_preset=use_preset)
+    kwargs = {name: given.pop(name, None) for name in ("env_kwargs", "eval_env_kwargs")}
+    plan = settle(given, file=file, use_preset=given.pop("preset"), **kwargs)
     if plan.preset:
         values = ", ".join(f"{field}={value}" for field, value in plan.preset.items())
         shown.say(f"preset for {plan.settings.agent} on {plan.settings.env}: {values}")
@@ -116,6 +116,13 @@ def _common(parser: command.Parser) -> command.Parser:
         type=_json_table,
         metavar="JSON",
         help="environment arguments",
+    )
+    add(
+        "--eval-env-kwargs",
+        default=argparse.SUPPRESS,
+        type=_json_table,
+        metavar="JSON",
+        help="environment arguments that are others in evaluations",
     )
     add("--no-preset", dest="preset", action="store_false", help="use no preset")
     add("--quiet", action="store_true", help="print the result alone")

@@ -14,6 +14,7 @@ import pytest
 
 from dbrrl import benchmark
 from dbrrl.experiment import command
+from dbrrl.suites.folder import Folder
 
 ROOT = Path(__file__).parent.parent
 SUITE = """
@@ -98,6 +99,41 @@ def test_a_failed_run_is_reported_and_ends_no_other(call: Call) -> None:
     assert code == 2 and "2 runs, 1 done before" in output and "1 of 2 runs failed" in errors
 
 
+def test_a_run_whose_process_is_killed_is_reported_and_a_signal_lets_the_others_save(tmp_path: Path) -> None:
+    file, out = tmp_path / "own.toml", tmp_path / "out"
+    cell = SUITE.partition("[[cells]]")[2].format(envs='"tests.experiment.stub:Breaking"', steps=300)
+    text = SUITE.format(envs='"CartPole-v1"', steps=10**9) + "[[cells]]" + cell
+    file.write_text(text + '[cells.env_kwargs]\nhow = "kill"\n')
+    process = start(file, "--jobs", 2, "--out", out)
+    while not list(out.glob("errors/*")) or not list(out.glob("runs/*CartPole*/config.toml")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "its process ended by signal 9 without a word: look for lack of memory" in errors
+    assert errors.splitlines()[-1] == "stopped with 0 of 2 runs done; the same command goes on"
+    assert "stopping: each run saves where it is" in output
+    assert len(list(out.glob("runs/*CartPole*/checkpoints/*.dbrrl"))) == 1
+
+
+def test_two_commands_cannot_use_one_folder(call: Call, tmp_path: Path) -> None:
+    folder = Folder.open(tmp_path / "out", "smoke")
+    code, _, errors = call("smoke", "--out", "out")
+    folder.release()
+    assert code == 2 and "out: another benchmark is running here" in errors
+
+
+def test_a_run_killed_before_it_began_is_begun_anew(call: Call) -> None:
+    write_suite("CartPole-v1")
+    name = "tests.experiment.stub-Stub_CartPole-v1_seed0"
+    Path(f"out/runs/{name}").mkdir(parents=True)
+    Path(f"out/runs/{name}/.config.toml.1.tmp").write_text("half")
+    Path("out/benchmark.toml").write_text('suite = "own"\n')
+    assert call("own.toml", "--out", "out", "--episodes", 1)[0] == 0
+    assert [row["evaluation_episodes"] for row in results(Path("out"))] == ["1"] * 10
+
+
 def test_other_settings_are_refused_or_the_runs_renewed(call: Call) -> None:
     write_suite("CartPole-v1")
     assert call("own.toml", "--out", "out")[0] == 0
@@ -134,3 +170,17 @@ def test_what_is_wrong_is_said_in_one_line_and_nothing_is_touched(call: Call) ->
     refused("other: holds the suite 'classic', not 'smoke'", "smoke", "--out", "other")
     assert sorted(path.name for path in Path().iterdir()) == ["file", "mine", "other"]
     assert [path.name for path in Path("mine").iterdir()] == ["letter.txt"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("suite", "module", "env", "agents"),
+    [("atari", "ale_py", "ALE/Pong-v5", ["ppo", "dqn"]), ("mujoco", "mujoco", "Hopper-v5", ["ppo", "a2c"])],
+)
+def test_the_larger_suites_run(call: Call, suite: str, module: str, env: str, agents: list[str]) -> None:
+    pytest.importorskip(module)
+    few = ["--steps", 40, "--episodes", 1, "--seeds", 1]
+    code, output, errors = call(suite, "--envs", env, "--agents", *agents, *few, "--out", "out")
+    assert code == 0, errors
+    assert "2 runs done" in output and {row["agent"] for row in results(Path("out"))} == set(agents)
+    assert "- Run: 2 of " in Path(f"out/report/{suite}.md").read_text()

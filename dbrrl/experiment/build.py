@@ -64,7 +64,9 @@ def same_agent(plan: Plan, envs: vector.Environments | Workers, saved: State, di
 
 def check_plan(plan: Plan, saved: State, directory: RunDirectory) -> None:
     """RunError where a setting that decides the run's numbers is not what it was at the checkpoint."""
-    for name, now in plan.to_dict().items():
+    unsaid: State = {"eval_env_kwargs": {}}  # is left out where it is empty
+    saved = unsaid | saved
+    for name, now in (unsaid | plan.to_dict()).items():
         if name not in _FREE and saved[name] != now:
             if isinstance(now, dict):
                 raise RunError(f"{directory.config}: its [{name}] is not that of the checkpoint: undo the change")
@@ -116,6 +118,7 @@ def full_record(plan: Plan, envs: vector.Environments | Workers) -> dict[str, An
     Raises ConfigError where an argument for the environment is nothing that TOML can hold.
     """
     _check_plain(plan.env_kwargs, "env_kwargs")
+    _check_plain(plan.eval_env_kwargs, "eval_env_kwargs")
     chosen = {"vectorization": envs.kind, "threads": backend.blas_threads()}
     about = {"versions": record.versions(), "machine": backend.machine_record(plan.settings.device)}
     return plan.to_dict() | {"preset": plan.preset, "chosen": chosen} | about

@@ -101,5 +101,5 @@ def environments(plan: Plan, episodes: int, *, kind: str, lanes: int | None = No
         seed=seeding.sequence(settings.seed, "evaluation"),
         vectorization=settings.vectorization if together else "sync",
         max_episode_steps=settings.max_episode_steps,
-        env_kwargs=plan.env_kwargs,
+        env_kwargs=plan.for_evaluation().env_kwargs,
     )

@@ -53,6 +53,7 @@ class Experiment:
         name: name of that folder; None makes one from agent, environment, seed and time.
         config: the agent's settings, a table or its Config.
         env_kwargs: arguments for the environment.
+        eval_env_kwargs: those that are others in evaluations.
         progress: True shows progress, False nothing, None a bar if standard output is a terminal.
         preset: whether settings known to solve this environment are used where none are given here.
         callbacks: see dbrrl.experiment.Callback; closed when the run ends, however it ends.
@@ -72,6 +73,7 @@ class Experiment:
         name: str | None = None,
         config: Config | Mapping[str, Any] | None = None,
         env_kwargs: Mapping[str, Any] | None = None,
+        eval_env_kwargs: Mapping[str, Any] | None = None,
         progress: bool | None = None,
         preset: bool = True,
         callbacks: Sequence[Callback] = (),
@@ -83,6 +85,7 @@ class Experiment:
         self.plan = settle(
             table | {"agent": agent_name, "env": env, "seed": seed} | overrides,
             env_kwargs=env_kwargs,
+            eval_env_kwargs=eval_env_kwargs,
             use_preset=preset,
             agent_class=agent_class,
         )

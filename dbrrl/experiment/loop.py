@@ -90,7 +90,7 @@ class Loop:
         settings = self.plan.settings
         plan = self.plan
         if env is not None and env != settings.env:
-            plan = dataclasses.replace(plan, settings=settings.replace(env=env), env_kwargs={})
+            plan = dataclasses.replace(plan, settings=settings.replace(env=env), env_kwargs={}, eval_env_kwargs={})
         return self._play(plan, episodes, None)
 
     def save(self) -> None:

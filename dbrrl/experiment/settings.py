@@ -70,6 +70,11 @@ class Plan:
     agent_class: type[Agent]
     env_kwargs: dict[str, Any]
     preset: dict[str, Any]  # the preset's values that took effect
+    eval_env_kwargs: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def for_evaluation(self) -> "Plan":
+        """The same with the environments of evaluations: those of training but for `eval_env_kwargs`."""
+        return dataclasses.replace(self, env_kwargs=self.env_kwargs | self.eval_env_kwargs, eval_env_kwargs={})
 
     def with_steps(self, steps: int) -> "Plan":
         """The same for another number of steps; a horizon that was the run's own end moves with it."""
@@ -80,7 +85,8 @@ class Plan:
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as `read` takes it back from a file."""
-        return self.settings.to_dict() | {"config": self.config.to_dict(), "env_kwargs": self.env_kwargs}
+        table = self.settings.to_dict() | {"config": self.config.to_dict(), "env_kwargs": self.env_kwargs}
+        return table | ({"eval_env_kwargs": self.eval_env_kwargs} if self.eval_env_kwargs else {})
 
 
 def settle(
@@ -88,6 +94,7 @@ def settle(
     *,
     file: Mapping[str, Any] | None = None,
     env_kwargs: Mapping[str, Any] | None = None,
+    eval_env_kwargs: Mapping[str, Any] | None = None,
     use_preset: bool = True,
     agent_class: type[Agent] | None = None,
 ) -> Plan:
@@ -97,6 +104,7 @@ def settle(
         explicit: fields of `Settings` and of the agent's Config, in one table.
         file: the content of a TOML file: the same, and optionally a table `config` for the agent's fields.
         env_kwargs: arguments for the environment.
+        eval_env_kwargs: those that are others in evaluations, such as rewards left unclipped.
         use_preset: whether the preset of the pair (agent, environment) takes part.
         agent_class: the agent's class, where the caller has it; else `agent` is looked up by name.
 
@@ -104,6 +112,7 @@ def settle(
     """
     written = _flat(file or {})
     kwargs = dict(written.pop("env_kwargs", {})) | dict(env_kwargs or {})
+    eval_kwargs = dict(written.pop("eval_env_kwargs", {})) | dict(eval_env_kwargs or {})
     wanted = written | dict(explicit)
     names = {entry.name: entry.default for entry in settings(Settings)}
     agent = str(wanted.get("agent", names["agent"]))
@@ -120,7 +129,7 @@ def settle(
     own = {name: value for name, value in values.items() if name in fields}
     if "total_steps" in fields:
         own.setdefault("total_steps", chosen.steps)
-    return Plan(chosen, found.Config.from_dict(own), found, kwargs, preset)
+    return Plan(chosen, found.Config.from_dict(own), found, kwargs, preset, eval_kwargs)
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -136,7 +145,8 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def _flat(file: Mapping[str, Any]) -> dict[str, Any]:
-    own = file.get("config", {})
-    if not isinstance(own, dict) or not isinstance(file.get("env_kwargs", {}), dict):
-        raise ConfigError("settings file: config and env_kwargs are tables, write [config] or [env_kwargs]")
+    own: dict[str, Any] = file.get("config", {})
+    for name in ("config", "env_kwargs", "eval_env_kwargs"):
+        if not isinstance(file.get(name, {}), dict):
+            raise ConfigError(f"settings file: {name} is a table, write [{name}]")
     return {name: value for name, value in file.items() if name not in ("config", *_RECORDED)} | own

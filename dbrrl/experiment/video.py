@@ -45,7 +45,7 @@ def record(agent: Agent, plan: Plan, path: Path, *, explore: bool = False) -> No
         agent.num_envs if explore else 1,  # an exploring agent acts for all its environments at once
         seed=seeding.sequence(plan.settings.seed, "evaluation"),
         max_episode_steps=plan.settings.max_episode_steps,
-        env_kwargs=plan.env_kwargs,
+        env_kwargs=plan.for_evaluation().env_kwargs,
         render_mode="rgb_array",
     )
     beside = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")

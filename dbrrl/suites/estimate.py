@@ -2,13 +2,17 @@
 
 import dataclasses
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from dbrrl.errors import DbrrlError
 from dbrrl.experiment import Experiment, table
 from dbrrl.experiment.directory import RunDirectory
 from dbrrl.experiment.display import Quiet
 from dbrrl.experiment.settings import Plan
+from dbrrl.experiment.worker import receive, send
+
+from .process import launch
 
 _MOMENT = 1.0  # seconds of a run that tell its speed
 
@@ -42,7 +46,30 @@ class _Stopwatch(Quiet):
         return (self.now - self.half) / max(self.steps - self.steps_at_half, 1)
 
 
-def calibrate(plan: Plan) -> float | None:
+def measure(plans: Mapping[str, Plan]) -> dict[str, float]:
+    """Seconds per step of a moment of each plan, by name; one that fails, or kills its process, is left out."""
+    process, pipe = launch("timing", _work, list(plans.values()))
+    found: dict[str, float] = {}
+    try:
+        for name in plans:
+            seconds = receive(pipe)["seconds"]
+            if seconds is not None:
+                found[name] = seconds
+    except (EOFError, OSError):
+        pass  # the run itself will meet what killed it, and report it
+    finally:
+        process.kill()
+        process.join()
+        pipe.close()
+    return found
+
+
+def _work(plans: Sequence[Plan], pipe: Any) -> None:
+    for plan in plans:
+        send(pipe, seconds=_calibrate(plan))
+
+
+def _calibrate(plan: Plan) -> float | None:
     """Seconds per step of a moment of the run; None where it fails."""
     short = dataclasses.replace(plan, settings=plan.settings.replace(eval_interval=plan.settings.steps))
     watch = _Stopwatch()

@@ -3,7 +3,7 @@
 import contextlib
 import shutil
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from dbrrl import checkpoint
 from dbrrl.errors import DbrrlError, RunError
@@ -44,6 +44,8 @@ class Folder:
         try:
             folder.runs.mkdir(parents=True, exist_ok=True)
             folder._lock.lock()
+        except RunError:
+            raise RunError(f"{path}: another benchmark is running here: wait for it, or stop it") from None
         except OSError as error:
             raise RunError(f"{path}: cannot be written: {error.strerror}") from error
         if not mark.is_file():
@@ -72,13 +74,7 @@ class Folder:
             before = settle({}, file=directory.read_config(), use_preset=False).to_dict()
         except DbrrlError as error:
             return str(error)
-        for name, now in plan.to_dict().items():
-            if name not in _FREE and before[name] != now:
-                keys = [key for key in now if before[name].get(key) != now[key]] if isinstance(now, dict) else []
-                inner = f"{name}: {keys[0]}" if keys else name
-                old, new = (before[name].get(keys[0]), now[keys[0]]) if keys else (before[name], now)
-                return f"{inner} is {old!r} there and {new!r} now"
-        return None
+        return _difference(before, plan.to_dict())
 
     def set_aside(self, plan: Plan) -> Path:
         """Move the run of `plan` out of the way, where it stays; where to."""
@@ -105,6 +101,18 @@ class Folder:
         """Write results.csv: a row per evaluation of every run that has come to its end."""
         directories = [RunDirectory(path) for path in sorted(self.runs.iterdir(), key=_natural)]
         results.write(self.results, self.suite, [directory for directory in directories if finished(directory)])
+
+
+def _difference(before: dict[str, Any], now: dict[str, Any], place: str = "") -> str | None:
+    """What of two plans is first unlike."""
+    for name in [*now, *(name for name in before if name not in now)]:
+        old, new = before.get(name), now.get(name)
+        if old == new or name in _FREE:
+            continue
+        if isinstance(old or {}, dict) and isinstance(new or {}, dict):
+            return _difference(old or {}, new or {}, f"{name}: ")
+        return f"{place}{name} is {old!r} there and {new!r} now"
+    return None
 
 
 def finished(directory: RunDirectory) -> bool:

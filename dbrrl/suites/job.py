@@ -1,8 +1,6 @@
 """One run of a suite in a process of its own: started anew, or gone on with where it stood."""
 
 import contextlib
-import os
-import threading
 import time
 import traceback
 from pathlib import Path
@@ -14,7 +12,7 @@ from dbrrl.experiment.command import one_line
 from dbrrl.experiment.directory import RunDirectory
 from dbrrl.experiment.display import Quiet
 from dbrrl.experiment.settings import Plan
-from dbrrl.experiment.worker import end_with_parent, send
+from dbrrl.experiment.worker import send
 
 from .folder import discard_checkpoints
 
@@ -47,10 +45,7 @@ class Relay(Quiet):
 
 
 def work(plan: Plan, path: Path, pipe: Any) -> None:
-    """The process: trains, tells `pipe`, and ends when the run does, when asked to, or with its parent."""
-    threading.Thread(target=end_with_parent, daemon=True).start()
-    if hasattr(os, "setpgid"):
-        os.setpgid(0, 0)  # a terminal's Ctrl-C reaches the parent alone, which asks each run to save
+    """What the process does: it trains, tells `pipe`, and ends when the run does, or when asked to."""
     shown = Relay(pipe)
     try:
         run = train(plan, path, shown)

@@ -1,22 +1,19 @@
 """Many runs side by side, each in a process of its own with one BLAS thread."""
 
-import contextlib
 import dataclasses
-import multiprocessing
-import os
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Sequence
 from multiprocessing import connection
 from pathlib import Path
-from typing import Any
 
-from dbrrl.experiment.interruption import Interruption, ignored_by_children
+from dbrrl.experiment.interruption import Interruption
 from dbrrl.experiment.settings import Plan
 from dbrrl.experiment.worker import receive
 
 from .board import Board
 from .job import work
+from .process import launch
 
-_THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 _POLL = 0.3  # seconds between looks for a signal
 
 
@@ -51,13 +48,7 @@ class _Running:
     def __init__(self, task: Task, slots: list[int]) -> None:
         self.task, self.slots, self.steps = task, slots, 0
         self.outcome: Outcome | None = None
-        context = multiprocessing.get_context("spawn")
-        self.pipe, theirs = context.Pipe(duplex=False)
-        # Not a daemon: asynchronous agents start processes of their own. It ends with its parent by itself.
-        self.process = context.Process(target=work, args=(task.plan, task.path, theirs), name=task.name)
-        with ignored_by_children(), _one_thread():
-            self.process.start()
-        theirs.close()
+        self.process, self.pipe = launch(task.name, work, task.plan, task.path)
 
     def hear(self, board: Board) -> bool:
         """Take one message; False where the process is gone."""
@@ -95,7 +86,7 @@ def run(tasks: Sequence[Task], jobs: int, board: Board, ended: Callable[[Outcome
     A run that fails ends no other. An asynchronous run takes a slot for each of its processes, or all slots.
     """
     waiting, running, free, done = list(tasks), list[_Running](), list(range(jobs)), 0
-    stopping = False
+    stopping, clock = False, _Clock(seconds(tasks, jobs))
     board.begin(len(waiting), jobs)
     try:
         with Interruption() as interruption:
@@ -107,7 +98,7 @@ def run(tasks: Sequence[Task], jobs: int, board: Board, ended: Callable[[Outcome
                     board.say("stopping: each run saves where it is (once more ends them at once)")
                     for one in running:
                         one.process.terminate()
-                board.count(done, _seconds_left(waiting, running, jobs))
+                board.count(done, clock.left(_seconds_left(waiting, running, jobs)))
                 for one in _gone(running, board):
                     running.remove(one)
                     free.extend(one.slots)
@@ -122,6 +113,18 @@ def run(tasks: Sequence[Task], jobs: int, board: Board, ended: Callable[[Outcome
         for one in running:
             one.process.join()
         board.close()
+
+
+class _Clock:
+    """Corrects what is expected to be left by how long what is done has taken."""
+
+    def __init__(self, expected: float) -> None:
+        self.expected, self.began = expected, time.perf_counter()
+
+    def left(self, expected: float) -> float:
+        """Seconds left, `expected` by the estimates."""
+        done, taken = self.expected - expected, time.perf_counter() - self.began
+        return expected * taken / done if done > 0.02 * self.expected and taken > 5 else expected
 
 
 def _start(waiting: list[Task], running: list[_Running], free: list[int], jobs: int) -> None:
@@ -152,18 +155,3 @@ def seconds(tasks: Sequence[Task], jobs: int) -> float:
     """What the tasks are expected to take."""
     work = sum(task.plan.settings.steps * task.seconds_per_step * min(task.processes, jobs) for task in tasks)
     return work / jobs
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Processes started inside have one BLAS thread, whichever BLAS it is."""
-    before: dict[str, Any] = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

@@ -49,7 +49,8 @@ def run(
         session = _Session(suite, folder, jobs)
         session.prepare(plans, renew)
         whole = session.run(plans)
-        session.report(seeds, command, report_to)
+        if whole:  # who stops it does not wait for figures
+            session.report(seeds, command, report_to)
         session.conclude(whole)
     finally:
         folder.release()
@@ -67,19 +68,20 @@ class _Session:
         self.ended = self.total = 0
 
     def run(self, plans: list[tuple[Cell, Plan]]) -> bool:
-        """Do what is not done yet; False where a signal stopped it."""
+        """Do what is not done yet, and write the table of results; False where a signal stopped it."""
         todo = [(cell, plan) for cell, plan in plans if not self.folder.finished(plan)]
         self.total, self.ended = len(plans), len(plans) - len(todo)
         self.board.say(f"suite {self.suite.name} in {self.folder.path}: {_runs(self.total)}, {self.ended} done before")
-        if not todo:
-            return True
-        tasks = self._tasks(todo)
-        self._announce(tasks)
-        return pool.run(tasks, self.jobs, self.board, self._note)
+        whole = True
+        if todo:
+            tasks = self._tasks(todo)
+            self._announce(tasks)
+            whole = pool.run(tasks, self.jobs, self.board, self._note)
+        self.folder.write_results()
+        return whole
 
     def report(self, seeds: int, command: str, copy_to: Path | None) -> None:
-        """Write the table of results and the report."""
-        self.folder.write_results()
+        """Write the report."""
         state = report.State(command, seeds, [outcome.task.name for outcome in self.failed], self._stale(seeds))
         page = report.write(self.folder.path / "report", self.suite, self.folder.results, state)
         if copy_to is not None:
@@ -125,7 +127,7 @@ class _Session:
         unknown = [name for name, cost in costs.items() if cost is None]
         if unknown:
             self.board.say(f"timing a moment of {len(unknown)} of {len(cells)} cells first")
-        measured = {name: estimate.calibrate(first[name]) for name in unknown}
+        measured = estimate.measure({name: first[name] for name in unknown}) if unknown else {}
         known = [cost for cost in [*costs.values(), *measured.values()] if cost is not None]
         usual = sum(known) / len(known) if known else 0.0  # of one that fails at once, too
         tasks = []
@@ -141,11 +143,10 @@ class _Session:
         return [directory for directory in found if directory.final.exists()]
 
     def _announce(self, tasks: list[Task]) -> None:
-        steps = sum(task.plan.settings.steps for task in tasks)
-        self.board.say(
-            f"{_runs(len(tasks))} to do, {steps:,} steps, {self.jobs} at a time: "
-            f"{estimate.duration(pool.seconds(tasks, self.jobs))} by an estimate that leaves evaluations out"
-        )
+        steps, seconds = sum(task.plan.settings.steps for task in tasks), pool.seconds(tasks, self.jobs)
+        expected = f"{estimate.duration(seconds)} by an estimate that leaves evaluations out"
+        said = expected if seconds else "no estimate, as none could be timed"
+        self.board.say(f"{_runs(len(tasks))} to do, {steps:,} steps, {self.jobs} at a time: {said}")
 
     def _note(self, outcome: Outcome) -> None:
         """A run has ended."""

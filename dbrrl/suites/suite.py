@@ -12,8 +12,9 @@ from dbrrl.experiment.settings import Plan, read, settle
 
 _FOLDER = Path(__file__).parent
 _NO_SUITES = ("environments", "published")  # data of other kinds in the same folder
-_KEYS = ("title", "seeds", "protocol", "cells")
-_CELL_KEYS = ("agents", "envs", "seeds", "preset", "settings", "env_kwargs")
+_SHARED = ("envs", "preset", "env_kwargs", "eval_env_kwargs")  # what a cell does not say, the suite may say for all
+_KEYS = ("title", "seeds", "protocol", "cells", *_SHARED)
+_CELL_KEYS = ("agents", "envs", "seeds", "preset", "settings", "env_kwargs", "eval_env_kwargs")
 # A run of a suite is one of many: it draws nothing by itself and leaves the other cores to the others.
 _OF_MANY = {"curve": False, "tensorboard": False, "threads": 1}
 
@@ -27,6 +28,7 @@ class Cell:
     seeds: int | None
     explicit: Mapping[str, Any]
     env_kwargs: Mapping[str, Any]
+    eval_env_kwargs: Mapping[str, Any]
     use_preset: bool
 
     @property
@@ -37,7 +39,12 @@ class Cell:
     def plan(self, seed: int) -> Plan:
         """The settled plan of one seed; ConfigError where the suite's settings are wrong."""
         explicit = {**_OF_MANY, **self.explicit, "agent": self.agent, "env": self.env, "seed": seed}
-        return settle(explicit, env_kwargs=self.env_kwargs, use_preset=self.use_preset)
+        return settle(
+            explicit,
+            env_kwargs=self.env_kwargs,
+            eval_env_kwargs=self.eval_env_kwargs,
+            use_preset=self.use_preset,
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +88,8 @@ def load(name: str, overrides: Mapping[str, Any] | None = None) -> Suite:
     _check_keys(table, _KEYS, str(path))
     protocol = _typed(table, "protocol", dict, str(path), {})
     entries = _typed(table, "cells", list, str(path), [])
-    cells = [cell for entry in entries for cell in _cells(entry, protocol, overrides or {}, str(path))]
+    shared = {key: table[key] for key in _SHARED if key in table}
+    cells = [cell for entry in entries for cell in _cells(entry, shared, protocol, overrides or {}, str(path))]
     pairs = [(cell.agent, cell.env) for cell in cells]
     if not pairs or len(pairs) != len(set(pairs)):
         twice = next((pair for pair in pairs if pairs.count(pair) > 1), None)
@@ -90,15 +98,19 @@ def load(name: str, overrides: Mapping[str, Any] | None = None) -> Suite:
     return Suite(path.stem, _typed(table, "title", str, str(path), path.stem), seeds, tuple(cells))
 
 
-def _cells(entry: Any, protocol: Mapping[str, Any], overrides: Mapping[str, Any], place: str) -> Iterator[Cell]:
+def _cells(
+    entry: Any, shared: Mapping[str, Any], protocol: Mapping[str, Any], overrides: Mapping[str, Any], place: str
+) -> Iterator[Cell]:
     if not isinstance(entry, dict):
         raise ConfigError(f"{place}: cells are tables, write [[cells]]")
     _check_keys(entry, _CELL_KEYS, f"{place}, cells")
+    entry = {**shared, **entry}
     explicit = {**protocol, **_typed(entry, "settings", dict, place, {}), **overrides}
-    kwargs, use_preset = _typed(entry, "env_kwargs", dict, place, {}), _typed(entry, "preset", bool, place, True)
+    kwargs, eval_kwargs = (_typed(entry, key, dict, place, {}) for key in ("env_kwargs", "eval_env_kwargs"))
+    seeds, use_preset = _count(entry, "seeds", place), _typed(entry, "preset", bool, place, True)
     for env in _texts(entry, "envs", place):
         for agent in _agents(entry, place):
-            yield Cell(agent, env, _count(entry, "seeds", place), explicit, kwargs, use_preset)
+            yield Cell(agent, env, seeds, explicit, kwargs, eval_kwargs, use_preset)
 
 
 def _agents(entry: Mapping[str, Any], place: str) -> list[str]:

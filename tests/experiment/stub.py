@@ -1,6 +1,8 @@
 """For tests of the runner: an agent whose weights depend on all it has seen, and environments that break."""
 
 import dataclasses
+import os
+import signal
 from typing import Any
 
 import gymnasium as gym
@@ -74,7 +76,7 @@ class OtherStub(Stub):
 
 
 class Breaking(gym.Env[np.ndarray, int]):
-    """Raises an error of its own, or returns NaN, at its 50th step."""
+    """Raises an error of its own, returns NaN, or kills its process, at its 50th step."""
 
     observation_space = gym.spaces.Box(-1, 1, (2,), np.float32)
     action_space = gym.spaces.Discrete(2)
@@ -90,5 +92,7 @@ class Breaking(gym.Env[np.ndarray, int]):
         self.steps += 1
         if self.steps == 50 and self.how == "raise":
             raise RuntimeError("the motor\nis stuck")
+        if self.steps == 50 and self.how == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
         value = np.nan if self.steps == 50 else 0.5
         return np.full(2, value, np.float32), 1.0, self.steps % 10 == 0, False, {}

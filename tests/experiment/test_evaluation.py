@@ -1,5 +1,6 @@
 """Evaluation: fixed quotas, no favor to short episodes, seeds of its own."""
 
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -9,10 +10,29 @@ import pytest
 from dbrrl import seeding
 from dbrrl.agent import Agent
 from dbrrl.envs import vector
-from dbrrl.experiment import evaluation, settle
+from dbrrl.experiment import Experiment, evaluation, settle
 from dbrrl.experiment.statistics import bootstrap_interval
 
 from .stub import Stub
+
+
+class Scaled(gym.Env[np.ndarray, int]):
+    """Episodes of 5 steps that give `reward` each."""
+
+    observation_space = gym.spaces.Box(0, 1, (1,), np.float32)
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self, reward: float = 1.0, rest: float = 0.0) -> None:
+        self.reward, self.rest, self.steps = reward, rest, 0
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> tuple[np.ndarray, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.steps = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        self.steps += 1
+        return np.zeros(1, np.float32), self.reward + self.rest, self.steps == 5, False, {}
 
 
 class Alternating(gym.Env[np.ndarray, int]):
@@ -93,3 +113,14 @@ def test_rows_and_interval_against_known_values() -> None:
     half = 1.96 * draw.std(ddof=1) / 20
     assert (low, high) == pytest.approx((draw.mean() - half, draw.mean() + half), abs=0.02)
     assert bootstrap_interval(np.full(9, 500.0)) == (500.0, 500.0)
+
+
+def test_evaluations_may_have_other_arguments_than_training(tmp_path: Path) -> None:
+    env = "tests.experiment.test_evaluation:Scaled"
+    quiet = {"steps": 100, "num_envs": 2, "curve": False, "tensorboard": False, "final_episodes": 2}
+    others = {"env_kwargs": {"reward": 1.0, "rest": 0.5}, "eval_env_kwargs": {"reward": 100.0}}
+    run = Experiment(Stub, env, out=tmp_path, name="run", **others, **quiet).run()  # type: ignore[arg-type]
+    assert {row["mean"] for row in run.scores} == {502.5} and run.progress[-1]["mean_return"] == 7.5
+    again = Experiment.resume(tmp_path / "run").plan
+    assert again == run.plan and again.for_evaluation().env_kwargs == {"reward": 100.0, "rest": 0.5}
+    assert "eval_env_kwargs" not in settle({}).to_dict()  # what runs of earlier versions recorded stays equal

@@ -265,6 +265,7 @@ def edit(run: Path, old: str, new: str) -> None:
         ("eval_episodes = 3", "eval_episodes = 4", "eval_episodes is 4, at the checkpoint 3"),
         ('max_episode_steps = "none"', "max_episode_steps = 20", "max_episode_steps is 20, at the checkpoint None"),
         ("[env_kwargs]", "[env_kwargs]\na = 1", r"its \[env_kwargs\] is not that of the checkpoint"),
+        ("[env_kwargs]", "[eval_env_kwargs]\na = 1", r"its \[eval_env_kwargs\] is not that of the checkpoint"),
         ("steps = 400", "steps = four", "not a TOML file"),
     ],
 )
