@@ -50,7 +50,7 @@ def projection(reward: Any, discount: Any, probs: Any, support: Any) -> Any:
     xp, n, atoms = array_module(probs), len(probs), len(support)
     step = (support[-1] - support[0]) / (atoms - 1)
     moved = xp.clip(reward[:, None] + discount[:, None] * support, support[0], support[-1])
-    place = xp.clip((moved - support[0]) / step, 0, atoms - 1)
+    place = xp.minimum((moved - support[0]) / step, atoms - 1)
     lower = xp.minimum(xp.floor(place), atoms - 2)
     upper_share = probs * (place - lower)
     at = (lower.astype(np.int64) + atoms * xp.arange(n)[:, None]).reshape(-1)

@@ -129,7 +129,7 @@ def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Any:
 
 
 class Pick(Op):
-    """y[i] = x[i, index[i]], one element of each row; the gradient goes back to it."""
+    """y[i] = x[i, index[i]], one element (or row, ...) of each row; the gradient goes back to it."""
 
     saves_inputs = False
 
@@ -161,10 +161,12 @@ def _numbers(n: int) -> np.ndarray:
 
 
 def pick(x: Any, index: Any) -> Any:
-    """x[i, index[i]] for each row i: x (n, k) and integers (n,) give (n,), such as log π(a|s) or Q(s, a)."""
+    """x[i, index[i]] for each i: x (n, k, ...) and integers (n,) give (n, ...), such as log π(a|s) or Q(s, a)."""
     index = _plain_index(index, x)
-    if len(x.shape) != 2 or index.shape != x.shape[:1] or index.dtype.kind not in "iu":
-        raise ShapeError(f"pick: expected x (n, k) and integers (n,), got {x.shape} and {index.dtype} {index.shape}")
+    if len(x.shape) < 2 or index.shape != x.shape[:1] or index.dtype.kind not in "iu":
+        raise ShapeError(
+            f"pick: expected x (n, k, ...) and integers (n,), got {x.shape} and {index.dtype} {index.shape}"
+        )
     return Pick(index)(x)
 
 

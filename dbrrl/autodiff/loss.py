@@ -6,7 +6,7 @@ import numpy as np
 
 from dbrrl.autodiff.index import numbers, take_along_axis
 from dbrrl.autodiff.op import Op
-from dbrrl.autodiff.reduce import fold, log_softmax, mean, softmax, sum
+from dbrrl.autodiff.reduce import LogSoftmax, fold, log_softmax, mean, softmax, sum
 from dbrrl.autodiff.tensor import Tensor, plain
 from dbrrl.backend import array_module, beside
 from dbrrl.errors import ConfigError, ShapeError
@@ -78,11 +78,24 @@ def huber_loss(prediction: Any, target: Any, delta: float = 1.0, reduction: str 
     return _reduce(Huber(float(delta))(prediction, target), reduction, "huber_loss")
 
 
+class CrossEntropy(Op):
+    """y = -Σ p log softmax(x) over the last axis; dx = g (softmax(x) Σ p - p), dp = -g log softmax(x)."""
+
+    def forward(self, x: Any, p: Any) -> Any:
+        self.inner = LogSoftmax(x.ndim - 1)
+        self.log_probs = self.inner.forward(x)
+        return -np.add.reduce(self.log_probs * p, -1)
+
+    def backward(self, g: Any, y: Any, x: Any, p: Any) -> Any:
+        log_probs, g = log_softmax(x) if isinstance(g, Tensor) else self.log_probs, np.expand_dims(-g, -1)
+        gx = self.inner.backward(g * p, log_probs, x) if self.needs(0) else None
+        return gx, g * log_probs if self.needs(1) else None
+
+
 def cross_entropy(logits: Any, target: Any, reduction: str = "mean") -> Any:
     """-log softmax(logits)[target] for logits (..., classes) and integer classes (...), or -Σ p log softmax for
     target probabilities of the shape of logits.
     """
-    log_probs = log_softmax(logits)
     target = target if hasattr(target, "dtype") else np.asarray(target)
     if target.dtype.kind in "iu":
         if target.shape != logits.shape[:-1]:
@@ -91,10 +104,10 @@ def cross_entropy(logits: Any, target: Any, reduction: str = "mean") -> Any:
                 f"got {target.shape}: give one class per row"
             )
         index = np.expand_dims(target.array if isinstance(target, Tensor) else target, -1)
-        loss = -np.squeeze(take_along_axis(log_probs, index), -1)
+        loss = -np.squeeze(take_along_axis(log_softmax(logits), index), -1)
     else:
         _same_shape(logits, target, "cross_entropy")
-        loss = -sum(log_probs * beside(plain(log_probs), target), axis=-1)
+        loss = CrossEntropy()(logits, target)
     return _reduce(loss, reduction, "cross_entropy")
 
 

@@ -279,7 +279,7 @@ CASES: list[Case] = [
         "pick",
         (index.Pick,),
         normal,
-        ("classes", lambda x: F.pick(x, CLASSES), lambda x: x[[0, 1, 2], CLASSES], (3, 4)),
+        ("classes", lambda x: F.pick(x, CLASSES), lambda x: x[[0, 1, 2], CLASSES], (3, 4), (3, 4, 2)),
     ),
     *variants(
         "take",
@@ -616,6 +616,19 @@ CASES: list[Case] = [
             lambda x: F.cross_entropy(x, CLASSES),
             lambda x: -np.mean(np.log(softmax(x))[[0, 1, 2], CLASSES]),
             (3, 4),
+        ),
+    ),
+    *variants(
+        "cross_entropy",
+        (loss.CrossEntropy,),
+        normal,
+        (
+            "both",
+            lambda x, p: F.cross_entropy(x, p, "none"),
+            lambda x, p: -np.sum(p * np.log(softmax(x)), -1),
+            ((3, 4), (3, 4)),
+            ((2, 3, 4), (2, 3, 4)),
+            ((4,), (4,)),
         ),
         (
             "probabilities",
