@@ -15,7 +15,6 @@ import numpy as np
 
 from dbrrl import functional as F
 from dbrrl import nn
-from dbrrl.autodiff.index import numbers
 from dbrrl.autodiff.tensor import no_grad
 from dbrrl.backend import array_module, beside
 from dbrrl.buffers import Batch
@@ -87,7 +86,7 @@ class C51(DQN):
 
     def loss(self, batch: Batch) -> tuple[Any, Any]:
         """The cross-entropy of each transition (n,), which is its priority, too (Hessel et al. 2018, section 3)."""
-        logits = self.network(batch.parts)[numbers(len(batch.index), batch.action), batch.action]
+        logits = F.pick(self.network(batch.parts), batch.action)
         loss = F.cross_entropy(logits, self.target(batch), reduction="none")
         return loss, loss.array
 
@@ -97,7 +96,7 @@ class C51(DQN):
             probs = F.softmax(self.target_network(batch.next_parts), axis=-1).array
         support = beside(probs, self.support)
         best = self.chosen(batch, probs @ support)
-        return projection(batch.reward, batch.discount, probs[numbers(len(probs), best), best], support)
+        return projection(batch.reward, batch.discount, F.pick(probs, best), support)
 
     def chosen(self, batch: Batch, target_values: Any) -> Any:
         """The action a* whose distribution is projected, (n,), given Q under the target network (n, actions)."""

@@ -20,7 +20,6 @@ import numpy as np
 
 from dbrrl import functional as F
 from dbrrl import nn, seeding
-from dbrrl.autodiff.index import numbers
 from dbrrl.autodiff.tensor import no_grad, plain
 from dbrrl.backend import beside
 from dbrrl.buffers import Batch
@@ -29,7 +28,7 @@ from dbrrl.q_network import QNetwork
 
 from .dqn import DQN
 from .dqn import Config as DQNConfig
-from .qr_dqn import quantile_huber
+from .qr_dqn import mean_error
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,8 @@ class IQNetwork(QNetwork):
         features = self.features(parts)
         batch, n = features.shape[0], fractions.shape[-1]
         angles = fractions[..., None] * beside(plain(features), np.pi * np.arange(self.cosines, dtype=np.float32))
-        phi = F.relu(self.embedding(np.cos(angles).astype(np.float32)))
+        embedded = np.cos(angles).astype(np.float32, copy=False)
+        phi = F.linear(embedded, self.embedding.weight, self.embedding.bias, "relu")
         joined = F.expand_dims(features, 1) * phi
         return self.outputs(joined.reshape(batch * n, self.width)).reshape(batch, n, self.actions)
 
@@ -88,9 +88,8 @@ class IQN(DQN):
     def loss(self, batch: Batch) -> tuple[Any, Any]:
         """The quantile Huber loss of each transition (n,), and the size of its mean error, the priority it gets."""
         fractions = self.drawn_fractions(self.config.quantiles, batch.reward)
-        theta = of_action(self.network(batch.parts, fractions), batch.action)
-        loss, error = quantile_huber(theta, fractions, self.target(batch))
-        return loss, abs(error.mean(axis=(1, 2)))
+        theta, target = of_action(self.network(batch.parts, fractions), batch.action), self.target(batch)
+        return F.quantile_huber_loss(theta, target, fractions), mean_error(theta.array, target)
 
     def target(self, batch: Batch) -> Any:
         """The samples yⱼ of each transition, (n, N')."""
@@ -103,8 +102,8 @@ class IQN(DQN):
 
 def of_action(quantiles: Any, action: Any) -> Any:
     """Those of one action per row: (B, N, actions) and (B,) to (B, N)."""
-    batch, n = quantiles.shape[:2]
-    return quantiles[numbers(batch, action)[:, None], numbers(n, action), action[:, None]]
+    batch, n, actions = quantiles.shape
+    return F.pick(quantiles.reshape(batch * n, actions), action.repeat(n)).reshape(batch, n)
 
 
 Agent = IQN

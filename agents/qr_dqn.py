@@ -15,9 +15,7 @@ import numpy as np
 
 from dbrrl import functional as F
 from dbrrl import nn
-from dbrrl.autodiff.index import numbers
-from dbrrl.autodiff.tensor import no_grad, plain
-from dbrrl.backend import array_module, beside
+from dbrrl.autodiff.tensor import no_grad
 from dbrrl.buffers import Batch
 from dbrrl.config import setting
 
@@ -30,25 +28,6 @@ class Config(DQNConfig):
     """Settings of DQN, and the quantiles."""
 
     quantiles: int = setting(50, at_least=1, help="N, returns per action (paper: 200)")
-
-
-def quantile_huber(prediction: Any, fractions: Any, target: Any) -> tuple[Any, Any]:
-    """The quantile Huber loss with κ = 1 (eq. 9 and 10), summed over predictions, a mean over targets.
-
-    Args:
-        prediction: tensor (n, N) of quantiles.
-        fractions: their τ̂, (N,) or (n, N).
-        target: array (n, M), samples of the return.
-
-    Returns:
-        The loss (n,), and the errors y - θ as an array (n, N, M).
-    """
-    theta = plain(prediction)[:, :, None]
-    error = target[:, None, :] - theta
-    weight = abs(fractions[..., None] - (error < 0)).astype(theta.dtype) / target.shape[1]
-    wide = F.broadcast_to(F.expand_dims(prediction, -1), error.shape)
-    each = F.huber_loss(wide, array_module(error).broadcast_to(target[:, None, :], error.shape), reduction="none")
-    return F.sum(each * weight, axis=(1, 2)), error
 
 
 class QRDQN(DQN):
@@ -68,17 +47,20 @@ class QRDQN(DQN):
 
     def loss(self, batch: Batch) -> tuple[Any, Any]:
         """The quantile Huber loss of each transition (n,), and the size of its mean error, the priority it gets."""
-        theta = self.network(batch.parts)[numbers(len(batch.index), batch.action), batch.action]
-        loss, error = quantile_huber(theta, beside(theta.array, self.fractions), self.target(batch))
-        return loss, abs(error.mean(axis=(1, 2)))
+        theta, target = F.pick(self.network(batch.parts), batch.action), self.target(batch)
+        return F.quantile_huber_loss(theta, target, self.fractions), mean_error(theta.array, target)
 
     def target(self, batch: Batch) -> Any:
         """The samples yⱼ of each transition, (n, N)."""
         with no_grad():
             theta = self.target_network(batch.next_parts).array
-        best = theta.mean(axis=2).argmax(axis=1)
-        following = theta[numbers(len(theta), best), best]
+        following = F.pick(theta, theta.mean(axis=2).argmax(axis=1))
         return batch.reward[:, None] + batch.discount[:, None] * following
+
+
+def mean_error(theta: Any, target: Any) -> Any:
+    """The size of the mean of yⱼ - θᵢ over all pairs: θ (n, N) and y (n, M) give (n,)."""
+    return abs(target.mean(axis=1) - theta.mean(axis=1))
 
 
 Agent = QRDQN

@@ -282,17 +282,20 @@ def relu(x: Any) -> Any:
 
 
 def rectified(x: Any, out: Any = None) -> Any:
-    """max(x, 0) of an array. NumPy compares two arrays in a quarter of the time that an array and a number take."""
-    if type(x) is np.ndarray and x.size <= 2**19:
-        return np.maximum(x, _zeros(x.shape, x.dtype), out=out)
-    return np.maximum(x, 0, out=out)
+    """max(x, 0) of an array."""
+    return np.maximum(x, beside_all(x, 0), out=out)
+
+
+def beside_all(x: Any, value: float) -> Any:
+    """`value`, to be compared with all of the array x: NumPy takes a quarter of the time where it is an array, too."""
+    return _filled(x.shape, x.dtype, value) if type(x) is np.ndarray and x.size <= 2**19 else value
 
 
 @functools.lru_cache(maxsize=32)
-def _zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
-    zeros = np.zeros(shape, dtype)
-    zeros.flags.writeable = False
-    return zeros
+def _filled(shape: tuple[int, ...], dtype: np.dtype[Any], value: float) -> np.ndarray:
+    array = np.full(shape, value, dtype)
+    array.flags.writeable = False
+    return array
 
 
 class LeakyRelu(Op):

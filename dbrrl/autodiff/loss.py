@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from dbrrl.autodiff.elementwise import beside_all
 from dbrrl.autodiff.index import numbers, take_along_axis
 from dbrrl.autodiff.op import Op
 from dbrrl.autodiff.reduce import LogSoftmax, fold, log_softmax, mean, softmax, sum
@@ -58,7 +59,7 @@ class Huber(Op):
     def forward(self, a: Any, b: Any) -> Any:
         self.d = a - b
         d = np.abs(self.d)
-        inside = np.minimum(d, self.delta)
+        inside = np.minimum(d, beside_all(d, self.delta))
         return inside * (d - 0.5 * inside)
 
     def backward(self, g: Any, y: Any, a: Any, b: Any) -> Any:
@@ -76,6 +77,58 @@ def huber_loss(prediction: Any, target: Any, delta: float = 1.0, reduction: str 
     if not delta > 0:
         raise ConfigError(f"huber_loss: expected delta above 0, got {delta}")
     return _reduce(Huber(float(delta))(prediction, target), reduction, "huber_loss")
+
+
+class QuantileHuber(Op):
+    """y = Σᵢ mean_j w h(d), d = bⱼ - aᵢ, w = |τᵢ - 1{d < 0}|, h Huber's with delta 1; daᵢ = -mean_j w clip(d, ±1).
+
+    `forward` leaves d in `error`, (n, N, M) as all that is computed within.
+    """
+
+    def __init__(self, fractions: Any) -> None:
+        self.fractions = fractions
+
+    def forward(self, a: Any, b: Any) -> Any:
+        error = self.error = b[:, None, :] - a[:, :, None]
+        weight = self.weight = np.less(error, 0).astype(error.dtype)
+        np.subtract(self.fractions[..., None], weight, out=weight)
+        np.abs(weight, out=weight)
+        weight /= b.shape[1]
+        each = np.abs(error)
+        inside = np.minimum(each, beside_all(each, 1))
+        each -= 0.5 * inside
+        each *= inside
+        each *= weight
+        return np.add.reduce(each, axis=(1, 2))
+
+    def backward(self, g: Any, y: Any, a: Any, b: Any) -> Any:
+        each = self.weight * np.reshape(g, (-1, 1, 1))
+        if isinstance(g, Tensor):
+            each = each * np.clip(np.expand_dims(b, 1) - np.expand_dims(a, 2), -1, 1)
+        else:
+            slope = np.minimum(self.error, beside_all(self.error, 1))
+            each *= np.maximum(slope, beside_all(slope, -1), out=slope)
+        return -np.sum(each, axis=2), np.sum(each, axis=1) if self.needs(1) else None
+
+
+def quantile_huber_loss(prediction: Any, target: Any, fractions: Any) -> Any:
+    """The quantile Huber loss (Dabney et al. 2018, eq. 9 and 10, κ = 1), summed over predictions, a mean over targets.
+
+    Args:
+        prediction: (n, N), quantiles of a distribution at `fractions`.
+        target: (n, M), samples of it.
+        fractions: array (N,) or (n, N).
+
+    Returns:
+        (n,), one loss for each row.
+    """
+    wrong = len(prediction.shape) != 2 or len(target.shape) != 2 or prediction.shape[0] != target.shape[0]
+    if wrong or fractions.shape not in (prediction.shape, prediction.shape[1:]):
+        raise ShapeError(
+            f"quantile_huber_loss: expected prediction (n, N), target (n, M) and fractions (N,) or (n, N), got "
+            f"{prediction.shape}, {target.shape} and {fractions.shape}: reshape them"
+        )
+    return QuantileHuber(beside(plain(prediction), fractions))(prediction, target)
 
 
 class CrossEntropy(Op):

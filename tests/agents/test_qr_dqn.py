@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from dbrrl import Tensor, testing
+from dbrrl import functional as F
 from dbrrl.agents import QRDQN
-from dbrrl.agents.qr_dqn import quantile_huber
+from dbrrl.agents.qr_dqn import mean_error
 from dbrrl.experiment import Experiment
 
 from .test_dqn import make
@@ -33,19 +34,20 @@ def test_a_loss_worked_out_by_hand() -> None:
 
     Errors of θ₁: 1 and 4, h = 1/2 and 7/2, each times 1/4; of θ₂: -1 and 2, h = 1/2 and 3/2, times 1/4 and 3/4.
     """
-    theta, fractions = Tensor(np.array([[0.0, 2.0]], np.float32)), np.array([0.25, 0.75], np.float32)
-    loss, error = quantile_huber(theta, fractions, np.array([[1.0, 4.0]], np.float32))
+    theta, fractions = np.array([[0.0, 2.0]], np.float32), np.array([0.25, 0.75], np.float32)
+    target = np.array([[1.0, 4.0]], np.float32)
+    loss = F.quantile_huber_loss(Tensor(theta), target, fractions)
     np.testing.assert_allclose(loss.numpy(), [(0.125 + 0.875) / 2 + (0.125 + 1.125) / 2])
-    np.testing.assert_array_equal(error, [[[1, 4], [-1, 2]]])
+    np.testing.assert_array_equal(mean_error(theta, target), [(1 + 4 - 1 + 2) / 4])
 
 
 def test_losses_and_gradients_are_those_of_the_formula() -> None:
     rng = np.random.default_rng(0)
     theta, target = rng.normal(size=(6, 5)) * 2, rng.normal(size=(6, 4)) * 2
     fractions = (np.arange(5) + 0.5) / 5
-    found = quantile_huber(Tensor(theta), fractions, target)[0].numpy()
+    found = F.quantile_huber_loss(Tensor(theta), target, fractions).numpy()
     np.testing.assert_allclose(found, by_the_formula(theta, fractions, target), rtol=1e-6)
-    testing.check_gradients(lambda x: quantile_huber(x, fractions, target)[0].sum(), theta)
+    testing.check_gradients(lambda x: F.quantile_huber_loss(x, target, fractions).sum(), theta)
 
 
 def test_what_it_finds_are_quantiles() -> None:
@@ -54,7 +56,7 @@ def test_what_it_finds_are_quantiles() -> None:
     fractions, target = (np.arange(4) + 0.5) / 4, np.linspace(0, 100, 1001)[None]
     for _ in range(400):
         theta.grad = None
-        quantile_huber(theta, fractions, target)[0].sum().backward()
+        F.quantile_huber_loss(theta, target, fractions).sum().backward()
         theta.data[...] -= 20 * theta.grad  # type: ignore[operator]
     np.testing.assert_allclose(theta.numpy()[0], fractions * 100, atol=0.5)
 

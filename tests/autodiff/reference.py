@@ -54,6 +54,15 @@ def huber(a: Any, b: Any, delta: float) -> Any:
     return np.where(d <= delta, d * d / 2, delta * (d - delta / 2))
 
 
+def quantile_huber(a: Any, b: Any, fractions: Any) -> Any:
+    """Each pair by itself; fractions (N,) or (n, N)."""
+    taus, (n, predictions), samples = np.broadcast_to(fractions, a.shape), a.shape, b.shape[1]
+    losses = np.zeros((n, predictions, samples))
+    for r, i, j in np.ndindex(losses.shape):
+        losses[r, i, j] = abs(taus[r, i] - (b[r, j] < a[r, i])) * huber(a[r, i], b[r, j], 1)
+    return np.sum(np.mean(losses, axis=2), axis=1)
+
+
 def surrogate(log_prob: Any, old: Any, advantage: Any, eps: float) -> Any:
     r = np.exp(log_prob - old)
     return np.mean(np.minimum(r * advantage, np.clip(r, 1 - eps, 1 + eps) * advantage))

@@ -13,6 +13,7 @@ from dbrrl.autodiff import arithmetic, conv, elementwise, index, linalg, loss, l
 from dbrrl.autodiff.op import Op
 from dbrrl.autodiff.perceptron import Linear, Perceptron
 from tests.autodiff.reference import conv2d, gelu, huber, layer_norm, pooled, sigmoid, softmax, surrogate
+from tests.autodiff.reference import quantile_huber as by_pairs
 from tests.autodiff.reference import recurrent as plainly
 
 Random = np.random.Generator
@@ -143,6 +144,7 @@ MASK = np.array([[True, False, True, True], [False, True, False, True], [True, T
 ROWS, COLUMNS = np.array([0, 2, 2, 1, 0]), np.array([[1], [0], [3]])
 REPEATED = np.array([[1, 1, 0], [2, 2, 2]])
 CLASSES = np.array([2, 0, 3])
+FRACTIONS = np.array([0.1, 0.4, 0.5, 0.95])
 PROBABILITIES = softmax(np.arange(12.0).reshape(3, 4) % 5)
 SEED = 3
 
@@ -605,6 +607,23 @@ CASES: list[Case] = [
             lambda a, b: F.huber_loss(a, b, 0.4, "none"),
             lambda a, b: huber(a, b, 0.4),
             ((3, 4), (3, 4)),
+        ),
+    ),
+    *variants(
+        "quantile_huber_loss",
+        (loss.QuantileHuber,),
+        distinct,
+        (
+            "midpoints",
+            lambda a, b: F.quantile_huber_loss(a, b, FRACTIONS),
+            lambda a, b: by_pairs(a, b, FRACTIONS),
+            ((3, 4), (3, 2)),
+        ),
+        (
+            "of each row",
+            lambda a, b: F.quantile_huber_loss(a, b, PROBABILITIES),
+            lambda a, b: by_pairs(a, b, PROBABILITIES),
+            ((3, 4), (3, 5)),
         ),
     ),
     *variants(
