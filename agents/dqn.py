@@ -142,6 +142,7 @@ class DQN(Base):
     def network(self, module: nn.Module) -> None:
         self._network = module.to(self.device)
         self.target_network: Any = copy.deepcopy(self._network)
+        self.noisy_layers, self.noisy_target_layers = map(nn.noisy_layers, (self._network, self.target_network))
         self.optimizer = self.make_optimizer(self._network)
         self.target_flat = nn.flatten([p for p in self.target_network.parameters() if p.requires_grad])
 
@@ -169,9 +170,9 @@ class DQN(Base):
         observation, single = self.as_batch(observation)
         parts = self.encoder(observation)
         if self.config.noisy:
-            self.network.train(explore)
+            self.switch_noise(explore)
             if explore:
-                nn.resample_noise(self.network)
+                nn.resample_noise(self.noisy_layers)
 
         def values() -> np.ndarray:
             with no_grad():
@@ -186,6 +187,11 @@ class DQN(Base):
         if self.first_action:
             action = action + self.first_action
         return action[0] if single else action
+
+    def switch_noise(self, on: bool) -> None:
+        """The network's noise, or what else it does in training only; the target network's is always on."""
+        if self.network.training is not on:
+            self.network.train(on)
 
     def placed(self, arrays: list[np.ndarray]) -> list[Any]:
         """The arrays on the agent's device."""
@@ -220,9 +226,9 @@ class DQN(Base):
         if c.learning_rate_schedule == "linear":
             optimizer.learning_rate = c.learning_rate * (1 - done)
         if c.noisy:
-            self.network.train()
-            nn.resample_noise(self.network)
-            nn.resample_noise(self.target_network, self.noise_rng)
+            self.switch_noise(True)
+            nn.resample_noise(self.noisy_layers)
+            nn.resample_noise(self.noisy_target_layers, self.noise_rng)
         if isinstance(self.replay, PrioritizedReplayBuffer):
             self.replay.beta = c.priority_beta + (1 - c.priority_beta) * done
         batch = self.drawn()

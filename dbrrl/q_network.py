@@ -8,8 +8,8 @@ import numpy as np
 
 from dbrrl import functional as F
 from dbrrl import nn
-from dbrrl.nn.layers import in_turn
 from dbrrl.nn.networks import ACTIVATIONS
+from dbrrl.nn.sequential import in_turn
 from dbrrl.observations import Encoder
 
 

@@ -1,15 +1,13 @@
-"""Layers without memory or chance: linear maps, normalization, lookup, and their composition."""
+"""Layers without memory or chance: linear maps, normalization, lookup."""
 
 import math
-from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from dbrrl import functional as F
-from dbrrl.errors import ConfigError, ShapeError
+from dbrrl.errors import ShapeError
 from dbrrl.nn import init
-from dbrrl.nn.activations import ReLU, Tanh
 from dbrrl.nn.module import Module, Parameter
 
 
@@ -41,9 +39,9 @@ class Linear(Module):
         start = np.zeros(out_features, np.float32) if gain is not None else init.uniform(rng, (out_features,), bound)
         self.bias = Parameter(start) if bias else None
 
-    def forward(self, x: Any) -> Any:
-        """(..., in_features) to (..., out_features)."""
-        return F.linear(x, self.weight, self.bias)
+    def forward(self, x: Any, activation: str | None = None) -> Any:
+        """(..., in_features) to (..., out_features); `activation` as in `functional.linear`."""
+        return F.linear(x, self.weight, self.bias, activation)
 
     def describe(self) -> str:
         """Sizes for `repr`."""
@@ -91,51 +89,3 @@ class Embedding(Module):
     def describe(self) -> str:
         """Sizes for `repr`."""
         return f"{self.weight.shape[0]}, {self.weight.shape[1]}"
-
-
-FUSED: dict[type[Module], str] = {Tanh: "tanh", ReLU: "relu"}
-
-
-def in_turn(modules: Sequence[Module], x: Any) -> Any:
-    """The output of the last of `modules`; Linear layers that follow one another, with Tanh or ReLU, are one op."""
-    parameters: list[Parameter] = []
-    activations: list[str | None] = []
-    i = 0
-    while i < len(modules):
-        module = modules[i]
-        i += 1
-        if type(module) is Linear and module.bias is not None:
-            parameters += module.weight, module.bias
-            activation = FUSED.get(type(modules[i])) if i < len(modules) else None
-            activations.append(activation)
-            i += activation is not None
-            continue
-        if activations:
-            x, parameters, activations = F.perceptron(x, parameters, activations), [], []
-        x = module(x)
-    return F.perceptron(x, parameters, activations) if activations else x
-
-
-class Sequential(Module):
-    """Modules applied one after the other; Linear layers with Tanh or ReLU between them are computed as one op."""
-
-    def __init__(self, *modules: Module) -> None:
-        for i, module in enumerate(modules):
-            if not callable(module):
-                raise ConfigError(
-                    f"Sequential: expected modules, got {type(module).__name__} at {i}: write Sequential(*layers)"
-                )
-        self.layers = list(modules)
-
-    def forward(self, x: Any) -> Any:
-        """The output of the last module."""
-        return in_turn(self.layers, x)
-
-    def __len__(self) -> int:
-        return len(self.layers)
-
-    def __getitem__(self, i: int) -> Module:
-        return self.layers[i]
-
-    def __iter__(self) -> Iterator[Module]:
-        return iter(self.layers)

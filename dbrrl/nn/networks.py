@@ -11,8 +11,9 @@ from dbrrl import functional as F
 from dbrrl.errors import ConfigError
 from dbrrl.nn.activations import ReLU, Tanh
 from dbrrl.nn.conv import Conv2d, Flatten
-from dbrrl.nn.layers import Linear, Sequential, generator
+from dbrrl.nn.layers import Linear, generator
 from dbrrl.nn.module import Module
+from dbrrl.nn.sequential import Sequential
 
 ACTIVATIONS: dict[str, type[Module]] = {"tanh": Tanh, "relu": ReLU}
 

@@ -1,6 +1,7 @@
 """Layers that draw at random, each from a generator of its own, which is part of the module's state."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -72,30 +73,41 @@ class NoisyLinear(Module):
 
     def resample(self, rng: np.random.Generator | None = None) -> None:
         """Draw new noise, from `rng` or the layer's own generator."""
-        self.noise_in, self.noise_out = (
-            _scaled((rng or self.rng).standard_normal(noise.shape), noise) for noise in (self.noise_in, self.noise_out)
-        )
+        resample_noise([self], rng)
 
-    def forward(self, x: Any) -> Any:
-        """(..., in_features) to (..., out_features)."""
-        y = F.linear(x, self.weight, self.bias)
+    def forward(self, x: Any, activation: str | None = None) -> Any:
+        """(..., in_features) to (..., out_features); `activation` as in `functional.linear`."""
         if not self.training:
-            return y
-        # f_out ⊙ (σ_w (f_in ⊙ x) + σ_b): the noise is never spread over a matrix of weights.
-        return y + F.linear(F.multiply(x, self.noise_in), self.weight_sigma, self.bias_sigma) * self.noise_out
+            return F.linear(x, self.weight, self.bias, activation)
+        noise = self.noise_in, self.noise_out
+        return F.noisy_linear(x, self.weight, self.bias, self.weight_sigma, self.bias_sigma, noise, activation)
 
     def describe(self) -> str:
         """Sizes for `repr`."""
         return f"{self.weight.shape[1]}, {self.weight.shape[0]}"
 
 
-def _scaled(draw: np.ndarray, like: Any) -> Any:
-    """f(ε) = sign ε √|ε| of a draw, in the type and on the device of `like`."""
-    return to_device((np.sign(draw) * np.sqrt(np.abs(draw))).astype(like.dtype), device_name(like))
+def resample_noise(layers: "Module | Sequence[NoisyLinear]", rng: np.random.Generator | None = None) -> None:
+    """Draw new noise in NoisyLinear layers, or in all inside a module, from `rng` or the layers' own generators."""
+    if isinstance(layers, Module):
+        layers = noisy_layers(layers)
+    if not layers:
+        return
+    sizes = [len(noise) for layer in layers for noise in (layer.noise_in, layer.noise_out)]
+    if rng is not None:
+        draw = rng.standard_normal(sum(sizes))
+    else:
+        pairs = zip(layers, sizes[::2], sizes[1::2], strict=True)
+        draw = np.concatenate([layer.rng.standard_normal(inputs + outputs) for layer, inputs, outputs in pairs])
+    noise = np.sign(draw)
+    noise *= np.sqrt(np.abs(draw, out=draw), out=draw)
+    like, stop = layers[0].noise_in, 0
+    noise = to_device(noise.astype(like.dtype), device_name(like))
+    for layer, inputs, outputs in zip(layers, sizes[::2], sizes[1::2], strict=True):
+        start, middle, stop = stop, stop + inputs, stop + inputs + outputs
+        layer.noise_in, layer.noise_out = noise[start:middle], noise[middle:stop]
 
 
-def resample_noise(module: Module, rng: np.random.Generator | None = None) -> None:
-    """Draw new noise in every NoisyLinear inside `module`, from `rng` or the layers' own generators."""
-    for layer in module.modules():
-        if isinstance(layer, NoisyLinear):
-            layer.resample(rng)
+def noisy_layers(module: Module) -> list[NoisyLinear]:
+    """The NoisyLinear layers inside a module."""
+    return [layer for layer in module.modules() if isinstance(layer, NoisyLinear)]

@@ -11,7 +11,7 @@ import numpy as np
 import dbrrl.functional as F
 from dbrrl.autodiff import arithmetic, conv, elementwise, index, linalg, loss, lstm, pool, recurrent, reduce, shape
 from dbrrl.autodiff.op import Op
-from dbrrl.autodiff.perceptron import Linear, Perceptron
+from dbrrl.autodiff.perceptron import Linear, Noisy, Perceptron
 from tests.autodiff.reference import conv2d, gelu, huber, layer_norm, pooled, sigmoid, softmax, surrogate
 from tests.autodiff.reference import quantile_huber as by_pairs
 from tests.autodiff.reference import recurrent as plainly
@@ -144,6 +144,7 @@ MASK = np.array([[True, False, True, True], [False, True, False, True], [True, T
 ROWS, COLUMNS = np.array([0, 2, 2, 1, 0]), np.array([[1], [0], [3]])
 REPEATED = np.array([[1, 1, 0], [2, 2, 2]])
 CLASSES = np.array([2, 0, 3])
+NOISE = np.array([0.5, -1.0, 2.0]), np.array([1.5, -0.5, 0.3, 1.0])
 FRACTIONS = np.array([0.1, 0.4, 0.5, 0.95])
 PROBABILITIES = softmax(np.arange(12.0).reshape(3, 4) % 5)
 SEED = 3
@@ -364,6 +365,21 @@ CASES: list[Case] = [
             lambda x, w, b: F.linear(x, w, b, "relu"),
             lambda x, w, b: np.maximum(x @ w.T + b, 0),
             ((2, 3), (4, 3), (4,)),
+        ),
+    ),
+    *variants(
+        "noisy_linear",
+        (Noisy,),
+        normal,
+        *(
+            (
+                name or "plain",
+                lambda x, *p, name=name: F.noisy_linear(x, *p, NOISE, name),
+                lambda x, w, b, s, t, f=f: f(x @ (w + s * np.outer(NOISE[1], NOISE[0])).T + b + t * NOISE[1]),
+                ((2, 3), (4, 3), (4,), (4, 3), (4,)),
+                ((2, 2, 3), (4, 3), (4,), (4, 3), (4,)),
+            )
+            for name, f in ((None, lambda y: y), ("tanh", np.tanh))
         ),
     ),
     *variants(

@@ -118,3 +118,19 @@ def test_gradients_and_dtypes() -> None:
 
     check_float32(Fixed(), X.astype(np.float32))
     check_module(Fixed(), X)
+
+
+def test_one_draw_for_all_layers_is_one_after_the_other() -> None:
+    def net() -> Any:
+        rng = np.random.default_rng(0)
+        return nn.Sequential(nn.NoisyLinear(3, 4, rng=rng), nn.Tanh(), nn.NoisyLinear(4, 2, rng=rng))
+
+    for given in (None, 7):
+        at_once, in_turn = net(), net()
+        nn.resample_noise(at_once, None if given is None else np.random.default_rng(given))
+        shared = None if given is None else np.random.default_rng(given)
+        for layer, expected in zip(nn.noisy_layers(at_once), nn.noisy_layers(in_turn), strict=True):
+            expected.resample(shared)
+            np.testing.assert_array_equal(layer.noise_in, expected.noise_in)
+            np.testing.assert_array_equal(layer.noise_out, expected.noise_out)
+    nn.resample_noise(nn.Linear(2, 2))
