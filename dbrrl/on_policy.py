@@ -171,8 +171,9 @@ class OnPolicyAgent(Agent):
     def values(self) -> tuple[np.ndarray, Any]:
         """V of the rollout's T + 1 observations, (T + 1, B), and of its finals, (n,); None if there are none."""
         rollout, memory = self.rollout, self.memory
-        rows = rollout.size + 1
-        finals = [np.stack(column) for column in zip(*(final for _, _, final in rollout.finals), strict=True)]
+        rows, finals = rollout.size + 1, []
+        if rollout.finals:
+            finals = [np.stack(column) for column in zip(*(final for _, _, final in rollout.finals), strict=True)]
         with no_grad():
             seen = [part[:rows] for part in rollout.observations]
             if memory is not None:
@@ -201,19 +202,20 @@ class OnPolicyAgent(Agent):
 
         The inputs are `parts`, or for a network with a memory one `Sequences`.
         """
-        rollout, steps = self.rollout, self.rollout.size
+        rollout, steps, memory = self.rollout, self.rollout.size, self.memory
         advantage, value = self.advantages()
         keep = np.flatnonzero(rollout.valid[:steps])
-        columns = [column[:steps].reshape(-1, *column.shape[2:]) for column in (rollout.actions, advantage, value)]
         parts = [part[:steps] for part in rollout.observations]
-        if self.memory is None:
+        columns = [rollout.actions[:steps].reshape(-1, *rollout.actions.shape[2:])]
+        columns += [advantage.reshape(-1), value.reshape(-1)]
+        if memory is None:
             columns += [part.reshape(-1, *part.shape[2:]) for part in parts]
-        if len(keep) < rollout.valid[:steps].size:
+        if len(keep) < len(columns[0]):
             columns = [column[keep] for column in columns]
         actions, advantage, value, *inputs = self.placed(columns)
-        if self.memory is not None:
+        if memory is not None:
             time, env = np.divmod(keep, self.num_envs)
-            inputs = [Sequences(self.placed(parts), self.memory.start, resets(rollout.ended)[:-1], time, env)]
+            inputs = [Sequences(self.placed(parts), memory.start, resets(rollout.ended)[:-1], time, env)]
         return inputs, actions, advantage, value
 
     def product(self, rows: int) -> int:

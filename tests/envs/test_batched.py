@@ -201,6 +201,27 @@ def test_single_environment_is_drawn_by_gymnasium() -> None:
     env.close()
 
 
+@pytest.mark.parametrize("single", [False, True])
+def test_hidden_cartpole_is_cartpole_without_its_velocities(single: bool) -> None:
+    names = ("dbrrl/CartPoleHidden-v0", "dbrrl/CartPole-v1")
+    hidden, plain = (gym.make(name) if single else gym.make_vec(name, 5) for name in names)
+    seen, whole = hidden.reset(seed=0)[0], plain.reset(seed=0)[0]
+    generator, ended = np.random.default_rng(0), 0
+    for _ in range(100):
+        assert seen.dtype == np.float32 and np.array_equal(seen, whole[..., ::2])
+        assert hidden.observation_space.contains(seen)
+        action = generator.integers(0, 2, None if single else 5)
+        (seen, *results, info), (whole, *others, about) = hidden.step(action), plain.step(action)
+        assert all(np.array_equal(one, other) for one, other in zip(results, others, strict=True))
+        if np.any(results[1]):
+            ended += 1
+            if single:
+                seen, whole = hidden.reset()[0], plain.reset()[0]
+            else:
+                assert np.array_equal(info["final_obs"], about["final_obs"][:, ::2])
+    assert ended and (single or hidden.max_episode_steps == plain.max_episode_steps == 500)
+
+
 class Foreign(np.ndarray):
     """An array that, like CuPy's, refuses to meet a NumPy array."""
 

@@ -10,16 +10,16 @@ from gymnasium.utils.env_checker import check_env as gymnasium_check
 
 import dbrrl.envs  # noqa: F401 - registers dbrrl/*
 from dbrrl.envs.check import check_env
-from dbrrl.envs.registration import BATCHED, TOYS
+from dbrrl.envs.registration import BATCHED, OWN, TOYS
 from dbrrl.errors import EnvError
 
 
-@pytest.mark.parametrize("env_id", [*BATCHED, *TOYS])
+@pytest.mark.parametrize("env_id", [*BATCHED, *OWN, *TOYS])
 def test_each_of_our_environments_passes(env_id: str) -> None:
     check_env(gym.make(f"dbrrl/{env_id}"))
 
 
-@pytest.mark.parametrize("env_id", [*BATCHED, *TOYS])
+@pytest.mark.parametrize("env_id", [*BATCHED, *OWN, *TOYS])
 def test_each_of_our_environments_passes_gymnasiums_checker(env_id: str) -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*(symmetric|normalized|infinity|render).*")

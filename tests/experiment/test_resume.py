@@ -44,6 +44,8 @@ SETTINGS = {
     ],
 }
 
+QUICK = [kind for kind in SETTINGS if kind != "a3c-gru"]
+
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX's")
 
 
@@ -111,7 +113,7 @@ def newest(run: Path) -> str:
     return max((file.name for file in (run / "checkpoints").glob("step-*.dbrrl")), default="")
 
 
-@kinds(*SETTINGS)
+@kinds(*QUICK)
 def test_killed_at_random_moments(whole: tuple[str, Path], tmp_path: Path) -> None:
     (kind, reference), run = whole, tmp_path / "run"
     draw, kills = random.Random(kind), 0
@@ -132,7 +134,7 @@ def test_killed_at_random_moments(whole: tuple[str, Path], tmp_path: Path) -> No
     assert_same_run(reference, run)
 
 
-@kinds(*SETTINGS)
+@kinds(*QUICK)
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
 def test_killed_while_a_file_is_written(whole: tuple[str, Path], tmp_path: Path, seed: int) -> None:
     (kind, reference), run = whole, tmp_path / "run"
