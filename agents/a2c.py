@@ -45,6 +45,7 @@ class Config(BaseConfig):
     activation: Literal["tanh", "relu"] = setting("tanh", help="between the hidden layers")
     log_std_init: float = setting(0.0, help="initial log standard deviation of continuous actions")
     normalize_observation: bool = setting(False, help="observations by their running mean and deviation, clipped at 10")
+    clip_reward: bool = setting(False, help="rewards to [-1, 1] in what is learned; scores stay (Mnih et al. 2015)")
     normalize_reward: bool = setting(False, help="rewards by the running deviation of the return, clipped at 10")
     total_steps: int = setting(0, at_least=0, help="environment steps of the run, where schedules end; 0: unknown")
 

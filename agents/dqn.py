@@ -51,6 +51,7 @@ class Config(BaseConfig):
     buffer_size: int = setting(100_000, at_least=1, help="transitions kept for replay (paper: 1,000,000)")
     frame_stack: int = setting(1, at_least=1, help="frames in each image, the newest last, kept singly (paper: 4)")
     buffer_file: str | None = setting(None, help="new file that holds the observations in place of memory, then goes")
+    clip_reward: bool = setting(False, help="rewards to [-1, 1] in what is learned; scores stay (paper)")
     batch_size: int = setting(128, at_least=1, help="transitions per update (paper: 32)")
     learning_starts: int = setting(1000, at_least=0, help="environment steps before the first update (paper: 50,000)")
     update_interval: int = setting(4, at_least=1, help="environment steps between updates (paper: 4)")
@@ -210,6 +211,8 @@ class DQN(Base):
         if info and "final_obs" in info:
             next_observation = true_next_observation(next_observation, info)
         observation, _ = self.as_batch(next_observation)
+        if c.clip_reward:
+            reward = np.clip(reward, -1, 1)
         self.replay.end(self.encoder(observation), reward, terminated, truncated, valid)
         self.explorer.reset(np.logical_or(terminated, truncated))
         before = self.steps

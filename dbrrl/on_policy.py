@@ -145,6 +145,8 @@ class OnPolicyAgent(Agent):
         rollout, valid = self.rollout, info.get("valid") if info else None
         if info and "final_obs" in info:
             next_observation = true_next_observation(next_observation, info)
+        if self.config.clip_reward:
+            reward = np.clip(reward, -1, 1)
         if self.reward_norm is not None:
             ended = np.logical_or(terminated, truncated)
             reward = self.reward_norm(np.reshape(reward, -1), np.reshape(ended, -1), valid)

@@ -1,5 +1,6 @@
 """Agents by name: the pages in the agents folder, and the presets beside them."""
 
+import fnmatch
 import functools
 import importlib
 import tomllib
@@ -39,8 +40,13 @@ def name_of(agent: type[Agent]) -> str:
 
 
 def preset(agent: str, env_id: str) -> dict[str, Any]:
-    """Settings known to solve `env_id`: `steps`, `num_envs` and fields of the agent's Config; else {}."""
-    return dict(_presets(agent).get(env_id.removeprefix("dbrrl/"), {}))
+    """Settings for `env_id`: `steps`, `num_envs` and other fields of the run and of the agent's Config; {} if none.
+
+    A table's name may stand for a family of environments ("ALE/*"); one of the very name wins.
+    """
+    name, presets = env_id.removeprefix("dbrrl/"), _presets(agent)
+    family = next((pattern for pattern in presets if fnmatch.fnmatchcase(name, pattern)), "")
+    return dict(presets.get(name) or presets.get(family) or {})
 
 
 @functools.cache

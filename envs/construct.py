@@ -13,6 +13,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, Vecto
 
 from dbrrl.errors import EnvError
 
+from . import atari
 from .recorder import Recorder
 from .registration import BATCHED
 
@@ -35,6 +36,9 @@ class Request:
     def __call__(self) -> Recorder:
         """Make one recorded environment."""
         spec = resolve(self.env)
+        if _is_atari(spec):
+            limit, mode = self.max_episode_steps, self.render_mode
+            return Recorder(_attempt(self.env, lambda: atari.single(spec, dict(self.env_kwargs), limit, mode)))
         arguments = dict(self.env_kwargs, disable_env_checker=True)
         if self.max_episode_steps is not None:
             arguments["max_episode_steps"] = self.max_episode_steps
@@ -95,10 +99,16 @@ def _from_entry_point(request: Request, spec: EnvSpec, num_envs: int) -> VectorE
         arguments["max_episode_steps"] = request.max_episode_steps
     if request.render_mode is not None:
         arguments["render_mode"] = request.render_mode
+    if _is_atari(spec):
+        return _attempt(request.env, lambda: atari.AtariVector(num_envs, **(spec.kwargs | arguments)))
     return _attempt(
         request.env,
         lambda: gym.make_vec(spec, num_envs, vectorization_mode="vector_entry_point", **arguments),
     )
+
+
+def _is_atari(spec: EnvSpec) -> bool:
+    return spec.vector_entry_point == atari.ENTRY_POINT
 
 
 def resolve(env: str) -> EnvSpec:

@@ -65,8 +65,7 @@ def restore_attributes(env: Vector, state: dict[str, Any]) -> str:
     """Undo `save` on an equal vector environment, its copies not recorded; returns "" or why it cannot."""
     base = env.unwrapped
     if "own" in state:
-        base.load_state_dict(state["own"])  # type: ignore[attr-defined]
-        return ""
+        return base.load_state_dict(state["own"]) or ""  # type: ignore[attr-defined]
     if "cannot" in state:
         return str(state["cannot"])
     for name, coded in state["attributes"].items():

@@ -183,7 +183,8 @@ def needs_more(words: list[str]) -> bool:
     """Whether a command asks for what may not be installed here: then its words are checked, and no more."""
     env = words[words.index("--env") + 1] if "--env" in words else "CartPole-v1"
     entry = str(gym.spec(env).entry_point) if env in gym.registry else "elsewhere"
-    return bool({"cuda", "--video"} & set(words)) or any(name in entry for name in ("box2d", "mujoco", "elsewhere"))
+    extras = ("ale_py", "box2d", "mujoco", "elsewhere")
+    return bool({"cuda", "--video"} & set(words)) or any(name in entry for name in extras)
 
 
 def test_files_and_extras_of_shell_lines_exist() -> None:

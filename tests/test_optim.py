@@ -65,6 +65,11 @@ CASES: list[Any] = [
     (lambda p: optim.RMSprop(p, A, G, 0.1), rmsprop, {"eps": 0.1}),
     (lambda p: optim.RMSprop(p, A, G, 0.1, eps_inside_root=True), rmsprop, {"eps": 0.1, "inside": True}),
     (lambda p: optim.RMSprop(p, A, G, 0.1, centered=True), rmsprop, {"eps": 0.1, "centered": True}),
+    (
+        lambda p: optim.RMSprop(p, A, G, 0.1, centered=True, eps_inside_root=True),  # of the DQN paper
+        rmsprop,
+        {"eps": 0.1, "centered": True, "inside": True},
+    ),
     (lambda p: optim.RMSprop(p, A, G, 0.1, momentum=0.7), rmsprop, {"eps": 0.1, "momentum": 0.7}),
 ]
 cases = pytest.mark.parametrize(("make", "paper", "settings"), CASES)

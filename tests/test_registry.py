@@ -52,3 +52,10 @@ def test_presets_are_of_the_pair(folder: Path) -> None:
     assert registry.preset("ppo", "CartPole-v1") == registry.preset("ppo", "dbrrl/CartPole-v1") == wanted
     assert registry.preset("ppo", "Acrobot-v1") == registry.preset("dqn", "CartPole-v1") == {}
     assert registry.preset("tests.experiment.stub:Stub", "CartPole-v1") == {}
+
+
+def test_a_preset_may_be_of_a_family(folder: Path) -> None:
+    (folder / "dqn.toml").write_text('["ALE/*"]\nsteps = 5\n["ALE/Pong-v5"]\nsteps = 6\n')
+    assert registry.preset("dqn", "ALE/Breakout-v5") == {"steps": 5}
+    assert registry.preset("dqn", "ALE/Pong-v5") == {"steps": 6}
+    assert registry.preset("dqn", "Breakout-v5") == registry.preset("dqn", "ale/Breakout-v5") == {}
