@@ -69,7 +69,7 @@ def write(folder: Path, suite: Suite, table: Path, state: State) -> Path:
         _introduction(suite, found, state.command),
         "## Solved, and what is not",
         _verdict(suite, found, state),
-        tables.first_table(suite, found),
+        *tables.first_tables(suite, found),
         *_pictures(pictures, ("curves", "scores")),
         "## Statistics over the seeds",
         *(tables.statistics(found) if found else ["No run has ended yet."]),
@@ -107,7 +107,7 @@ def _introduction(suite: Suite, found: Sequence[Cell], command: str) -> str:
         f"Made by `{command}` alone: the page, its figures, and the table of all evaluations, "
         f"[{name}.csv]({name}.csv). A run's final score is its mean return over {tables.words(episodes)} episodes at "
         "its end, without exploration, in environments and with seeds of their own. What counts as solved stands in "
-        "`dbrrl/suites/environments.toml`."
+        "`dbrrl/suites/environments.toml`, and behind the name of each environment below."
     )
 
 

@@ -13,35 +13,40 @@ from .results import Result
 from .suite import Suite
 from .summary import IQM, MEAN, MEDIAN, Cell, common_environments, normalized
 
+NO_BREAK = "\u00a0"  # a space at which no line ends
 
-def first_table(suite: Suite, found: Sequence[Cell]) -> str:
-    """A row per cell of the suite, run or not."""
+
+def first_tables(suite: Suite, found: Sequence[Cell]) -> list[str]:
+    """A table per environment: rows for each cell of the suite, run or not, one per published figure."""
     by_name = {cell.name: cell for cell in found}
-    envs = list(dict.fromkeys(cell.env for cell in suite.cells))
-    rows = []
-    for cell in sorted(suite.cells, key=lambda cell: (envs.index(cell.env), cell.agent)):
-        one = by_name.get(cell.name)
-        rows.append(_row(one) if one is not None else [cell.env, cell.agent, "**not run yet**", *[""] * 5])
-    head = ["environment", "agent", "seeds solved", "steps", "mean [95 %]", "lowest seed", "published", "ours by then"]
-    return _table(head, rows)
+    head = ["agent", "solved", "steps", "mean [95 %]", "lowest", "published", "ours by then"]
+    parts = []
+    for env in dict.fromkeys(cell.env for cell in suite.cells):
+        rows = []
+        for cell in sorted((cell for cell in suite.cells if cell.env == env), key=lambda cell: cell.agent):
+            one = by_name.get(cell.name)
+            rows += _rows(one) if one is not None else [[cell.agent, "**not run yet**", *[""] * 5]]
+        parts += [_headline(env), _table(head, rows)]
+    return parts
 
 
 def statistics(found: Sequence[Cell]) -> list[str]:
-    """Final scores and ways to the threshold, a row per cell."""
-    head = ["environment", "agent", "seeds", "IQM [95 %]", "mean [95 %]", "median [95 %]", "steps to threshold",
-            "seconds to threshold"]  # fmt: skip
-    rows = []
-    for cell in found:
-        places = [cell.to_threshold(column) for column in ("steps", "elapsed")]
-        reached = [_reached(values, scale) for values, scale in zip(places, (thousands, "{:.1f}".format), strict=True)]
-        numbers = [_estimate(cell, statistic) for statistic in (IQM, MEAN, MEDIAN)]
-        rows.append([cell.env, cell.agent, str(len(cell.runs)), *numbers, *reached])
-    return [
+    """Final scores and ways to the threshold: a table per environment, a row per cell."""
+    head = ["agent", "seeds", "IQM [95 %]", "mean [95 %]", "median [95 %]", "steps to threshold", "seconds"]
+    parts = [
         "Of the final scores: the interquartile mean (IQM), the mean and the median over the seeds, with 95 % "
         "percentile-bootstrap intervals. Steps and seconds are medians over the seeds of the first evaluation at the "
-        "threshold; a seed that never reaches it counts as infinite.",
-        _table(head, rows),
+        "threshold; a seed that never reaches it counts as infinite."
     ]
+    for env in dict.fromkeys(cell.env for cell in found):
+        rows = []
+        for cell in (cell for cell in found if cell.env == env):
+            numbers = [_estimate(cell, statistic) for statistic in (IQM, MEAN, MEDIAN)]
+            steps, seconds = cell.to_threshold("steps"), cell.to_threshold("elapsed")
+            reached = [_reached(steps, thousands), _reached(seconds, "{:.1f}".format)]
+            rows.append([cell.agent, str(len(cell.runs)), *numbers, *reached])
+        parts += [_headline(env), _table(head, rows)]
+    return parts
 
 
 def comparison(found: Sequence[Cell]) -> list[str]:
@@ -119,30 +124,37 @@ def words(values: Sequence[object]) -> str:
     return ", ".join(map(str, values)) or "no"
 
 
-def _row(cell: Cell) -> list[str]:
-    threshold = "no threshold" if cell.threshold is None else f"{cell.threshold:g}"
-    solved = "" if cell.solved is None else f"{cell.solved} of {len(cell.runs)}"
+def _headline(env: str) -> str:
+    """An environment above its cells, with the score that counts as solved."""
+    entry = reference.environment(env)
+    threshold = "" if entry is None or entry.threshold is None else f" ({entry.threshold:g})"
+    return f"**{env}**{threshold}"
+
+
+def _rows(cell: Cell) -> list[list[str]]:
+    agent = cell.agent if cell.runs[0].about["preset"] == "True" else f"{cell.agent}, no preset"
+    solved = "" if cell.solved is None else f"{cell.solved}/{len(cell.runs)}"
     lowest = f"{cell.scores.min():.1f}"
     if fails(cell):
         solved, lowest = f"**{solved}**", f"**{lowest}**"
-    agent = cell.agent if cell.runs[0].about["preset"] == "True" else f"{cell.agent}, no preset"
-    theirs = reference.published(cell.env, cell.agent)
-    return [
-        f"{cell.env} ({threshold})", agent, solved, thousands(cell.steps), _estimate(cell, MEAN), lowest,
-        "<br>".join(_theirs(one) for one in theirs), "<br>".join(_ours(cell, one) for one in theirs),
-    ]  # fmt: skip
+    own = [agent, solved, thousands(cell.steps), _estimate(cell, MEAN), lowest]
+    beside = [[_theirs(one), _ours(cell, one)] for one in reference.published(cell.env, cell.agent)] or [["", ""]]
+    return [[*own, *beside[0]], *([*[""] * len(own), *pair] for pair in beside[1:])]
 
 
 def _theirs(one: Published) -> str:
-    seeds = "1 run" if one.source.seeds == 1 else f"{one.source.seeds} seeds"
-    version = f", {one.theirs}" if one.theirs != one.env else ""
-    return f"{one.source.short} {one.score:.1f} at {thousands(one.steps)} ({seeds}{version})"
+    version = f"{NO_BREAK}({one.theirs.rpartition('-')[2]})" if one.theirs != one.env else ""
+    return f"{one.source.short} {_at(one.score, one.steps)}{version}"
 
 
 def _ours(cell: Cell, one: Published) -> str:
     """Our mean on the same steps, or on the fewer we have."""
     found = cell.at(one.steps)
-    return "no evaluation yet" if found is None else f"{found[1]:.1f} at {thousands(found[0])}"
+    return "no evaluation yet" if found is None else _at(found[1], found[0])
+
+
+def _at(score: float, steps: int) -> str:
+    return f"{score:.1f}{NO_BREAK}at{NO_BREAK}{thousands(steps)}"
 
 
 def _reached(values: np.ndarray | None, show: Callable[[float], str]) -> str:
@@ -154,12 +166,12 @@ def _reached(values: np.ndarray | None, show: Callable[[float], str]) -> str:
 
 def _better(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray]) -> str:
     low, high = improvement_interval(ours, theirs)
-    return f"{100 * probability_of_improvement(ours, theirs):.0f} [{100 * low:.0f}, {100 * high:.0f}]"
+    return f"{100 * probability_of_improvement(ours, theirs):.0f} [{100 * low:.0f},{NO_BREAK}{100 * high:.0f}]"
 
 
 def _estimate(cell: Cell, statistic: Statistic) -> str:
     estimate = cell.estimate(statistic)
-    return f"{estimate.value:.1f} [{estimate.low:.1f}, {estimate.high:.1f}]"
+    return f"{estimate.value:.1f} [{estimate.low:.1f},{NO_BREAK}{estimate.high:.1f}]"
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

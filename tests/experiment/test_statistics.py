@@ -96,6 +96,7 @@ def test_the_interval_of_an_improvement_holds_all_resamples() -> None:
     every = [probability_of_improvement([np.array(x)], [np.array(y)]) for x, y in pairs]
     assert improvement_interval(ours, theirs) == exact_quantiles(every, 0.95)
     assert improvement_interval([np.ones(5)], [np.zeros(5)]) == (1.0, 1.0)
+    assert improvement_interval([np.ones(5)], [np.ones(3)]) == (0.5, 0.5)
 
 
 def test_performance_profiles_by_hand() -> None:
