@@ -50,6 +50,7 @@ class Config(BaseConfig):
     entropy_coef: float = setting(0.01, at_least=0, help="β, weight of the entropy (section 8)")
     value_coef: float = setting(0.5, at_least=0, help="c₁, weight of the squared value error (published code)")
     max_grad_norm: float = setting(40.0, above=0, help="largest global norm of a rollout's gradient (published code)")
+    normalize_reward: bool = setting(False, help="rewards by the deviation of the learner's returns, clipped at 10")
     hidden_sizes: tuple[int, ...] | None = setting(None, at_least=1, help="hidden layers; none: 64,64; () on images")
     recurrent: Literal["none", "lstm", "gru"] = setting("none", help="memory before the hidden layers")
     recurrent_size: int = setting(64, at_least=1, help="width of the memory")
@@ -64,7 +65,7 @@ class ActorLearner(OnPolicyAgent):
     """One of A3C's learners: acts in one environment with weights of its own, and learns into the shared vectors."""
 
     Config = Config
-    remembered = ("network", "rollout", "memory", "policy_rng", "steps", "num_updates", "latest")
+    remembered = ("network", "rollout", "memory", "reward_norm", "policy_rng", "steps", "num_updates", "latest")
 
     def __init__(self, observation_space: Any, action_space: Any, config: Any, *, seed: int, index: int) -> None:
         super().__init__(observation_space, action_space, config, seed=seed)
