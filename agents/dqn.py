@@ -214,7 +214,8 @@ class DQN(Base):
         if c.clip_reward:
             reward = np.clip(reward, -1, 1)
         self.replay.end(self.encoder(observation), reward, terminated, truncated, valid)
-        self.explorer.reset(np.logical_or(terminated, truncated))
+        if self.explorer.lasting:
+            self.explorer.reset(np.logical_or(terminated, truncated))
         before = self.steps
         self.steps += self.num_envs if valid is None else int(np.count_nonzero(valid))
         due = self.steps // c.update_interval - before // c.update_interval

@@ -5,7 +5,7 @@ actions (B, ...). `progress` is what their schedules are read at (see dbrrl.sche
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from dbrrl.schedules import Schedule, constant
 
 class Explorer:
     """Base: a generator, and the state it takes to go on."""
+
+    lasting: ClassVar[bool] = False  # whether something lasts within an episode: then `reset` is to be called
 
     def __init__(self, rng: np.random.Generator) -> None:
         self.rng = rng
@@ -48,9 +50,6 @@ class Deferred:
 
     def __init__(self, shape: tuple[int, int], compute: Callable[[], np.ndarray]) -> None:
         self.shape, self.compute = shape, compute
-
-    def __len__(self) -> int:
-        return self.shape[0]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self.compute(), dtype)
@@ -88,11 +87,12 @@ class EpsilonGreedy(Explorer):
 
     def __call__(self, values: np.ndarray | Deferred, progress: float = 0.0) -> np.ndarray:
         """Values (B, A) to actions int64 (B,)."""
-        random = self.rng.random(len(values)) < self.schedule(progress)
+        envs, actions = values.shape
+        random = self.rng.random(envs) < self.schedule(progress)
         count = np.count_nonzero(random)
-        action = greedy(values) if count < len(values) else np.empty(count, np.int64)
+        action = greedy(values) if count < envs else np.empty(envs, np.int64)
         if count:  # the same draw as a number takes a third of the time of an array of one
-            action[random] = self.rng.integers(values.shape[1], size=count if count > 1 else None)
+            action[random] = self.rng.integers(actions, size=count if count > 1 else None)
         return action
 
 
@@ -109,6 +109,8 @@ class EZGreedy(EpsilonGreedy):
         mu: μ above 1; the larger, the shorter (section 4: 2).
     """
 
+    lasting = True
+
     def __init__(self, epsilon: Schedule | float, num_envs: int, rng: np.random.Generator, mu: float = 2.0) -> None:
         super().__init__(epsilon, rng)
         if not mu > 1:
@@ -119,7 +121,7 @@ class EZGreedy(EpsilonGreedy):
     def __call__(self, values: np.ndarray | Deferred, progress: float = 0.0) -> np.ndarray:
         """Values (B, A) to actions int64 (B,)."""
         lasting = self.left > 0
-        begun = (self.rng.random(len(values)) < self.schedule(progress)) & ~lasting
+        begun = (self.rng.random(len(lasting)) < self.schedule(progress)) & ~lasting
         if count := np.count_nonzero(begun):
             self.action[begun] = self.rng.integers(values.shape[1], size=count)
             self.left[begun] = self.rng.zipf(self.mu, count)
@@ -199,6 +201,8 @@ class OrnsteinUhlenbeck(Explorer):
         rng: its generator.
         theta: θ in [0, 1], how much of x goes back at each step.
     """
+
+    lasting = True
 
     def __init__(
         self,

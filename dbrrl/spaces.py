@@ -44,10 +44,10 @@ def as_batch(observation: Observation, space: gym.Space[Any]) -> tuple[Observati
 
     Raises ShapeError where it is neither one observation of the space nor a batch of them.
     """
-    if isinstance(space, gym.spaces.Dict):
+    shape = space.shape
+    if shape is None:
         return _dict_as_batch(observation, space)
     array = observation if isinstance(observation, np.ndarray) else np.asarray(observation)
-    shape = space.shape or ()
     if array.ndim == len(shape) + 1 and array.shape[1:] == shape:
         return array, False
     if array.shape == shape:
@@ -67,7 +67,7 @@ def with_rows(observation: Observation, rows: np.ndarray, values: list[Any]) -> 
     return copy
 
 
-def _dict_as_batch(observation: Observation, space: gym.spaces.Dict) -> tuple[Observation, bool]:
+def _dict_as_batch(observation: Observation, space: Any) -> tuple[Observation, bool]:
     if not isinstance(observation, dict) or observation.keys() != space.spaces.keys():
         came = list(observation) if isinstance(observation, dict) else type(observation).__name__
         raise ShapeError(f"observation: expected a dict with the keys {list(space.spaces)}, got {came}")

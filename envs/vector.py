@@ -69,7 +69,6 @@ class Environments:
         self._recorded = kind in ("sync", "async") and self._mode is AutoresetMode.SAME_STEP
         self._check = BatchCheck(self.observation_space, self.num_envs)
         self._leaves = [path for path, _ in leaf_spaces(self.observation_space)]
-        self._batch = (self.num_envs,)
         action = vector_env.action_space
         self._action = (np.dtype(action.dtype), action.shape) if action.shape is not None else None
         self._all = np.ones(self.num_envs, np.bool_)
@@ -104,7 +103,8 @@ class Environments:
         terminated = np.asarray(terminated, np.bool_)
         truncated = np.asarray(truncated, np.bool_)
         self._check_observation(observation, info)
-        self._check_numbers(reward, terminated, truncated)
+        if self.kind != "batched":  # ours are of the right form, and finite where the observation is
+            self._check_numbers(reward, terminated, truncated)
         ended = terminated | truncated
         valid = self._all
         if self._resetting is not None:  # these rows only began an episode, their action was ignored
@@ -237,7 +237,7 @@ class Environments:
             self._refuse(self._check.fault(observation))
 
     def _check_numbers(self, reward: np.ndarray, terminated: np.ndarray, truncated: np.ndarray) -> None:
-        batch = self._batch
+        batch = (self.num_envs,)
         shaped = reward.shape == batch and terminated.shape == batch and truncated.shape == batch
         if shaped and all_finite(reward):
             return

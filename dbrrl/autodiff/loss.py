@@ -22,10 +22,11 @@ def _reduce(x: Any, reduction: str, name: str) -> Any:
 
 
 def _same_shape(prediction: Any, target: Any, name: str) -> None:
-    if np.shape(plain(target)) != prediction.shape:
+    target = plain(target)
+    if (target.shape if hasattr(target, "shape") else np.shape(target)) != prediction.shape:
         raise ShapeError(
             f"{name}: expected prediction and target of one shape, got {prediction.shape} and "
-            f"{np.shape(plain(target))}: broadcasting here is nearly always a mistake, reshape one"
+            f"{np.shape(target)}: broadcasting here is nearly always a mistake, reshape one"
         )
 
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from dbrrl.autodiff.elementwise import rectified
 from dbrrl.autodiff.op import Op
-from dbrrl.autodiff.tensor import Tensor, observing, plain
+from dbrrl.autodiff.tensor import Tensor, observing, plain, state, wrap
+from dbrrl.autodiff.watch import watched
 from dbrrl.backend import beside
 from dbrrl.errors import ShapeError
 
@@ -42,11 +43,12 @@ class Perceptron(Op):
         self.activations = activations
 
     def forward(self, x: Any, *parameters: Any) -> Any:
-        self.outputs = [_rows(x)]
-        for i, activation in enumerate(self.activations):
-            y = _affine(self.outputs[i], parameters[2 * i], parameters[2 * i + 1])
-            self.outputs.append(_activated(y, activation))
-        return self.outputs[-1] if x.ndim == 2 else self.outputs[-1].reshape(*x.shape[:-1], -1)
+        y, pairs = _rows(x), iter(parameters)
+        outputs = self.outputs = [y]
+        for activation, w, b in zip(self.activations, pairs, pairs, strict=True):
+            y = _activated(_affine(y, w, b), activation)
+            outputs.append(y)
+        return y if y.ndim == x.ndim else y.reshape(*x.shape[:-1], -1)
 
     def backward(self, g: Any, y: Any, x: Any, *parameters: Any) -> Any:
         outputs, g, gradients = self.outputs, _rows(g), ()
@@ -99,9 +101,14 @@ def _like(rows: Any, x: Any) -> Any:
 def _affine(x: Any, w: Any, b: Any) -> Any:
     """The fresh array x Wᵀ + b of a matrix x."""
     try:
-        y = _product(x, w)
-        if b is not None:
-            y += b if len(y) > 1 else b[None]  # arrays of one shape take a third of the time
+        if len(x) > 1:
+            y = _product(x, w)
+            if b is not None:
+                y += b
+        else:
+            y = x.dot(w.T)
+            if b is not None:
+                y += b[None]  # arrays of one shape take a third of the time
     except ValueError:
         shapes = [a.shape for a in (x, w, b) if a is not None]
         raise ShapeError(
@@ -118,7 +125,7 @@ def _product(x: Any, w: Any) -> Any:
     has to be turned then: up to twice as fast. Small products go without rearranging.
     """
     n = len(x)
-    if n > 1 and n * w.size > 150_000 and n <= min(w.shape) // 4 and type(x) is np.ndarray:
+    if n * w.size > 150_000 and n <= min(w.shape) // 4 and type(x) is np.ndarray:
         return np.ascontiguousarray(w.dot(x.T).T)
     return x.dot(w.T)
 
@@ -182,7 +189,12 @@ def perceptron(x: Any, parameters: Sequence[Any], activations: Sequence[str | No
         for i, activation in enumerate(activations):
             x = linear(x, parameters[2 * i], parameters[2 * i + 1], activation)
         return x
-    return Perceptron(activations)(x, *parameters)
+    op = Perceptron(activations)
+    if type(x) is np.ndarray and not (state.recording or watched):
+        arrays = [p.array for p in parameters if isinstance(p, Tensor)]
+        if len(arrays) == len(parameters) and arrays[0].dtype is x.dtype:
+            return wrap(op.forward(x, *arrays))  # nothing to record, nothing to convert
+    return op(x, *parameters)
 
 
 def noisy_linear(

@@ -4,7 +4,7 @@ import functools
 import inspect
 import threading
 from collections.abc import Callable
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -28,11 +28,9 @@ class no_grad:
 
     before: Any = ()  # (recording or not, the same one level further out): one object may be entered again inside
 
-    def __new__(cls, *given: Any) -> Self:
-        """A fresh context."""
+    def __init__(self, *given: Any) -> None:
         if given:
             raise TypeError(f"no_grad: expected no arguments, got {given[0]!r}: write @no_grad() with brackets")
-        return super().__new__(cls)
 
     def __enter__(self) -> None:
         self.before = state.recording, self.before
