@@ -9,13 +9,14 @@ from typing import Any, TypeVar
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 from gymnasium.error import DependencyNotInstalled
-from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, VectorEnv
 
 from dbrrl.errors import EnvError
 
 from . import atari
 from .recorder import Recorder
 from .registration import BATCHED
+from .sync import SameStepSync
 
 VECTORIZATIONS = ("auto", "batched", "vector", "sync", "async")
 EXTRAS = {"box2d": "box2d", "mujoco": "mujoco", "ale_py": "atari", "ale-py": "atari", "atari": "atari"}
@@ -63,7 +64,7 @@ def build(request: Request, num_envs: int, vectorization: str) -> tuple[VectorEn
         return _from_entry_point(request, resolve(request.env), num_envs), kind
     copies, mode = [request] * num_envs, AutoresetMode.SAME_STEP
     if kind == "sync":
-        return _attempt(request.env, lambda: SyncVectorEnv(copies, autoreset_mode=mode)), kind
+        return _attempt(request.env, lambda: SameStepSync(copies)), kind
     return _attempt(request.env, lambda: AsyncVectorEnv(copies, autoreset_mode=mode)), kind
 
 
