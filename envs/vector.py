@@ -256,7 +256,7 @@ class Environments:
         seed, self._seed = self._seed, None
         if isinstance(self.vector_env.unwrapped, (SyncVectorEnv, AsyncVectorEnv)):
             return [int(child.generate_state(1)[0]) for child in seed.spawn(self.num_envs)]
-        return int(seed.generate_state(1)[0]) >> (2 if self.kind == "vector" else 0)  # ALE takes but 31 bits
+        return int(seed.generate_state(1)[0])
 
     def _check_origin(self, state: Mapping[str, Any]) -> None:
         kind = state["kind"]
