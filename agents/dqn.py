@@ -269,8 +269,8 @@ class DQN(Base):
 
     def loss(self, batch: Batch) -> tuple[Any, Any]:
         """The loss of each transition (n,), and its error |δ| (n,), the priority it gets."""
+        target = self.target(batch)  # first: what backward reads is then still in the processor's cache
         q = F.pick(self.network(batch.parts), batch.action)
-        target = self.target(batch)
         return F.huber_loss(q, target, reduction="none"), np.abs(target - q.array)
 
     def target(self, batch: Batch) -> Any:

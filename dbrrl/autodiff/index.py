@@ -162,8 +162,10 @@ def _numbers(n: int) -> np.ndarray:
 
 def pick(x: Any, index: Any) -> Any:
     """x[i, index[i]] for each i: x (n, k, ...) and integers (n,) give (n, ...), such as log π(a|s) or Q(s, a)."""
-    index = _plain_index(index, x)
-    if len(x.shape) < 2 or index.shape != x.shape[:1] or index.dtype.kind not in "iu":
+    array = plain(x)
+    if type(index) is not np.ndarray or type(array) is not np.ndarray:
+        index = _plain_index(index, x)
+    if array.ndim < 2 or index.shape != array.shape[:1] or index.dtype.kind not in "iu":
         raise ShapeError(
             f"pick: expected x (n, k, ...) and integers (n,), got {x.shape} and {index.dtype} {index.shape}"
         )
