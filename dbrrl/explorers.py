@@ -87,12 +87,14 @@ class EpsilonGreedy(Explorer):
 
     def __call__(self, values: np.ndarray | Deferred, progress: float = 0.0) -> np.ndarray:
         """Values (B, A) to actions int64 (B,)."""
-        envs, actions = values.shape
-        random = self.rng.random(envs) < self.schedule(progress)
+        (envs, actions), epsilon = values.shape, self.schedule(progress)
+        if envs == 1:  # the same draws, as numbers: they take a third of the time of arrays of one
+            return np.array([self.rng.integers(actions)]) if self.rng.random() < epsilon else greedy(values)
+        random = self.rng.random(envs) < epsilon
         count = np.count_nonzero(random)
         action = greedy(values) if count < envs else np.empty(envs, np.int64)
-        if count:  # the same draw as a number takes a third of the time of an array of one
-            action[random] = self.rng.integers(actions, size=count if count > 1 else None)
+        if count:
+            action[random] = self.rng.integers(actions, size=count)
         return action
 
 

@@ -46,7 +46,9 @@ class Perceptron(Op):
         y, pairs = _rows(x), iter(parameters)
         outputs = self.outputs = [y]
         for activation, w, b in zip(self.activations, pairs, pairs, strict=True):
-            y = _activated(_affine(y, w, b), activation)
+            y = _affine(y, w, b)
+            if activation is not None:
+                y = _activated(y, activation)
             outputs.append(y)
         return y if y.ndim == x.ndim else y.reshape(*x.shape[:-1], -1)
 
