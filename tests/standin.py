@@ -176,7 +176,7 @@ def _calls(name: str, view: bool) -> Any:
 
 for _name in ("dtype", "itemsize", "nbytes", "ndim", "shape", "size", "strides"):
     setattr(Array, _name, _shares(_name))
-for _name in ("all", "any", "copy", "fill", "item", "mean", "std", "sum", "tolist", "var"):
+for _name in ("all", "any", "copy", "fill", "item", "mean", "repeat", "std", "sum", "tolist", "var"):
     setattr(Array, _name, _calls(_name, view=False))
 for _name in ("ravel", "reshape", "squeeze", "swapaxes", "transpose"):
     setattr(Array, _name, _calls(_name, view=True))
