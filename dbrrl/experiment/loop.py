@@ -23,7 +23,7 @@ from .table import Table
 from .workers import Workers
 
 RECENT = 100  # training episodes behind the mean return of progress.csv
-LONGEST_WITHOUT_CHECKPOINT = 300.0  # seconds
+LONGEST_WITHOUT_CHECKPOINT = 300.0  # seconds; longer where one takes more than a twentieth of that to write
 
 
 class Loop:
@@ -53,7 +53,7 @@ class Loop:
         self.finished = False
         self.recent: deque[float] = deque(maxlen=RECENT)
         self._elapsed_before, self._started = 0.0, time.perf_counter()
-        self._checkpointed = self._started
+        self._checkpointed, self._writing = self._started, 0.0
         self._rate_from = (self._started, 0)
         self._refresh_at = self._started
         self._schedule()
@@ -96,6 +96,7 @@ class Loop:
     def save(self) -> None:
         """Write an exact checkpoint, if the run has a directory."""
         if self.directory is not None:
+            started = time.perf_counter()
             self.scores.sync()
             self.progress.sync()
             with checkpoint.borrowed():
@@ -105,7 +106,7 @@ class Loop:
                     "loop": self.state_dict(),
                 }
                 self.directory.save_checkpoint(self.steps, state)
-            self._checkpointed = time.perf_counter()
+            self._checkpointed, self._writing = time.perf_counter(), time.perf_counter() - started
             for callback in self.callbacks:
                 callback.on_checkpoint(self)
 
@@ -201,7 +202,8 @@ class Loop:
             if not self._evaluate(settings.eval_episodes, settings.eval_steps):
                 return False
             self.next_evaluation = self._after(settings.evaluate_every)
-        overdue = time.perf_counter() - self._checkpointed > LONGEST_WITHOUT_CHECKPOINT
+        longest = max(LONGEST_WITHOUT_CHECKPOINT, 20 * self._writing)
+        overdue = time.perf_counter() - self._checkpointed > longest
         if self.steps >= self.next_checkpoint or overdue:
             self.next_checkpoint = self._after(settings.checkpoint_every)
             self.save()
