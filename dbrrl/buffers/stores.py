@@ -66,7 +66,10 @@ class Stack:
         self.age = np.full((length, envs), self.history, np.uint8)
         self.entry = np.zeros((length, envs), np.int64)
         self.whole = Queue([((self.history, *rows.shape[2:]), rows.dtype)])
-        self._kept = self._written = 0
+        self._used = 0  # rows that were ever written
+        self._old = bytes([self.history]) * envs  # ages of a row that nothing kept is part of
+        self._frame, self._size = self._flat[0].nbytes, depth * self._flat[0].nbytes
+        self._latest, self._at = b"", -1  # the stacks of the row that was written last, if known, and which that is
 
     @property
     def nbytes(self) -> int:
@@ -75,24 +78,37 @@ class Stack:
 
     def write(self, t: int, part: np.ndarray) -> None:
         """Set row t to the stacks `part` (B, k x channels, height, width)."""
-        c, envs = self._channels, len(part)
-        before = self.take(np.arange((t - 1) * envs, t * envs) % len(self._flat))
-        moved = (part[:, :-c] == before[:, c:]).reshape(envs, -1).all(axis=1)
-        self.rows[t] = part[:, -c:]
-        np.minimum(self.age[t - 1] + 1, self.history, out=self.age[t])
-        self._written += envs
-        for env in np.flatnonzero(~moved):
-            older = part[env, :-c].reshape(self.whole.layout[0][0])
+        stacks = part.tobytes()  # bytes are compared in no time
+        if t == self._at and stacks == self._latest:
+            return
+        frame, size, before = self._frame, self._size, self._latest
+        if not before or (self._at + 1) % len(self.rows) != t:
+            before = self.take(np.arange((t - 1) * len(part), t * len(part)) % len(self._flat)).tobytes()
+        moved = [stacks[i : i + size - frame] == before[i + frame : i + size] for i in range(0, len(stacks), size)]
+        self._latest, self._at = stacks, t
+        self._used = max(self._used, t + 1)
+        self.rows[t] = part[:, -self._channels :]
+        if self.age[t - 1].tobytes() == self._old:
+            self.age[t] = self.history
+        else:
+            np.minimum(self.age[t - 1] + 1, self.history, out=self.age[t])
+        if not all(moved):
+            self._keep(t, part, [env for env, usual in enumerate(moved) if not usual])
+
+    def _keep(self, t: int, part: np.ndarray, envs: list[int]) -> None:
+        """Keep the stacks of some environments in row t whole."""
+        for env in envs:
+            older = part[env, : -self._channels].reshape(self.whole.layout[0][0])
             if self.entry[t, env]:
                 self.whole.put(int(self.entry[t, env]), [older])
             else:
                 self.entry[t, env] = self.whole.push([older])
             self.age[t, env] = 0
-            self._kept += 1
-        if self._kept > _FEW and 2 * self._kept > self._written:
+        kept, places = len(self.whole), self._used * self.rows.shape[1]
+        if kept > _FEW and 2 * kept > places:
             raise ConfigError(
                 f"frame_stack: expected images of {self.depth} frames, the newest last, that move on by one frame a "
-                f"step, but {self._kept} of {self._written} did not: set frame_stack to 1"
+                f"step, but {kept} of {places} did not: set frame_stack to 1"
             )
 
     def take(self, places: np.ndarray) -> np.ndarray:
@@ -115,9 +131,8 @@ class Stack:
 
     def state_dict(self, rows: int) -> dict[str, Any]:
         """Views of the first `rows` rows, and the stacks that are kept whole."""
-        numbers = {"kept": self._kept, "written": self._written}
         arrays = {"rows": self.rows[:rows], "age": self.age[:rows], "entry": self.entry[:rows]}
-        return arrays | {"whole": self.whole.state_dict()} | numbers
+        return arrays | {"whole": self.whole.state_dict()}
 
     def misfit(self, state: dict[str, Any], rows: int) -> str:
         """Why `state` is not that of `rows` rows here; "" where it is."""
@@ -133,7 +148,7 @@ class Stack:
         for name in ("rows", "age", "entry"):
             getattr(self, name)[:rows] = state[name]
         self.whole.load_state_dict(state["whole"])
-        self._kept, self._written = int(state["kept"]), int(state["written"])
+        self._used, self._latest = rows, b""
 
 
 def depths_of(shapes: Sequence[tuple[int, ...]], dtypes: Sequence[Any], frame_stack: int) -> list[int]:

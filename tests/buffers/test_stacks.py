@@ -80,7 +80,7 @@ def test_forgotten_rows_are_never_drawn_by_priority() -> None:
 
 
 @pytest.mark.parametrize("kind", [ReplayBuffer, PrioritizedReplayBuffer])
-@pytest.mark.parametrize("steps", [0, 1, 9, 10, 40])
+@pytest.mark.parametrize("steps", [0, 1, 9, 10, 14, 40])
 def test_a_saved_buffer_goes_on_bit_for_bit(kind: Any, steps: int, tmp_path: Path) -> None:
     one, other = (StackStory(make(14, 2, kind=kind), seed=1, invalid=True) for _ in range(2))
     one.observation[1][:, :-1] = 0  # as if frames of zeros stood before the first row
@@ -173,7 +173,7 @@ def test_what_is_no_stack_is_refused() -> None:
             buffer.begin(picture(), np.zeros(2, int))
             buffer.end(picture(), 0.0, False, False)
 
-    steps(200)
+    steps(450)
     with pytest.raises(ConfigError, match="set frame_stack to 1"):
         steps(100)
     state = make(6, 2).state_dict()
