@@ -43,6 +43,7 @@ class Config(BaseConfig):
     recurrent: Literal["none", "lstm", "gru"] = setting("none", help="memory before the hidden layers")
     recurrent_size: int = setting(64, at_least=1, help="width of the memory")
     activation: Literal["tanh", "relu"] = setting("tanh", help="between the hidden layers")
+    scale_observation: bool = setting(False, help="entries of a Box within finite bounds are scaled to [-1, 1]")
     log_std_init: float = setting(0.0, help="initial log standard deviation of continuous actions")
     normalize_observation: bool = setting(False, help="observations by their running mean and deviation, clipped at 10")
     clip_reward: bool = setting(False, help="rewards to [-1, 1] in what is learned; scores stay (Mnih et al. 2015)")

@@ -51,7 +51,8 @@ class OnPolicyAgent(Agent):
     ) -> None:
         super().__init__(observation_space, action_space, config, num_envs=num_envs, seed=seed, device=device)
         c = self.config
-        self.encoder, self.head = encoder, head = Encoder(observation_space), head_for(action_space)
+        self.encoder = encoder = Encoder(observation_space, scale=getattr(c, "scale_observation", False))
+        self.head = head = head_for(action_space)
         self.policy_rng = seeding.generator(seed, "policy")
         self.network = self.make_network(seeding.generator(seed, "network"))
         self.rollout = RolloutBuffer(

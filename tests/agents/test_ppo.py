@@ -241,6 +241,14 @@ def test_normalizers_learn_in_training_and_stand_still_in_evaluation() -> None:
     assert content(agent) != before
 
 
+def test_bounded_observations_are_scaled_before_the_network() -> None:
+    bounds = spaces.Box(np.float32([-2, 0, -np.inf]), np.float32([2, 10, np.inf]))
+    x = np.float32([[1, 7.5, 3], [-2, 0, -4]])
+    scaled = make(bounds, scale_observation=True).encode(x)[0]
+    np.testing.assert_array_equal(scaled, [[0.5, 0.5, 3], [-1, -1, -4]])
+    np.testing.assert_array_equal(make(bounds).encode(x)[0], x)
+
+
 def test_rewards_are_divided_by_the_spread_of_returns() -> None:
     plain, scaled = make(n_steps=200), make(n_steps=200, normalize_reward=True, gamma=0.0)
     for agent in (plain, scaled):
