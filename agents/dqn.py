@@ -241,7 +241,7 @@ class DQN(Base):
         weight = np.full(size, 1 / size, np.float32) if batch.weight is None else batch.weight / np.float32(size)
         optimizer.zero_grad()
         backward([loss], self.placed([weight]))
-        norm = optimizer.clip_grad_norm(c.max_grad_norm)
+        norm = float(optimizer.clip_grad_norm(c.max_grad_norm))
         if not math.isfinite(norm):
             raise AnomalyError(
                 f"{self.name}: expected a finite gradient in update {self.num_updates}, got nan or inf: lower the "

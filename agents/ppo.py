@@ -22,7 +22,7 @@ from dbrrl.autodiff.tensor import no_grad
 from dbrrl.config import Config as BaseConfig
 from dbrrl.config import setting
 from dbrrl.on_policy import OnPolicyAgent, normalized
-from dbrrl.optim import Adam
+from dbrrl.optim import Adam, Dial
 from dbrrl.recurrence import Sequences
 from dbrrl.returns import explained_variance
 from dbrrl.schedules import Schedule
@@ -72,7 +72,8 @@ class PPO(OnPolicyAgent):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.batch_rng = seeding.generator(self.seed, "minibatches")
+        self.batch_rng = seeding.generator_on(self.device if self.resident else "cpu", self.seed, "minibatches")
+        self.clip_range = Dial(self.optimizer.flat.vector, self.config.clip_range)
 
     def make_optimizer(self, module: nn.Module) -> Adam:
         """Adam with the ε of the published code."""
@@ -96,25 +97,32 @@ class PPO(OnPolicyAgent):
         self.optimizer.learning_rate = Schedule(c.learning_rate_schedule, c.learning_rate, 0.0)(progress)
         clip_range = Schedule(c.clip_range_schedule, c.clip_range, 0.0)(progress)
         records = self.epochs(columns, max(clip_range, 1e-8))
-        self.latest = {name: float(np.mean([r[name] for r in records])) for name in records[0]}
+        self.latest = self.averages(records)
         self.latest["explained_variance"] = explained_variance(value, advantage + value)
         self.latest["learning_rate"] = self.optimizer.learning_rate
 
-    def epochs(self, columns: list[np.ndarray], clip_range: float) -> list[dict[str, float]]:
+    def epochs(self, columns: list[Any], clip_range: float) -> list[Any]:
         """Minibatch updates in random order; the statistics of the last epoch's minibatches."""
         c, n = self.config, len(columns[-1])
-        records: list[dict[str, float]] = []
+        records: list[Any] = []
+        self.clip_range.set(clip_range)
         # A single minibatch is the whole rollout: its order does not matter, it is prepared once.
-        whole = self.prepared(columns) if n <= c.batch_size else None
+        whole = n <= c.batch_size
+        columns = self.prepared(columns) if whole else columns
         for epoch in range(c.n_epochs):
             record = epoch == c.n_epochs - 1 or c.target_kl is not None
             records = []
-            for rows in self.minibatches(columns[0], n) if whole is None else [None]:
-                batch = whole or self.prepared([column[rows] for column in columns])
-                records.append(self.minibatch(batch, clip_range, record))
+            for rows in [None] if whole else self.minibatches(columns[0], n):
+                records.append(self.replayed(self.learn, rows, record, columns))
+                self.num_updates += 1
                 if c.target_kl is not None and records[-1]["approx_kl"] > 1.5 * c.target_kl:
                     return records
         return records
+
+    def learn(self, rows: Any, record: bool, *columns: Any) -> dict[str, Any]:
+        """One gradient step on some rows of the columns, or on all as they are."""
+        batch = list(columns) if rows is None else self.prepared([column[rows] for column in columns])
+        return self.minibatch(batch, self.clip_range.value, record)
 
     def minibatches(self, inputs: Any, n: int) -> Iterator[Any]:
         """Rows of all n transitions in random order, `batch_size` at a time; with a memory whole sequences."""
@@ -131,7 +139,7 @@ class PPO(OnPolicyAgent):
         normalize = self.config.normalize_advantage and len(batch[-1]) > 1
         return [*batch[:-1], normalized(batch[-1])] if normalize else batch
 
-    def minibatch(self, batch: list[np.ndarray], clip_range: float, record: bool) -> dict[str, float]:
+    def minibatch(self, batch: list[Any], clip_range: Any, record: bool) -> dict[str, Any]:
         """One gradient step on columns (parts ..., action, old log π(a|s), old V(s), G, A), each with n rows."""
         c = self.config
         *parts, action, old_log_prob, old_value, target, advantage = batch
@@ -148,18 +156,17 @@ class PPO(OnPolicyAgent):
         if c.entropy_coef:
             terms, weights = [*terms, F.mean(entropy)], [*weights, -c.entropy_coef]
         self.gradient(terms, weights)
-        statistics: dict[str, float] = {}
+        statistics: dict[str, Any] = {}
         if record:
             ratio = np.exp(log_ratio := log_prob.array - old_log_prob)
             statistics = {
-                "policy_loss": -objective.item(),
-                "value_loss": value_loss.item(),
-                "entropy": float(entropy.array.mean()),
-                "approx_kl": float((ratio - 1 - log_ratio).mean()),  # Schulman 2020, "Approximating KL divergence"
-                "clip_fraction": float((np.abs(ratio - 1) > clip_range).mean()),
+                "policy_loss": -objective.array,
+                "value_loss": value_loss.array,
+                "entropy": entropy.array.mean(),
+                "approx_kl": (ratio - 1 - log_ratio).mean(),  # Schulman 2020, "Approximating KL divergence"
+                "clip_fraction": (np.abs(ratio - 1) > clip_range).mean(),
             }
         self.optimizer.step()
-        self.num_updates += 1
         return statistics
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from dbrrl import checkpoint, seeding
 from dbrrl.checkpoint import State
 from dbrrl.config import Config as AgentConfig
+from dbrrl.cuda.random import CounterGenerator
 from dbrrl.errors import CheckpointError, ConfigError, DbrrlError, SpaceError
 from dbrrl.spaces import Observation, as_batch, space_from_state, space_to_state, with_rows
 
@@ -48,6 +49,7 @@ class Agent(abc.ABC):
     training: bool = True  # False: nothing of the agent changes, not even by acts that explore
     remembered: ClassVar[tuple[str, ...]] = ()  # attributes of its state: with state_dict, generators, plain values
     recurrent: bool = False  # whether it has a memory; `act` then takes `first`
+    resident: bool = False  # whether observations and rewards may lie on the agent's GPU; `act` then answers there
     asynchronous: ClassVar[bool] = False  # whether the runner starts a process per environment (see dbrrl.agents.a3c)
     observation_spaces: ClassVar[tuple[type[gym.Space[Any]], ...]]
     action_spaces: ClassVar[tuple[type[gym.Space[Any]], ...]]
@@ -78,6 +80,11 @@ class Agent(abc.ABC):
         self.seed = seed
         self.device = device
         self.num_updates = 0
+
+    @classmethod
+    def resident_at(cls, config: AgentConfig) -> bool:
+        """Whether an agent of these settings takes observations that lie on its GPU: `resident`, before it is made."""
+        return False
 
     @property
     def largest_product(self) -> int:
@@ -130,8 +137,8 @@ class Agent(abc.ABC):
             raise CheckpointError(f"{self.name}: expected a state with {missing}, got none: save it with this version")
         for name in self.remembered:
             value, saved = getattr(self, name), state[name]
-            if isinstance(value, np.random.Generator):
-                seeding.set_generator_state(value, saved)
+            if isinstance(value, np.random.Generator | CounterGenerator):
+                setattr(self, name, seeding.restored(saved, self.device))
             elif hasattr(value, "load_state_dict"):
                 value.load_state_dict(saved)
             else:

@@ -52,6 +52,11 @@ def to_device(x: Any, device: str) -> Any:
     return cupy.asarray(x)
 
 
+def module_on(device: str) -> Any:
+    """The module that makes arrays on `device`, which becomes this thread's current one; errors as `to_device`."""
+    return array_module(to_device(0.0, device))
+
+
 def beside(array: Any, x: Any) -> Any:
     """`x` where `array` lies: NumPy arrays, alone or in a tuple, go to the GPU that holds it; all else stays."""
     if isinstance(array, np.ndarray) or array_module(array) is np:

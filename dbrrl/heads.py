@@ -6,6 +6,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from dbrrl.backend import beside, device_name
 from dbrrl.distributions import Bernoulli, Categorical, Distribution, MultiCategorical, Normal
 from dbrrl.errors import ConfigError
 
@@ -31,8 +32,18 @@ class Head:
         raise NotImplementedError
 
     def to_action(self, sample: np.ndarray) -> np.ndarray:
-        """Actions of the space for a batch of samples."""
+        """Actions of the space for a batch of samples, where these lie."""
         raise NotImplementedError
+
+    def beside(self, sample: Any, *arrays: np.ndarray) -> tuple[Any, ...]:
+        """Constants where `sample` lies: copied there once."""
+        if isinstance(sample, np.ndarray):
+            return arrays
+        copies: dict[str, tuple[Any, ...]] = self.__dict__.setdefault("_copies", {})
+        device = device_name(sample)
+        if device not in copies:
+            copies[device] = beside(sample, arrays)
+        return copies[device]
 
 
 class DiscreteHead(Head):
@@ -64,7 +75,8 @@ class MultiDiscreteHead(Head):
 
     def to_action(self, sample: np.ndarray) -> np.ndarray:
         """In the shape of `nvec`, counted from `start`."""
-        return (sample.reshape(-1, *self.space.shape) + self.space.start).astype(self.space.dtype)
+        (start,) = self.beside(sample, self.space.start)
+        return (sample.reshape(-1, *self.space.shape) + start).astype(self.space.dtype)
 
 
 class MultiBinaryHead(Head):
@@ -110,7 +122,8 @@ class BoxHead(Head):
     def to_action(self, sample: np.ndarray) -> np.ndarray:
         """Clipped to the bounds; the log-probability stays that of the sample."""
         space = self.space
-        action: np.ndarray = np.minimum(np.maximum(sample.reshape(-1, *space.shape), space.low), space.high)
+        low, high = self.beside(sample, space.low, space.high)
+        action: np.ndarray = np.minimum(np.maximum(sample.reshape(-1, *space.shape), low), high)
         if self.whole:
             action = np.rint(action)
         return action.astype(space.dtype, copy=False)

@@ -1,6 +1,7 @@
 """What agents share that learn from rollouts of their own policy: acting, gathering, advantages, one gradient."""
 
 import math
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -11,9 +12,11 @@ from dbrrl.actor_critic import ActorCritic, RecurrentActorCritic, checked
 from dbrrl.agent import Agent, true_next_observation
 from dbrrl.autodiff.engine import backward
 from dbrrl.autodiff.tensor import no_grad
-from dbrrl.backend import to_device, to_numpy
+from dbrrl.backend import beside, module_on, to_device, to_numpy
 from dbrrl.buffers import RolloutBuffer
 from dbrrl.config import Config
+from dbrrl.cuda import kernels
+from dbrrl.cuda.graph import Captured
 from dbrrl.distributions import Distribution
 from dbrrl.errors import AnomalyError
 from dbrrl.heads import ACTION_SPACES, head_for
@@ -38,6 +41,7 @@ class OnPolicyAgent(Agent):
     )  # fmt: skip
     observation_spaces = OBSERVATION_SPACES
     action_spaces = ACTION_SPACES
+    captured = True  # on a GPU: whether updates are recorded as graphs and replayed
 
     def __init__(
         self,
@@ -53,16 +57,18 @@ class OnPolicyAgent(Agent):
         c = self.config
         self.encoder = encoder = Encoder(observation_space, scale=getattr(c, "scale_observation", False))
         self.head = head = head_for(action_space)
-        self.policy_rng = seeding.generator(seed, "policy")
+        self.policy_rng = seeding.generator_on(device, seed, "policy")
         self.network = self.make_network(seeding.generator(seed, "network"))
-        self.rollout = RolloutBuffer(
-            c.n_steps, num_envs, encoder.shapes, encoder.dtypes, head.sample_shape, head.sample_dtype
-        )
         vector = getattr(c, "normalize_observation", False) and encoder.vector_size
         self.observation_norm = ObservationNormalizer((encoder.vector_size,)) if vector else None
         self.reward_norm = RewardNormalizer(num_envs, c.gamma) if getattr(c, "normalize_reward", False) else None
         self.steps = 0
         self.latest: dict[str, float] = {}
+
+    @classmethod
+    def resident_at(cls, config: Config) -> bool:
+        """All but those with a memory."""
+        return getattr(config, "recurrent", "none") == "none"
 
     @property
     def network(self) -> Any:
@@ -73,8 +79,15 @@ class OnPolicyAgent(Agent):
     def network(self, module: nn.Module) -> None:
         self._network = network = checked(module).to(self.device)
         self.memory = Memory(network, self.num_envs) if hasattr(network, "initial_state") else None
-        self.recurrent = self.memory is not None
+        self.recurrent, self.resident = self.memory is not None, self.memory is None and self.device != "cpu"
         self.optimizer = self.make_optimizer(module)
+        # A rollout lies where the agent computes; with a memory its sequences are cut on the host.
+        encoder, head, place = self.encoder, self.head, self.device if self.resident else "cpu"
+        samples = head.sample_shape, head.sample_dtype
+        self.rollout = RolloutBuffer(
+            self.config.n_steps, self.num_envs, encoder.shapes, encoder.dtypes, *samples, place
+        )
+        self.choose_there, self.learn_there = Captured(self.choose), Captured(_packed)
 
     def make_network(self, rng: np.random.Generator) -> nn.Module:
         """The networks that the settings ask for."""
@@ -97,15 +110,29 @@ class OnPolicyAgent(Agent):
         observation, single = self.as_batch(observation)
         learning = explore and self.training
         parts = self.encode(observation, update=learning)
-        with no_grad():
-            placed, memory = self.placed(parts), self.memory
-            outputs = self.network.policy(placed) if memory is None else memory.act(placed, learning, first)
-            policy = self.distribution(outputs)
-        sample = to_numpy(policy.sample(self.policy_rng) if explore else policy.mode())
+        if self.resident:
+            parts = self.placed(parts)
+            sample, action = self.choose_there(explore, *parts)
+        else:
+            with no_grad():
+                placed, memory = self.placed(parts), self.memory
+                outputs = self.network.policy(placed) if memory is None else memory.act(placed, learning, first)
+                policy = self.distribution(outputs)
+            sample = to_numpy(policy.sample(self.policy_rng) if explore else policy.mode())
         if learning:
             self.rollout.begin(parts, sample)
-        action = self.head.to_action(sample)
+        if self.resident:  # the answer lies where the question lay
+            action = to_numpy(action) if isinstance(observation, np.ndarray | dict) else action.copy()
+        else:
+            action = self.head.to_action(sample)
         return action[0] if single else action
+
+    def choose(self, explore: bool, *parts: Any) -> tuple[Any, Any]:
+        """A sample of the policy, or its mode, for the network's inputs, and the actions that it stands for."""
+        with no_grad():
+            policy = self.distribution(self.network.policy(list(parts)))
+        sample = policy.sample(self.policy_rng) if explore else policy.mode()
+        return sample, self.head.to_action(sample)
 
     def placed(self, arrays: list[np.ndarray]) -> list[Any]:
         """The arrays on the agent's device."""
@@ -146,6 +173,8 @@ class OnPolicyAgent(Agent):
         rollout, valid = self.rollout, info.get("valid") if info else None
         if info and "final_obs" in info:
             next_observation = true_next_observation(next_observation, info)
+        if self.resident:
+            return self._observe_there(next_observation, reward, terminated, truncated, valid)
         if self.config.clip_reward:
             reward = np.clip(reward, -1, 1)
         if self.reward_norm is not None:
@@ -165,11 +194,37 @@ class OnPolicyAgent(Agent):
             final = [part[env].copy() for part in parts] + [to_numpy(part[:, env]).copy() for part in state]
             rollout.finals.append((rollout.size - 1, int(env), final))
         if last:
-            rollout.close(parts)
-            self.update()
-            rollout.clear()
-            if self.memory is not None:
-                self.memory.start = self.memory.state
+            self._learn(parts)
+
+    def _observe_there(self, next_observation: Any, reward: Any, terminated: Any, truncated: Any, valid: Any) -> None:
+        """`observe` where the rollout lies on a GPU: nothing of a transition that lies there is waited for."""
+        rollout, given = self.rollout, rollout_given(truncated)
+        reward, terminated, truncated = (x if given else np.reshape(x, -1) for x in (reward, terminated, truncated))
+        if self.config.clip_reward:
+            reward = np.clip(reward, -1, 1)
+        if self.reward_norm is not None:
+            reward = self.reward_norm(reward, terminated | truncated, valid)
+        rollout.end(reward, terminated, truncated, valid)
+        self.steps += self.num_envs if valid is None else int(np.count_nonzero(valid))
+        last = rollout.full or self.steps == self.config.total_steps
+        if not given and not last and not truncated.any():
+            return
+        parts = self.encode(self.as_batch(next_observation)[0])
+        if given:
+            rollout.follow(parts)
+        else:
+            for env in np.flatnonzero(truncated):
+                rollout.finals.append((rollout.size - 1, int(env), [to_numpy(part[env]).copy() for part in parts]))
+        if last:
+            self._learn(parts)
+
+    def _learn(self, parts: list[Any]) -> None:
+        """Close the rollout with the observations that follow it, learn from it, and begin another."""
+        self.rollout.close(parts)
+        self.update()
+        self.rollout.clear()
+        if self.memory is not None:
+            self.memory.start = self.memory.state
 
     def values(self) -> tuple[np.ndarray, Any]:
         """V of the rollout's T + 1 observations, (T + 1, B), and of its finals, (n,); None if there are none."""
@@ -181,22 +236,30 @@ class OnPolicyAgent(Agent):
             seen = [part[:rows] for part in rollout.observations]
             if memory is not None:
                 return memory.values(self.placed(seen), resets(rollout.ended), self.placed(finals))
-            flat = [part.reshape(-1, *part.shape[2:]) for part in seen]
-            values = to_numpy(self.network.value(self.placed(flat)).array).reshape(rows, self.num_envs)
-            return values, to_numpy(self.network.value(self.placed(finals)).array) if finals else None
+            values, *following = (
+                self.network.value(self.placed([part.reshape(-1, *part.shape[2:]) for part in stack])).array
+                for stack in ([seen, [part[: rollout.size] for part in rollout.following]] if rollout.followed else [seen])
+            )
+            ends = following[0] if following else self.network.value(self.placed(finals)).array if finals else None
+            values = values.reshape(rows, self.num_envs)
+            return (values, ends) if self.resident else (to_numpy(values), None if ends is None else to_numpy(ends))
 
     def advantages(self) -> tuple[np.ndarray, np.ndarray]:
         """Advantage estimates and values (T, B) of the rollout."""
         rollout, c = self.rollout, self.config
         rows = rollout.size
-        values, finals = self.values()
-        following = values[1:].copy()
-        if finals is not None:
-            at = tuple(np.array([place[:2] for place in rollout.finals]).T)
-            following[at] = finals
+        values, ends = self.values()
+        if rollout.followed:
+            following = ends.reshape(rows, self.num_envs)
+        else:
+            following = values[1:].copy()
+            if ends is not None:
+                at = tuple(np.array([place[:2] for place in rollout.finals]).T)
+                following[beside(following, at)] = ends
         terminated, valid = rollout.terminated[:rows], rollout.valid[:rows]
         boundary = terminated | rollout.truncated[:rows]
-        boundary[:-1] |= ~valid[1:]  # no sum runs into an entry that carries no transition
+        if not rollout.all_valid:
+            boundary[:-1] |= ~valid[1:]  # no sum runs into an entry that carries no transition
         reward, value = rollout.rewards[:rows], values[:-1]
         return gae(reward, value, following, terminated, boundary, c.gamma, c.gae_lambda), value
 
@@ -207,14 +270,15 @@ class OnPolicyAgent(Agent):
         """
         rollout, steps, memory = self.rollout, self.rollout.size, self.memory
         advantage, value = self.advantages()
-        keep = np.flatnonzero(rollout.valid[:steps])
+        total = steps * self.num_envs
+        keep = np.arange(total) if rollout.all_valid else np.flatnonzero(to_numpy(rollout.valid[:steps]))
         parts = [part[:steps] for part in rollout.observations]
         columns = [rollout.actions[:steps].reshape(-1, *rollout.actions.shape[2:])]
         columns += [advantage.reshape(-1), value.reshape(-1)]
         if memory is None:
             columns += [part.reshape(-1, *part.shape[2:]) for part in parts]
         if len(keep) < len(columns[0]):
-            columns = [column[keep] for column in columns]
+            columns = [column[beside(column, keep)] for column in columns]
         actions, advantage, value, *inputs = self.placed(columns)
         if memory is not None:
             time, env = np.divmod(keep, self.num_envs)
@@ -240,19 +304,67 @@ class OnPolicyAgent(Agent):
         """
         self.optimizer.zero_grad()
         backward(terms, weights)
-        if not math.isfinite(self.optimizer.clip_grad_norm(self.config.max_grad_norm)):
+        norm = self.optimizer.clip_grad_norm(self.config.max_grad_norm)
+        if self.device == "cpu" and not math.isfinite(norm):  # a GPU is not waited for: see `averages`
             values = ", ".join(f"{term.item():g}" for term in terms)
             raise AnomalyError(
                 f"{self.name}: expected a finite gradient in update {self.num_updates}, got nan or inf (terms of the "
                 f"loss {values}): lower the learning rate, or find the op with dbrrl.detect_anomaly()"
             )
 
+    def replayed(self, learn: Callable[..., dict[str, Any]], rows: Any, record: bool, columns: list[Any]) -> Any:
+        """`learn(rows, record, *columns)`; on a GPU as one graph while shapes stay the same, unless `captured` is off."""
+        if not (self.resident and self.captured):
+            return learn(rows, record, *columns)
+        names, numbers = self.learn_there(learn, rows, record, fixed=columns)
+        return dict(zip(names, numbers.copy(), strict=True)) if record else {}
+
+    def averages(self, records: list[dict[str, Any]]) -> dict[str, float]:
+        """The means of what minibatches recorded; from a GPU they come in one piece.
+
+        Raises:
+            AnomalyError: one of them is not finite.
+        """
+        names = list(records[0])
+        if self.device == "cpu":
+            return {name: float(np.mean([float(r[name]) for r in records])) for name in names}
+        rows = to_numpy(np.concatenate([_pack(list(r.values())) for r in records])).reshape(len(records), -1)
+        means = dict(zip(names, rows.mean(0).tolist(), strict=True))
+        if not all(map(math.isfinite, means.values())):
+            raise AnomalyError(
+                f"{self.name}: expected finite statistics up to update {self.num_updates}, got {means}: lower the "
+                "learning rate, or find the op with dbrrl.detect_anomaly()"
+            )
+        return means
+
     def statistics(self) -> dict[str, float]:
         """Those of the latest update."""
         return dict(self.latest)
 
 
-def normalized(x: np.ndarray) -> np.ndarray:
+def _packed(learn: Callable[..., dict[str, Any]], rows: Any, record: bool, *columns: Any) -> tuple[list[str], Any]:
+    """What `learn` found, as names and one array: a single thing to keep of a graph's results."""
+    found = learn(rows, record, *columns)
+    return list(found), _pack(list(found.values())) if found else None
+
+
+def _pack(numbers: list[Any]) -> Any:
+    """Arrays without axes as one, float64."""
+    packed = np.empty_like(numbers[0], np.float64, shape=(len(numbers),))
+    for i, number in enumerate(numbers):
+        packed[i] = number
+    return packed
+
+
+def rollout_given(x: Any) -> bool:
+    """Whether a part of a transition lies on a GPU."""
+    return not isinstance(x, np.ndarray | np.generic | bool | float | int | list)
+
+
+def normalized(x: Any) -> Any:
     """X with zero mean and unit standard deviation."""
+    if type(x) is not np.ndarray:
+        wide = x.astype(np.float64)
+        return kernels.normalized(x, np.sum(wide), np.sum(wide * wide), len(x))
     centered = x - np.add.reduce(x) / len(x)
     return centered / (np.sqrt(np.dot(centered, centered) / len(x)) + 1e-8)  # type: ignore[no-any-return]

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from dbrrl.backend import array_module, to_numpy
+from dbrrl.cuda import kernels
 from dbrrl.errors import CheckpointError, ConfigError
 from dbrrl.nn.flat import Flat, flatten
 from dbrrl.nn.module import Module, Parameter
@@ -33,21 +34,41 @@ class Optimizer:
         _check(learning_rate=learning_rate)
         given = parameters.parameters() if isinstance(parameters, Module) else parameters
         self.flat: Flat = flatten([p for p in given if getattr(p, "requires_grad", True)])
-        self.learning_rate = learning_rate
-        self.steps = 0
+        self.rate = Dial(self.flat.vector, learning_rate)
+        self.clock = Dial(self.flat.vector, 0)
         for name in self.moments:
             setattr(self, name, array_module(self.flat.vector).zeros_like(self.flat.vector))
         self._scratch = array_module(self.flat.vector).empty_like(self.flat.vector)
+
+    @property
+    def learning_rate(self) -> float:
+        """The step size of the next step; set it for a schedule."""
+        return self.rate.host
+
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        self.rate.set(value)
+
+    @property
+    def steps(self) -> int:
+        """How many steps were made."""
+        return int(self.clock.read())
 
     def zero_grad(self) -> None:
         """Set all gradients to zero: before every backward pass that shall not add to the last."""
         self.flat.grads.fill(0)
 
-    def clip_grad_norm(self, max_norm: float) -> float:
-        """Scale the gradient down to a global L2 norm of at most `max_norm`; returns the norm before."""
+    def clip_grad_norm(self, max_norm: float) -> Any:
+        """Scale the gradient down to a global L2 norm of at most `max_norm`; returns the norm before: a number, or an
+        array without axes on a GPU, which nobody waits for.
+        """
         if not max_norm > 0:
             raise ConfigError(f"max_norm: expected a number above 0, got {max_norm}")
         g = self.flat.gather()
+        if type(g) is not np.ndarray:
+            squares = np.sum(g * g)
+            kernels.clip(squares, max_norm, g)
+            return np.sqrt(squares)
         norm = math.sqrt(g @ g)
         if norm > max_norm:
             g *= max_norm / norm
@@ -56,7 +77,7 @@ class Optimizer:
     def step(self) -> None:
         """Change the parameters once, by their gradients."""
         g = self.flat.gather()
-        self.steps += 1
+        self.clock.add(1)
         self.update(self.flat.vector, g, self._scratch)
         self.flat.changed()
 
@@ -88,7 +109,41 @@ class Optimizer:
                 )
         for name in self.moments:
             getattr(self, name)[...] = array_module(self.flat.vector).asarray(state[name])
-        self.steps, self.learning_rate = int(state["steps"]), float(state["learning_rate"])
+        self.clock.set(int(state["steps"]))
+        self.learning_rate = float(state["learning_rate"])
+
+
+class Dial:
+    """A number that an update reads: on a GPU it lies there too, where a recorded update finds what was set since.
+
+    `value` is what computes: the number, or an array without axes beside the vector `like`.
+    """
+
+    def __init__(self, like: Any, number: float) -> None:
+        self.host = number
+        self.value: Any = number
+        self.there = type(like) is not np.ndarray
+        if self.there:
+            self.value = array_module(like).full((), number, np.float64)
+
+    def set(self, number: float) -> None:
+        """Turn it."""
+        self.host = number
+        if self.there:
+            self.value.fill(number)
+        else:
+            self.value = number
+
+    def add(self, number: float) -> None:
+        """Turn it on from where it stands."""
+        if self.there:
+            self.value += number
+        else:
+            self.value = self.host = self.host + number
+
+    def read(self) -> float:
+        """Where it stands: asks the GPU where it lies there."""
+        return self.value.item() if self.there else self.host  # type: ignore[no-any-return]
 
 
 def _check(**settings: float) -> None:
@@ -128,7 +183,7 @@ class SGD(Optimizer):
             self.velocity *= self.momentum
             self.velocity += g
             g = g + self.momentum * self.velocity if self.nesterov else self.velocity
-        np.multiply(g, self.learning_rate, out=scratch)
+        np.multiply(g, self.rate.value, out=scratch)
         values -= scratch
 
 
@@ -160,6 +215,9 @@ class Adam(Optimizer):
         if self.weight_decay:
             g = g + self.weight_decay * values
         beta1, beta2 = self.betas
+        if type(values) is not np.ndarray:
+            numbers = (self.rate.value, self.clock.value, beta1, beta2, self.eps)
+            return kernels.adam(g, *numbers, self.first, self.second, values)  # type: ignore[no-any-return]
         self.first *= beta1
         self.first += g
         self.second *= beta2
@@ -191,7 +249,7 @@ class AdamW(Adam):
 
     def update(self, values: Any, g: Any, scratch: Any) -> None:
         """Decay, then one step of Adam."""
-        values *= 1 - self.learning_rate * self.decay
+        values *= 1 - self.rate.value * self.decay
         super().update(values, g, scratch)
 
 
@@ -247,5 +305,5 @@ class RMSprop(Optimizer):
             self.velocity *= self.momentum
             self.velocity += scratch
             np.copyto(scratch, self.velocity)
-        scratch *= self.learning_rate
+        scratch *= self.rate.value
         values -= scratch

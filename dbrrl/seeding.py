@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from dbrrl.backend import module_on
+from dbrrl.cuda.random import CounterGenerator
 from dbrrl.errors import CheckpointError, ConfigError
 
 
@@ -26,6 +28,28 @@ def sequence(seed: int, *names: str | int) -> np.random.SeedSequence:
 def generator(seed: int, *names: str | int) -> np.random.Generator:
     """A PCG64 generator of the stream `names` of `seed` (see `sequence`)."""
     return np.random.Generator(np.random.PCG64(sequence(seed, *names)))
+
+
+def generator_on(device: str, seed: int, *names: str | int) -> Any:
+    """The generator of a stream where `device` computes: NumPy's on the CPU, on a GPU one that draws there."""
+    if device == "cpu":
+        return generator(seed, *names)
+    return CounterGenerator(sequence(seed, *names), module_on(device))
+
+
+def restored(state: dict[str, Any], device: str) -> Any:
+    """A generator that goes on from `state`, of either kind: one that was saved on a GPU draws the same elsewhere.
+
+    Raises:
+        CheckpointError: the state is damaged.
+    """
+    if "position" in state:
+        counter = CounterGenerator(np.random.SeedSequence(0), module_on(device))
+        counter.load_state_dict(state)
+        return counter
+    g = np.random.Generator(np.random.PCG64(0))
+    set_generator_state(g, state)
+    return g
 
 
 def generator_state(g: np.random.Generator) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def as_batch(observation: Observation, space: gym.Space[Any]) -> tuple[Observati
     shape = space.shape
     if shape is None:
         return _dict_as_batch(observation, space)
-    array = observation if isinstance(observation, np.ndarray) else np.asarray(observation)
+    array = observation if hasattr(observation, "ndim") else np.asarray(observation)
     if array.ndim == len(shape) + 1 and array.shape[1:] == shape:
         return array, False
     if array.shape == shape:

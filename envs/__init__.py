@@ -5,8 +5,9 @@ if __name__ != "dbrrl.envs":
         f"this folder is the package dbrrl.envs, and was imported as {__name__!r}: write `import dbrrl.envs`"
     )
 
+from .device import make
 from .registration import register_environments
-from .vector import Environments, Step, make
+from .vector import Environments, Step
 
 __all__ = ["Environments", "Step", "make"]
 

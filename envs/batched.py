@@ -10,6 +10,8 @@ from gymnasium.envs.registration import load_env_creator
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from dbrrl.backend import to_numpy
+from dbrrl.cuda.random import CounterGenerator
 from dbrrl.errors import EnvError
 
 
@@ -17,10 +19,11 @@ class BatchedEnv(VectorEnv[Any, Any, Any], abc.ABC):
     """B copies of one problem whose whole state is an array (variables, B); there is no loop over copies.
 
     A subclass gives the spaces and `draw`, `advance` and `observe`. Autoreset is SAME_STEP with the final
-    observations, (B, ...), in `info["final_obs"]`. All copies draw from one generator, on the host.
+    observations, (B, ...), in `info["final_obs"]`. All copies draw from one generator, where the state lives.
 
     num_envs: B. max_episode_steps: the time limit in steps, None for none.
-    xp: the array module the state lives in; NumPy, or CuPy (actions and results are then CuPy arrays too).
+    xp: the array module the state lives in; NumPy, or CuPy: actions and results are then CuPy arrays too, new states
+    are drawn for all copies at each step, and "final_obs" is always there, so that nothing is waited for.
     """
 
     metadata = {"render_modes": [], "autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012
@@ -42,6 +45,7 @@ class BatchedEnv(VectorEnv[Any, Any, Any], abc.ABC):
         self._clock = 0
         self._began = xp.zeros(num_envs, np.int64)
         self._deadline: float = 0  # no copy reaches its time limit before the clock shows this
+        self._age = xp.zeros(num_envs, np.int64)  # steps of each episode so far, where the state is not on the host
         self._ready = False
 
     @abc.abstractmethod
@@ -69,6 +73,9 @@ class BatchedEnv(VectorEnv[Any, Any, Any], abc.ABC):
                 f"{type(self).__name__}: expected no reset options, got {sorted(options)}: leave them out"
             )
         super().reset(seed=seed)
+        if self.xp is not np and (seed is not None or not isinstance(self._np_random, CounterGenerator)):
+            self._np_random: Any = CounterGenerator(np.random.SeedSequence(seed), self.xp)
+            self._age.fill(0)
         self.state[...] = self.xp.asarray(self.draw(self.num_envs))
         self._clock = 0
         self._began[...] = 0
@@ -80,6 +87,8 @@ class BatchedEnv(VectorEnv[Any, Any, Any], abc.ABC):
         """Act in every copy, and begin a new episode in those whose episode ended."""
         if not self._ready:
             raise EnvError(f"{type(self).__name__}: expected reset() before step(), got none: call it first")
+        if self.xp is not np:
+            return self._step_there(actions)
         reward, terminated = self.advance(actions)
         observation = self.observe()
         self._clock += 1
@@ -96,14 +105,27 @@ class BatchedEnv(VectorEnv[Any, Any, Any], abc.ABC):
         self._begin(ended)
         return self.observe(), reward, terminated, truncated, {"final_obs": observation, "_final_obs": ended}
 
+    def _step_there(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """The same without a look at any array: what ended is a mask."""
+        reward, terminated = self.advance(actions)
+        final = self.observe()
+        self._age += 1
+        limit = self.max_episode_steps
+        truncated = self._age >= (limit if limit is not None else np.iinfo(np.int64).max)
+        ended = terminated | truncated
+        self.state[...] = self.xp.where(ended, self.draw(self.num_envs), self.state)
+        self._age *= ~ended
+        return self.observe(), reward, terminated, truncated, {"final_obs": final, "_final_obs": ended}
+
     def state_dict(self) -> dict[str, Any]:
         """Everything: state, clocks and generator, as NumPy arrays and plain data."""
+        there = self.xp is not np
         return {
-            "state": self._to_host(self.state),
-            "began": self._to_host(self._began),
-            "clock": self._clock,
+            "state": np.array(to_numpy(self.state)),
+            "began": -to_numpy(self._age) if there else np.array(self._began),
+            "clock": 0 if there else self._clock,
             "ready": self._ready,
-            "generator": dict(self.np_random.bit_generator.state),
+            "generator": self._np_random.state_dict() if there else dict(self.np_random.bit_generator.state),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -112,7 +134,12 @@ class BatchedEnv(VectorEnv[Any, Any, Any], abc.ABC):
         self._began[...] = self.xp.asarray(state["began"])
         self._clock, self._ready = int(state["clock"]), bool(state["ready"])
         self._deadline = self._next_deadline()
-        self.np_random.bit_generator.state = state["generator"]
+        if self.xp is not np:
+            self._age[...] = self._clock - self._began
+            self._np_random = CounterGenerator(np.random.SeedSequence(0), self.xp)
+            self._np_random.load_state_dict(state["generator"])
+        else:
+            self.np_random.bit_generator.state = state["generator"]
 
     def _begin(self, ended: Any) -> None:
         where = self.xp.flatnonzero(ended)
@@ -121,9 +148,6 @@ class BatchedEnv(VectorEnv[Any, Any, Any], abc.ABC):
 
     def _next_deadline(self) -> float:
         return np.inf if self.max_episode_steps is None else int(self._began.min()) + self.max_episode_steps
-
-    def _to_host(self, array: Any) -> np.ndarray:
-        return np.array(array) if self.xp is np else np.asarray(self.xp.asnumpy(array))
 
 
 class SingleEnv(gym.Env[Any, Any]):

@@ -11,9 +11,11 @@ from gymnasium.envs.registration import EnvSpec, load_env_creator
 from gymnasium.error import DependencyNotInstalled
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, VectorEnv
 
+from dbrrl.backend import module_on
 from dbrrl.errors import EnvError
 
 from . import atari
+from .batched import BatchedEnv
 from .recorder import Recorder
 from .registration import BATCHED
 from .sync import SameStepSync
@@ -66,6 +68,22 @@ def build(request: Request, num_envs: int, vectorization: str) -> tuple[VectorEn
     if kind == "sync":
         return _attempt(request.env, lambda: SameStepSync(copies)), kind
     return _attempt(request.env, lambda: AsyncVectorEnv(copies, autoreset_mode=mode)), kind
+
+
+def build_on(device: str, request: Request, num_envs: int, vectorization: str) -> BatchedEnv | None:
+    """Our batched equivalent with its arrays on a GPU; None where `build` would make another kind, or on the CPU."""
+    if device == "cpu":
+        return None
+    kind = choose(request, vectorization)
+    if kind != "batched" and not (kind == "vector" and request.env.startswith("dbrrl/")):
+        return None
+    spec = resolve(f"dbrrl/{request.env.removeprefix('dbrrl/')}")
+    creator: Any = spec.vector_entry_point
+    make = load_env_creator(creator) if isinstance(creator, str) else creator
+    limit = request.max_episode_steps or spec.max_episode_steps
+    arguments = spec.kwargs | request.env_kwargs | {"max_episode_steps": limit, "xp": module_on(device)}
+    env = _attempt(request.env, lambda: make(num_envs, **arguments))
+    return env if isinstance(env, BatchedEnv) else None
 
 
 def choose(request: Request, vectorization: str) -> str:

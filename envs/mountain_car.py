@@ -24,7 +24,9 @@ class _Valley(BatchedEnv):
 
     def draw(self, count: int) -> np.ndarray:
         """Position uniform in [-0.6, -0.4], velocity 0."""
-        return np.stack([self.np_random.uniform(-0.6, -0.4, count), np.zeros(count)])
+        start: np.ndarray = self.xp.zeros((2, count))
+        start[0] = self.np_random.uniform(-0.6, -0.4, count)
+        return start
 
     def _roll(self, acceleration: Any) -> Any:
         """Accelerate, move, stop at the left wall; returns whether each car is at the goal, moving right."""

@@ -27,13 +27,14 @@ class Pendulum(BatchedEnv):
 
     def __init__(self, num_envs: int = 1, max_episode_steps: int | None = None, *, xp: Any = np) -> None:
         super().__init__(num_envs, max_episode_steps, xp=xp)
+        self._low, self._span = xp.asarray([[-math.pi], [-1.0]]), xp.asarray([[2 * math.pi], [2.0]])
         self._torque = xp.asarray(-2.0, np.float32), xp.asarray(2.0, np.float32)
         self._cost = [*self.constants(math.pi, 2 * math.pi, 0.1), xp.asarray(0.001, np.float32)]
         self._dynamics = [*self.constants(15.0, 0.05, -8.0, 8.0), xp.asarray(3.0, np.float32)]
 
     def draw(self, count: int) -> np.ndarray:
         """Angle uniform in [-pi, pi], angular velocity in [-1, 1]."""
-        return self.np_random.uniform([[-math.pi], [-1.0]], [[math.pi], [1.0]], (2, count))
+        return self._low + self._span * self.np_random.random((2, count))
 
     def advance(self, action: Any) -> tuple[Any, Any]:
         """Velocity w' = w + (3 g / (2 l) sin(angle) + 3 u / (m l^2)) dt, bounded; angle' = angle + w' dt."""

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 
+from dbrrl.backend import to_numpy
 from dbrrl.errors import CheckpointError, EnvError, ShapeError
 
 from . import failures, snapshot
@@ -125,6 +126,10 @@ class Environments:
         self.observation = observation
         return Step(observation, next_observation, reward, terminated, truncated, valid, info)
 
+    def settle(self) -> list[tuple[float, int]]:
+        """Return and length of episodes that ended and are not in `finished` yet: none here."""
+        return []
+
     def render(self) -> Any:
         """A tuple of frames (height, width, 3), one per environment, if made with render_mode="rgb_array"."""
         return self.vector_env.render()
@@ -136,7 +141,7 @@ class Environments:
     def state_dict(self) -> dict[str, Any]:
         """Everything that `load_state_dict` needs to continue bit for bit, as plain data and arrays."""
         started = self.observation is not None
-        observation = [np.array(leaf(self.observation, path)) for path in self._leaves] if started else []
+        observation = [np.array(to_numpy(leaf(self.observation, path))) for path in self._leaves] if started else []
         return {
             "env_id": self.env_id,
             "num_envs": self.num_envs,
@@ -145,8 +150,8 @@ class Environments:
             "seeded": self._seed is None,
             "started": started,
             "observation": observation,
-            "episode_return": self.episode_return.copy(),
-            "episode_length": self.episode_length.copy(),
+            "episode_return": np.array(to_numpy(self.episode_return)),
+            "episode_length": np.array(to_numpy(self.episode_length)),
             "resetting": None if self._resetting is None else self._resetting.copy(),
             "environment": snapshot.save(self.vector_env, recorded=self._recorded) if started else {},
         }

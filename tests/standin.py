@@ -6,7 +6,8 @@ turns into one unasked, and a full reduction is an array without axes, not a num
 """
 
 from collections.abc import Iterator
-from types import ModuleType
+from contextlib import nullcontext
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,14 @@ import pytest
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from dbrrl import backend
+from tests.tape import Graph, Stream, recorded, synchronizing
 
 UFUNCS = {
     "absolute", "add", "arctanh", "ceil", "cos", "divide", "equal", "exp", "expm1", "float_power", "floor", "greater",
     "greater_equal", "invert", "isfinite", "isinf", "isnan", "less", "less_equal", "log", "log1p", "logical_and",
     "logical_not", "logical_or", "matmul", "maximum", "minimum", "multiply", "negative", "not_equal", "power", "rint",
-    "sign", "signbit", "sin", "sqrt", "square", "subtract", "tanh", "bitwise_and", "bitwise_or",
+    "sign", "signbit", "sin", "sqrt", "square", "subtract", "tanh", "bitwise_and", "bitwise_or", "bitwise_xor",
+    "left_shift", "right_shift", "remainder", "copysign",
 }  # fmt: skip
 FUNCTIONS = {
     "all", "allclose", "amax", "amin", "any", "argmax", "argmin", "argsort", "array_equal", "bincount",
@@ -92,13 +95,13 @@ class Array(NDArrayOperatorsMixin):
             if ufunc.__name__ not in REDUCING:
                 raise NotImplementedError(f"`cupy_{ufunc.__name__}.reduce` is not supported yet")
             assert out is None and kwargs.keys() <= {"axis", "keepdims", "dtype"}
-            return outside(ufunc.reduce(*map(inside, inputs), **kwargs))
+            return outside(recorded(lambda: ufunc.reduce(*map(inside, inputs), **kwargs)))
         if method != "__call__" or kwargs:
             return NotImplemented
         arrays = [inside(x) for x in inputs]
         if out is None:
-            return outside(ufunc(*arrays))
-        ufunc(*arrays, out=inside(out))
+            return outside(recorded(lambda: ufunc(*arrays)))
+        recorded(lambda: ufunc(*arrays, out=inside(out)), inside(out))
         return out[0]
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
@@ -107,17 +110,21 @@ class Array(NDArrayOperatorsMixin):
         roots = [x for x in args if isinstance(x, Array)]
         if func.__name__ in ("amax", "amin", "max", "min", "argmax", "argmin") and not roots[0].size:
             raise ValueError("zero-size array to reduction operation which has no identity")
-        result = func(*inside(args), **inside(kwargs))
+        given, named = inside(args), inside(kwargs)
+        result = recorded(lambda: func(*given, **named), given[:1] if func.__name__ == "copyto" else ())
         return outside(result, roots[0] if roots and func.__name__ != "copyto" else None)
 
     def get(self) -> np.ndarray:
+        synchronizing("get()")
         return self.values.copy()
 
     def __getitem__(self, index: Any) -> Any:
-        return outside(self.values[inside(index)], self)
+        place = inside(index)
+        return outside(recorded(lambda: self.values[place]), self)
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        self.values[inside(index)] = inside(value)
+        place, given = inside(index), inside(value)
+        recorded(lambda: self.values.__setitem__(place, given), (self.values,))
 
     def __len__(self) -> int:
         return len(self.values)
@@ -126,12 +133,15 @@ class Array(NDArrayOperatorsMixin):
         return (self[i] for i in range(len(self)))
 
     def __bool__(self) -> bool:
+        synchronizing("bool()")
         return bool(self.values)
 
     def __float__(self) -> float:
+        synchronizing("float()")
         return float(self.values)
 
     def __int__(self) -> int:
+        synchronizing("int()")
         return int(self.values)
 
     def __repr__(self) -> str:
@@ -146,12 +156,14 @@ class Array(NDArrayOperatorsMixin):
         return Array(self.values.T, self)
 
     def astype(self, dtype: Any, order: str = "K", casting: Any = None, subok: Any = None, copy: bool = True) -> Any:
-        return self if not copy and self.dtype == dtype else Array(self.values.astype(dtype))
+        if not copy and self.dtype == dtype:
+            return self
+        return outside(recorded(lambda: self.values.astype(dtype, order)))
 
     def dot(self, b: Any) -> Any:
         if not isinstance(b, Array):
             raise TypeError(f"Argument 'b' has incorrect type (expected ndarray, got {type(b).__name__})")
-        return outside(self.values.dot(b.values))
+        return outside(recorded(lambda: self.values.dot(b.values)))
 
     def max(self, axis: Any = None, out: None = None, keepdims: bool = False) -> Any:
         return np.max(self, axis=axis, keepdims=keepdims)
@@ -169,7 +181,12 @@ def _shares(name: str) -> Any:
 
 def _calls(name: str, view: bool) -> Any:
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return outside(getattr(self.values, name)(*inside(args), **inside(kwargs)), self if view else None)
+        if name in ("item", "tolist"):
+            synchronizing(f"{name}()")
+            return getattr(self.values, name)(*args)
+        given, named, changes = inside(args), inside(kwargs), (self.values,) if name == "fill" else ()
+        result = recorded(lambda: getattr(self.values, name)(*given, **named), changes)
+        return outside(result, self if view else None)
 
     return method
 
@@ -193,16 +210,20 @@ class Ufunc:
         return self.ufunc(*inputs, out=out)
 
     def at(self, array: Array, index: Any, value: Any) -> None:
-        self.ufunc.at(array.values, inside(index), inside(value))
+        place, given = inside(index), inside(value)
+        recorded(lambda: self.ufunc.at(array.values, place, given), (array.values,))
 
 
-def asarray(x: Any) -> Array:
+def asarray(x: Any, dtype: Any = None) -> Array:
     """`cupy.asarray`: moves NumPy's arrays here."""
-    return x if isinstance(x, Array) else Array(np.array(x))
+    if isinstance(x, Array):
+        return x if dtype is None or x.dtype == dtype else x.astype(dtype)
+    synchronizing("a copy from the host")
+    return Array(np.array(x, dtype))
 
 
 def _makes(name: str) -> Any:
-    return lambda *args, **kwargs: outside(getattr(np, name)(*args, **kwargs))
+    return lambda *args, **kwargs: outside(recorded(lambda: getattr(np, name)(*args, **kwargs)))
 
 
 def make_cupy() -> Any:
@@ -217,7 +238,14 @@ def make_cupy() -> Any:
         "where", "zeros_like",
     ):  # fmt: skip
         setattr(cupy, name, getattr(np, name))
+    for name in ("argsort", "concatenate", "copysign", "cos", "count_nonzero", "maximum", "moveaxis", "sin"):
+        setattr(cupy, name, getattr(np, name))
+    cupy.flatnonzero = lambda x: outside(np.flatnonzero(x.values))
     cupy.cuda = ModuleType("cupy.cuda")
+    cupy.cuda.Stream, cupy.cuda.graph = Stream, Graph
+    cupy.cuda.MemoryPool = lambda: SimpleNamespace(malloc=None)
+    cupy.cuda.using_allocator = lambda malloc: nullcontext()
+    cupy.cuda.get_current_stream = Stream
     cupy.cuda.Device, cupy.cuda.runtime = Device, ModuleType("cupy.cuda.runtime")
     cupy.cuda.runtime.getDeviceCount = lambda: 1
     cupy.cuda.runtime.getDeviceProperties = lambda index: {"name": b"stand-in"}

@@ -16,6 +16,7 @@ FLOORS: list[list[str]] = [
     [
         "dbrrl.backend",
         "dbrrl.errors",
+        "dbrrl.cuda.",
         *(f"dbrrl.autodiff.{part}" for part in ("recording", "tensor", "watch")),
     ],
     ["dbrrl.autodiff.", "dbrrl.functional"],

@@ -11,6 +11,7 @@ from dbrrl.autodiff.op import Op
 from dbrrl.autodiff.tensor import Tensor, observing, plain, state, wrap
 from dbrrl.autodiff.watch import watched
 from dbrrl.backend import beside
+from dbrrl.cuda import dense
 from dbrrl.errors import ShapeError
 
 # Activations that follow a layer within its op: name -> (function of (y, out), derivative from the output y).
@@ -27,12 +28,11 @@ class Linear(Op):
         self.activation = activation
 
     def forward(self, x: Any, w: Any, *b: Any) -> Any:
-        y = _activated(_affine(_rows(x), w, b[0] if b else None), self.activation)
+        y = _layer(_rows(x), w, b[0] if b else None, self.activation)
         return y if x.ndim == 2 else y.reshape(*x.shape[:-1], len(w))
 
     def backward(self, g: Any, y: Any, x: Any, w: Any, *b: Any) -> Any:
-        g = _before(_rows(g), _rows(y), self.activation)
-        gx, gw, gb = _gradients(g, _rows(x), w, bool(b), self.needs(0))
+        gx, gw, gb = _layer_back(_rows(g), _rows(y), _rows(x), w, self.activation, bool(b), self.needs(0))
         return (_like(gx, x), gw, gb) if b else (_like(gx, x), gw)
 
 
@@ -46,9 +46,7 @@ class Perceptron(Op):
         y, pairs = _rows(x), iter(parameters)
         outputs = self.outputs = [y]
         for activation, w, b in zip(self.activations, pairs, pairs, strict=True):
-            y = _affine(y, w, b)
-            if activation is not None:
-                y = _activated(y, activation)
+            y = _layer(y, w, b, activation)
             outputs.append(y)
         return y if y.ndim == x.ndim else y.reshape(*x.shape[:-1], -1)
 
@@ -59,8 +57,8 @@ class Perceptron(Op):
             for i, activation in enumerate(self.activations):
                 outputs.append(linear(outputs[i], parameters[2 * i], parameters[2 * i + 1], activation))
         for i in range(len(self.activations) - 1, -1, -1):
-            g = _before(g, outputs[i + 1], self.activations[i])
-            g, *own = _gradients(g, outputs[i], parameters[2 * i], True, i > 0 or self.needs(0))
+            further = i > 0 or self.needs(0)
+            g, *own = _layer_back(g, outputs[i + 1], outputs[i], parameters[2 * i], self.activations[i], True, further)
             gradients = (*own, *gradients)
         return _like(g, x), *gradients
 
@@ -100,9 +98,28 @@ def _like(rows: Any, x: Any) -> Any:
     return rows if rows is None or len(x.shape) == 2 else rows.reshape(x.shape)
 
 
-def _affine(x: Any, w: Any, b: Any) -> Any:
-    """The fresh array x Wᵀ + b of a matrix x."""
+def _layer(x: Any, w: Any, b: Any, activation: str | None) -> Any:
+    """The fresh array f(x Wᵀ + b) of a matrix x."""
+    if type(x) is not np.ndarray:
+        return _affine(x, w, b, activation)
+    y = _affine(x, w, b)
+    return y if activation is None else _activated(y, activation)
+
+
+def _layer_back(
+    g: Any, y: Any, x: Any, w: Any, activation: str | None, biased: bool, further: bool
+) -> tuple[Any, Any, Any]:
+    """Gradients of x (None unless `further`), w and b (None unless `biased`), from that of y = f(x Wᵀ + b)."""
+    if type(g) is np.ndarray or isinstance(g, Tensor):
+        return _gradients(g if activation is None else _before(g, y, activation), x, w, biased, further)
+    return dense.backward(g, y, x, w, activation, biased, further)
+
+
+def _affine(x: Any, w: Any, b: Any, activation: str | None = None) -> Any:
+    """The fresh array x Wᵀ + b of a matrix x; on a GPU followed by the activation, in one kernel."""
     try:
+        if type(x) is not np.ndarray:
+            return dense.forward(x, w, b, activation)
         if len(x) > 1:
             y = _product(x, w)
             if b is not None:

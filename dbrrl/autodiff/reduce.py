@@ -7,6 +7,8 @@ import numpy as np
 
 from dbrrl.autodiff.op import Op
 from dbrrl.autodiff.register import implements, method
+from dbrrl.autodiff.tensor import Tensor
+from dbrrl.cuda import kernels
 from dbrrl.errors import DtypeError, ShapeError
 
 Axis = int | tuple[int, ...] | None
@@ -217,6 +219,10 @@ class LogSoftmax(Op):
         self.axis = axis
 
     def forward(self, x: Any) -> Any:
+        if self.axis == x.ndim - 1 and rowwise(x):
+            y = np.empty_like(x)
+            kernels.log_softmax_rows(x, x.shape[-1], y, size=x.size // x.shape[-1])
+            return y
         if self.axis != x.ndim - 1 or x.ndim == 1:
             z = x - fold(np.maximum, x, self.axis, True)
             return z - np.log(np.add.reduce(np.exp(z), axis=self.axis, keepdims=True))
@@ -229,7 +235,22 @@ class LogSoftmax(Op):
             gx = np.exp(y)
             gx *= np.add.reduce(g.T if g.flags.f_contiguous else g.T.copy(), 0)[:, None]
             return np.subtract(g, gx, out=gx)
+        if self.axis == y.ndim - 1 and rowwise(y):
+            gx = np.empty_like(y)
+            kernels.log_softmax_rows_back(contiguous(g), y, y.shape[-1], gx, size=y.size // y.shape[-1])
+            return gx
         return g - np.exp(y) * np.sum(g, axis=self.axis, keepdims=True)
+
+
+def rowwise(x: Any) -> bool:
+    """Whether the last axis is that of a small network's choices on a GPU: a thread then takes a row, in one kernel."""
+    on_gpu = type(x) is not np.ndarray and not isinstance(x, (Tensor, np.generic))
+    return on_gpu and x.ndim > 1 and 0 < x.shape[-1] <= 64 and x.size > 0 and x.flags.c_contiguous
+
+
+def contiguous(x: Any) -> Any:
+    """`x` in C order: itself, or a copy."""
+    return x if x.flags.c_contiguous else x.copy(order="C")
 
 
 def _shifted(x: Any) -> Any:

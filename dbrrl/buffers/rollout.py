@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from dbrrl.backend import module_on, to_device, to_numpy
 from dbrrl.errors import CheckpointError, EnvError, GraphError, ShapeError
 
 
@@ -16,6 +17,9 @@ class RolloutBuffer:
         actions: samples (T, B, ...).
         rewards: float32 (T, B); terminated, truncated, valid: bool (T, B).
         finals: the true last observations of truncated episodes, as (t, environment, parts).
+        following: of transitions that were given on a GPU, where none can be picked out without waiting: the true next
+            observations of all, parts (T, B, ...).
+        all_valid: whether no row was marked otherwise.
         size: rows complete so far.
     """
 
@@ -27,14 +31,20 @@ class RolloutBuffer:
         dtypes: Sequence[Any],
         action_shape: tuple[int, ...],
         action_dtype: Any,
+        device: str = "cpu",
     ) -> None:
-        self.n_steps, self.num_envs = n_steps, num_envs
-        self.observations = [np.zeros((n_steps + 1, num_envs, *s), d) for s, d in zip(shapes, dtypes, strict=True)]
-        self.actions = np.zeros((n_steps, num_envs, *action_shape), action_dtype)
-        self.rewards = np.zeros((n_steps, num_envs), np.float32)
-        self.terminated, self.truncated = (np.zeros((n_steps, num_envs), np.bool_) for _ in range(2))
-        self.valid = np.ones((n_steps, num_envs), np.bool_)
+        self.n_steps, self.num_envs, self.device = n_steps, num_envs, device
+        xp = self._xp = module_on(device)
+        kinds = list(zip(shapes, dtypes, strict=True))
+        self.observations = [xp.zeros((n_steps + 1, num_envs, *s), d) for s, d in kinds]
+        self.actions = xp.zeros((n_steps, num_envs, *action_shape), action_dtype)
+        self.rewards = xp.zeros((n_steps, num_envs), np.float32)
+        self.terminated, self.truncated = (xp.zeros((n_steps, num_envs), np.bool_) for _ in range(2))
+        self.valid = xp.ones((n_steps, num_envs), np.bool_)
+        self.all_valid = True
         self.finals: list[tuple[int, int, list[np.ndarray]]] = []
+        self.following: list[Any] = []
+        self.followed = 0
         self.size = 0
         self.begun = False
 
@@ -73,17 +83,35 @@ class RolloutBuffer:
         """
         if not self.begun:
             raise GraphError("observe(): expected act() before it: call act(observation), step, then observe()")
+        if self.device != "cpu":
+            reward, terminated, truncated = (self._there(x) for x in (reward, terminated, truncated))
         if self.num_envs > 1:  # alone, numbers without an axis will do
             for name, x in (("reward", reward), ("terminated", terminated), ("truncated", truncated)):
-                if np.shape(x) != (self.num_envs,):
+                if getattr(x, "shape", None) != (self.num_envs,) and np.shape(x) != (self.num_envs,):
                     raise ShapeError(
                         f"observe(): expected {name} of shape ({self.num_envs},), got {np.shape(x)}: one entry per "
                         "environment"
                     )
         t = self.size
         self.rewards[t], self.terminated[t], self.truncated[t] = reward, terminated, truncated
-        self.valid[t] = True if valid is None else valid
+        if valid is None:
+            if not self.all_valid:
+                self.valid[t] = True
+        else:
+            self.valid[t], self.all_valid = self._there(valid) if self.device != "cpu" else valid, False
         self.size, self.begun = t + 1, False
+
+    def follow(self, parts: Sequence[Any]) -> None:
+        """The true next observations of the row completed last, on the GPU."""
+        if not self.following:
+            self.following = [self._xp.zeros((self.n_steps, *part.shape), part.dtype) for part in parts]
+        for store, part in zip(self.following, parts, strict=True):
+            store[self.size - 1] = part
+        self.followed = self.size
+
+    def _there(self, x: Any) -> Any:
+        """`x` on the GPU of the rollout."""
+        return x if type(x) is self._xp.ndarray else to_device(np.asarray(x), self.device)
 
     def close(self, parts: Sequence[np.ndarray]) -> None:
         """Set the observation that follows the last complete row.
@@ -92,7 +120,7 @@ class RolloutBuffer:
             EnvError: a reward or an observation of the rollout is not finite; the first one is named.
         """
         for store, part in zip(self.observations, parts, strict=True):
-            store[self.size] = part
+            store[self.size] = part if self.device == "cpu" else self._there(part)
         self._check_finite("reward", self.rewards[: self.size])
         for store in self.observations:
             if store.dtype.kind == "f":
@@ -101,6 +129,7 @@ class RolloutBuffer:
     def _check_finite(self, field: str, values: np.ndarray) -> None:
         if np.isfinite(values).all():
             return
+        values = to_numpy(values)
         step, env = np.argwhere(~np.isfinite(values))[0][:2]
         raise EnvError(
             f"{field}: expected finite numbers, got {values[step, env]} in environment {env}, {self.size - step} steps "
@@ -109,7 +138,9 @@ class RolloutBuffer:
 
     def clear(self) -> None:
         """Start a new rollout."""
-        self.size, self.begun, self.finals = 0, False, []
+        self.size, self.begun, self.finals, self.followed = 0, False, [], 0
+        if not self.all_valid:
+            self.valid[...], self.all_valid = True, True
 
     def state_dict(self) -> dict[str, Any]:
         """Copies of the rows so far, and of a row that is begun."""
@@ -117,11 +148,11 @@ class RolloutBuffer:
         return {
             "size": self.size,
             "begun": self.begun,
-            "observations": [store[:rows].copy() for store in self.observations],
-            "actions": self.actions[:rows].copy(),
-            **{name: getattr(self, name)[: self.size].copy() for name in _RESULTS},
+            "observations": [_copy(store[:rows]) for store in self.observations],
+            "actions": _copy(self.actions[:rows]),
+            **{name: _copy(getattr(self, name)[: self.size]) for name in _RESULTS},
             "finals": [{"row": t, "env": env, "parts": [np.array(p) for p in parts]} for t, env, parts in self.finals],
-        }
+        } | ({"following": [_copy(store[: self.followed]) for store in self.following]} if self.followed else {})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put back what `state_dict` gave; CheckpointError where it is of a rollout of other sizes."""
@@ -141,8 +172,19 @@ class RolloutBuffer:
                 "spaces, n_steps and num_envs"
             )
         for store, array, n in zip(stores, saved, rows, strict=True):
-            store[:n] = array
+            store[:n] = self._xp.asarray(array)
+        self.all_valid = bool(np.all(state["valid"]))
+        following = state.get("following", [])
+        self.followed = len(following[0]) if following else 0
+        if following:
+            self.following = [self._xp.zeros((self.n_steps, *part.shape[1:]), part.dtype) for part in following]
+            for store, part in zip(self.following, following, strict=True):
+                store[: self.followed] = self._xp.asarray(part)
         self.finals, self.size, self.begun = finals, size, begun
+
+
+def _copy(array: Any) -> np.ndarray:
+    return np.array(to_numpy(array))
 
 
 _RESULTS = ("rewards", "terminated", "truncated", "valid")

@@ -7,7 +7,7 @@ from typing import Any
 from dbrrl import backend, seeding
 from dbrrl.agent import Agent
 from dbrrl.checkpoint import State
-from dbrrl.envs import vector
+from dbrrl.envs import device, vector
 from dbrrl.errors import CheckpointError, ConfigError, DbrrlError, RunError
 
 from . import record
@@ -29,13 +29,14 @@ def environments(plan: Plan, stack: contextlib.ExitStack) -> vector.Environments
         stack.callback(workers.close)
         return workers
     with ignored_by_children():
-        envs = vector.make(
+        envs = device.make(
             settings.env,
             settings.num_envs,
             seed=seeding.sequence(settings.seed, "environments"),
             vectorization=settings.vectorization,
             max_episode_steps=settings.max_episode_steps,
             env_kwargs=plan.env_kwargs,
+            device=settings.device if plan.agent_class.resident_at(plan.config) else "cpu",
         )
     stack.callback(envs.close)
     return envs

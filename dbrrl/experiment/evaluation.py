@@ -94,7 +94,7 @@ def environments(plan: Plan, episodes: int, *, kind: str, lanes: int | None = No
     `kind`: that of the training environments; `lanes`: how many step together, chosen by the kind if None.
     """
     settings = plan.settings
-    together = kind in ("batched", "vector")
+    together = kind in ("batched", "vector", "device")
     return vector.make(
         settings.env,
         lanes or (episodes if together else min(episodes, _LANES)),

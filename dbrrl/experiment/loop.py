@@ -165,10 +165,15 @@ class Loop:
             agent.observe(step.next_observation, step.reward, step.terminated, step.truncated, step.info)
             self.steps += int(np.count_nonzero(step.valid)) if "valid" in step.info else num_envs
             if envs.finished:
-                self.episodes += len(envs.finished)
-                self.recent.extend(episode_return for episode_return, _ in envs.finished)
+                self._count(envs.finished)
             if time.perf_counter() >= self._refresh_at:
                 self._refresh()
+        self._count(envs.settle())
+
+    def _count(self, finished: list[tuple[float, int]]) -> None:
+        """Take in return and length of episodes that ended."""
+        self.episodes += len(finished)
+        self.recent.extend(episode_return for episode_return, _ in finished)
 
     def _oversee(self, workers: Workers, until: int) -> None:
         """Let the workers of an asynchronous agent go to `until`, or until a signal comes."""

@@ -1,0 +1,276 @@
+"""Work that would be several launches on a GPU, as one kernel each, beside the formula it stands for.
+
+A launch costs ten microseconds from Python and one in a CUDA graph, whatever it computes on arrays of a small network's
+size. A kernel is compiled on its first call; where there is no compiler (NumPy, a stand-in for CuPy) the formula is used.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from dbrrl.backend import array_module
+
+
+class Kernel:
+    """An elementwise kernel of CuPy's, and its formula in NumPy's functions.
+
+    Args:
+        name: of the kernel, for profilers.
+        inputs, outputs: their declarations in CuPy's form, such as "T x, raw T y".
+        source: what happens to one element, in CUDA C.
+        formula: the same on whole arrays; takes what the kernel takes, returns the outputs that were not given.
+        preamble: CUDA C before the kernel.
+    """
+
+    def __init__(
+        self, name: str, inputs: str, outputs: str, source: str, formula: Callable[..., Any], preamble: str = ""
+    ) -> None:
+        self.declaration = (inputs, outputs, source, name)
+        self.formula, self.preamble = formula, preamble
+        self._compiled: dict[int, Callable[..., Any]] = {}
+
+    def __call__(self, *arrays: Any, size: int | None = None) -> Any:
+        """Compute on arrays of one device; `size` is the number of elements where all inputs are raw."""
+        module = array_module(arrays[0])
+        call = self._compiled.get(id(module))
+        if call is None:
+            call = self._compiled[id(module)] = self._compile(module)
+        return call(*arrays) if size is None else call(*arrays, size=size)
+
+    def _compile(self, module: Any) -> Callable[..., Any]:
+        make = getattr(module, "ElementwiseKernel", None)
+        if make is not None:
+            return make(*self.declaration, preamble=self.preamble)  # type: ignore[no-any-return]
+        return lambda *arrays, size=None: self.formula(*arrays)
+
+
+def _tanh_bias(b: Any, y: Any) -> None:
+    y += b
+    np.tanh(y, out=y)
+
+
+def _relu_bias(b: Any, y: Any) -> None:
+    y += b
+    np.maximum(y, 0, out=y)
+
+
+def _add(b: Any, y: Any) -> None:
+    y += b
+
+
+# In place in y, by the name of the activation that follows.
+bias: dict[str | None, Kernel] = {
+    None: Kernel("bias", "T b", "T y", "y += b", _add),
+    "tanh": Kernel("bias_tanh", "T b", "T y", "y = tanh(y + b)", _tanh_bias),
+    "relu": Kernel("bias_relu", "T b", "T y", "T z = y + b; y = z > 0 ? z : (z == z ? T(0) : z)", _relu_bias),
+}
+# The gradient before an activation, from g and the output y.
+before: dict[str | None, Kernel] = {
+    "tanh": Kernel("tanh_back", "T g, T y", "T x", "x = g * (1 - y * y)", lambda g, y: g * (1 - y * y)),
+    "relu": Kernel("relu_back", "T g, T y", "T x", "x = y > 0 ? g : T(0)", lambda g, y: g * np.greater(y, 0)),
+}
+
+
+def _clip(squares: Any, limit: float, g: Any) -> None:
+    g *= np.minimum(limit / np.sqrt(squares), 1)
+
+
+clip = Kernel(
+    "clip_norm", "T squares, float64 limit", "T g",
+    "double norm = sqrt((double)squares); if (norm > limit) g *= T(limit / norm)", _clip,
+)  # fmt: skip
+
+
+def _adam(
+    g: Any, rate: Any, steps: Any, beta1: float, beta2: float, eps: float, first: Any, second: Any, values: Any
+) -> None:
+    first *= beta1
+    first += g
+    second *= beta2
+    second += g * g
+    root = np.sqrt((1 - beta2) / (1 - beta2**steps))
+    size = rate * (1 - beta1) / (1 - beta1**steps)
+    values -= (first / (np.sqrt(second) + eps / root) * (size / root)).astype(values.dtype)
+
+
+adam = Kernel(
+    "adam", "T g, float64 rate, float64 steps, float64 beta1, float64 beta2, float64 eps", "T first, T second, T values",
+    """
+    first = first * T(beta1) + g;
+    second = second * T(beta2) + g * g;
+    double root = sqrt((1 - beta2) / (1 - pow(beta2, steps)));
+    double size = rate * (1 - beta1) / (1 - pow(beta1, steps));
+    values -= first / (sqrt(second) + T(eps / root)) * T(size / root);
+    """,
+    _adam,
+)  # fmt: skip
+
+
+def _surrogate(log_prob: Any, old: Any, advantage: Any, clip_range: Any) -> tuple[Any, Any]:
+    ratio = np.exp(log_prob - old)
+    limited = np.minimum(np.maximum(ratio, 1 - clip_range), 1 + clip_range) * advantage
+    y = ratio * advantage
+    return np.minimum(y, limited), y * np.less_equal(y, limited)
+
+
+# min(r A, clip(r, 1 ± ε) A) and its derivative by the log-probability (Schulman et al. 2017, eq. 7).
+surrogate = Kernel(
+    "surrogate", "T log_prob, T old, T advantage, T clip_range", "T value, T slope",
+    """
+    T ratio = exp(log_prob - old);
+    T y = ratio * advantage, limited = min(max(ratio, 1 - clip_range), 1 + clip_range) * advantage;
+    value = min(y, limited);
+    slope = y <= limited ? y : T(0);
+    """,
+    _surrogate,
+)  # fmt: skip
+
+
+def _squared(a: Any, b: Any) -> tuple[Any, Any]:
+    d = a - b
+    return d, d * d
+
+
+squared_error = Kernel("squared_error", "T a, T b", "T d, T square", "d = a - b; square = d * d", _squared)
+scaled = Kernel("scaled", "T x, T g, float64 factor", "T y", "y = x * T(g * factor)", lambda x, g, f: x * (g * f))
+
+
+def _normalized(x: Any, total: Any, squares: Any, n: int) -> Any:
+    mean = total / n
+    return ((x - mean) / (np.sqrt(np.maximum(squares / n - mean * mean, 0)) + 1e-8)).astype(x.dtype)
+
+
+# Zero mean and unit deviation, from the sums of x and of x².
+normalized = Kernel(
+    "normalized", "T x, float64 total, float64 squares, int64 n", "T y",
+    """
+    double mean = total / n, var = squares / n - mean * mean;
+    y = T((x - mean) / (sqrt(var > 0 ? var : 0.0) + 1e-8));
+    """,
+    _normalized,
+)  # fmt: skip
+
+
+def _log_softmax(x: Any, y: Any) -> None:
+    z = x - np.max(x, axis=-1, keepdims=True)
+    np.subtract(z, np.log(np.sum(np.exp(z), axis=-1, keepdims=True)), out=y)
+
+
+_ROW = """
+    const ptrdiff_t k = n, at = i * k;
+    T top = x[at];
+    for (ptrdiff_t j = 1; j < k; ++j) top = x[at + j] > top || x[at + j] != x[at + j] ? x[at + j] : top;
+    T total = 0;
+    for (ptrdiff_t j = 0; j < k; ++j) total += exp(x[at + j] - top);
+"""
+# One thread a row: for the few choices of an action space. `n`: how many choices; all arrays contiguous.
+log_softmax_rows = Kernel(
+    "log_softmax_rows", "raw T x, int64 n", "raw T y",
+    _ROW + "    T log_total = log(total); for (ptrdiff_t j = 0; j < k; ++j) y[at + j] = x[at + j] - top - log_total;",
+    lambda x, n, y: _log_softmax(x, y),
+)  # fmt: skip
+
+
+def _log_softmax_back(g: Any, y: Any, n: int, gx: Any) -> None:
+    np.subtract(g, np.exp(y) * np.sum(g, axis=-1, keepdims=True), out=gx)
+
+
+log_softmax_rows_back = Kernel(
+    "log_softmax_rows_back", "raw T g, raw T y, int64 n", "raw T gx",
+    """
+    const ptrdiff_t k = n, at = i * k;
+    T total = 0;
+    for (ptrdiff_t j = 0; j < k; ++j) total += g[at + j];
+    for (ptrdiff_t j = 0; j < k; ++j) gx[at + j] = g[at + j] - exp(y[at + j]) * total;
+    """,
+    _log_softmax_back,
+)  # fmt: skip
+
+
+def _chosen(x: Any, index: Any, n: int, probs: Any, y: Any) -> None:
+    z = x - np.max(x, axis=-1, keepdims=True)
+    e = np.exp(z)
+    total = np.sum(e, axis=-1, keepdims=True)
+    np.divide(e, total, out=probs)
+    np.subtract(np.take_along_axis(z, index[:, None], -1)[:, 0], np.log(total)[:, 0], out=y)
+
+
+categorical = Kernel(
+    "categorical", "raw T x, raw I index, int64 n", "raw T probs, raw T y",
+    _ROW + """
+    for (ptrdiff_t j = 0; j < k; ++j) probs[at + j] = exp(x[at + j] - top) / total;
+    const ptrdiff_t c = index[i];
+    y[i] = c < 0 || c >= k ? T(nan("")) : x[at + c] - top - log(total);
+    """,
+    _chosen,
+)  # fmt: skip
+
+
+def _chosen_back(g: Any, probs: Any, index: Any, n: int, gx: Any) -> None:
+    hit = np.equal(index[:, None], array_module(index).arange(n))
+    np.multiply(g[:, None], hit.astype(gx.dtype) - probs, out=gx)
+
+
+categorical_back = Kernel(
+    "categorical_back", "raw T g, raw T probs, raw I index, int64 n", "raw T gx",
+    "const ptrdiff_t row = i / n, j = i - row * n; gx[i] = g[row] * (T(index[row] == j) - probs[i])",
+    _chosen_back,
+)  # fmt: skip
+
+
+def _entropy(x: Any, n: int, y: Any) -> None:
+    finite = np.maximum(x, -1e30)
+    np.negative(np.sum(np.exp(x) * finite, axis=-1), out=y)
+
+
+entropy_rows = Kernel(
+    "entropy_rows", "raw T x, int64 n", "raw T y",
+    """
+    const ptrdiff_t k = n, at = i * k;
+    T total = 0;
+    for (ptrdiff_t j = 0; j < k; ++j) { T l = x[at + j]; total += exp(l) * (l > T(-1e30) || l != l ? l : T(-1e30)); }
+    y[i] = -total;
+    """,
+    _entropy,
+)  # fmt: skip
+
+
+def _entropy_back(g: Any, x: Any, n: int, gx: Any) -> None:
+    np.multiply(-g[:, None] * np.exp(x), np.maximum(x, -1e30) + 1, out=gx)
+
+
+entropy_rows_back = Kernel(
+    "entropy_rows_back", "raw T g, raw T x, int64 n", "raw T gx",
+    "T l = x[i]; gx[i] = -g[i / n] * exp(l) * ((l > T(-1e30) || l != l ? l : T(-1e30)) + 1)",
+    _entropy_back,
+)  # fmt: skip
+
+
+def _gae(
+    reward: Any, value: Any, following: Any, terminated: Any, boundary: Any, gamma: float, decay: float, steps: int,
+    batch: int, advantage: Any,
+) -> None:  # fmt: skip
+    last: Any = 0
+    for t in range(steps - 1, -1, -1):
+        delta = reward[t] + gamma * (1 - terminated[t].astype(reward.dtype)) * following[t] - value[t]
+        last = delta + decay * (1 - boundary[t].astype(reward.dtype)) * last
+        advantage[t] = last
+
+
+# One thread an environment, from its last step back (Schulman et al. 2016, eq. 16); decay is γ λ.
+gae = Kernel(
+    "gae",
+    "raw T reward, raw T value, raw T following, raw bool terminated, raw bool boundary, float64 gamma, float64 decay, "
+    "int64 steps, int64 batch",
+    "raw T advantage",
+    """
+    T last = 0;
+    for (ptrdiff_t at = (steps - 1) * batch + i; at >= 0; at -= batch) {
+        T delta = (terminated[at] ? T(0) : T(gamma) * following[at]) + reward[at] - value[at];
+        last = delta + (boundary[at] ? T(0) : T(decay) * last);
+        advantage[at] = last;
+    }
+    """,
+    _gae,
+)  # fmt: skip

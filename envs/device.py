@@ -1,0 +1,118 @@
+"""Batched environments whose arrays lie on a GPU: a step there is one recorded graph, and nothing is waited for."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from dbrrl.backend import module_on, to_device, to_numpy
+from dbrrl.cuda.graph import Captured
+
+from . import vector
+from .batched import BatchedEnv
+from .construct import Request, build_on
+from .vector import Environments, Step
+
+KEPT = 64  # steps whose ends of episodes lie on the GPU before they are fetched together
+
+
+class DeviceEnvironments(Environments):
+    """B copies on `device`; actions may lie there, and all that a `Step` holds does.
+
+    The arrays of a `Step` are the environments' own: the next step overwrites them. `finished` is told every `KEPT`
+    steps, or by `settle`. Nothing is checked while stepping; agents check their rollouts.
+    """
+
+    def __init__(
+        self, vector_env: BatchedEnv, env_id: str, *, device: str, seed: np.random.SeedSequence | None = None
+    ) -> None:
+        super().__init__(vector_env, env_id, kind="device", seed=seed)
+        self.device, xp = device, module_on(device)
+        self._all = xp.ones(self.num_envs, np.bool_)
+        self.episode_return = xp.zeros(self.num_envs)
+        self.episode_length = xp.zeros(self.num_envs, np.int64)
+        self._ended_return = xp.zeros((KEPT, self.num_envs))
+        self._ended_length = xp.zeros((KEPT, self.num_envs), np.int64)  # 0: no episode ended
+        self._row = xp.zeros(1, np.int64)
+        self._kept = 0
+        self._play_there = Captured(self._play)
+
+    def reset(self) -> Any:
+        """Begin an episode everywhere; returns the batched observation."""
+        self.observation, _ = self.vector_env.reset(seed=self._take_seeds())
+        self.episode_return.fill(0)
+        self.episode_length.fill(0)
+        self._row.fill(0)
+        self.finished, self._kept = [], 0
+        return self.observation
+
+    def step(self, action: Any, limit: int | None = None) -> Step:
+        """As `Environments.step`."""
+        self.steps += 1
+        final, observation, reward, terminated, truncated = self._play_there(to_device(action, self.device))
+        self._kept += 1
+        self.finished, valid, info = [], self._all, {}
+        if limit is not None and limit < self.num_envs:
+            valid = module_on(self.device).arange(self.num_envs) < limit
+            info = {"valid": valid}
+            self._ended_length[self._kept - 1, limit:] = 0
+        if self._kept == KEPT:
+            self.finished = self.settle()
+        self.observation = observation
+        return Step(observation, final, reward, terminated, truncated, valid, info)
+
+    def settle(self) -> list[tuple[float, int]]:
+        """Return and length of the episodes that ended since they were told last."""
+        rows, self._kept = self._kept, 0
+        if not rows:
+            return []
+        returns, lengths = to_numpy(self._ended_return[:rows]), to_numpy(self._ended_length[:rows])
+        self._row.fill(0)
+        where = lengths > 0
+        return list(zip(returns[where].tolist(), lengths[where].tolist(), strict=True))
+
+    def _play(self, action: Any) -> tuple[Any, ...]:
+        observation, reward, terminated, truncated, info = self.vector_env.step(action)
+        self.episode_return += reward
+        self.episode_length += 1
+        ended = terminated | truncated
+        self._ended_return[self._row] = self.episode_return[None]
+        self._ended_length[self._row] = (self.episode_length * ended)[None]
+        self._row += 1
+        going = ~ended
+        self.episode_return *= going
+        self.episode_length *= going
+        return info["final_obs"], observation, reward, terminated, truncated
+
+    def _load(self, state: Mapping[str, Any]) -> dict[int, str]:
+        returns, lengths = self.episode_return, self.episode_length
+        lost = super()._load(state)
+        saved = self.episode_return, self.episode_length
+        self.episode_return, self.episode_length = returns, lengths
+        if not lost:
+            returns[...], lengths[...] = (to_device(x, self.device) for x in saved)
+            if self.observation is not None:
+                self.observation = to_device(self.observation, self.device)
+        return lost
+
+
+def make(
+    env: str,
+    num_envs: int,
+    *,
+    seed: np.random.SeedSequence,
+    vectorization: str = "auto",
+    max_episode_steps: int | None = None,
+    env_kwargs: Mapping[str, Any] | None = None,
+    render_mode: str | None = None,
+    device: str = "cpu",
+) -> Environments:
+    """As `dbrrl.envs.vector.make`; on a GPU where `device` names one and the environment is an array program of ours."""
+    request = Request(env, dict(env_kwargs or {}), max_episode_steps, render_mode)
+    there = build_on(device, request, num_envs, vectorization)
+    if there is not None:
+        return DeviceEnvironments(there, env, device=device, seed=seed)
+    return vector.make(
+        env, num_envs, seed=seed, vectorization=vectorization, max_episode_steps=max_episode_steps,
+        env_kwargs=env_kwargs, render_mode=render_mode,
+    )  # fmt: skip
