@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from dbrrl.backend import beside, to_numpy
 from dbrrl.errors import ShapeError
 
 EPSILON = 1e-8  # added to a variance before its root: a constant input gives 0, not NaN
@@ -51,6 +52,7 @@ class RunningMeanStd:
         new = len(x)
         if new == 0:
             return
+        self.lie_beside(x)
         total = self.count + new
         # The sums are written out: on a batch of 8 small rows `x.var(0)` costs four times as much.
         batch_mean = np.add.reduce(x, 0, dtype=np.float64) / new
@@ -61,9 +63,14 @@ class RunningMeanStd:
         self.var = (self.var * self.count + squares + delta * delta * (self.count * new / total)) / total
         self.count = total
 
+    def lie_beside(self, x: Any) -> None:
+        """Keep the statistics where the arrays lie that they are of."""
+        if type(x) is not np.ndarray or not isinstance(self.mean, np.ndarray | np.generic):
+            self.mean, self.var = _moved(self.mean, x), _moved(self.var, x)
+
     def state_dict(self) -> dict[str, Any]:
         """Mean, variance and count."""
-        return {"mean": np.array(self.mean), "var": np.array(self.var), "count": self.count}
+        return {"mean": np.array(to_numpy(self.mean)), "var": np.array(to_numpy(self.var)), "count": self.count}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what `state_dict` gave.
@@ -102,6 +109,14 @@ class ObservationNormalizer:
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """Observations of shape (..., *shape) as float32 of the same shape; `x` is left as it is."""
         # The difference is taken in the precision of the input: a large mean must not eat it.
+        if type(x) is not np.ndarray:
+            self.statistics.lie_beside(x)
+            if type(self._mean32) is not type(x):
+                self._refresh()
+            return np.minimum(np.maximum((x - self._mean32) * self._inverse_std, -self.clip), self.clip)
+        if type(self._mean32) is not np.ndarray:
+            self.statistics.lie_beside(x)
+            self._refresh()
         deviation = x - (self._mean32 if x.dtype == np.float32 else self.statistics.mean)
         y = np.asarray(np.multiply(deviation, self._inverse_std, dtype=np.float32, casting="same_kind"))
         np.maximum(y, self._low, out=y)
@@ -162,6 +177,8 @@ class RewardNormalizer:
                 f"RewardNormalizer: expected reward and boundary of shape {self.returns.shape}, got "
                 f"{reward.shape} and {boundary.shape}: pass one entry per environment"
             )
+        if type(reward) is not type(self.returns):
+            self.returns = _moved(self.returns, reward)
         returns = self.returns * self.gamma + reward
         if valid is None:
             self.statistics.update(returns)
@@ -173,6 +190,10 @@ class RewardNormalizer:
 
     def scale(self, reward: np.ndarray) -> np.ndarray:
         """Rewards of any shape by the present statistics, as float32; nothing is updated."""
+        if type(reward) is not np.ndarray and not isinstance(reward, np.generic | float | int):
+            self.statistics.lie_beside(reward)
+            scaled = (reward / self.statistics.std).astype(np.float32)
+            return np.minimum(np.maximum(scaled, -self.clip), self.clip)
         scaled = np.asarray(reward / self.statistics.std, np.float32)
         np.maximum(scaled, -self.clip, out=scaled)
         np.minimum(scaled, self.clip, out=scaled)
@@ -180,7 +201,7 @@ class RewardNormalizer:
 
     def state_dict(self) -> dict[str, Any]:
         """The running statistics and the returns of the episodes under way."""
-        return {"statistics": self.statistics.state_dict(), "returns": self.returns.copy()}
+        return {"statistics": self.statistics.state_dict(), "returns": np.array(to_numpy(self.returns))}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what `state_dict` gave.
@@ -196,3 +217,10 @@ class RewardNormalizer:
             )
         self.statistics.load_state_dict(state["statistics"])
         self.returns = returns
+
+
+def _moved(array: Any, x: Any) -> Any:
+    """`array` where `x` lies."""
+    if isinstance(x, np.ndarray):
+        return to_numpy(array)
+    return beside(x, np.asarray(array)) if isinstance(array, np.ndarray | np.generic) else array
