@@ -7,6 +7,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from dbrrl.autodiff.op import Op
+from dbrrl.autodiff.tensor import Tensor
+from dbrrl.cuda import conv as on_gpu
 from dbrrl.errors import ConfigError, ShapeError
 
 Pair = tuple[int, int]
@@ -85,6 +87,11 @@ class Conv2d(Op):
 
     def forward(self, x: Any, w: Any, *b: Any) -> Any:
         oh, ow = places(x.shape, w.shape[2:], self.stride, self.padding, "conv2d")
+        if on_gpu.serves(x, w):
+            y, self.patches = on_gpu.forward(x, w, (oh, ow), self.stride, self.padding)
+            if b:
+                y += b[0][:, None, None]
+            return y
         dtype = np.result_type(x, w) if x.dtype.kind == "f" else w.dtype
         matrix = _kernel_matrix(w)
         y = np.empty_like(x, dtype, order="C", shape=(len(x), oh, ow, len(w)))
@@ -95,6 +102,10 @@ class Conv2d(Op):
         return np.transpose(y, (0, 3, 1, 2))
 
     def backward(self, g: Any, y: Any, x: Any, w: Any, *b: Any) -> Any:
+        if not isinstance(g, Tensor) and on_gpu.serves(x, w):
+            gx = on_gpu.to_input(g, w, x.shape, self.stride, self.padding) if self.needs(0) else None
+            gw = on_gpu.to_weight(g, self.patches, w.shape) if self.needs(1) else None
+            return (gx, gw, on_gpu.to_bias(g)) if b else (gx, gw)
         gx = ConvInput(self.stride, self.padding, x.shape)(g, w) if self.needs(0) else None
         gw = ConvWeight(self.stride, self.padding, w.shape)(x, g) if self.needs(1) else None
         return (gx, gw, np.sum(g, axis=(0, 2, 3))) if b else (gx, gw)

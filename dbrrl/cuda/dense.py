@@ -13,118 +13,157 @@ from dbrrl.backend import array_module
 
 from . import blas, kernels
 
-TILE, DEPTH = 32, 64  # a block computes TILE x TILE outputs, DEPTH products at a time
+TILE = 16  # a block of 256 threads computes TILE x TILE outputs
 SPLIT = 256  # rows whose products one block adds up for a weight's gradient
-LARGE = 2**26  # multiply-adds from which cuBLAS is called
+SUMMED = 512  # rows that one block adds up
+LARGE = 2**25  # multiply-adds from which cuBLAS is called
 _ACTIVATIONS = {None: 0, "tanh": 1, "relu": 2}
 
 SOURCE = """
-#define TILE 32
+#define TILE 16
 #define DEPTH 64
-#define HALF 16
+#define ROWS 128
+#define THREADS 256
 
 __device__ __forceinline__ float activate(float x, int f) {
     return f == 1 ? tanhf(x) : f == 2 ? (x > 0.0f ? x : (x == x ? 0.0f : x)) : x;
 }
 
-__device__ __forceinline__ float slope(float g, const float* y, long long at, int f) {
-    if (f == 1) return g * (1.0f - y[at] * y[at]);
-    if (f == 2) return y[at] > 0.0f ? g : 0.0f;
-    return g;
+// g' = g f'(y), from the output y
+__device__ __forceinline__ float slope(float g, float y, int f) {
+    return f == 1 ? g * (1.0f - y * y) : f == 2 ? (y > 0.0f ? g : 0.0f) : g;
 }
 
 // y (m, n) = f(x (m, k) w (n, k)' + b)
-extern "C" __global__ void layer(const float* x, const float* w, const float* b, float* y, int m, int n, int k, int f) {
+extern "C" __global__ void layer(const float* __restrict__ x, const float* __restrict__ w, const float* __restrict__ b,
+                                 float* __restrict__ y, int m, int n, int k, int f) {
     __shared__ float xs[TILE][DEPTH + 1], ws[TILE][DEPTH + 1];
-    const int tx = threadIdx.x, ty = threadIdx.y, t = ty * HALF + tx, row = blockIdx.y * TILE, col = blockIdx.x * TILE;
-    float sum[2][2] = {{0.0f, 0.0f}, {0.0f, 0.0f}};
+    const int t = threadIdx.x, tx = t % TILE, ty = t / TILE, row = blockIdx.y * TILE, col = blockIdx.x * TILE;
+    float sum = 0.0f;
     for (int from = 0; from < k; from += DEPTH) {
         const int depth = min(DEPTH, k - from);
-        for (int e = t; e < TILE * DEPTH; e += HALF * HALF) {
-            const int r = e / DEPTH, c = e % DEPTH;
-            xs[r][c] = row + r < m && c < depth ? x[(long long)(row + r) * k + from + c] : 0.0f;
-            ws[r][c] = col + r < n && c < depth ? w[(long long)(col + r) * k + from + c] : 0.0f;
+        float xr[TILE * DEPTH / THREADS], wr[TILE * DEPTH / THREADS];
+#pragma unroll
+        for (int u = 0; u < TILE * DEPTH / THREADS; ++u) {
+            const int e = t + u * THREADS, r = e / DEPTH, c = e % DEPTH;
+            xr[u] = row + r < m && c < depth ? x[(long long)(row + r) * k + from + c] : 0.0f;
+            wr[u] = col + r < n && c < depth ? w[(long long)(col + r) * k + from + c] : 0.0f;
+        }
+#pragma unroll
+        for (int u = 0; u < TILE * DEPTH / THREADS; ++u) {
+            const int e = t + u * THREADS, r = e / DEPTH, c = e % DEPTH;
+            xs[r][c] = xr[u];
+            ws[r][c] = wr[u];
         }
         __syncthreads();
-        for (int c = 0; c < depth; ++c)
-            for (int i = 0; i < 2; ++i)
-                for (int j = 0; j < 2; ++j) sum[i][j] += xs[ty + HALF * i][c] * ws[tx + HALF * j][c];
+#pragma unroll 8
+        for (int c = 0; c < depth; ++c) sum += xs[ty][c] * ws[tx][c];
         __syncthreads();
     }
-    for (int i = 0; i < 2; ++i)
-        for (int j = 0; j < 2; ++j) {
-            const int r = row + ty + HALF * i, c = col + tx + HALF * j;
-            if (r < m && c < n) y[(long long)r * n + c] = activate(sum[i][j] + (b ? b[c] : 0.0f), f);
-        }
+    if (row + ty < m && col + tx < n) y[(long long)(row + ty) * n + col + tx] = activate(sum + b[col + tx], f);
 }
 
-// gx (m, k) = g' (m, n) w (n, k), g' = g f'(y)
-extern "C" __global__ void to_input(const float* g, const float* y, const float* w, float* gx, int m, int n, int k,
-                                    int f) {
-    __shared__ float gs[TILE][DEPTH + 1], ws[DEPTH][TILE + 1];
-    const int tx = threadIdx.x, ty = threadIdx.y, t = ty * HALF + tx, row = blockIdx.y * TILE, col = blockIdx.x * TILE;
-    float sum[2][2] = {{0.0f, 0.0f}, {0.0f, 0.0f}};
+// One tile of gx (m, k) = g' (m, n) w (n, k)
+__device__ void to_input(float* shared, const float* __restrict__ g, const float* __restrict__ y,
+                         const float* __restrict__ w, float* __restrict__ gx, int m, int n, int k, int f, int row,
+                         int col) {
+    float (*gs)[DEPTH + 1] = (float (*)[DEPTH + 1])shared;
+    float (*ws)[TILE + 1] = (float (*)[TILE + 1])(shared + TILE * (DEPTH + 1));
+    const int t = threadIdx.x, tx = t % TILE, ty = t / TILE;
+    float sum = 0.0f;
     for (int from = 0; from < n; from += DEPTH) {
         const int depth = min(DEPTH, n - from);
-        for (int e = t; e < TILE * DEPTH; e += HALF * HALF) {
-            const int r = e / DEPTH, c = e % DEPTH;
+        float gr[TILE * DEPTH / THREADS], yr[TILE * DEPTH / THREADS], wr[TILE * DEPTH / THREADS];
+#pragma unroll
+        for (int u = 0; u < TILE * DEPTH / THREADS; ++u) {
+            const int e = t + u * THREADS, r = e / DEPTH, c = e % DEPTH, d = e / TILE, j = e % TILE;
+            const bool inside = row + r < m && c < depth;
             const long long at = (long long)(row + r) * n + from + c;
-            gs[r][c] = row + r < m && c < depth ? slope(g[at], y, at, f) : 0.0f;
-            const int d = e / TILE, j = e % TILE;
-            ws[d][j] = d < depth && col + j < k ? w[(long long)(from + d) * k + col + j] : 0.0f;
+            gr[u] = inside ? g[at] : 0.0f;
+            yr[u] = inside && f ? y[at] : 0.0f;
+            wr[u] = d < depth && col + j < k ? w[(long long)(from + d) * k + col + j] : 0.0f;
+        }
+#pragma unroll
+        for (int u = 0; u < TILE * DEPTH / THREADS; ++u) {
+            const int e = t + u * THREADS;
+            gs[e / DEPTH][e % DEPTH] = slope(gr[u], yr[u], f);
+            ws[e / TILE][e % TILE] = wr[u];
         }
         __syncthreads();
-        for (int c = 0; c < depth; ++c)
-            for (int i = 0; i < 2; ++i)
-                for (int j = 0; j < 2; ++j) sum[i][j] += gs[ty + HALF * i][c] * ws[c][tx + HALF * j];
-        __syncthreads();
-    }
-    for (int i = 0; i < 2; ++i)
-        for (int j = 0; j < 2; ++j) {
-            const int r = row + ty + HALF * i, c = col + tx + HALF * j;
-            if (r < m && c < k) gx[(long long)r * k + c] = sum[i][j];
-        }
-}
-
-// Of the rows of one part (blockIdx.z): gw (n, k) = g'' x, gb (n) = sum of g', one after the other for each part
-extern "C" __global__ void to_weight(const float* g, const float* y, const float* x, float* gw, float* gb, int m, int n,
-                                     int k, int f, int rows) {
-    __shared__ float gs[DEPTH][TILE + 1], xs[DEPTH][TILE + 1];
-    const int tx = threadIdx.x, ty = threadIdx.y, t = ty * HALF + tx, row = blockIdx.y * TILE, col = blockIdx.x * TILE;
-    const int first = blockIdx.z * rows, last = min(m, first + rows);
-    float sum[2][2] = {{0.0f, 0.0f}, {0.0f, 0.0f}}, bias = 0.0f;
-    for (int from = first; from < last; from += DEPTH) {
-        const int depth = min(DEPTH, last - from);
-        for (int e = t; e < TILE * DEPTH; e += HALF * HALF) {
-            const int d = e / TILE, j = e % TILE;
-            const long long at = (long long)(from + d) * n + row + j;
-            gs[d][j] = d < depth && row + j < n ? slope(g[at], y, at, f) : 0.0f;
-            xs[d][j] = d < depth && col + j < k ? x[(long long)(from + d) * k + col + j] : 0.0f;
-        }
-        __syncthreads();
-        for (int c = 0; c < depth; ++c)
-            for (int i = 0; i < 2; ++i)
-                for (int j = 0; j < 2; ++j) sum[i][j] += gs[c][ty + HALF * i] * xs[c][tx + HALF * j];
-        if (blockIdx.x == 0 && t < TILE)
-            for (int c = 0; c < depth; ++c) bias += gs[c][t];
+#pragma unroll 8
+        for (int c = 0; c < depth; ++c) sum += gs[ty][c] * ws[c][tx];
         __syncthreads();
     }
-    gw += (long long)blockIdx.z * n * k;
-    for (int i = 0; i < 2; ++i)
-        for (int j = 0; j < 2; ++j) {
-            const int r = row + ty + HALF * i, c = col + tx + HALF * j;
-            if (r < n && c < k) gw[(long long)r * k + c] = sum[i][j];
-        }
-    if (gb && blockIdx.x == 0 && t < TILE && row + t < n) gb[(long long)blockIdx.z * n + row + t] = bias;
+    if (row + ty < m && col + tx < k) gx[(long long)(row + ty) * k + col + tx] = sum;
 }
 
-// Adds up the parts, in their order
-extern "C" __global__ void add_up(const float* parts, float* total, int n, int count) {
-    const int i = blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= n) return;
+// One tile of gw (n, k) = g'' x, and of gb (n), the sum of g', as its column k, over the rows from first to last - 1
+__device__ void to_weight(float* shared, const float* __restrict__ g, const float* __restrict__ y,
+                          const float* __restrict__ x, float* __restrict__ gw, float* __restrict__ gb, int n, int k,
+                          int f, int row, int col, int first, int last) {
+    float (*gs)[TILE + 1] = (float (*)[TILE + 1])shared;
+    float (*xs)[TILE + 1] = (float (*)[TILE + 1])(shared + ROWS * (TILE + 1));
+    const int t = threadIdx.x, tx = t % TILE, ty = t / TILE;
     float sum = 0.0f;
-    for (int p = 0; p < count; ++p) sum += parts[(long long)p * n + i];
-    total[i] = sum;
+    for (int from = first; from < last; from += ROWS) {
+        const int depth = min(ROWS, last - from);
+        float gr[TILE * ROWS / THREADS], yr[TILE * ROWS / THREADS], xr[TILE * ROWS / THREADS];
+#pragma unroll
+        for (int u = 0; u < TILE * ROWS / THREADS; ++u) {
+            const int e = t + u * THREADS, d = e / TILE, j = e % TILE;
+            const bool inside = d < depth && row + j < n;
+            const long long at = (long long)(from + d) * n + row + j;
+            gr[u] = inside ? g[at] : 0.0f;
+            yr[u] = inside && f ? y[at] : 0.0f;
+            xr[u] = d >= depth || col + j > k ? 0.0f : col + j == k ? 1.0f : x[(long long)(from + d) * k + col + j];
+        }
+#pragma unroll
+        for (int u = 0; u < TILE * ROWS / THREADS; ++u) {
+            const int e = t + u * THREADS;
+            gs[e / TILE][e % TILE] = slope(gr[u], yr[u], f);
+            xs[e / TILE][e % TILE] = xr[u];
+        }
+        __syncthreads();
+#pragma unroll 8
+        for (int c = 0; c < depth; ++c) sum += gs[c][ty] * xs[c][tx];
+        __syncthreads();
+    }
+    if (row + ty < n && col + tx < k) gw[(long long)(row + ty) * k + col + tx] = sum;
+    if (row + ty < n && col + tx == k) gb[row + ty] = sum;
+}
+
+// Both: the first blocks take the tiles of gx (none where `inputs` is 0), the others those of gw and gb, in parts of
+// `rows` rows that lie one after the other.
+extern "C" __global__ void back(const float* g, const float* y, const float* x, const float* w, float* gx, float* gw,
+                                float* gb, int m, int n, int k, int f, int inputs, int rows) {
+    __shared__ float shared[2 * ROWS * (TILE + 1)];
+    const int wide = (k + TILE - 1) / TILE, wider = (k + TILE) / TILE, high = (n + TILE - 1) / TILE;
+    if ((int)blockIdx.x < inputs) {
+        to_input(shared, g, y, w, gx, m, n, k, f, blockIdx.x / wide * TILE, blockIdx.x % wide * TILE);
+        return;
+    }
+    const int block = blockIdx.x - inputs, part = block / (wider * high), tile = block % (wider * high);
+    const int first = part * rows, last = min(m, first + rows);
+    to_weight(shared, g, y, x, gw + (long long)part * n * k, gb + (long long)part * n, n, k, f, tile / wider * TILE,
+              tile % wider * TILE, first, last);
+}
+
+// Sums of the columns of x (m, n), of `rows` rows each: (parts, n)
+extern "C" __global__ void columns(const float* __restrict__ x, float* __restrict__ y, int m, int n, int rows) {
+    __shared__ float part[8][33];
+    const int tx = threadIdx.x % 32, ty = threadIdx.x / 32, col = blockIdx.x * 32 + tx;
+    const int first = blockIdx.y * rows, last = min(m, first + rows);
+    float sum = 0.0f;
+    if (col < n) {
+#pragma unroll 4
+        for (int r = first + ty; r < last; r += 8) sum += x[(long long)r * n + col];
+    }
+    part[ty][tx] = sum;
+    __syncthreads();
+    if (ty == 0 && col < n) {
+        for (int i = 1; i < 8; ++i) sum += part[i][tx];
+        y[(long long)blockIdx.y * n + col] = sum;
+    }
 }
 """
 
@@ -159,7 +198,7 @@ def _small(m: int, *matrices: Any) -> bool:
     return (
         hasattr(module, "RawModule")
         and m * matrices[-1].size < LARGE
-        and all(x is None or (x.dtype == np.float32 and x.size > 0 and x.flags.c_contiguous) for x in matrices)
+        and all(x.dtype == np.float32 and x.size > 0 and x.flags.c_contiguous for x in matrices)
     )
 
 
@@ -177,14 +216,12 @@ def forward(x: Any, w: Any, b: Any, activation: str | None) -> Any:
     if b is not None and _small(len(x), x, b, w):
         (m, k), n = x.shape, len(w)
         y = array_module(x).empty((m, n), x.dtype)
-        arguments = (x, w, b, y, np.int32(m), np.int32(n), np.int32(k), np.int32(_ACTIVATIONS[activation]))
-        _launch("layer", (_tiles(n), _tiles(m)), (16, 16), x, arguments)
+        sizes = np.int32(m), np.int32(n), np.int32(k), np.int32(_ACTIVATIONS[activation])
+        _launch("layer", (_tiles(n), _tiles(m)), (256,), x, (x, w, b, y, *sizes))
         return y
     y = blas.product(x, w.T)
-    if b is not None:
-        kernels.bias[activation](b, y)
-    elif activation is not None:
-        kernels.bias[activation](y.dtype.type(0), y)
+    if b is not None or activation is not None:
+        kernels.bias[activation](y.dtype.type(0) if b is None else b, y)
     return y
 
 
@@ -192,29 +229,32 @@ def backward(
     g: Any, y: Any, x: Any, w: Any, activation: str | None, biased: bool, further: bool
 ) -> tuple[Any, Any, Any]:
     """Gradients of x (None unless `further`), w and b (None unless `biased`), from g (m, n), that of the output y."""
-    (m, k), n = x.shape, len(w)
-    cupy = array_module(x)
-    if _small(m, g, y, x, w):
-        f, sizes = np.int32(_ACTIVATIONS[activation]), (np.int32(m), np.int32(n), np.int32(k))
-        gx = None
-        if further:
-            gx = cupy.empty((m, k), x.dtype)
-            _launch("to_input", (_tiles(k), _tiles(m)), (16, 16), x, (g, y, w, gx, *sizes, f))
-        parts = -(-m // SPLIT)
+    if _small(len(x), g, y, x, w):
+        (m, k), n, cupy = x.shape, len(w), array_module(x)
+        parts, inputs = -(-m // SPLIT), _tiles(m) * _tiles(k) if further else 0
+        gx = cupy.empty((m, k), x.dtype) if further else x
         gw, gb = cupy.empty((parts, n, k), x.dtype), cupy.empty((parts, n), x.dtype)
-        grid = (_tiles(k), _tiles(n), parts)
-        _launch("to_weight", grid, (16, 16), x, (g, y, x, gw, gb, *sizes, f, np.int32(SPLIT)))
-        if parts == 1:
-            return gx, gw[0], gb[0] if biased else None
-        return gx, _added_up(cupy, gw), _added_up(cupy, gb) if biased else None
+        sizes = m, n, k, _ACTIVATIONS[activation], inputs, SPLIT
+        grid = (inputs + parts * _tiles(n) * _tiles(k + 1),)
+        _launch("back", grid, (256,), x, (g, y, x, w, gx, gw, gb, *map(np.int32, sizes)))
+        gw, gb = (gw[0], gb[0]) if parts == 1 else (sum_columns(gw.reshape(parts, -1)).reshape(n, k), sum_columns(gb))
+        return gx if further else None, gw, gb if biased else None
     if activation is not None:
         g = kernels.before[activation](g, y)
     gx = blas.product(g, w) if further else None
-    return gx, blas.product(g.T, x), np.sum(g, axis=0) if biased else None
+    return gx, blas.product(g.T, x), sum_columns(g) if biased else None
 
 
-def _added_up(cupy: Any, parts: Any) -> Any:
-    total = cupy.empty(parts.shape[1:], parts.dtype)
-    n = total.size
-    _launch("add_up", (-(-n // 256),), (256,), parts, (parts, total, np.int32(n), np.int32(len(parts))))
-    return total
+def sum_columns(x: Any) -> Any:
+    """Σ x[i] of a matrix (m, n) on a GPU, (n,): CuPy's own sum takes a hundred times as long where m is large."""
+    cupy = array_module(x)
+    if not (hasattr(cupy, "RawModule") and x.dtype == np.float32 and x.size and x.flags.c_contiguous):
+        return np.sum(x, axis=0)
+    while True:
+        m, n = x.shape
+        parts = -(-m // SUMMED)
+        y = cupy.empty((parts, n), x.dtype)
+        _launch("columns", (-(-n // 32), parts), (256,), x, (x, y, np.int32(m), np.int32(n), np.int32(SUMMED)))
+        if parts == 1:
+            return y[0]
+        x = y

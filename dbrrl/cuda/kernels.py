@@ -32,7 +32,7 @@ class Kernel:
 
     def __call__(self, *arrays: Any, size: int | None = None) -> Any:
         """Compute on arrays of one device; `size` is the number of elements where all inputs are raw."""
-        module = array_module(arrays[0])
+        module = array_module(arrays[-1] if isinstance(arrays[0], np.generic) else arrays[0])
         call = self._compiled.get(id(module))
         if call is None:
             call = self._compiled[id(module)] = self._compile(module)

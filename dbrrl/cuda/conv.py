@@ -1,0 +1,149 @@
+"""Convolutions on a GPU: patches gathered by one kernel, one matrix product, and for the way back a kernel that adds up.
+
+Images may lie with channels first or last; what comes out lies with channels last, seen as (batch, channels, h, w).
+"""
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from dbrrl.backend import array_module
+
+from . import blas, dense
+
+SOURCE = """
+#define ROWS 16
+
+// patches (n oh ow, size): one column per element of the kernel, in the order that `inner` says: 1, (c, kh, kw);
+// 0, (kh, kw, c). sn, sc, sh, sw: strides of x in elements.
+template <typename T>
+__device__ void gather(const T* __restrict__ x, float* __restrict__ patches, int total, int size, int c, int h, int w,
+                       int kh, int kw, int oh, int ow, int sth, int stw, int ph, int pw, int inner, long long sn,
+                       long long sc, long long sh, long long sw) {
+    __shared__ long long base[ROWS];
+    __shared__ int top[ROWS], left[ROWS];
+    const int first = blockIdx.x * ROWS;
+    if (threadIdx.x < ROWS && first + threadIdx.x < total) {
+        const int row = first + threadIdx.x, n = row / (oh * ow), place = row % (oh * ow);
+        top[threadIdx.x] = place / ow * sth - ph;
+        left[threadIdx.x] = place % ow * stw - pw;
+        base[threadIdx.x] = n * sn + top[threadIdx.x] * sh + left[threadIdx.x] * sw;
+    }
+    __syncthreads();
+    const int rows = min(ROWS, total - first);
+    for (int col = threadIdx.x; col < size; col += blockDim.x) {
+        const int channel = inner ? col / (kh * kw) : col % c, place = inner ? col % (kh * kw) : col / c;
+        const int i = place / kw, j = place % kw;
+        const long long offset = channel * sc + i * sh + j * sw;
+#pragma unroll 4
+        for (int r = 0; r < rows; ++r) {
+            const bool inside = top[r] + i >= 0 && top[r] + i < h && left[r] + j >= 0 && left[r] + j < w;
+            patches[(long long)(first + r) * size + col] = inside ? (float)x[base[r] + offset] : 0.0f;
+        }
+    }
+}
+
+#define GATHER(name, T)                                                                                              \\
+    extern "C" __global__ void name(const T* x, float* patches, int total, int size, int c, int h, int w, int kh,    \\
+                                    int kw, int oh, int ow, int sth, int stw, int ph, int pw, int inner,             \\
+                                    long long sn, long long sc, long long sh, long long sw) {                        \\
+        gather<T>(x, patches, total, size, c, h, w, kh, kw, oh, ow, sth, stw, ph, pw, inner, sn, sc, sh, sw);        \\
+    }
+GATHER(gather_float, float)
+GATHER(gather_byte, unsigned char)
+
+// image (n, h, w, c): each element adds up what the patches (n oh ow, kh kw c) hold of it
+extern "C" __global__ void add_up(const float* __restrict__ patches, float* __restrict__ image, int total, int c, int h,
+                                  int w, int kh, int kw, int oh, int ow, int sth, int stw, int ph, int pw) {
+    const int at = blockIdx.x * blockDim.x + threadIdx.x;
+    if (at >= total) return;
+    const int channel = at % c, x = at / c % w + pw, y = at / c / w % h + ph, n = at / c / w / h;
+    const int size = kh * kw * c;
+    float sum = 0.0f;
+    for (int i = y % sth; i < kh; i += sth) {
+        const int down = (y - i) / sth;
+        if (y < i || down >= oh) continue;
+        for (int j = x % stw; j < kw; j += stw) {
+            const int across = (x - j) / stw;
+            if (x < j || across >= ow) continue;
+            sum += patches[((long long)(n * oh + down) * ow + across) * size + (i * kw + j) * c + channel];
+        }
+    }
+    image[at] = sum;
+}
+"""
+Pair = tuple[int, int]
+
+
+@cache
+def _kernel(cupy: Any, device: int, name: str) -> Any:
+    return _module(cupy, device).get_function(name)
+
+
+@cache
+def _module(cupy: Any, device: int) -> Any:
+    return cupy.RawModule(code=SOURCE, options=("--std=c++17",))
+
+
+def serves(x: Any, w: Any) -> bool:
+    """Whether x and w lie on a GPU for which there is a compiler, in types that the kernels take."""
+    if type(x) is np.ndarray or type(w) is np.ndarray or not hasattr(array_module(w), "RawModule"):
+        return False
+    return w.dtype == np.float32 and x.dtype in (np.float32, np.uint8) and x.size > 0 and type(x) is type(w)
+
+
+def patches(x: Any, kernel: Pair, places: Pair, stride: Pair, padding: Pair) -> tuple[Any, bool]:
+    """The matrix (n oh ow, elements of the kernel) of images x (n, c, h, w), and whether its columns are (c, kh, kw)."""
+    (n, c, h, w), (kh, kw), (oh, ow), cupy = x.shape, kernel, places, array_module(x)
+    channels_inside = x.strides[1] != x.itemsize or c == 1  # else channels lie last, and their columns do
+    total, size = n * oh * ow, c * kh * kw
+    y = cupy.empty((total, size), np.float32)
+    numbers = (total, size, c, h, w, kh, kw, oh, ow, *stride, *padding, int(channels_inside))
+    strides = [np.int64(s // x.itemsize) for s in x.strides]
+    name = "gather_float" if x.dtype == np.float32 else "gather_byte"
+    kernel_ = _kernel(cupy, x.device.id, name)
+    kernel_((-(-total // 16),), (min(256, -(-size // 32) * 32),), (x, y, *map(np.int32, numbers), *strides))
+    return y, channels_inside
+
+
+def forward(x: Any, w: Any, places: Pair, stride: Pair, padding: Pair) -> tuple[Any, Any]:
+    """Images x (n, c, h, w) and kernels w (out, c, kh, kw): the result (n, out, oh, ow), and what `to_weight` wants."""
+    matrix, inside = patches(x, w.shape[2:], places, stride, padding)
+    flat = w.reshape(len(w), -1) if inside else _channels_last(w)
+    y = blas.product(matrix, flat.T).reshape(len(x), *places, len(w))
+    return np.transpose(y, (0, 3, 1, 2)), (matrix, inside)
+
+
+def to_weight(g: Any, kept: tuple[Any, bool], shape: tuple[int, ...]) -> Any:
+    """The gradient of the kernels (out, c, kh, kw), from that of the result."""
+    (out, c, kh, kw), (matrix, inside) = shape, kept
+    gw = blas.product(_rows(g).T, matrix)
+    return gw.reshape(shape) if inside else np.transpose(gw.reshape(out, kh, kw, c), (0, 3, 1, 2))
+
+
+def to_input(g: Any, w: Any, shape: tuple[int, ...], stride: Pair, padding: Pair) -> Any:
+    """The gradient of the images (n, c, h, w), from that of the result."""
+    (n, c, h, width), (_, _, kh, kw), (_, _, oh, ow), cupy = shape, w.shape, g.shape, array_module(g)
+    spread = blas.product(_rows(g), _channels_last(w))
+    image = cupy.empty((n, h, width, c), np.float32)
+    numbers = (image.size, c, h, width, kh, kw, oh, ow, *stride, *padding)
+    kernel = _kernel(cupy, g.device.id, "add_up")
+    kernel((-(-image.size // 256),), (256,), (spread, image, *map(np.int32, numbers)))
+    return np.transpose(image, (0, 3, 1, 2))
+
+
+def to_bias(g: Any) -> Any:
+    """The sum of g (n, out, oh, ow) over all but its channels."""
+    return dense.sum_columns(_rows(g))
+
+
+def _rows(g: Any) -> Any:
+    """(n, out, oh, ow) as a matrix (n oh ow, out): the memory itself where channels lie last."""
+    last = np.transpose(g, (0, 2, 3, 1))
+    return (last if last.flags.c_contiguous else last.copy(order="C")).reshape(-1, g.shape[1])
+
+
+def _channels_last(w: Any) -> Any:
+    """Kernels (out, c, kh, kw) as a matrix (out, kh kw c)."""
+    return np.transpose(w, (0, 2, 3, 1)).copy(order="C").reshape(len(w), -1)
