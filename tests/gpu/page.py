@@ -109,7 +109,7 @@ HOW = (
     "has launched an update; computing is the time between two events on the device, with the launches queued up "
     "before it begins (where an update waits for the device by itself, that wait is in both). Apart: how far the "
     "weights are from our uncaptured ones after {updates} updates, relative to how far those moved. float32 is full "
-    "float32; TF32 stands apart.\n\n"
+    "float32; TF32 stands apart. PyTorch is not compiled (torch.compile): that takes longer than the report.\n\n"
 )
 
 

@@ -226,7 +226,7 @@ def accuracy(data: Data, machine: Machine, sizes: Sizes, deadline: Deadline, say
 SECTIONS: dict[str, tuple[Callable[..., None], float]] = {
     "launches": (launches, 10),
     "ppo-update": (ppo_update, 50),
-    "image-update": (image_update, 60),
+    "image-update": (image_update, 90),
     "steps": (steps, 40),
     "solve": (solve, 30),
     "ops": (accuracy, 120),
