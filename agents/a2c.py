@@ -17,7 +17,8 @@ from dbrrl import functional as F
 from dbrrl import nn
 from dbrrl.config import Config as BaseConfig
 from dbrrl.config import setting
-from dbrrl.on_policy import OnPolicyAgent, normalized
+from dbrrl.normalize import standardized
+from dbrrl.on_policy import OnPolicyAgent
 from dbrrl.optim import Adam, Optimizer, RMSprop
 from dbrrl.returns import explained_variance
 from dbrrl.schedules import Schedule
@@ -79,27 +80,27 @@ class A2C(OnPolicyAgent):
         if not len(advantage):
             return
         target = advantage + old_value
+        schedule = Schedule(c.learning_rate_schedule, c.learning_rate, 0.0)
+        self.optimizer.learning_rate = schedule(self.progress(self.steps - len(advantage)))
+        found = self.replayed(self.learn, None, True, [*parts, action, advantage, target])
+        self.num_updates += 1
+        self.latest = self.averages([found]) | {
+            "explained_variance": explained_variance(old_value, target),
+            "learning_rate": self.optimizer.learning_rate,
+        }
+
+    def learn(self, _rows: None, _record: bool, *columns: Any) -> dict[str, Any]:
+        """The gradient step on columns (parts ..., action, A, G) of all transitions, and its statistics."""
+        c = self.config
+        *parts, action, advantage, target = columns
         if c.normalize_advantage and len(advantage) > 1:
-            advantage = normalized(advantage)
+            advantage = standardized(advantage)
         policy, value = self.policy_and_value(parts)
         objective = (policy.log_prob(action) * advantage).mean()
         value_loss, entropy = F.mse_loss(value, target), policy.entropy().mean()
         self.gradient([objective, value_loss, entropy], [-1.0, c.value_coef, -c.entropy_coef])
-        schedule = Schedule(c.learning_rate_schedule, c.learning_rate, 0.0)
-        self.optimizer.learning_rate = schedule(self.progress(self.steps - len(advantage)))
         self.optimizer.step()
-        self.num_updates += 1
-        self.note(objective, value_loss, entropy, old_value, target)
-
-    def note(self, objective: Any, value_loss: Any, entropy: Any, value: Any, target: Any) -> None:
-        """Keep the statistics of an update."""
-        self.latest = {
-            "policy_loss": -objective.item(),
-            "value_loss": value_loss.item(),
-            "entropy": entropy.item(),
-            "explained_variance": explained_variance(value, target),
-            "learning_rate": self.optimizer.learning_rate,
-        }
+        return {"policy_loss": -objective.array, "value_loss": value_loss.array, "entropy": entropy.array}
 
 
 Agent = A2C

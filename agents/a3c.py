@@ -185,7 +185,7 @@ class A3C(Base):
         for one in (self.central, *self.learners.values()):
             one.shared = vectors
 
-    def act(self, observation: Any, explore: bool = True, first: Any = None) -> np.ndarray:
+    def act(self, observation: Any, explore: bool = True, first: Any = None) -> Any:
         """Each learner samples from its own policy; if not `explore`, the mode of the shared one."""
         if not explore or not self.training:
             self.central.pull()

@@ -21,8 +21,10 @@ from dbrrl import nn, seeding
 from dbrrl.autodiff.tensor import no_grad
 from dbrrl.config import Config as BaseConfig
 from dbrrl.config import setting
-from dbrrl.on_policy import OnPolicyAgent, normalized
-from dbrrl.optim import Adam, Dial
+from dbrrl.cuda.dial import Dial
+from dbrrl.normalize import standardized
+from dbrrl.on_policy import OnPolicyAgent
+from dbrrl.optim import Adam
 from dbrrl.recurrence import Sequences
 from dbrrl.returns import explained_variance
 from dbrrl.schedules import Schedule
@@ -137,7 +139,7 @@ class PPO(OnPolicyAgent):
     def prepared(self, batch: list[np.ndarray]) -> list[np.ndarray]:
         """The columns of a minibatch with the advantages (the last) normalized, if the settings say so."""
         normalize = self.config.normalize_advantage and len(batch[-1]) > 1
-        return [*batch[:-1], normalized(batch[-1])] if normalize else batch
+        return [*batch[:-1], standardized(batch[-1])] if normalize else batch
 
     def minibatch(self, batch: list[Any], clip_range: Any, record: bool) -> dict[str, Any]:
         """One gradient step on columns (parts ..., action, old log π(a|s), old V(s), G, A), each with n rows."""

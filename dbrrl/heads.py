@@ -31,7 +31,7 @@ class Head:
         """The distribution over samples, one per row of `outputs` (B, size)."""
         raise NotImplementedError
 
-    def to_action(self, sample: np.ndarray) -> np.ndarray:
+    def to_action(self, sample: Any) -> Any:
         """Actions of the space for a batch of samples, where these lie."""
         raise NotImplementedError
 
@@ -56,7 +56,7 @@ class DiscreteHead(Head):
         """One of n."""
         return Categorical(outputs)
 
-    def to_action(self, sample: np.ndarray) -> np.ndarray:
+    def to_action(self, sample: Any) -> Any:
         """Counted from the space's `start`."""
         return sample + self.start if self.start else sample
 
@@ -73,7 +73,7 @@ class MultiDiscreteHead(Head):
         """One choice per entry."""
         return MultiCategorical(outputs, self.sizes)
 
-    def to_action(self, sample: np.ndarray) -> np.ndarray:
+    def to_action(self, sample: Any) -> Any:
         """In the shape of `nvec`, counted from `start`."""
         (start,) = self.beside(sample, self.space.start)
         return (sample.reshape(-1, *self.space.shape) + start).astype(self.space.dtype)
@@ -92,7 +92,7 @@ class MultiBinaryHead(Head):
         """Yes or no per entry."""
         return Bernoulli(outputs)
 
-    def to_action(self, sample: np.ndarray) -> np.ndarray:
+    def to_action(self, sample: Any) -> Any:
         """In the shape of the space."""
         return sample.reshape(-1, *self.shape)
 
@@ -119,11 +119,11 @@ class BoxHead(Head):
             )
         return Normal(outputs, log_std)
 
-    def to_action(self, sample: np.ndarray) -> np.ndarray:
+    def to_action(self, sample: Any) -> Any:
         """Clipped to the bounds; the log-probability stays that of the sample."""
         space = self.space
         low, high = self.beside(sample, space.low, space.high)
-        action: np.ndarray = np.minimum(np.maximum(sample.reshape(-1, *space.shape), low), high)
+        action: Any = np.minimum(np.maximum(sample.reshape(-1, *space.shape), low), high)
         if self.whole:
             action = np.rint(action)
         return action.astype(space.dtype, copy=False)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from dbrrl.backend import beside, to_numpy
+from dbrrl.cuda import kernels
 from dbrrl.errors import ShapeError
 
 EPSILON = 1e-8  # added to a variance before its root: a constant input gives 0, not NaN
@@ -106,7 +107,7 @@ class ObservationNormalizer:
         self.statistics.update(x)
         self._refresh()
 
-    def __call__(self, x: np.ndarray) -> np.ndarray:
+    def __call__(self, x: Any) -> Any:
         """Observations of shape (..., *shape) as float32 of the same shape; `x` is left as it is."""
         # The difference is taken in the precision of the input: a large mean must not eat it.
         if type(x) is not np.ndarray:
@@ -156,9 +157,7 @@ class RewardNormalizer:
         self.statistics = RunningMeanStd()
         self.returns = np.zeros(num_envs)
 
-    def __call__(
-        self, reward: np.ndarray, boundary: np.ndarray, valid: np.ndarray | None = None
-    ) -> np.ndarray:
+    def __call__(self, reward: Any, boundary: Any, valid: Any = None) -> Any:
         """Merge one step of rewards into the statistics and scale them.
 
         Args:
@@ -188,7 +187,7 @@ class RewardNormalizer:
             self.returns = np.where(valid, np.where(boundary, 0.0, returns), self.returns)
         return self.scale(reward)
 
-    def scale(self, reward: np.ndarray) -> np.ndarray:
+    def scale(self, reward: Any) -> Any:
         """Rewards of any shape by the present statistics, as float32; nothing is updated."""
         if type(reward) is not np.ndarray and not isinstance(reward, np.generic | float | int):
             self.statistics.lie_beside(reward)
@@ -224,3 +223,12 @@ def _moved(array: Any, x: Any) -> Any:
     if isinstance(x, np.ndarray):
         return to_numpy(array)
     return beside(x, np.asarray(array)) if isinstance(array, np.ndarray | np.generic) else array
+
+
+def standardized(x: Any) -> Any:
+    """`x` (n,) with zero mean and unit standard deviation."""
+    if type(x) is not np.ndarray:
+        wide = x.astype(np.float64)
+        return kernels.normalized(x, np.sum(wide), np.sum(wide * wide), len(x))
+    centered = x - np.add.reduce(x) / len(x)
+    return centered / (np.sqrt(np.dot(centered, centered) / len(x)) + 1e-8)

@@ -1,7 +1,5 @@
 """What agents share that learn from rollouts of their own policy: acting, gathering, advantages, one gradient."""
 
-import math
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -9,25 +7,24 @@ import numpy as np
 
 from dbrrl import nn, seeding
 from dbrrl.actor_critic import ActorCritic, RecurrentActorCritic, checked
-from dbrrl.agent import Agent, true_next_observation
-from dbrrl.autodiff.engine import backward
+from dbrrl.agent import true_next_observation
 from dbrrl.autodiff.tensor import no_grad
-from dbrrl.backend import beside, module_on, to_device, to_numpy
+from dbrrl.backend import beside, to_device, to_numpy
 from dbrrl.buffers import RolloutBuffer
+from dbrrl.checkpoint import State
 from dbrrl.config import Config
-from dbrrl.cuda import kernels
 from dbrrl.cuda.graph import Captured
 from dbrrl.distributions import Distribution
-from dbrrl.errors import AnomalyError
 from dbrrl.heads import ACTION_SPACES, head_for
 from dbrrl.normalize import ObservationNormalizer, RewardNormalizer
 from dbrrl.observations import OBSERVATION_SPACES, Encoder
 from dbrrl.optim import Optimizer
+from dbrrl.recording_agent import RecordingAgent, packed
 from dbrrl.recurrence import Memory, Sequences, resets
 from dbrrl.returns import gae
 
 
-class OnPolicyAgent(Agent):
+class OnPolicyAgent(RecordingAgent):
     """An agent that acts for `n_steps` steps with one policy, learns from them in `update`, and forgets them.
 
     A page adds `make_optimizer` and `update`. Its Config has n_steps, gamma, gae_lambda, max_grad_norm, hidden_sizes,
@@ -41,7 +38,6 @@ class OnPolicyAgent(Agent):
     )  # fmt: skip
     observation_spaces = OBSERVATION_SPACES
     action_spaces = ACTION_SPACES
-    captured = True  # on a GPU: whether updates are recorded as graphs and replayed
 
     def __init__(
         self,
@@ -55,12 +51,12 @@ class OnPolicyAgent(Agent):
     ) -> None:
         super().__init__(observation_space, action_space, config, num_envs=num_envs, seed=seed, device=device)
         c = self.config
-        self.encoder = encoder = Encoder(observation_space, scale=getattr(c, "scale_observation", False))
-        self.head = head = head_for(action_space)
+        self.encoder = Encoder(observation_space, scale=getattr(c, "scale_observation", False))
+        self.head = head_for(action_space)
         self.policy_rng = seeding.generator_on(device, seed, "policy")
         self.network = self.make_network(seeding.generator(seed, "network"))
-        vector = getattr(c, "normalize_observation", False) and encoder.vector_size
-        self.observation_norm = ObservationNormalizer((encoder.vector_size,)) if vector else None
+        size = getattr(c, "normalize_observation", False) and self.encoder.vector_size
+        self.observation_norm = ObservationNormalizer((size,)) if size else None
         self.reward_norm = RewardNormalizer(num_envs, c.gamma) if getattr(c, "normalize_reward", False) else None
         self.steps = 0
         self.latest: dict[str, float] = {}
@@ -87,7 +83,7 @@ class OnPolicyAgent(Agent):
         self.rollout = RolloutBuffer(
             self.config.n_steps, self.num_envs, encoder.shapes, encoder.dtypes, *samples, place
         )
-        self.choose_there, self.learn_there = Captured(self.choose), Captured(_packed)
+        self.choose_there, self.learn_there = Captured(self.choose), Captured(packed)
 
     def make_network(self, rng: np.random.Generator) -> nn.Module:
         """The networks that the settings ask for."""
@@ -105,7 +101,13 @@ class OnPolicyAgent(Agent):
         """Learn from the rollout, whose last row is closed."""
         raise NotImplementedError
 
-    def act(self, observation: Any, explore: bool = True, first: Any = None) -> np.ndarray:
+    def load_state_dict(self, state: State) -> None:
+        """As `Agent.load_state_dict`; graphs recorded before are dropped, their generators were replaced."""
+        super().load_state_dict(state)
+        self.choose_there.forget()
+        self.learn_there.forget()
+
+    def act(self, observation: Any, explore: bool = True, first: Any = None) -> Any:
         """Sample from the policy, or its mode if not `explore`; `first` as in `Agent`, read where it does not learn."""
         observation, single = self.as_batch(observation)
         learning = explore and self.training
@@ -173,8 +175,6 @@ class OnPolicyAgent(Agent):
         rollout, valid = self.rollout, info.get("valid") if info else None
         if info and "final_obs" in info:
             next_observation = true_next_observation(next_observation, info)
-        if self.resident:
-            return self._observe_there(next_observation, reward, terminated, truncated, valid)
         if self.config.clip_reward:
             reward = np.clip(reward, -1, 1)
         if self.reward_norm is not None:
@@ -185,36 +185,17 @@ class OnPolicyAgent(Agent):
             self.memory.step(rollout.ended[-1])
         self.steps += self.num_envs if valid is None else int(np.count_nonzero(valid))
         last = rollout.full or self.steps == self.config.total_steps
-        if not last and not np.any(truncated):
+        there = lies_there(truncated)
+        if not there and not last and not np.any(truncated):
             return
         observation, _ = self.as_batch(next_observation)
         parts = self.encode(observation)
+        if there:  # what is on a GPU is not looked at
+            rollout.follow(parts)
         state = () if self.memory is None else self.memory.ahead
-        for env in np.flatnonzero(truncated):
+        for env in () if there else np.flatnonzero(truncated):
             final = [part[env].copy() for part in parts] + [to_numpy(part[:, env]).copy() for part in state]
             rollout.finals.append((rollout.size - 1, int(env), final))
-        if last:
-            self._learn(parts)
-
-    def _observe_there(self, next_observation: Any, reward: Any, terminated: Any, truncated: Any, valid: Any) -> None:
-        """`observe` where the rollout lies on a GPU: nothing of a transition that lies there is waited for."""
-        rollout, given = self.rollout, rollout_given(truncated)
-        reward, terminated, truncated = (x if given else np.reshape(x, -1) for x in (reward, terminated, truncated))
-        if self.config.clip_reward:
-            reward = np.clip(reward, -1, 1)
-        if self.reward_norm is not None:
-            reward = self.reward_norm(reward, terminated | truncated, valid)
-        rollout.end(reward, terminated, truncated, valid)
-        self.steps += self.num_envs if valid is None else int(np.count_nonzero(valid))
-        last = rollout.full or self.steps == self.config.total_steps
-        if not given and not last and not truncated.any():
-            return
-        parts = self.encode(self.as_batch(next_observation)[0])
-        if given:
-            rollout.follow(parts)
-        else:
-            for env in np.flatnonzero(truncated):
-                rollout.finals.append((rollout.size - 1, int(env), [to_numpy(part[env]).copy() for part in parts]))
         if last:
             self._learn(parts)
 
@@ -236,12 +217,10 @@ class OnPolicyAgent(Agent):
             seen = [part[:rows] for part in rollout.observations]
             if memory is not None:
                 return memory.values(self.placed(seen), resets(rollout.ended), self.placed(finals))
-            values, *following = (
-                self.network.value(self.placed([part.reshape(-1, *part.shape[2:]) for part in stack])).array
-                for stack in ([seen, [part[: rollout.size] for part in rollout.following]] if rollout.followed else [seen])
-            )
-            ends = following[0] if following else self.network.value(self.placed(finals)).array if finals else None
-            values = values.reshape(rows, self.num_envs)
+            if rollout.followed:
+                finals = _flat([part[: rollout.size] for part in rollout.following])
+            values = self.network.value(self.placed(_flat(seen))).array.reshape(rows, self.num_envs)
+            ends = self.network.value(self.placed(finals)).array if finals else None
             return (values, ends) if self.resident else (to_numpy(values), None if ends is None else to_numpy(ends))
 
     def advantages(self) -> tuple[np.ndarray, np.ndarray]:
@@ -296,75 +275,16 @@ class OnPolicyAgent(Agent):
         total: int = self.config.total_steps
         return learned / total if total else 0.0
 
-    def gradient(self, terms: list[Any], weights: list[float]) -> None:
-        """The gradient of Σ weight · term, clipped to a global norm of `max_grad_norm`.
-
-        Raises:
-            AnomalyError: it is not finite.
-        """
-        self.optimizer.zero_grad()
-        backward(terms, weights)
-        norm = self.optimizer.clip_grad_norm(self.config.max_grad_norm)
-        if self.device == "cpu" and not math.isfinite(norm):  # a GPU is not waited for: see `averages`
-            values = ", ".join(f"{term.item():g}" for term in terms)
-            raise AnomalyError(
-                f"{self.name}: expected a finite gradient in update {self.num_updates}, got nan or inf (terms of the "
-                f"loss {values}): lower the learning rate, or find the op with dbrrl.detect_anomaly()"
-            )
-
-    def replayed(self, learn: Callable[..., dict[str, Any]], rows: Any, record: bool, columns: list[Any]) -> Any:
-        """`learn(rows, record, *columns)`; on a GPU as one graph while shapes stay the same, unless `captured` is off."""
-        if not (self.resident and self.captured):
-            return learn(rows, record, *columns)
-        names, numbers = self.learn_there(learn, rows, record, fixed=columns)
-        return dict(zip(names, numbers.copy(), strict=True)) if record else {}
-
-    def averages(self, records: list[dict[str, Any]]) -> dict[str, float]:
-        """The means of what minibatches recorded; from a GPU they come in one piece.
-
-        Raises:
-            AnomalyError: one of them is not finite.
-        """
-        names = list(records[0])
-        if self.device == "cpu":
-            return {name: float(np.mean([float(r[name]) for r in records])) for name in names}
-        rows = to_numpy(np.concatenate([_pack(list(r.values())) for r in records])).reshape(len(records), -1)
-        means = dict(zip(names, rows.mean(0).tolist(), strict=True))
-        if not all(map(math.isfinite, means.values())):
-            raise AnomalyError(
-                f"{self.name}: expected finite statistics up to update {self.num_updates}, got {means}: lower the "
-                "learning rate, or find the op with dbrrl.detect_anomaly()"
-            )
-        return means
-
     def statistics(self) -> dict[str, float]:
         """Those of the latest update."""
         return dict(self.latest)
 
 
-def _packed(learn: Callable[..., dict[str, Any]], rows: Any, record: bool, *columns: Any) -> tuple[list[str], Any]:
-    """What `learn` found, as names and one array: a single thing to keep of a graph's results."""
-    found = learn(rows, record, *columns)
-    return list(found), _pack(list(found.values())) if found else None
+def _flat(parts: list[Any]) -> list[Any]:
+    """(T, B, ...) as (T B, ...)."""
+    return [part.reshape(-1, *part.shape[2:]) for part in parts]
 
 
-def _pack(numbers: list[Any]) -> Any:
-    """Arrays without axes as one, float64."""
-    packed = np.empty_like(numbers[0], np.float64, shape=(len(numbers),))
-    for i, number in enumerate(numbers):
-        packed[i] = number
-    return packed
-
-
-def rollout_given(x: Any) -> bool:
+def lies_there(x: Any) -> bool:
     """Whether a part of a transition lies on a GPU."""
     return not isinstance(x, np.ndarray | np.generic | bool | float | int | list)
-
-
-def normalized(x: Any) -> Any:
-    """X with zero mean and unit standard deviation."""
-    if type(x) is not np.ndarray:
-        wide = x.astype(np.float64)
-        return kernels.normalized(x, np.sum(wide), np.sum(wide * wide), len(x))
-    centered = x - np.add.reduce(x) / len(x)
-    return centered / (np.sqrt(np.dot(centered, centered) / len(x)) + 1e-8)  # type: ignore[no-any-return]

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from dbrrl.backend import array_module
+from dbrrl.cuda import kernels
 from dbrrl.errors import ShapeError
 
 Array = Any  # a NumPy or CuPy array
@@ -63,9 +64,7 @@ def lambda_return(
     return _reverse_scan(reward + bootstrap * next_value, keep)
 
 
-def n_step(
-    reward: Array, next_value: Array, terminated: Array, boundary: Array, gamma: float, n: int
-) -> Array:
+def n_step(reward: Array, next_value: Array, terminated: Array, boundary: Array, gamma: float, n: int) -> Array:
     """The n-step return (Sutton & Barto 2018, eq. 7.1).
 
     G_t = r_t + γ r_{t+1} + ... + γ^{k-1} r_{t+k-1} + γ^k V(s'_{t+k-1}), where k is n, or less where
@@ -82,9 +81,7 @@ def n_step(
     for _ in range(min(n, len(reward)) - 1):
         # One reward more: r_t + γ · (the return of one reward less, one step later).
         longer = one_step.copy()
-        longer[:-1] = array_module(reward).where(
-            boundary[:-1], one_step[:-1], reward[:-1] + keep[:-1] * result[1:]
-        )
+        longer[:-1] = array_module(reward).where(boundary[:-1], one_step[:-1], reward[:-1] + keep[:-1] * result[1:])
         result = longer
     return result
 
@@ -108,6 +105,11 @@ def gae(
     """
     reward = _floating(reward)
     _check_shapes(reward, value=value, next_value=next_value, terminated=terminated, boundary=boundary)
+    arrays = reward, value, next_value, terminated, boundary
+    if type(reward) is not np.ndarray and reward.size and _alike(*arrays):
+        advantage = np.empty_like(reward)
+        kernels.gae(*arrays, gamma, gamma * lambda_, *reward.shape, advantage, size=reward.shape[1])
+        return advantage
     delta = _decay(reward, terminated, gamma)
     delta *= next_value
     delta += reward
@@ -136,6 +138,11 @@ def _reverse_scan(x: Array, keep: Array) -> Array:
         multiply(factor, after, out=factor)
         add(row, factor, out=row)
     return x
+
+
+def _alike(*arrays: Array) -> bool:
+    """Whether arrays can be read by one kernel: contiguous, numbers of one type."""
+    return all(x.flags.c_contiguous for x in arrays) and len({x.dtype for x in arrays[:3]}) == 1
 
 
 def _decay(like: Array, end: Array, factor: float) -> Array:

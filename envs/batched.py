@@ -49,7 +49,7 @@ class BatchedEnv(VectorEnv[Any, Any, Any], abc.ABC):
         self._ready = False
 
     @abc.abstractmethod
-    def draw(self, count: int) -> np.ndarray:
+    def draw(self, count: int) -> Any:
         """Starting states, (variables, count), from `self.np_random`."""
 
     @abc.abstractmethod
@@ -64,14 +64,10 @@ class BatchedEnv(VectorEnv[Any, Any, Any], abc.ABC):
         """0-d arrays of the state's dtype: they take two thirds of a Python number's time in an operation."""
         return [self.xp.asarray(value, self.dtype) for value in values]
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode in every copy; `seed` seeds the one generator. Raises EnvError for any option."""
         if options:
-            raise EnvError(
-                f"{type(self).__name__}: expected no reset options, got {sorted(options)}: leave them out"
-            )
+            raise EnvError(f"{type(self).__name__}: expected no reset options, got {sorted(options)}: leave them out")
         super().reset(seed=seed)
         if self.xp is not np and (seed is not None or not isinstance(self._np_random, CounterGenerator)):
             self._np_random: Any = CounterGenerator(np.random.SeedSequence(seed), self.xp)

@@ -79,7 +79,7 @@ def build_on(device: str, request: Request, num_envs: int, vectorization: str) -
         return None
     spec = resolve(f"dbrrl/{request.env.removeprefix('dbrrl/')}")
     creator: Any = spec.vector_entry_point
-    make = load_env_creator(creator) if isinstance(creator, str) else creator
+    make: Any = load_env_creator(creator) if isinstance(creator, str) else creator
     limit = request.max_episode_steps or spec.max_episode_steps
     arguments = spec.kwargs | request.env_kwargs | {"max_episode_steps": limit, "xp": module_on(device)}
     env = _attempt(request.env, lambda: make(num_envs, **arguments))
@@ -102,9 +102,7 @@ def choose(request: Request, vectorization: str) -> str:
             return "batched"
         return "vector" if spec.vector_entry_point is not None and not spec.additional_wrappers else "sync"
     if vectorization == "batched" and not ours:
-        raise EnvError(
-            f"{request.env} has no batched equivalent ({', '.join(BATCHED)} have): use vectorization auto"
-        )
+        raise EnvError(f"{request.env} has no batched equivalent ({', '.join(BATCHED)} have): use vectorization auto")
     if vectorization == "vector" and spec.vector_entry_point is None:
         raise EnvError(f"{request.env} has no vector entry point: use vectorization auto, sync or async")
     if vectorization in ("sync", "async") and spec.entry_point is None:
@@ -154,9 +152,7 @@ def _resolve_class(env: str) -> EnvSpec:
     entry = getattr(module, name, None)
     if entry is None:
         names = [key for key in vars(module) if not key.startswith("_")]
-        raise EnvError(
-            f"{env}: module {module_name!r} has no {name!r}{_nearest(name, names)}: check the spelling"
-        )
+        raise EnvError(f"{env}: module {module_name!r} has no {name!r}{_nearest(name, names)}: check the spelling")
     # No function: a run's config.toml names one too, with arguments, and loading a file must run nothing.
     if not isinstance(entry, type):
         raise EnvError(
@@ -167,9 +163,7 @@ def _resolve_class(env: str) -> EnvSpec:
     if issubclass(entry, VectorEnv):
         return EnvSpec(id=env, vector_entry_point=creator)
     if not issubclass(entry, gym.Env):
-        raise EnvError(
-            f"{env}: expected a subclass of gymnasium.Env, got class {name}: derive it from gymnasium.Env"
-        )
+        raise EnvError(f"{env}: expected a subclass of gymnasium.Env, got class {name}: derive it from gymnasium.Env")
     return EnvSpec(id=env, entry_point=creator)
 
 
@@ -181,8 +175,7 @@ def _import(module: str, env: str) -> Any:
             if module == "ale_py":
                 raise _missing(env, error) from error
             raise EnvError(
-                f"{env}: no module named {error.name!r}: check the spelling, "
-                "and run from the folder that holds it"
+                f"{env}: no module named {error.name!r}: check the spelling, and run from the folder that holds it"
             ) from error
         raise _missing(env, error) from error
     except Exception as error:  # a user's module may raise anything while it is imported

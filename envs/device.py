@@ -8,9 +8,8 @@ import numpy as np
 from dbrrl.backend import module_on, to_device, to_numpy
 from dbrrl.cuda.graph import Captured
 
-from . import vector
 from .batched import BatchedEnv
-from .construct import Request, build_on
+from .construct import Request, build, build_on
 from .vector import Environments, Step
 
 KEPT = 64  # steps whose ends of episodes lie on the GPU before they are fetched together
@@ -40,6 +39,7 @@ class DeviceEnvironments(Environments):
     def reset(self) -> Any:
         """Begin an episode everywhere; returns the batched observation."""
         self.observation, _ = self.vector_env.reset(seed=self._take_seeds())
+        self._play_there.forget()  # it was recorded with the generator of before
         self.episode_return.fill(0)
         self.episode_length.fill(0)
         self._row.fill(0)
@@ -87,6 +87,7 @@ class DeviceEnvironments(Environments):
     def _load(self, state: Mapping[str, Any]) -> dict[int, str]:
         returns, lengths = self.episode_return, self.episode_length
         lost = super()._load(state)
+        self._play_there.forget()
         saved = self.episode_return, self.episode_length
         self.episode_return, self.episode_length = returns, lengths
         if not lost:
@@ -107,12 +108,17 @@ def make(
     render_mode: str | None = None,
     device: str = "cpu",
 ) -> Environments:
-    """As `dbrrl.envs.vector.make`; on a GPU where `device` names one and the environment is an array program of ours."""
+    """Make `num_envs` copies of an environment.
+
+    env: a Gymnasium id ("CartPole-v1", "dbrrl/CartPole-v1") or "package.module:EnvClass".
+    vectorization: "auto" takes our batched equivalent where there is one and nothing special is asked for,
+    else a vector entry point, else "sync"; "batched", "vector", "sync" and "async" (a process each) insist.
+    device: a GPU has the copies' arrays where they are such a batched equivalent; others stay on the host.
+    Raises EnvError, in one line, for an unknown name (with the nearest), a missing extra, refused arguments.
+    """
     request = Request(env, dict(env_kwargs or {}), max_episode_steps, render_mode)
     there = build_on(device, request, num_envs, vectorization)
     if there is not None:
         return DeviceEnvironments(there, env, device=device, seed=seed)
-    return vector.make(
-        env, num_envs, seed=seed, vectorization=vectorization, max_episode_steps=max_episode_steps,
-        env_kwargs=env_kwargs, render_mode=render_mode,
-    )  # fmt: skip
+    vector_env, kind = build(request, num_envs, vectorization)
+    return Environments(vector_env, env, kind=kind, seed=seed)

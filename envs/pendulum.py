@@ -32,7 +32,7 @@ class Pendulum(BatchedEnv):
         self._cost = [*self.constants(math.pi, 2 * math.pi, 0.1), xp.asarray(0.001, np.float32)]
         self._dynamics = [*self.constants(15.0, 0.05, -8.0, 8.0), xp.asarray(3.0, np.float32)]
 
-    def draw(self, count: int) -> np.ndarray:
+    def draw(self, count: int) -> Any:
         """Angle uniform in [-pi, pi], angular velocity in [-1, 1]."""
         return self._low + self._span * self.np_random.random((2, count))
 

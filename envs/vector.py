@@ -12,7 +12,6 @@ from dbrrl.backend import to_numpy
 from dbrrl.errors import CheckpointError, EnvError, ShapeError
 
 from . import failures, snapshot
-from .construct import Request, build
 from .leaves import assemble, leaf, leaf_spaces, with_final
 from .recorder import VIOLATION
 from .validation import BatchCheck, Fault, all_finite, not_finite
@@ -271,28 +270,6 @@ class Environments:
                 f"environments: expected the state of {self.num_envs} x {self.env_id} ({self.kind}), got "
                 f"{state['num_envs']} x {state['env_id']} ({kind}): resume with the settings of the saved run"
             )
-
-
-def make(
-    env: str,
-    num_envs: int,
-    *,
-    seed: np.random.SeedSequence,
-    vectorization: str = "auto",
-    max_episode_steps: int | None = None,
-    env_kwargs: Mapping[str, Any] | None = None,
-    render_mode: str | None = None,
-) -> Environments:
-    """Make `num_envs` copies of an environment.
-
-    env: a Gymnasium id ("CartPole-v1", "dbrrl/CartPole-v1") or "package.module:EnvClass".
-    vectorization: "auto" takes our batched equivalent where there is one and nothing special is asked for,
-    else a vector entry point, else "sync"; "batched", "vector", "sync" and "async" (a process each) insist.
-    Raises EnvError, in one line, for an unknown name (with the nearest), a missing extra, refused arguments.
-    """
-    request = Request(env, dict(env_kwargs or {}), max_episode_steps, render_mode)
-    vector_env, kind = build(request, num_envs, vectorization)
-    return Environments(vector_env, env, kind=kind, seed=seed)
 
 
 def _autoreset_mode(vector_env: VectorEnv[Any, Any, Any], env_id: str) -> AutoresetMode:

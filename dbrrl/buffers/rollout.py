@@ -54,7 +54,7 @@ class RolloutBuffer:
         return self.size == self.n_steps
 
     @property
-    def ended(self) -> np.ndarray:
+    def ended(self) -> Any:
         """Complete rows after which an episode does not go on, bool (size, B): ends, and rows without a transition."""
         n = self.size
         return self.terminated[:n] | self.truncated[:n] | ~self.valid[:n]

@@ -1,4 +1,4 @@
-"""Convolutions on a GPU: patches gathered by one kernel, one matrix product, and for the way back a kernel that adds up.
+"""Convolutions on a GPU: one kernel gathers patches, one matrix product, and on the way back one kernel adds up.
 
 Images may lie with channels first or last; what comes out lies with channels last, seen as (batch, channels, h, w).
 """
@@ -94,7 +94,7 @@ def serves(x: Any, w: Any) -> bool:
 
 
 def patches(x: Any, kernel: Pair, places: Pair, stride: Pair, padding: Pair) -> tuple[Any, bool]:
-    """The matrix (n oh ow, elements of the kernel) of images x (n, c, h, w), and whether its columns are (c, kh, kw)."""
+    """The matrix (n oh ow, size of the kernel) of images x (n, c, h, w), and whether its columns are (c, kh, kw)."""
     (n, c, h, w), (kh, kw), (oh, ow), cupy = x.shape, kernel, places, array_module(x)
     channels_inside = x.strides[1] != x.itemsize or c == 1  # else channels lie last, and their columns do
     total, size = n * oh * ow, c * kh * kw

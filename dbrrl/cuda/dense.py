@@ -221,7 +221,7 @@ def forward(x: Any, w: Any, b: Any, activation: str | None) -> Any:
         return y
     y = blas.product(x, w.T)
     if b is not None or activation is not None:
-        kernels.bias[activation](y.dtype.type(0) if b is None else b, y)
+        kernels.bias[activation](y.dtype.type(0) if b is None else b.astype(y.dtype, copy=False), y)
     return y
 
 

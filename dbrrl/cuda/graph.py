@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from dbrrl.backend import array_module, parse_device, to_device
+from dbrrl.autodiff.recording import observing
+from dbrrl.backend import array_module
 
 
 class Captured:
@@ -16,7 +17,7 @@ class Captured:
     beside computing (counting, for instance) happens only while it is run or recorded.
 
     Results are the graph's own arrays: the next call overwrites them. Where a function cannot be recorded, it is run as
-    it is from then on, and `refused` says why.
+    it is from then on, and `refused` says why. While a tool for debugging looks on, it is run as it is, too.
 
     Args:
         function: of arrays and plain values, returning arrays, alone or in tuples, lists or dicts.
@@ -30,7 +31,7 @@ class Captured:
 
     def __call__(self, *arguments: Any, fixed: Any = ()) -> Any:
         """`function(*arguments, *fixed)`; `fixed` is copied only when another sequence comes than the last time."""
-        if self.refused:
+        if self.refused or observing:
             return self.function(*arguments, *fixed)
         key = tuple((x.shape, x.dtype.char) if hasattr(x, "shape") else x for x in (*arguments, *fixed))
         graph = self._graphs.get(key)
@@ -80,9 +81,3 @@ class _Graph:
             self.fixed = fixed
         self.graph.launch(self.current())
         return self.results
-
-
-def synchronize(device: str) -> None:
-    """Wait until `device` has done what it was given; nothing to wait for on the CPU."""
-    if parse_device(device)[0] == "cuda":
-        array_module(to_device(0.0, device)).cuda.Device().synchronize()

@@ -1,7 +1,7 @@
 """Work that would be several launches on a GPU, as one kernel each, beside the formula it stands for.
 
 A launch costs ten microseconds from Python and one in a CUDA graph, whatever it computes on arrays of a small network's
-size. A kernel is compiled on its first call; where there is no compiler (NumPy, a stand-in for CuPy) the formula is used.
+size. A kernel is compiled on its first call; without a compiler (NumPy, a stand-in for CuPy) its formula serves.
 """
 
 from collections.abc import Callable
@@ -95,7 +95,9 @@ def _adam(
 
 
 adam = Kernel(
-    "adam", "T g, float64 rate, float64 steps, float64 beta1, float64 beta2, float64 eps", "T first, T second, T values",
+    "adam",
+    "T g, float64 rate, float64 steps, float64 beta1, float64 beta2, float64 eps",
+    "T first, T second, T values",
     """
     first = first * T(beta1) + g;
     second = second * T(beta2) + g * g;

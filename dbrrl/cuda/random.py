@@ -1,8 +1,8 @@
 """Random numbers that are made where they are used, from a counter: nothing to copy, nothing hidden in a state.
 
-Number i of a stream is a function of the stream's key and of i (Salmon et al. 2011, "Parallel random numbers: as easy as
-1, 2, 3": Philox-4x32 with ten rounds). So a state is two integers, which CuPy's own generators cannot give, a recorded
-graph draws new numbers at each replay, and a GPU and a CPU draw the same.
+Number i of a stream is a function of the stream's key and of i (Salmon et al. 2011, "Parallel random numbers: as easy
+as 1, 2, 3": Philox-4x32 with ten rounds). So a state is two integers, which CuPy's own generators cannot give, a
+recorded graph draws new numbers at each replay, and a GPU and a CPU draw the same.
 """
 
 import math
@@ -58,10 +58,13 @@ _kernels = {
     ("uniform", "float64"): _kernel(
         "philox_d", "float64", "y = ((w[0] >> 5) * 67108864.0 + (w[1] >> 6)) * 1.1102230246251565e-16;"
     ),
-    ("exponential", "float32"): _kernel("exponential_f", "float32", "y = -logf(((w[0] >> 8) + 1) * 5.9604644775390625e-8f);"),
+    ("exponential", "float32"): _kernel(
+        "exponential_f", "float32", "y = -logf(((w[0] >> 8) + 1) * 5.9604644775390625e-8f);"
+    ),
     ("normal", "float32"): _kernel(
         "normal_f", "float32",
-        "y = sqrtf(-2.0f * logf(((w[0] >> 8) + 1) * 5.9604644775390625e-8f)) * cospif((w[1] >> 8) * 1.1920928955078125e-7f);",
+        "float radius = sqrtf(-2.0f * logf(((w[0] >> 8) + 1) * 5.9604644775390625e-8f));"
+        " y = radius * cospif((w[1] >> 8) * 1.1920928955078125e-7f);",
     ),
     ("bits", "uint64"): _kernel("philox_bits", "uint64", "y = ((unsigned long long)w[1] << 32) | w[0];"),
 }  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any
 from dbrrl import backend, seeding
 from dbrrl.agent import Agent
 from dbrrl.checkpoint import State
-from dbrrl.envs import device, vector
+from dbrrl.envs import make, vector
 from dbrrl.errors import CheckpointError, ConfigError, DbrrlError, RunError
 
 from . import record
@@ -29,7 +29,7 @@ def environments(plan: Plan, stack: contextlib.ExitStack) -> vector.Environments
         stack.callback(workers.close)
         return workers
     with ignored_by_children():
-        envs = device.make(
+        envs = make(
             settings.env,
             settings.num_envs,
             seed=seeding.sequence(settings.seed, "environments"),

@@ -8,7 +8,7 @@ import numpy as np
 
 from dbrrl import seeding
 from dbrrl.agent import Agent
-from dbrrl.envs import vector
+from dbrrl.envs import make, vector
 
 from .settings import Plan
 from .statistics import bootstrap_interval
@@ -95,7 +95,7 @@ def environments(plan: Plan, episodes: int, *, kind: str, lanes: int | None = No
     """
     settings = plan.settings
     together = kind in ("batched", "vector", "device")
-    return vector.make(
+    return make(
         settings.env,
         lanes or (episodes if together else min(episodes, _LANES)),
         seed=seeding.sequence(settings.seed, "evaluation"),

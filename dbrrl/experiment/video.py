@@ -10,7 +10,7 @@ import numpy as np
 
 from dbrrl import seeding
 from dbrrl.agent import Agent
-from dbrrl.envs import vector
+from dbrrl.envs import make, vector
 from dbrrl.errors import EnvError, RunError
 
 from .evaluation import begins, choose
@@ -40,7 +40,7 @@ def record(agent: Agent, plan: Plan, path: Path, *, explore: bool = False) -> No
     Raises RunError where it cannot be written, EnvError where the environment cannot be drawn.
     """
     check(path)
-    envs = vector.make(
+    envs = make(
         plan.settings.env,
         agent.num_envs if explore else 1,  # an exploring agent acts for all its environments at once
         seed=seeding.sequence(plan.settings.seed, "evaluation"),

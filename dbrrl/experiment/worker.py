@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from dbrrl import backend, checkpoint, seeding
-from dbrrl.envs import vector
+from dbrrl.envs import make, vector
 from dbrrl.errors import DbrrlError
 
 from .settings import Plan
@@ -35,7 +35,7 @@ def receive(pipe: Any) -> dict[str, Any]:
 def environments(plan: Plan, index: int) -> vector.Environments:
     """The one environment of a learner."""
     settings = plan.settings
-    return vector.make(
+    return make(
         settings.env,
         1,
         seed=seeding.sequence(settings.seed, "environments", index),

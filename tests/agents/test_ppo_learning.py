@@ -107,8 +107,8 @@ def test_a_time_limit_taken_for_an_end_is_seen(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_an_advantage_of_the_wrong_sign_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = dbrrl.agents.ppo.normalized
-    monkeypatch.setattr(dbrrl.agents.ppo, "normalized", lambda advantage: -right(advantage))
+    right = dbrrl.agents.ppo.standardized
+    monkeypatch.setattr(dbrrl.agents.ppo, "standardized", lambda advantage: -right(advantage))
     assert probe_errors("Action", continuous=False, seed=0)[0] > 1
     assert train("dbrrl/Chain-v0", 0, steps=8_000).score == 0.0
 

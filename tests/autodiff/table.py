@@ -9,7 +9,20 @@ from typing import Any
 import numpy as np
 
 import dbrrl.functional as F
-from dbrrl.autodiff import arithmetic, conv, elementwise, index, linalg, loss, lstm, pool, recurrent, reduce, shape
+from dbrrl.autodiff import (
+    arithmetic,
+    conv,
+    elementwise,
+    index,
+    linalg,
+    loss,
+    lstm,
+    policy,
+    pool,
+    recurrent,
+    reduce,
+    shape,
+)
 from dbrrl.autodiff.op import Op
 from dbrrl.autodiff.perceptron import Linear, Noisy, Perceptron
 from tests.autodiff.reference import conv2d, gelu, huber, layer_norm, pooled, sigmoid, softmax, surrogate
@@ -692,7 +705,7 @@ CASES: list[Case] = [
     ),
     *variants(
         "entropy",
-        (loss.Entropy,),
+        (policy.Entropy,),
         normal,
         (
             "normalized",
@@ -705,7 +718,7 @@ CASES: list[Case] = [
     ),
     *variants(
         "categorical_log_prob",
-        (loss.CategoricalLogProb,),
+        (policy.CategoricalLogProb,),
         normal,
         (
             "classes",
@@ -716,7 +729,7 @@ CASES: list[Case] = [
     ),
     *variants(
         "clipped_surrogate",
-        (loss.ClippedSurrogate,),
+        (policy.ClippedSurrogate,),
         normal,
         (
             "ppo",

@@ -1,7 +1,6 @@
 """Our batched classic control against Gymnasium's own environments, from the same states and actions."""
 
 import time
-from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -64,9 +63,7 @@ def test_step_for_step_equal_to_gymnasium(env_id: str) -> None:
             expected, expected_reward, expected_end, _, _ = single.step(action[row])
             assert expected.dtype == reached.dtype
             np.testing.assert_allclose(reached[row], expected, rtol=6e-8 if atol else 0.0, atol=atol)
-            assert reward[row] == pytest.approx(
-                expected_reward, rel=0.0, abs=REWARD_TOLERANCE.get(env_id, 0.0)
-            )
+            assert reward[row] == pytest.approx(expected_reward, rel=0.0, abs=REWARD_TOLERANCE.get(env_id, 0.0))
             assert terminated[row] == expected_end
             ended = terminated[row] or truncated[row]
             if not ended:
@@ -220,65 +217,6 @@ def test_hidden_cartpole_is_cartpole_without_its_velocities(single: bool) -> Non
             else:
                 assert np.array_equal(info["final_obs"], about["final_obs"][:, ::2])
     assert ended and (single or hidden.max_episode_steps == plain.max_episode_steps == 500)
-
-
-class Foreign(np.ndarray):
-    """An array that, like CuPy's, refuses to meet a NumPy array."""
-
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
-        plain = [at_home(value) for value in (*inputs, *options.get("out", ()))]
-        if "out" in options:
-            options["out"] = tuple(plain[len(inputs) :])
-        return abroad(getattr(ufunc, method)(*plain[: len(inputs)], **options))
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        at_home(value)
-        super().__setitem__(key, value)
-
-
-def at_home(value: Any) -> Any:
-    if isinstance(value, np.ndarray) and not isinstance(value, Foreign):
-        raise TypeError("a NumPy array met a foreign one")
-    return value.view(np.ndarray) if isinstance(value, Foreign) else value
-
-
-def abroad(value: Any) -> Any:
-    return value.view(Foreign) if isinstance(value, np.ndarray) else value
-
-
-class ForeignModule:
-    """NumPy's functions on foreign arrays; only `asarray` lets one in, only `asnumpy` lets one out."""
-
-    def __getattr__(self, name: str) -> Any:
-        function = getattr(np, name)
-
-        def call(*values: Any, **options: Any) -> Any:
-            options = {key: at_home(value) for key, value in options.items()}
-            return abroad(function(*map(at_home, values), **options))
-
-        return call
-
-    def asarray(self, value: Any, dtype: Any = None) -> Any:
-        return abroad(np.array(value, dtype))
-
-    def asnumpy(self, array: Any) -> np.ndarray:
-        return np.array(at_home(array))
-
-
-@pytest.mark.parametrize("env_id", BATCHED)
-def test_another_array_module_passes_through(env_id: str) -> None:
-    """No array of NumPy meets one of the other module; the numbers are the same."""
-    xp = ForeignModule()
-    env = gym.make_vec(f"dbrrl/{env_id}", 4, xp=xp, max_episode_steps=3)
-    plain = gym.make_vec(f"dbrrl/{env_id}", 4, max_episode_steps=3)
-    assert np.array_equal(at_home(env.reset(seed=0)[0]), plain.reset(seed=0)[0])
-    for _ in range(7):
-        action = lead(env_id, plain.state, np.random.default_rng(0))
-        for theirs, ours in zip(env.step(xp.asarray(action))[:4], plain.step(action)[:4], strict=True):
-            assert isinstance(theirs, Foreign) and np.array_equal(at_home(theirs), ours)
-    state = env.state_dict()
-    assert type(state["state"]) is np.ndarray
-    env.load_state_dict(state)
 
 
 def test_a_batch_is_far_faster_than_gymnasiums_loop() -> None:

@@ -7,7 +7,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from dbrrl import seeding
+from dbrrl import envs, seeding
 from dbrrl.agent import Agent
 from dbrrl.envs import vector
 from dbrrl.experiment import Experiment, evaluation, settle
@@ -60,7 +60,7 @@ class Alternating(gym.Env[np.ndarray, int]):
 
 def make(num_envs: int) -> vector.Environments:
     name = "tests.experiment.test_evaluation:Alternating"
-    return vector.make(name, num_envs, seed=seeding.sequence(0, "evaluation"))
+    return envs.make(name, num_envs, seed=seeding.sequence(0, "evaluation"))
 
 
 def agent(envs: vector.Environments) -> Agent:
@@ -99,7 +99,7 @@ def test_a_signal_ends_it_without_a_result() -> None:
 def test_the_seeds_are_the_same_each_time_and_not_those_of_training(kind: str) -> None:
     plan = settle({"agent": "tests.experiment.stub:Stub", "vectorization": kind})
     first, second = (evaluation.environments(plan, 4, kind=kind).reset() for _ in range(2))
-    training = vector.make("CartPole-v1", 4, seed=seeding.sequence(0, "environments"), vectorization=kind)
+    training = envs.make("CartPole-v1", 4, seed=seeding.sequence(0, "environments"), vectorization=kind)
     assert np.array_equal(first, second) and not np.isin(training.reset(), first).any()
 
 

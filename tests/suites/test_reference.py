@@ -4,7 +4,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from dbrrl.envs import vector
+from dbrrl.envs import make
 from dbrrl.seeding import generator, sequence
 from dbrrl.suites import reference, suite
 
@@ -35,7 +35,7 @@ def test_normalized_scores_are_0_for_random_play_and_1_at_the_bound() -> None:
 
 @pytest.mark.parametrize(("env", "episodes"), [("CartPole-v1", 400), ("MountainCarContinuous-v0", 32)])
 def test_random_play_scores_the_lower_bound(env: str, episodes: int) -> None:
-    envs, draw = vector.make(env, 16, seed=sequence(0)), generator(0, "actions")
+    envs, draw = make(env, 16, seed=sequence(0)), generator(0, "actions")
     returns: list[float] = []
     envs.reset()
     while len(returns) < episodes:

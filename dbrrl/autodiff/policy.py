@@ -1,0 +1,141 @@
+"""What policy gradients read of a policy: its log-probabilities, its entropy, the clipped surrogate; an op each."""
+
+from typing import Any
+
+import numpy as np
+
+from dbrrl.autodiff.index import numbers
+from dbrrl.autodiff.op import Op
+from dbrrl.autodiff.reduce import contiguous, fold, rowwise, softmax
+from dbrrl.autodiff.tensor import Tensor, plain
+from dbrrl.backend import beside
+from dbrrl.cuda import kernels
+from dbrrl.errors import ShapeError
+
+
+class Entropy(Op):
+    """y = -Σ e^l l over the last axis, of log-probabilities l; dl = -e^l (l + 1)."""
+
+    def forward(self, log_probs: Any) -> Any:
+        if rowwise(log_probs):
+            y = np.empty_like(log_probs, shape=log_probs.shape[:-1])
+            kernels.entropy_rows(log_probs, log_probs.shape[-1], y, size=y.size)
+            return y
+        self.p = np.exp(log_probs)
+        t = self.p * np.maximum(log_probs, LOWEST)  # p = 0: 0 · log 0 is 0, not nan
+        return -np.add.reduce(t, -1)
+
+    def backward(self, g: Any, y: Any, log_probs: Any) -> Any:
+        if isinstance(g, Tensor):
+            finite = np.maximum(log_probs, LOWEST)
+            return -np.expand_dims(g, -1) * np.exp(finite) * (finite + 1)
+        if rowwise(log_probs):
+            gx = np.empty_like(log_probs)
+            kernels.entropy_rows_back(contiguous(g), log_probs, log_probs.shape[-1], gx, size=gx.size)
+            return gx
+        gl = np.maximum(log_probs, LOWEST)
+        gl += 1
+        gl *= self.p
+        gl *= -g[..., None]
+        return gl
+
+
+LOWEST = -1e30  # stands for log 0: finite, so that its product with a probability of 0 is 0
+
+
+def entropy(log_probs: Any) -> Any:
+    """Shannon entropy -Σ p log p in nats over the last axis of log-probabilities; p = 0 counts as 0."""
+    return Entropy()(log_probs)
+
+
+class CategoricalLogProb(Op):
+    """y[i] = x[i, k[i]] - ln Σ e^x[i], the log-probability of choice k; dx = g (onehot k - softmax x)."""
+
+    def __init__(self, index: Any) -> None:
+        self.index = index
+
+    def forward(self, logits: Any) -> Any:
+        if rowwise(logits):
+            self.probs, y = np.empty_like(logits), np.empty_like(logits, shape=logits.shape[:1])
+            kernels.categorical(logits, contiguous(self.index), logits.shape[1], self.probs, y, size=y.size)
+            return y
+        self.place = self.index, numbers(len(self.index), self.index)  # of the chosen in the transposed logits
+        z = logits.T.copy()  # the first axis is much faster to reduce than a short last one
+        z -= fold(np.maximum, z, 0)
+        chosen = z[self.place]
+        np.exp(z, out=z)
+        total = np.add.reduce(z, 0)
+        z /= total
+        self.probs = z
+        return chosen - np.log(total)
+
+    def backward(self, g: Any, y: Any, logits: Any) -> Any:
+        if isinstance(g, Tensor):
+            hit = self.index[:, None] == numbers(logits.shape[1], self.index)
+            return np.expand_dims(g, -1) * (hit.astype(g.dtype) - softmax(logits))
+        if rowwise(logits):
+            gx = np.empty_like(logits)
+            numbers_of = contiguous(g), self.probs, contiguous(self.index), logits.shape[1]
+            kernels.categorical_back(*numbers_of, gx, size=gx.size)
+            return gx
+        gz = self.probs * -g
+        gz[self.place] += g
+        return gz.T
+
+
+def categorical_log_prob(logits: Any, index: Any) -> Any:
+    """The value log softmax(logits)[i, index[i]] for each row i: logits (n, k) and integers (n,) give (n,)."""
+    index = beside(plain(logits), plain(index))
+    if len(logits.shape) != 2 or index.shape != logits.shape[:1] or index.dtype.kind not in "iu":
+        raise ShapeError(
+            f"categorical_log_prob: expected logits (n, k) and integers (n,), got {logits.shape} and {index.dtype} "
+            f"{index.shape}: give one choice per row"
+        )
+    return CategoricalLogProb(index)(logits)
+
+
+def _number(x: Any, dtype: Any) -> Any:
+    """A number as it is; an array without axes, on a GPU, in the type of what it meets."""
+    return x.astype(dtype, copy=False) if hasattr(x, "astype") and not isinstance(x, np.generic) else float(x)
+
+
+class ClippedSurrogate(Op):
+    """y = mean of min(r A, clip(r, 1 ± ε) A), r = e^(l - l_old); dl = r A / n where the first is smaller, else 0."""
+
+    def __init__(self, old_log_prob: Any, advantage: Any, clip_range: float) -> None:
+        self.old, self.advantage, self.clip_range = old_log_prob, advantage, clip_range
+
+    def forward(self, log_prob: Any) -> Any:
+        if type(log_prob) is not np.ndarray:
+            y, self.slope = kernels.surrogate(log_prob, self.old, self.advantage, self.clip_range)
+            return np.sum(y) / len(y)
+        self.ratio = np.exp(log_prob - self.old)
+        limited = np.minimum(np.maximum(self.ratio, 1 - self.clip_range), 1 + self.clip_range)
+        limited *= self.advantage
+        y = self.ratio * self.advantage
+        self.active = y <= limited
+        return np.add.reduce(np.minimum(y, limited, out=limited)) / len(y)
+
+    def backward(self, g: Any, y: Any, log_prob: Any) -> Any:
+        if isinstance(g, Tensor):
+            ratio = np.exp(log_prob - self.old)
+            limited = np.minimum(np.maximum(ratio.array, 1 - self.clip_range), 1 + self.clip_range) * self.advantage
+            active = np.less_equal(ratio.array * self.advantage, limited)
+            return ratio * (self.advantage * active) * (g / len(self.old))
+        if type(log_prob) is not np.ndarray:
+            return kernels.scaled(self.slope, g, 1 / len(self.old))
+        return self.ratio * (self.advantage * self.active) * (g / len(self.old))
+
+
+def clipped_surrogate(log_prob: Any, old_log_prob: Any, advantage: Any, clip_range: Any) -> Any:
+    """Mean of min(r A, clip(r, 1 - ε, 1 + ε) A), with r = e^(log_prob - old_log_prob): the objective of PPO
+    (Schulman et al. 2017, eq. 7), to be maximized. Arrays (n,) of one shape; only `log_prob` gets a gradient.
+    """
+    old, advantage = beside(plain(log_prob), (plain(old_log_prob), plain(advantage)))
+    if not log_prob.shape == old.shape == advantage.shape or len(old.shape) != 1:
+        raise ShapeError(
+            f"clipped_surrogate: expected three arrays (n,), got {log_prob.shape}, {old.shape}, {advantage.shape}: "
+            "flatten time and environments first"
+        )
+    old, advantage = (x.astype(log_prob.dtype, copy=False) for x in (old, advantage))
+    return ClippedSurrogate(old, advantage, _number(clip_range, log_prob.dtype))(log_prob)

@@ -1,0 +1,81 @@
+"""Updates as recorded graphs: what agents that learn on a GPU share."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from dbrrl.agent import Agent
+from dbrrl.autodiff.engine import backward
+from dbrrl.backend import to_numpy
+from dbrrl.cuda.graph import Captured
+from dbrrl.errors import AnomalyError
+from dbrrl.optim import Optimizer
+
+
+class RecordingAgent(Agent):
+    """An agent whose gradient step is a function of arrays: on a GPU it is recorded as a CUDA graph and replayed.
+
+    Attributes:
+        captured: set it to False to have every step launched piece by piece, from Python; the numbers are the same.
+    """
+
+    captured = True
+    learn_there: Captured
+    optimizer: Optimizer
+
+    def gradient(self, terms: list[Any], weights: list[float]) -> None:
+        """The gradient of Σ weight · term, clipped to a global norm of `max_grad_norm`.
+
+        Raises:
+            AnomalyError: it is not finite.
+        """
+        self.optimizer.zero_grad()
+        backward(terms, weights)
+        norm = self.optimizer.clip_grad_norm(self.config.max_grad_norm)
+        if self.device == "cpu" and not math.isfinite(norm):  # a GPU is not waited for: see `averages`
+            values = ", ".join(f"{term.item():g}" for term in terms)
+            raise AnomalyError(
+                f"{self.name}: expected a finite gradient in update {self.num_updates}, got nan or inf (terms of the "
+                f"loss {values}): lower the learning rate, or find the op with dbrrl.detect_anomaly()"
+            )
+
+    def replayed(self, learn: Callable[..., dict[str, Any]], rows: Any, record: bool, columns: list[Any]) -> Any:
+        """`learn(rows, record, *columns)`; on a GPU as one graph while shapes stay the same."""
+        if not (self.resident and self.captured):
+            return learn(rows, record, *columns)
+        names, numbers = self.learn_there(learn, rows, record, fixed=columns)
+        return dict(zip(names, numbers.copy(), strict=True)) if record else {}
+
+    def averages(self, records: list[dict[str, Any]]) -> dict[str, float]:
+        """The means of what minibatches recorded; from a GPU they come in one piece.
+
+        Raises:
+            AnomalyError: one of them is not finite.
+        """
+        names = list(records[0])
+        if self.device == "cpu":
+            return {name: float(np.mean([float(r[name]) for r in records])) for name in names}
+        rows = to_numpy(np.concatenate([_pack(list(r.values())) for r in records])).reshape(len(records), -1)
+        means = dict(zip(names, rows.mean(0).tolist(), strict=True))
+        if not all(map(math.isfinite, means.values())):
+            raise AnomalyError(
+                f"{self.name}: expected finite statistics up to update {self.num_updates}, got {means}: lower the "
+                "learning rate, or find the op with dbrrl.detect_anomaly()"
+            )
+        return means
+
+
+def packed(learn: Callable[..., dict[str, Any]], rows: Any, record: bool, *columns: Any) -> tuple[list[str], Any]:
+    """What `learn` found, as names and one array: a single thing to keep of a graph's results."""
+    found = learn(rows, record, *columns)
+    return list(found), _pack(list(found.values())) if found else None
+
+
+def _pack(numbers: list[Any]) -> Any:
+    """Arrays without axes as one, float64."""
+    packed = np.empty_like(numbers[0], np.float64, shape=(len(numbers),))
+    for i, number in enumerate(numbers):
+        packed[i] = number
+    return packed

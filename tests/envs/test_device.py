@@ -1,0 +1,125 @@
+"""Batched environments on a GPU, or on the stand-in for one, against the same on the CPU."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from dbrrl import backend
+from dbrrl.cuda.random import CounterGenerator
+from dbrrl.envs import Environments, make
+from dbrrl.envs.device import KEPT, DeviceEnvironments
+from dbrrl.envs.registration import BATCHED
+from dbrrl.errors import ConfigError
+from tests import standin
+
+
+@pytest.fixture(params=["stand-in", pytest.param("cupy", marks=pytest.mark.gpu)], autouse=True)
+def cuda(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "stand-in":
+        standin.install(monkeypatch)
+    try:
+        backend.to_device(np.zeros(1), "cuda")
+    except ConfigError as error:
+        pytest.skip(str(error))
+
+
+def made(env_id: str, num_envs: int, **options: Any) -> Any:
+    return make(f"dbrrl/{env_id}", num_envs, seed=np.random.SeedSequence(0), device="cuda", **options)
+
+
+def host(x: Any) -> np.ndarray:
+    assert backend.device_name(x) == "cuda:0"
+    return backend.to_numpy(x)
+
+
+def actions(env: Environments, rng: np.random.Generator) -> np.ndarray:
+    space: Any = env.action_space
+    if isinstance(space, gym.spaces.Discrete):
+        return rng.integers(0, space.n, env.num_envs)
+    return rng.uniform(space.low, space.high, (env.num_envs, *space.shape)).astype(np.float32)
+
+
+@pytest.mark.parametrize("env_id", BATCHED)
+def test_a_step_there_is_the_step_here(env_id: str) -> None:
+    there = made(env_id, 5, max_episode_steps=7)
+    here: Any = gym.make_vec(f"dbrrl/{env_id}", 5, max_episode_steps=7)
+    here.reset(seed=0)
+    there.reset()
+    seed = np.random.SeedSequence(int(np.random.SeedSequence(0).generate_state(1)[0]))
+    np.testing.assert_array_equal(
+        host(there.vector_env.state), _drawn(here, CounterGenerator(seed, np)).astype(here.state.dtype)
+    )
+    rng, ends = np.random.default_rng(1), 0
+    for _ in range(30):
+        here.state[...] = host(there.vector_env.state)
+        here._began[...] = here._clock - host(there.vector_env._age)
+        action = actions(there, rng)
+        step = there.step(backend.to_device(action, "cuda"))
+        observation, reward, terminated, truncated, info = here.step(action)
+        ended = terminated | truncated
+        ends += ended.sum()
+        np.testing.assert_allclose(host(step.next_observation), info.get("final_obs", observation), 1e-6, 1e-6)
+        np.testing.assert_allclose(host(step.reward), reward, 1e-6, 1e-6)
+        np.testing.assert_array_equal(host(step.terminated), terminated)
+        np.testing.assert_array_equal(host(step.truncated), truncated)
+        np.testing.assert_allclose(host(step.observation)[~ended], observation[~ended], 1e-6, 1e-6)
+        assert host(step.observation).dtype == np.float32 and (host(there.vector_env._age)[ended] == 0).all()
+    assert ends >= 20 and not there._play_there.refused and there._play_there._graphs
+
+
+def _drawn(env: Any, generator: CounterGenerator) -> np.ndarray:
+    """What the environment draws for all its copies."""
+    env._np_random = generator
+    start: np.ndarray = env.draw(env.num_envs)
+    return start
+
+
+def test_episodes_are_counted_there_and_told_in_one_piece() -> None:
+    there = made("CartPole-v1", 6)
+    there.reset()
+    rng, told, returns = np.random.default_rng(0), [], np.zeros(6)
+    seen: list[tuple[float, int]] = []
+    for k in range(150):
+        step = there.step(actions(there, rng))
+        returns += host(step.reward)
+        ended = host(step.terminated) | host(step.truncated)
+        seen += [(r, int(r)) for r in returns[ended]]
+        returns[ended] = 0
+        assert not there.finished or (k + 1) % KEPT == 0
+        told += there.finished
+    told += there.settle()
+    assert told == seen and len(seen) > 20 and there.settle() == []
+
+
+def test_the_last_steps_of_a_budget_count_alone() -> None:
+    there = made("CartPole-v1", 4, max_episode_steps=1)
+    there.reset()
+    step = there.step(np.zeros(4, np.int64), 2)
+    assert host(step.info["valid"]).tolist() == [True, True, False, False]
+    assert there.settle() == [(1.0, 1)] * 2
+
+
+def test_environments_go_on_bit_for_bit() -> None:
+    one, other = made("Acrobot-v1", 3, max_episode_steps=9), made("Acrobot-v1", 3, max_episode_steps=9)
+    one.reset()
+    for k in range(40):
+        if k == 20:
+            assert other.load_state_dict(one.state_dict()) == []
+            np.testing.assert_array_equal(host(other.observation), host(one.observation))
+        action = actions(one, np.random.default_rng(k))
+        step = one.step(action)
+        if k >= 20:
+            again = other.step(action)
+            for name in ("observation", "next_observation", "reward", "truncated"):
+                np.testing.assert_array_equal(host(getattr(again, name)), host(getattr(step, name)))
+    assert one.settle()[-3:] == other.settle()[-3:]
+
+
+def test_only_array_programs_of_ours_lie_there() -> None:
+    assert isinstance(made("CartPoleHidden-v0", 2), DeviceEnvironments)
+    for name, options in (("dbrrl/Chain-v0", {}), ("CartPole-v1", {"vectorization": "sync"})):
+        env = make(name, 2, seed=np.random.SeedSequence(0), device="cuda", **options)
+        assert not isinstance(env, DeviceEnvironments)
+        env.close()
