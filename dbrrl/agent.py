@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 import gymnasium as gym
 import numpy as np
 
-from dbrrl import checkpoint, seeding
+from dbrrl import backend, checkpoint, seeding
 from dbrrl.checkpoint import State
 from dbrrl.config import Config as AgentConfig
 from dbrrl.cuda.random import CounterGenerator
@@ -38,7 +38,7 @@ class Agent(abc.ABC):
         config: settings, of the class's own `Config`; its defaults where absent.
         num_envs: environments that `observe` is given transitions of.
         seed: root of the agent's random streams.
-        device: "cpu" or "cuda".
+        device: "cpu", "cuda" or "cuda:1".
 
     Raises:
         SpaceError: the agent does not serve one of the spaces.
@@ -153,7 +153,8 @@ class Agent(abc.ABC):
     def load(cls, path: str | os.PathLike[str], *, device: str = "cpu") -> Self:
         """The agent saved at `path`, exactly as it was.
 
-        Raises CheckpointError for a file that is damaged, foreign, or holds another agent than this class.
+        Raises CheckpointError for a file that is damaged, foreign, or holds another agent than this class, ConfigError
+        for a device that is not there.
         """
         return cls.from_record(checkpoint.load(path, kind="agent"), path, device=device)
 
@@ -180,6 +181,7 @@ class Agent(abc.ABC):
             raise CheckpointError(
                 f"{path}: holds the agent {saved!r}, expected {expected!r}: load it with its own class"
             )
+        backend.require(device)
         try:
             agent = cls(
                 space_from_state(record["spaces"]["observation"]),

@@ -44,10 +44,8 @@ def to_device(x: Any, device: str) -> Any:
     kind, index = parse_device(device)
     if kind == "cpu":
         return to_numpy(x)
+    require(device)
     cupy = _cupy(device)
-    count = cupy.cuda.runtime.getDeviceCount()
-    if index >= count:
-        raise ConfigError(f"device: expected one of {count} GPUs, got {device!r}: choose a lower index")
     cupy.cuda.Device(index).use()
     return cupy.asarray(x)
 
@@ -55,6 +53,24 @@ def to_device(x: Any, device: str) -> Any:
 def module_on(device: str) -> Any:
     """The module that makes arrays on `device`, which becomes this thread's current one; errors as `to_device`."""
     return array_module(to_device(0.0, device))
+
+
+def require(device: str) -> None:
+    """See that `device` is there, before anything is made for it.
+
+    Raises:
+        ConfigError: the name is unknown, or CuPy, the driver or that GPU is missing; it says which, and the cure.
+    """
+    kind, index = parse_device(device)
+    if kind == "cpu":
+        return
+    count = _cupy(device).cuda.runtime.getDeviceCount()
+    if index >= count:
+        names = "cuda" if count == 1 else f"cuda:0 to cuda:{count - 1}"
+        raise ConfigError(
+            f"device: expected {names}, as there {'is 1 GPU' if count == 1 else f'are {count} GPUs'}, got {device!r}: "
+            "choose a lower index"
+        )
 
 
 def beside(array: Any, x: Any) -> Any:
@@ -161,22 +177,48 @@ def machine_record(device: str = "cpu") -> dict[str, str | int]:
 
 @functools.cache
 def _cupy(device: str) -> Any:
-    """CuPy, or one line that says how to get it."""
+    """CuPy, or one line that says what is missing and how to get it."""
     try:
         import cupy
 
         cupy.cuda.runtime.getDeviceCount()
     except ImportError as error:
-        raise ConfigError(
-            f"device: {device!r} needs CuPy, which is not installed: pip install dbrrl[gpu]"
-        ) from error
+        if not (isinstance(error, ModuleNotFoundError) and error.name == "cupy"):
+            said = [line.strip() for line in str(error).splitlines() if line.strip(" =")]
+            raise ConfigError(
+                f"device: {device!r} needs CuPy, which is installed but does not load "
+                f'("{said[-1] if said else error}"): install it anew; {_EXTRAS}'
+            ) from error
+        driver = _driver_version()
+        extra = "gpu13" if driver is not None and driver >= 13 else "gpu"
+        cure = f'pip install "dbrrl[{extra}]", as its driver serves CUDA {driver}'
+        if driver is None:
+            cure = f'nor is a driver of an NVIDIA GPU found here: use "cpu", or install both; {_EXTRAS}'
+        raise ConfigError(f"device: {device!r} needs CuPy, which is not installed: {cure}") from error
     except cupy.cuda.runtime.CUDARuntimeError as error:
-        cause = " ".join(str(error).split())
+        cause, driver = " ".join(str(error).split()), _driver_version()
+        cure = "install NVIDIA's driver" if driver is None else f"its driver serves CUDA {driver}; {_EXTRAS}"
         raise ConfigError(
-            f'device: {device!r} needs a GPU and its driver, got "{cause}": use "cpu", or mend the driver'
-            " (pip install dbrrl[gpu] brings CuPy for CUDA 12)"
+            f'device: {device!r} needs a GPU and its driver, CuPy is installed and finds none ("{cause}"): use '
+            f'"cpu", or {cure}'
         ) from error
     return cupy
+
+
+_EXTRAS = 'pip install "dbrrl[gpu]" brings CuPy for CUDA 12, "dbrrl[gpu13]" for CUDA 13 (nvidia-smi names the version)'
+
+
+@functools.cache
+def _driver_version() -> int | None:
+    """The major version of CUDA that the driver here serves; None where there is no driver, or no GPU."""
+    for name in ("libcuda.so.1", "nvcuda.dll"):
+        try:
+            driver, version = ctypes.CDLL(name), ctypes.c_int()
+            if driver.cuInit(0) == 0 and driver.cuDriverGetVersion(ctypes.byref(version)) == 0:
+                return version.value // 1000
+        except (OSError, AttributeError):
+            continue
+    return None
 
 
 def _blas_function(name: str) -> Any:

@@ -10,7 +10,7 @@ from dbrrl import checkpoint, registry
 from dbrrl.agent import Agent
 from dbrrl.envs import construct
 from dbrrl.errors import CheckpointError, ConfigError, RunError
-from dbrrl.experiment import Plan, build, command, evaluation, settle, video
+from dbrrl.experiment import Plan, build, command, devices, evaluation, settle, video
 from dbrrl.experiment.directory import RunDirectory
 from dbrrl.experiment.settings import read
 
@@ -25,6 +25,7 @@ def main(arguments: Sequence[str]) -> None:
     given = _parse(arguments)
     directory, file = _find(Path(given["run"]), given["best"])
     plan = _plan(directory, given)
+    devices.check(plan)
     video_path = Path(given["video"]) if "video" in given else None
     if video_path is not None:
         video.check(video_path)
@@ -52,6 +53,7 @@ def _parse(arguments: Sequence[str]) -> dict[str, Any]:
     add("--stochastic", action="store_true", help="let the agent explore")
     add("--video", default=argparse.SUPPRESS, metavar="FILE", help="film one episode: .gif, .mp4")
     add("--env", default=argparse.SUPPRESS, help="environment, for an agent's file outside a run's folder")
+    add("--device", default=argparse.SUPPRESS, metavar="NAME", help="cpu, cuda or cuda:1 [default: the run's]")
     add("--agent", default=argparse.SUPPRESS, help="your own agent's class, as package.module:Class")
     add("--debug", action="store_true", help="show the traceback of an error")
     return parser.parse_all(arguments)
@@ -99,7 +101,7 @@ def _plan(directory: RunDirectory | None, given: dict[str, Any]) -> Plan:
     file = read(directory.config) if directory is not None else {}
     if directory is None and "env" not in given:
         raise ConfigError(f"{given['run']}: this file names no environment: add --env NAME")
-    explicit: dict[str, Any] = {name: given[name] for name in ("agent", "env", "seed") if name in given}
+    explicit: dict[str, Any] = {name: given[name] for name in ("agent", "env", "seed", "device") if name in given}
     return settle(explicit, file=file, use_preset=False) if file else _bare_plan(explicit, Path(given["run"]))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from dbrrl import registry
 from dbrrl.config import settings
 from dbrrl.errors import ConfigError
-from dbrrl.experiment import Experiment, JsonLines, Run, Settings, command, display, settle
+from dbrrl.experiment import Experiment, JsonLines, Run, Settings, command, devices, display, settle
 from dbrrl.experiment.settings import read
 
 _USAGE = "python -m dbrrl.train [--agent NAME] [--env NAME] [--steps N] [flags below] | --resume RUN"
@@ -39,6 +39,7 @@ def _start(given: dict[str, Any], shown: display.Quiet) -> Experiment:
     out, name = Path(given.pop("out", "runs")), given.pop("name", None)
     kwargs = {name: given.pop(name, None) for name in ("env_kwargs", "eval_env_kwargs")}
     plan = settle(given, file=file, use_preset=given.pop("preset"), **kwargs)
+    devices.check(plan)
     if plan.preset:
         values = ", ".join(f"{field}={value}" for field, value in plan.preset.items())
         shown.say(f"preset for {plan.settings.agent} on {plan.settings.env}: {values}")

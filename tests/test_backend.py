@@ -36,11 +36,31 @@ def test_unknown_devices_are_refused(name: Any) -> None:
         backend.to_device(np.zeros(1), name)
 
 
-def test_without_cupy_the_cure_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("driver", "cure"),
+    [
+        (12, r'pip install "dbrrl\[gpu\]", as its driver serves CUDA 12'),
+        (13, r'pip install "dbrrl\[gpu13\]", as its driver serves CUDA 13'),
+        (None, r'nor is a driver .* found here: use "cpu", or install both; .*dbrrl\[gpu\].*dbrrl\[gpu13\]'),
+    ],
+)
+def test_without_cupy_the_cure_is_named(driver: int | None, cure: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cupy", None)
+    monkeypatch.setattr(backend, "_driver_version", lambda: driver)
     backend._cupy.cache_clear()
-    with pytest.raises(ConfigError, match=r"pip install dbrrl\[gpu\]"):
-        backend.to_device(np.zeros(1), "cuda")
+    for refused in (lambda: backend.to_device(np.zeros(1), "cuda"), lambda: backend.require("cuda:1")):
+        with pytest.raises(ConfigError, match=f"needs CuPy, which is not installed: {cure}") as caught:
+            refused()
+        assert "\n" not in str(caught.value)
+
+
+def test_a_cupy_that_does_not_load_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cupy.py").write_text("raise ImportError('=====\\nlibnvrtc.so.12 is not there\\n=====\\n')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "cupy", raising=False)
+    backend._cupy.cache_clear()
+    with pytest.raises(ConfigError, match=r'does not load \("libnvrtc.so.12 is not there"\): install it anew; pip'):
+        backend.require("cuda")
 
 
 class FakeRuntimeError(Exception):
@@ -64,15 +84,21 @@ def fake_cupy(count: int | None) -> Any:
 
 
 def test_a_gpu_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "cupy", fake_cupy(1))
-    backend._cupy.cache_clear()
-    with pytest.raises(ConfigError, match="expected one of 1 GPUs, got 'cuda:3'"):
-        backend.to_device(np.zeros(1), "cuda:3")
-    backend._cupy.cache_clear()
+    backend.require("cpu")
+    for count, names in ((1, "cuda, as there is 1 GPU"), (2, "cuda:0 to cuda:1, as there are 2 GPUs")):
+        monkeypatch.setitem(sys.modules, "cupy", fake_cupy(count))
+        backend._cupy.cache_clear()
+        for refused in (lambda: backend.to_device(np.zeros(1), "cuda:3"), lambda: backend.require("cuda:3")):
+            with pytest.raises(ConfigError, match=f"expected {names}, got 'cuda:3'"):
+                refused()
     monkeypatch.setitem(sys.modules, "cupy", fake_cupy(None))
-    with pytest.raises(ConfigError, match="cudaErrorInsufficientDriver: driver too old") as caught:
-        backend.to_device(np.zeros(1), "cuda")
-    assert "\n" not in str(caught.value)
+    for driver, cure in ((None, "install NVIDIA's driver"), (12, r"its driver serves CUDA 12; pip .*gpu13\]")):
+        backend._cupy.cache_clear()
+        monkeypatch.setattr(backend, "_driver_version", lambda version=driver: version)
+        said = rf'CuPy is installed and finds none \("cudaErrorInsufficientDriver: driver too old"\): .*, or {cure}'
+        with pytest.raises(ConfigError, match=said) as caught:
+            backend.to_device(np.zeros(1), "cuda")
+        assert "\n" not in str(caught.value)
     backend._cupy.cache_clear()
 
 

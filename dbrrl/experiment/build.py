@@ -10,7 +10,7 @@ from dbrrl.checkpoint import State
 from dbrrl.envs import make, vector
 from dbrrl.errors import CheckpointError, ConfigError, DbrrlError, RunError
 
-from . import record
+from . import devices, record
 from .callbacks import Callback, StopAt
 from .directory import RunDirectory
 from .events import make as make_events
@@ -52,6 +52,28 @@ def new_agent(plan: Plan, envs: vector.Environments | Workers) -> Agent:
         seed=plan.settings.seed,
         device=plan.settings.device,
     )
+
+
+def begin(plan: Plan, stack: contextlib.ExitStack) -> tuple[Plan, vector.Environments | Workers, Agent]:
+    """A new run's environments and agent, and its plan with the device that "auto" stands for.
+
+    Raises ConfigError, before anything is made, for a device that is none of this agent or this machine.
+    """
+    devices.check(plan)
+    if plan.settings.device == "auto":
+        if plan.agent_class.asynchronous:
+            plan = devices.on(plan, "cpu", f"{plan.settings.agent} runs a process per environment on the CPU")
+        elif (copies := devices.copies(plan)) >= devices.MANY:
+            plan = devices.on(plan, *devices.choose(0, copies, devices.missing_gpu()))
+    if plan.settings.device != "auto":
+        envs = environments(plan, stack)
+        return plan, envs, new_agent(plan, envs)
+    here = devices.on(plan, "cpu")  # the agent itself says how large its layers are
+    envs = environments(here, stack)
+    agent = new_agent(here, envs)
+    missing = devices.missing_gpu() if agent.largest_product >= devices.LARGE else None
+    plan = devices.on(plan, *devices.choose(agent.largest_product, 0, missing))
+    return plan, envs, agent if plan.settings.device == "cpu" else new_agent(plan, envs)
 
 
 def same_agent(plan: Plan, envs: vector.Environments | Workers, saved: State, directory: RunDirectory) -> Agent:
@@ -121,6 +143,8 @@ def full_record(plan: Plan, envs: vector.Environments | Workers) -> dict[str, An
     _check_plain(plan.env_kwargs, "env_kwargs")
     _check_plain(plan.eval_env_kwargs, "eval_env_kwargs")
     chosen = {"vectorization": envs.kind, "threads": backend.blas_threads()}
+    if plan.device_reason:
+        chosen["device"] = f"{plan.settings.device}: {plan.device_reason}"
     about = {"versions": record.versions(), "machine": backend.machine_record(plan.settings.device)}
     return plan.to_dict() | {"preset": plan.preset, "chosen": chosen} | about
 

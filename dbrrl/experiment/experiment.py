@@ -13,7 +13,7 @@ from dbrrl.config import Config
 from dbrrl.envs import vector
 from dbrrl.errors import ConfigError, RunError
 
-from . import build, curves, display
+from . import build, curves, devices, display
 from .callbacks import Callback
 from .directory import RunDirectory
 from .interruption import Interrupted, Interruption
@@ -135,8 +135,9 @@ class Experiment:
     def _begin(self, steps: int | None, interruption: Interruption, stack: contextlib.ExitStack) -> Loop:
         """A new run. Its folder is made last, so that wrong settings leave none behind."""
         plan = self.plan if steps is None else self.plan.with_steps(steps)
-        envs = build.environments(plan, stack)
-        agent = build.new_agent(plan, envs)
+        plan, envs, agent = build.begin(plan, stack)
+        if plan.device_reason:
+            self.display.say(f"device: {plan.settings.device}: {plan.device_reason}")
         build.use_threads(plan, agent, stack)
         directory = None
         if self.out is not None:
@@ -158,6 +159,7 @@ class Experiment:
         stack: contextlib.ExitStack,
     ) -> Loop:
         """A run from its newest exact checkpoint, or from its start where none was made."""
+        devices.check(self.plan)
         directory.lock()
         stack.callback(directory.release)
         directory.sweep()

@@ -23,7 +23,9 @@ class Settings(Config):
     steps: int = setting(100_000, at_least=1, help="environment steps to train for, all environments together")
     seed: int = setting(0, at_least=0, help="root of every random stream of the run")
     num_envs: int = setting(8, at_least=1, at_most=100_000, help="environments that step together")
-    device: str = setting("cpu", help="where the networks live: cpu, cuda or cuda:1")
+    device: str = setting(
+        "cpu", help="where the networks live: cpu, cuda or cuda:1; auto: a GPU where there is one and it is worth it"
+    )
     vectorization: Literal["auto", "batched", "vector", "sync", "async"] = setting(
         "auto", help="how environments are put together"
     )
@@ -71,6 +73,7 @@ class Plan:
     env_kwargs: dict[str, Any]
     preset: dict[str, Any]  # the preset's values that took effect
     eval_env_kwargs: dict[str, Any] = dataclasses.field(default_factory=dict)
+    device_reason: str = ""  # why the device was chosen; "" where it was named
 
     def for_evaluation(self) -> "Plan":
         """The same with the environments of evaluations: those of training but for `eval_env_kwargs`."""
@@ -125,7 +128,8 @@ def settle(
             raise ConfigError(f"unknown setting {name!r}{did_you_mean(name, [*names, *fields])}")
     values = preset | wanted
     chosen = Settings.from_dict({name: value for name, value in values.items() if name in names})
-    backend.parse_device(chosen.device)
+    if chosen.device != "auto":
+        backend.parse_device(chosen.device)
     own = {name: value for name, value in values.items() if name in fields}
     if "total_steps" in fields:
         own.setdefault("total_steps", chosen.steps)

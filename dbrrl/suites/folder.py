@@ -74,7 +74,10 @@ class Folder:
             before = settle({}, file=directory.read_config(), use_preset=False).to_dict()
         except DbrrlError as error:
             return str(error)
-        return _difference(before, plan.to_dict())
+        now = plan.to_dict()
+        if now["device"] == "auto":
+            now["device"] = before["device"]  # the one that was chosen
+        return _difference(before, now)
 
     def set_aside(self, plan: Plan) -> Path:
         """Move the run of `plan` out of the way, where it stays; where to."""

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from dbrrl.errors import RunError
-from dbrrl.experiment import Interrupted
+from dbrrl.experiment import Interrupted, devices
 from dbrrl.experiment.directory import RunDirectory
 from dbrrl.experiment.settings import Plan
 
@@ -37,11 +37,13 @@ def run(
         report_to: where a copy of the report goes.
 
     Raises:
-        ConfigError: the suite's settings are wrong.
+        ConfigError: the suite's settings are wrong, or a run's device is not there.
         RunError: `out` is not this suite's, or holds runs with other settings (and not `renew`), or a run failed.
         Interrupted: a signal stopped it; the same call goes on.
     """
     plans = [(cell, cell.plan(seed)) for seed in range(seeds) for cell in part.cells if _wants(cell, seed)]
+    for _, plan in plans:
+        devices.check(plan)
     if report_to is not None:
         report.check(report_to, suite.name)
     folder = Folder.open(out, suite.name)

@@ -1,0 +1,73 @@
+"""Which device a run computes on: the one that is named, or what `--device auto` chooses, and why."""
+
+import dataclasses
+
+from dbrrl import backend
+from dbrrl.envs import construct
+from dbrrl.errors import ConfigError
+
+from .settings import Plan
+
+# Multiply-adds of a layer over a batch from which a GPU is worth it. Some 200 launches make an update, 10 µs each from
+# Python: 2 ms on a GPU, however small it is. One CPU core does 1e8 multiply-adds in that time, and an update is three
+# products of each layer. Two layers of 64 over a batch of 256 have 1e6, Nature's CNN over one of 32 has 5e7.
+LARGE = 2**25
+# Copies of an environment in one array program from which a GPU is worth it. A step of all with their policy is some 60
+# launches, 0.6 ms however many they are; a CPU core takes 0.6 µs a copy, and several times that to learn from it.
+MANY = 512
+
+
+def choose(product: int, copies: int, missing: str | None) -> tuple[str, str]:
+    """The device of a run, "cpu" or "cuda", and the reason in a few words.
+
+    Args:
+        product: multiply-adds of the agent's largest layer over a batch.
+        copies: environments that step as one array program, 0 for environments on the host.
+        missing: why there is no GPU; None where there is one.
+    """
+    if copies >= MANY:
+        reason = f"{copies:,} environments step as one array program, from {MANY} on a GPU is worth it"
+    elif product >= LARGE:
+        reason = f"the largest layer has {product / 1e6:,.0f} million multiply-adds a batch, a GPU is worth it"
+    else:
+        return "cpu", (
+            f"the largest layer has {product / 1e6:.2g} million multiply-adds a batch, below {LARGE / 1e6:.0f} million "
+            "a GPU takes longer to launch them than a CPU to do them"
+        )
+    return ("cuda", reason) if missing is None else ("cpu", f"{reason}, but there is none: {missing}")
+
+
+def missing_gpu() -> str | None:
+    """Why "cuda" cannot be used; None where it can."""
+    try:
+        backend.require("cuda")
+    except ConfigError as error:
+        return str(error).removeprefix("device: ")
+    return None
+
+
+def copies(plan: Plan) -> int:
+    """Environments that step as one array program for an agent that takes what lies on a GPU; 0 for others."""
+    settings = plan.settings
+    if not plan.agent_class.resident_at(plan.config):
+        return 0
+    request = construct.Request(settings.env, plan.env_kwargs)
+    return settings.num_envs if construct.choose(request, settings.vectorization) == "batched" else 0
+
+
+def on(plan: Plan, device: str, reason: str = "") -> Plan:
+    """The plan of a run on `device`; `reason` says why it was chosen."""
+    return dataclasses.replace(plan, settings=plan.settings.replace(device=device), device_reason=reason)
+
+
+def check(plan: Plan) -> None:
+    """ConfigError, before anything is made, where the device that is named is none of this agent or this machine."""
+    device = plan.settings.device
+    if device == "auto":
+        return
+    if plan.agent_class.asynchronous and backend.parse_device(device)[0] != "cpu":
+        raise ConfigError(
+            f"device: {plan.settings.agent} shares its weights between processes in memory, expected 'cpu', got "
+            f"{device!r}: leave it out"
+        )
+    backend.require(device)
