@@ -1,6 +1,18 @@
-"""What all tests share: one BLAS thread, also in the processes they start, and figures without a window."""
+"""What all tests share: one BLAS thread, also in the processes they start, and figures without a window; devices."""
 
 import os
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "agg")
+
+import pytest
+
+from tests import standin
+
+
+@pytest.fixture(params=["cpu", "cuda"])
+def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Where a test computes: on the CPU, then on a strict stand-in for CuPy, which is "cuda" until the test ends."""
+    if request.param == "cuda":
+        standin.install(monkeypatch)
+    return str(request.param)

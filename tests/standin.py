@@ -1,12 +1,16 @@
 """A stand-in for CuPy: its arrays lie in NumPy's memory and do what CuPy's do, and refuse what CuPy's refuse.
 
 What is allowed here was read off CuPy 13.3 and 14.2: `__array_ufunc__` serves plain calls, `reduce` of two ufuncs and
-`out`; `__array_function__` serves the functions that CuPy has under the same name; nothing mixes with NumPy's arrays or
-turns into one unasked, and a full reduction is an array without axes, not a number.
+`out`; `__array_function__` serves the functions that CuPy has under the same name, with the arguments that it has;
+nothing mixes with NumPy's arrays or turns into one unasked, and a full reduction is an array without axes, no number.
+
+`copies()` counts what would go from one memory to the other, and what would make the host wait.
 """
 
+import functools
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -32,12 +36,57 @@ FUNCTIONS = {
     "std", "sum", "swapaxes", "take_along_axis", "transpose", "var", "where", "zeros_like",
 }  # fmt: skip
 REDUCING = {"add", "multiply"}  # the ufuncs whose reduce() CuPy has
+ABSENT = {"initial", "stable", "descending", "min", "max", "mean", "correction", "device", "like"}  # arguments
+
+
+@dataclass
+class Copies:
+    """What went between host and device while a block ran."""
+
+    to_device: int = 0  # asarray() of a NumPy array, a list as an index
+    to_host: int = 0  # get(), item(), tolist(), bool(), int(), float(), a printed array
+    waits: int = 0  # results whose shape the host asks for: nonzero(), a mask as an index
+
+
+_counting: list[Copies] = []
+
+
+@contextmanager
+def copies() -> Iterator[Copies]:
+    """Count inside a `with` block; blocks may be nested."""
+    count = Copies()
+    _counting.append(count)
+    try:
+        yield count
+    finally:
+        _counting.remove(count)
+
+
+def note(what: str, why: str) -> None:
+    """One more of `what`, for everyone who counts; refused while a stream records."""
+    synchronizing(why)
+    for count in _counting:
+        setattr(count, what, getattr(count, what) + 1)
+
+
+def check_arguments(name: str, kwargs: Any) -> None:
+    """TypeError for an argument that NumPy's function of this name has and CuPy's lacks."""
+    if not kwargs:
+        return
+    lacking = ABSENT & kwargs.keys() | ({"where"} & kwargs.keys() if name != "copyto" else set())
+    lacking |= {"keepdims"} & kwargs.keys() if name == "count_nonzero" else set()
+    if lacking:
+        raise TypeError(f"{name}() got an unexpected keyword argument {min(lacking)!r}")
+    if kwargs.get("kind") not in (None, "stable"):
+        raise ValueError("kind can only be None or 'stable'")
 
 
 def inside(x: Any) -> Any:
     """What NumPy computes with: the values of arrays of this kind; TypeError for one of NumPy's."""
-    if isinstance(x, Array):
+    if type(x) is Array:
         return x.values
+    if type(x) in (int, float, bool, type(None)):
+        return x
     if isinstance(x, np.ndarray):
         raise TypeError(f"Unsupported type {type(x)}")
     if isinstance(x, (tuple, list)):
@@ -47,6 +96,8 @@ def inside(x: Any) -> Any:
 
 def outside(x: Any, root: Any = None) -> Any:
     """Results as arrays of this kind, scalars too; views remember whose memory they show."""
+    if type(x) is np.ndarray:
+        return Array(x, root)
     if isinstance(x, (tuple, list)):
         return type(x)(outside(item, root) for item in x)
     if isinstance(x, (np.ndarray, np.generic)):
@@ -82,15 +133,19 @@ class Array(NDArrayOperatorsMixin):
 
     def __init__(self, values: np.ndarray, base: "Array | None" = None) -> None:
         assert type(values) is np.ndarray
+        if values.dtype.char not in "?bBhHiIlLqQefdFD":
+            raise ValueError(f"Unsupported dtype {values.dtype}")
         self.values, self.base = values, base
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
         raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()`")
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **kwargs: Any) -> Any:
-        known = (Array, np.ndarray, np.generic, int, float)
-        if ufunc.__name__ not in UFUNCS or not all(isinstance(x, known) for x in inputs):
+        if ufunc.__name__ not in UFUNCS:
             return NotImplemented
+        for x in inputs:
+            if type(x) is not Array and not isinstance(x, (int, float, np.ndarray, np.generic)):
+                return NotImplemented
         if method == "reduce":
             if ufunc.__name__ not in REDUCING:
                 raise NotImplementedError(f"`cupy_{ufunc.__name__}.reduce` is not supported yet")
@@ -107,7 +162,12 @@ class Array(NDArrayOperatorsMixin):
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         if func.__name__ not in FUNCTIONS or not all(issubclass(t, (Array, np.ndarray)) for t in types):
             return NotImplemented
+        check_arguments(func.__name__, kwargs)
         roots = [x for x in args if isinstance(x, Array)]
+        if func.__name__ == "where" and len(args) == 3 and not isinstance(args[0], Array):
+            raise AttributeError(f"{type(args[0]).__name__!r} object has no attribute 'astype'")
+        if func.__name__ in ("nonzero", "bincount") or (func.__name__ == "where" and len(args) == 1):
+            note("waits", f"{func.__name__}()")
         if func.__name__ in ("amax", "amin", "max", "min", "argmax", "argmin") and not roots[0].size:
             raise ValueError("zero-size array to reduction operation which has no identity")
         given, named = inside(args), inside(kwargs)
@@ -115,14 +175,23 @@ class Array(NDArrayOperatorsMixin):
         return outside(result, roots[0] if roots and func.__name__ != "copyto" else None)
 
     def get(self) -> np.ndarray:
-        synchronizing("get()")
+        note("to_host", "get()")
         return self.values.copy()
 
     def __getitem__(self, index: Any) -> Any:
+        for part in index if isinstance(index, tuple) else (index,):
+            if isinstance(part, list):
+                note("to_device", "a list as an index")
+            elif isinstance(part, Array) and part.dtype.kind == "b":
+                note("waits", "a mask as an index")
+            elif isinstance(part, Array) and part.dtype.kind not in "iu":
+                raise IndexError(f"arrays used as indices must be of integer or boolean type. (actual: {part.dtype})")
         place = inside(index)
         return outside(recorded(lambda: self.values[place]), self)
 
     def __setitem__(self, index: Any, value: Any) -> None:
+        if isinstance(value, (list, tuple)):
+            raise ValueError("non-scalar numpy.ndarray cannot be used for fill")
         place, given = inside(index), inside(value)
         recorded(lambda: self.values.__setitem__(place, given), (self.values,))
 
@@ -133,19 +202,22 @@ class Array(NDArrayOperatorsMixin):
         return (self[i] for i in range(len(self)))
 
     def __bool__(self) -> bool:
-        synchronizing("bool()")
-        return bool(self.values)
+        return bool(self.get())
 
     def __float__(self) -> float:
-        synchronizing("float()")
-        return float(self.values)
+        return float(self.get())
 
     def __int__(self) -> int:
-        synchronizing("int()")
-        return int(self.values)
+        return int(self.get())
 
     def __repr__(self) -> str:
-        return repr(self.values)
+        return repr(self.get())
+
+    def item(self, *index: int) -> Any:
+        return self.get().item(*index)
+
+    def tolist(self) -> Any:
+        return self.get().tolist()
 
     @property
     def flags(self) -> Flags:
@@ -181,9 +253,7 @@ def _shares(name: str) -> Any:
 
 def _calls(name: str, view: bool) -> Any:
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if name in ("item", "tolist"):
-            synchronizing(f"{name}()")
-            return getattr(self.values, name)(*args)
+        check_arguments(name, kwargs)
         given, named, changes = inside(args), inside(kwargs), (self.values,) if name == "fill" else ()
         result = recorded(lambda: getattr(self.values, name)(*given, **named), changes)
         return outside(result, self if view else None)
@@ -193,7 +263,7 @@ def _calls(name: str, view: bool) -> Any:
 
 for _name in ("dtype", "itemsize", "nbytes", "ndim", "shape", "size", "strides"):
     setattr(Array, _name, _shares(_name))
-for _name in ("all", "any", "copy", "fill", "item", "mean", "repeat", "std", "sum", "tolist", "var"):
+for _name in ("all", "any", "copy", "fill", "mean", "repeat", "std", "sum", "var"):
     setattr(Array, _name, _calls(_name, view=False))
 for _name in ("ravel", "reshape", "squeeze", "swapaxes", "transpose"):
     setattr(Array, _name, _calls(_name, view=True))
@@ -218,7 +288,7 @@ def asarray(x: Any, dtype: Any = None) -> Array:
     """`cupy.asarray`: moves NumPy's arrays here."""
     if isinstance(x, Array):
         return x if dtype is None or x.dtype == dtype else x.astype(dtype)
-    synchronizing("a copy from the host")
+    note("to_device", "a copy from the host")
     return Array(np.array(x, dtype))
 
 
@@ -226,10 +296,12 @@ def _makes(name: str) -> Any:
     return lambda *args, **kwargs: outside(recorded(lambda: getattr(np, name)(*args, **kwargs)))
 
 
+@functools.cache
 def make_cupy() -> Any:
     """The module, with as much in it as `array_module` is asked for."""
     cupy: Any = ModuleType("cupy")
     cupy.__version__, cupy.ndarray, cupy.asarray = "stand-in", Array, asarray
+    cupy.asnumpy = lambda x: x.get() if isinstance(x, Array) else np.asarray(x)
     cupy.add, cupy.multiply = Ufunc(np.add), Ufunc(np.multiply)
     for name in ("arange", "empty", "full", "ones", "zeros"):
         setattr(cupy, name, _makes(name))
@@ -240,7 +312,7 @@ def make_cupy() -> Any:
         setattr(cupy, name, getattr(np, name))
     for name in ("argsort", "concatenate", "copysign", "cos", "count_nonzero", "maximum", "moveaxis", "sin"):
         setattr(cupy, name, getattr(np, name))
-    cupy.flatnonzero = lambda x: outside(np.flatnonzero(x.values))
+    cupy.flatnonzero = lambda x: np.nonzero(x.ravel())[0]
     cupy.cuda = ModuleType("cupy.cuda")
     cupy.cuda.Stream, cupy.cuda.graph = Stream, Graph
     cupy.cuda.MemoryPool = lambda: SimpleNamespace(malloc=None)
@@ -257,3 +329,25 @@ def install(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let "cuda" be the stand-in while a test runs."""
     cupy = make_cupy()
     monkeypatch.setattr(backend, "_cupy", lambda device: cupy)
+
+
+@contextmanager
+def installed() -> Iterator[None]:
+    """The same for a `with` block."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        install(monkeypatch)
+        yield
+
+
+def put(x: Any, device: str) -> Any:
+    """A NumPy array, or those in a list or tuple, on a device."""
+    if isinstance(x, (list, tuple)):
+        return type(x)(put(item, device) for item in x)
+    return backend.to_device(x, device)
+
+
+def host(x: Any, device: str | None = None) -> Any:
+    """The values of a tensor or array as a NumPy array; it must lie on `device`, if that is given."""
+    x = getattr(x, "array", x)
+    assert device is None or backend.device_name(x).partition(":")[0] == device
+    return backend.to_numpy(x)

@@ -8,6 +8,7 @@ import numpy as np
 from dbrrl.autodiff.engine import grad
 from dbrrl.autodiff.shape import concatenate
 from dbrrl.autodiff.tensor import Tensor
+from dbrrl.backend import device_name, to_device, to_numpy
 from dbrrl.errors import ConfigError, GradientError
 
 TINY = 8  # up to so many elements each one is varied alone, and the whole Jacobian is checked
@@ -25,6 +26,8 @@ def check_gradients(
     seed: int = 0,
 ) -> None:
     """Compare the gradients of `f` with central differences (f(x + h d) - f(x - h d)) / 2h.
+
+    With arrays on a GPU `f` runs there; the comparison is made on the host.
 
     Inputs and outputs of at most 8 elements are taken element by element, which gives the whole Jacobian;
     larger ones are probed along random directions d, whose components are all between 1/2 and 1 in size.
@@ -47,11 +50,13 @@ def check_gradients(
     """
     if order not in (1, 2):
         raise ConfigError(f"check_gradients: expected order 1 or 2, got {order}")
-    point = [np.array(a, np.float64) if np.asarray(a).dtype.kind == "f" else a for a in arrays]
-    wanted = [i for i, a in enumerate(point) if np.asarray(a).dtype.kind == "f"]
+    host = [to_numpy(a) for a in arrays]
+    wanted = [i for i, a in enumerate(host) if a.dtype.kind == "f"]
+    point = [np.array(a, np.float64) if i in wanted else arrays[i] for i, a in enumerate(host)]
     if not wanted:
         raise ConfigError("check_gradients: expected a floating-point array, got none: convert the input")
     check = _Check(point, wanted, directions, step, rtol, atol, np.random.default_rng(seed))
+    check.devices = [device_name(a) for a in arrays]
     check.run(f, 1)
     if order == 2:
         check.run(check.gradient_of(f), 2)
@@ -72,14 +77,16 @@ class _Check:
     ) -> None:
         self.point, self.wanted, self.directions = point, wanted, directions
         self.step, self.rtol, self.atol, self.rng = step, rtol, atol, rng
+        self.devices = ["cpu"] * len(point)  # where f wants its arguments
 
     def tensors(self, arrays: Sequence[Any]) -> list[Any]:
         """The arguments of a call: tensors where a gradient is wanted."""
-        return [Tensor(a, requires_grad=True) if i in self.wanted else a for i, a in enumerate(arrays)]
+        pairs = enumerate(zip(arrays, self.devices, strict=True))
+        return [Tensor(to_device(a, d), requires_grad=True) if i in self.wanted else a for i, (a, d) in pairs]
 
     def value(self, f: Function, arrays: Sequence[Any]) -> Any:
         """Plain result of f."""
-        return np.asarray(_tensor(f(*self.tensors(arrays))).array)
+        return to_numpy(_tensor(f(*self.tensors(arrays))).array)
 
     def gradients(self, f: Function, vector: Any, create_graph: bool) -> list[Any]:
         """Those of Σ vector f for the wanted inputs; zeros where f does not depend on one."""
@@ -89,7 +96,7 @@ class _Check:
         if not y.requires_grad:
             return [np.zeros(x.shape) for x in leaves]
         gs = grad(y, leaves, vector, create_graph=create_graph, allow_unused=True)
-        return [np.zeros(x.shape) if g is None else g.array for g, x in zip(gs, leaves, strict=True)]
+        return [np.zeros(x.shape) if g is None else to_numpy(g.array) for g, x in zip(gs, leaves, strict=True)]
 
     def run(self, f: Function, order: int) -> None:
         """Compare the gradients of f, named as derivatives of `order`, with central differences."""
@@ -154,7 +161,7 @@ class _Check:
             if y.requires_grad:
                 gs = grad(y, leaves, vector, create_graph=True, allow_unused=True)
             pairs = zip(gs, leaves, strict=True)
-            return concatenate([Tensor(np.zeros(x.size)) if g is None else g.reshape(-1) for g, x in pairs])
+            return concatenate([(x.detach() * 0 if g is None else g).reshape(-1) for g, x in pairs])
 
         return gradient
 

@@ -16,6 +16,7 @@ from dbrrl.autodiff.gradcheck import check_gradients
 from dbrrl.autodiff.op import Op
 from dbrrl.autodiff.tensor import Tensor, no_grad, observing, state
 from tests.autodiff.table import CASES, MIXED, WITHOUT_GRADIENT, Case
+from tests.standin import host, put
 
 POINTS = [pytest.param(case, make, id=f"{case.name} {k}") for case in CASES for k, make in enumerate(case.points)]
 over_points = pytest.mark.parametrize(("case", "make"), POINTS)
@@ -82,23 +83,23 @@ def test_each_case_runs_the_ops_that_it_is_listed_for(case: Case) -> None:
 
 
 @over_points
-def test_values_match_the_reference(case: Case, make: Any) -> None:
-    arrays = arrays_of(make)
-    expected = np.asarray(case.reference(*arrays))
+def test_values_match_the_reference(case: Case, make: Any, device: str) -> None:
+    expected = np.asarray(case.reference(*arrays_of(make)))
+    arrays = put(arrays_of(make), device)
     recorded = case.call(*(Tensor(a, requires_grad=True) for a in arrays))
     assert isinstance(recorded, Tensor) and recorded.op is not None
     assert recorded.shape == expected.shape and recorded.dtype == np.float64
-    np.testing.assert_allclose(recorded.array, expected, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(host(recorded, device), expected, rtol=1e-12, atol=1e-12)
     computed = case.call(*arrays)
     assert not isinstance(computed, Tensor)
-    np.testing.assert_allclose(computed, expected, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(host(computed, device), expected, rtol=1e-12, atol=1e-12)
     with no_grad():
         assert case.call(*(Tensor(a, requires_grad=True) for a in arrays)).op is None
 
 
 @over_points
-def test_first_and_second_gradients_match_central_differences(case: Case, make: Any) -> None:
-    check_gradients(case.call, *arrays_of(make), order=2, rtol=1e-5, atol=1e-6)
+def test_first_and_second_gradients_match_central_differences(case: Case, make: Any, device: str) -> None:
+    check_gradients(case.call, *put(arrays_of(make), device), order=2, rtol=1e-5, atol=1e-6)
 
 
 @over_points
@@ -108,7 +109,7 @@ def test_second_gradients_inside_a_curved_function(case: Case, make: Any) -> Non
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_gradients_of_random_broadcasts(seed: int) -> None:
+def test_gradients_of_random_broadcasts(seed: int, device: str) -> None:
     r = np.random.default_rng(seed)
     full = [int(n) for n in r.integers(0, 4, r.integers(0, 5))]
     shapes = [[n if r.random() < 0.6 else 1 for n in full][int(r.integers(0, len(full) + 1)) :] for _ in range(3)]
@@ -120,7 +121,7 @@ def test_gradients_of_random_broadcasts(seed: int) -> None:
     tensors = [Tensor(x, requires_grad=True) for x in (a, b, c)]
     expected = np.maximum(a * b - c, a / c) + np.where(a > b, b**c, c)
     np.testing.assert_allclose(f(*tensors).array, expected, rtol=1e-12)
-    check_gradients(f, a, b, c, order=2, atol=1e-6)
+    check_gradients(f, *put((a, b, c), device), order=2, atol=1e-6)
 
 
 @over_points
@@ -138,14 +139,14 @@ def test_memory_order_does_not_matter(case: Case, make: Any) -> None:
 
 
 @over_points
-def test_float32_stays_float32(case: Case, make: Any) -> None:
-    arrays = [a.astype(np.float32) for a in arrays_of(make)]
+def test_float32_stays_float32(case: Case, make: Any, device: str) -> None:
+    arrays = put([a.astype(np.float32) for a in arrays_of(make)], device)
     inputs = [Tensor(a, requires_grad=True) for a in arrays]
     plain = case.call(*arrays)
     assert plain.dtype == (np.float64 if case.name in MIXED else np.float32)  # plain arrays follow NumPy
     y = case.call(*inputs)
     assert y.dtype == np.float32
-    np.testing.assert_allclose(y.array, case.reference(*arrays_of(make)), rtol=2e-4, atol=2e-5)
+    np.testing.assert_allclose(host(y, device), case.reference(*arrays_of(make)), rtol=2e-4, atol=2e-5)
     gradients = grad((y * y).sum(), inputs, create_graph=True)
     assert {g.dtype for g in gradients} <= {np.dtype(np.float32)}
     again = grad(sum((g * g).sum() for g in gradients), inputs, allow_unused=True) if gradients else []

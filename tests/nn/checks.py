@@ -8,6 +8,7 @@ import dbrrl.functional as F
 from dbrrl import nn
 from dbrrl.autodiff.tensor import Tensor
 from dbrrl.testing import check_gradients
+from tests import standin
 
 
 def joined(outputs: Any) -> Any:
@@ -18,8 +19,16 @@ def joined(outputs: Any) -> Any:
 
 
 def check_module(module: nn.Module, *inputs: Any, order: int = 2, **named: Any) -> None:
-    """Gradients of a module's outputs for its parameters and floating-point inputs, in float64."""
+    """Gradients of a module's outputs for its parameters and floating-point inputs, in float64; here and on a GPU."""
     module.astype(np.float64)
+    _check_gradients(module, inputs, order, named)
+    with standin.installed():
+        module.to("cuda")
+        _check_gradients(module, standin.put(list(map(np.asarray, inputs)), "cuda"), 1, named)
+        module.to("cpu")
+
+
+def _check_gradients(module: nn.Module, inputs: Any, order: int, named: Any) -> None:
     places = [(owner, attribute) for _, owner, attribute, p in module._walk("", set()) if isinstance(p, nn.Parameter)]
     before = [getattr(owner, attribute) for owner, attribute in places]
 
@@ -44,9 +53,19 @@ def dtypes(outputs: Any) -> set[str]:
 
 
 def check_float32(module: nn.Module, *inputs: Any) -> None:
-    """float32 in, float32 out and in every gradient; float64 observations do not widen the network."""
+    """float32 in, float32 out and in every gradient; float64 observations do not widen the network. And on a GPU."""
     for given in (inputs, [x.astype(np.float64) if np.asarray(x).dtype.kind == "f" else x for x in inputs]):
         outputs = module(*given)
         assert dtypes(outputs) == {"float32"}
         (joined(outputs) ** 2).sum().backward()
         assert {str(p.grad.dtype) for p in module.parameters()} <= {"float32"}
+        with standin.installed():
+            module.to("cuda")
+            far = module(*standin.put(list(map(np.asarray, given)), "cuda"))
+            assert dtypes(far) == {"float32"}
+            a, b = standin.host(joined(far), "cuda"), joined(outputs).array
+            if not any(isinstance(m, nn.Dropout | nn.NoisyLinear) for m in module.modules()):
+                np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+            (joined(far) ** 2).sum().backward()
+            assert {str(p.grad.dtype) for p in module.parameters()} <= {"float32"}
+            module.to("cpu")
