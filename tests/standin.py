@@ -81,6 +81,12 @@ def check_arguments(name: str, kwargs: Any) -> None:
         raise ValueError("kind can only be None or 'stable'")
 
 
+def quietly(call: Any, *args: Any, **kwargs: Any) -> Any:
+    """The result, with no word of infinities and of what is no number: CuPy does not warn."""
+    with np.errstate(all="ignore"):
+        return call(*args, **kwargs)
+
+
 def inside(x: Any) -> Any:
     """What NumPy computes with: the values of arrays of this kind; TypeError for one of NumPy's."""
     if type(x) is Array:
@@ -155,8 +161,8 @@ class Array(NDArrayOperatorsMixin):
             return NotImplemented
         arrays = [inside(x) for x in inputs]
         if out is None:
-            return outside(recorded(lambda: ufunc(*arrays)))
-        recorded(lambda: ufunc(*arrays, out=inside(out)), inside(out))
+            return outside(recorded(lambda: quietly(ufunc, *arrays)))
+        recorded(lambda: quietly(ufunc, *arrays, out=inside(out)), inside(out))
         return out[0]
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:

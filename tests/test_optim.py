@@ -9,7 +9,10 @@ import pytest
 
 from dbrrl import nn, optim
 from dbrrl.autodiff.tensor import Tensor
+from dbrrl.backend import beside
 from dbrrl.errors import CheckpointError, ConfigError
+from tests import standin
+from tests.standin import host, put
 
 Make = Callable[[Any], optim.Optimizer]
 A, G, STEPS = 0.05, 0.9, 15
@@ -76,8 +79,8 @@ cases = pytest.mark.parametrize(("make", "paper", "settings"), CASES)
 START = np.array([1.0, -2.0, 0.5, 3.0])
 
 
-def parameters(dtype: Any = np.float64) -> list[nn.Parameter]:
-    return [nn.Parameter(START[:1].astype(dtype)), nn.Parameter(START[1:].reshape(3, 1).astype(dtype))]
+def parameters(dtype: Any = np.float64, device: str = "cpu") -> list[nn.Parameter]:
+    return [nn.Parameter(put(x.astype(dtype), device)) for x in (START[:1], START[1:].reshape(3, 1))]
 
 
 def gradients(seed: int = 0) -> list[Any]:
@@ -89,34 +92,48 @@ def gradients(seed: int = 0) -> list[Any]:
 def run(optimizer: optim.Optimizer, gs: Any) -> np.ndarray:
     for gradient in gs:
         optimizer.zero_grad()
-        optimizer.flat.grads += gradient(optimizer.flat.values)
+        values = optimizer.flat.values
+        optimizer.flat.grads += beside(values, gradient(host(values)).astype(values.dtype))
         optimizer.step()
-    return optimizer.flat.values.copy()  # type: ignore[no-any-return]
+    return np.array(host(optimizer.flat.values))
 
 
 @cases
-def test_steps_are_those_of_the_paper(make: Make, paper: Any, settings: Any) -> None:
-    got = run(make(parameters()), gradients())
+def test_steps_are_those_of_the_paper(make: Make, paper: Any, settings: Any, device: str) -> None:
+    got = run(make(parameters(device=device)), gradients())
     np.testing.assert_allclose(got, paper(START, gradients(), **settings), rtol=1e-10)
-    narrow = run(make(parameters(np.float32)), gradients())
+    narrow = run(make(parameters(np.float32, device)), gradients())
     assert narrow.dtype == np.float32
     np.testing.assert_allclose(narrow, got, rtol=2e-3, atol=1e-4)
 
 
 @cases
-def test_parameters_show_the_step(make: Make, paper: Any, settings: Any) -> None:
-    own = parameters()
+def test_parameters_show_the_step(make: Make, paper: Any, settings: Any, device: str) -> None:
+    own = parameters(device=device)
     optimizer = make(own)
     (own[0].sum() * own[1].sum()).backward()
-    np.testing.assert_allclose(optimizer.flat.grads, [1.5, 1, 1, 1])
+    np.testing.assert_allclose(host(optimizer.flat.grads, device), [1.5, 1, 1, 1])
     optimizer.step()
     expected = paper(START, [lambda x: np.array([1.5, 1, 1, 1])], **settings)
-    np.testing.assert_allclose(np.concatenate([p.array.ravel() for p in own]), expected, rtol=1e-10)
+    np.testing.assert_allclose(np.concatenate([host(p, device).ravel() for p in own]), expected, rtol=1e-10)
 
 
 @cases
-def test_a_resumed_optimizer_goes_on_bit_for_bit(make: Make, paper: Any, settings: Any) -> None:
-    first = make(parameters(np.float32))
+def test_a_step_stays_where_its_parameters_are(make: Make, paper: Any, settings: Any) -> None:
+    with standin.installed():
+        own = parameters(np.float32, "cuda")
+        optimizer = make(own)
+        with standin.copies() as count:
+            for _ in range(3):
+                optimizer.zero_grad()
+                (own[0].sum() * own[1].sum()).backward()
+                optimizer.step()
+        assert count == standin.Copies()
+
+
+@cases
+def test_a_resumed_optimizer_goes_on_bit_for_bit(make: Make, paper: Any, settings: Any, device: str) -> None:
+    first = make(parameters(np.float32, device))
     run(first, gradients(1))
     state = first.state_dict()
     second = make([nn.Parameter(p.array) for p in first.flat.parameters])
@@ -170,17 +187,17 @@ def test_the_first_step_of_adam_is_the_learning_rate() -> None:
     np.testing.assert_allclose(START - optimizer.flat.values, [0.01, -0.01, 0.01, 0.01], rtol=1e-4)
 
 
-def test_clipping_by_the_global_norm() -> None:
-    optimizer = optim.SGD(parameters(), 1.0)
+def test_clipping_by_the_global_norm(device: str) -> None:
+    optimizer = optim.SGD(parameters(device=device), 1.0)
     g = np.array([3.0, 0.0, 4.0, 12.0])
-    optimizer.flat.grads[:] = g
+    optimizer.flat.grads[:] = put(g, device)
     assert optimizer.clip_grad_norm(20) == 13
-    np.testing.assert_array_equal(optimizer.flat.grads, g)
+    np.testing.assert_array_equal(host(optimizer.flat.grads, device), g)
     assert optimizer.clip_grad_norm(6.5) == 13
-    np.testing.assert_allclose(optimizer.flat.grads, g / 2)
+    np.testing.assert_allclose(host(optimizer.flat.grads), g / 2)
     assert math.sqrt(sum(float(np.sum(p.grad**2)) for p in optimizer.flat.parameters)) == pytest.approx(6.5)
     optimizer.step()
-    np.testing.assert_allclose(optimizer.flat.values, START - g / 2)
+    np.testing.assert_allclose(host(optimizer.flat.values, device), START - g / 2)
     optimizer.zero_grad()
     assert optimizer.clip_grad_norm(1) == 0 and not optimizer.flat.grads.any()
     optimizer.flat.grads[0] = np.nan
@@ -190,13 +207,13 @@ def test_clipping_by_the_global_norm() -> None:
             optimizer.clip_grad_norm(wrong)
 
 
-def test_clipping_takes_in_gradients_set_from_outside() -> None:
-    own = parameters()
+def test_clipping_takes_in_gradients_set_from_outside(device: str) -> None:
+    own = parameters(device=device)
     optimizer = optim.SGD(own, 1.0)
     own[0].grad, own[1].grad = np.array([3.0]), None
     assert optimizer.clip_grad_norm(1) == 3
     optimizer.step()
-    np.testing.assert_allclose(optimizer.flat.values, START - [1, 0, 0, 0])
+    np.testing.assert_allclose(host(optimizer.flat.values, device), START - [1, 0, 0, 0])
 
 
 @pytest.mark.parametrize(

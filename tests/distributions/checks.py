@@ -4,10 +4,12 @@ from typing import Any
 
 import numpy as np
 
+from dbrrl.backend import to_numpy
+
 
 def array(x: Any) -> Any:
-    """The values of a tensor or an array."""
-    return getattr(x, "array", x)
+    """The values of a tensor or an array, wherever it lies."""
+    return to_numpy(getattr(x, "array", x))
 
 
 def assert_frequencies(counts: Any, probabilities: Any) -> None:

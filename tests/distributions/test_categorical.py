@@ -12,6 +12,7 @@ from dbrrl.distributions import Bernoulli, Categorical, MultiCategorical
 from dbrrl.errors import ShapeError
 from dbrrl.testing import check_gradients
 from tests.distributions.checks import array, assert_frequencies
+from tests.standin import put
 
 INF = math.inf
 LOGITS = np.array([[0.5, -1.0, 2.0, 0.0], [3.0, 3.0, -2.0, 1.0]])
@@ -22,11 +23,11 @@ given = pytest.mark.parametrize("logits", [LOGITS, MASKED, EXTREME], ids=["plain
 forms = pytest.mark.parametrize("form", [np.float32, np.float64, "tensor32", "tensor64"])
 
 
-def formed(logits: Any, form: Any) -> Any:
+def formed(logits: Any, form: Any, device: str = "cpu") -> Any:
     """Logits as a plain array, or as a tensor that wants gradients."""
     if isinstance(form, str):
-        return Tensor(logits.astype(form.replace("tensor", "float")), requires_grad=True)
-    return logits.astype(form)
+        return Tensor(put(logits.astype(form.replace("tensor", "float")), device), requires_grad=True)
+    return put(logits.astype(form), device)
 
 
 def softmax(logits: Any) -> Any:
@@ -44,14 +45,14 @@ def sizes(form: Any) -> str:
 
 @given
 @forms
-def test_categorical(logits: Any, form: Any) -> None:
-    p = Categorical(formed(logits, form))
+def test_categorical(logits: Any, form: Any, device: str) -> None:
+    p = Categorical(formed(logits, form, device))
     expected = softmax(logits)
     np.testing.assert_allclose(array(p.probs), expected, rtol=1e-5)
-    np.testing.assert_array_equal(p.mode(), expected.argmax(-1))
+    np.testing.assert_array_equal(array(p.mode()), expected.argmax(-1))
     np.testing.assert_allclose(array(p.entropy()), entropy(expected), rtol=1e-4, atol=1e-6)
     for a in range(4):
-        got = array(p.log_prob(np.full(2, a)))
+        got = array(p.log_prob(put(np.full(2, a), device)))
         with np.errstate(divide="ignore"):
             known = logits[:, a] - logits.max(-1) - np.log(np.exp(logits - logits.max(-1, keepdims=True)).sum(-1))
         np.testing.assert_allclose(got, known, rtol=1e-5, atol=1e-6)
@@ -62,94 +63,97 @@ def test_categorical(logits: Any, form: Any) -> None:
 
 @given
 @forms
-def test_categorical_samples_have_their_frequencies(logits: Any, form: Any) -> None:
+def test_categorical_samples_have_their_frequencies(logits: Any, form: Any, device: str) -> None:
     n, rng = 20_000, np.random.default_rng(1)
-    p = Categorical(formed(np.repeat(logits, n, axis=0), form))
-    samples = p.sample(rng).reshape(2, n)
+    p = Categorical(formed(np.repeat(logits, n, axis=0), form, device))
+    samples = array(p.sample(rng)).reshape(2, n)
     for row, probabilities in zip(samples, softmax(logits), strict=True):
         assert_frequencies(np.bincount(row, minlength=4), probabilities)
 
 
 @given
-def test_categorical_gradients_are_finite_and_known(logits: Any) -> None:
-    x = Tensor(logits, requires_grad=True)
+def test_categorical_gradients_are_finite_and_known(logits: Any, device: str) -> None:
+    x = Tensor(put(logits, device), requires_grad=True)
     p = Categorical(x)
     action = p.mode()
     (p.log_prob(action).sum() + p.entropy().sum()).backward()
     q = softmax(logits)
     log_q = np.log(np.where(q > 0, q, 1))
-    expected = np.eye(4)[action] - q - q * (log_q + entropy(q)[:, None])
-    np.testing.assert_allclose(x.grad, expected, atol=1e-9)
+    expected = np.eye(4)[array(action)] - q - q * (log_q + entropy(q)[:, None])
+    np.testing.assert_allclose(array(x.grad), expected, atol=1e-9)
 
 
-def test_gradients_against_differences() -> None:
-    a = np.array([2, 0])
-    check_gradients(lambda x: Categorical(x).log_prob(a), LOGITS, order=2)
-    check_gradients(lambda x: Categorical(x).entropy(), LOGITS, order=2)
-    check_gradients(lambda x: Categorical(x[None]).log_prob(a[None]), LOGITS, order=2)
-    check_gradients(lambda x: Bernoulli(x).log_prob(LOGITS > 0), LOGITS, order=2)
-    check_gradients(lambda x: Bernoulli(x).entropy(), LOGITS, order=2)
-    b = np.array([[1, 2], [0, 1]])
-    check_gradients(lambda x: MultiCategorical(x, SIZES).log_prob(b), np.ones((2, 5)) * 0.3, order=2)
-    check_gradients(lambda x: MultiCategorical(x, SIZES).entropy(), np.arange(10.0).reshape(2, 5) / 7, order=2)
+def test_gradients_against_differences(device: str) -> None:
+    a, logits = put(np.array([2, 0]), device), put(LOGITS, device)
+    check_gradients(lambda x: Categorical(x).log_prob(a), logits, order=2)
+    check_gradients(lambda x: Categorical(x).entropy(), logits, order=2)
+    check_gradients(lambda x: Categorical(x[None]).log_prob(a[None]), logits, order=2)
+    check_gradients(lambda x: Bernoulli(x).log_prob(logits > 0), logits, order=2)
+    check_gradients(lambda x: Bernoulli(x).entropy(), logits, order=2)
+    b = put(np.array([[1, 2], [0, 1]]), device)
+    check_gradients(lambda x: MultiCategorical(x, SIZES).log_prob(b), put(np.ones((2, 5)) * 0.3, device), order=2)
+    logits = put(np.arange(10.0).reshape(2, 5) / 7, device)
+    check_gradients(lambda x: MultiCategorical(x, SIZES).entropy(), logits, order=2)
 
 
-def test_categorical_over_time_and_batch() -> None:
-    logits = np.random.default_rng(0).normal(size=(3, 2, 4))
+def test_categorical_over_time_and_batch(device: str) -> None:
+    logits = put(np.random.default_rng(0).normal(size=(3, 2, 4)), device)
     p = Categorical(logits)
     a = p.sample(np.random.default_rng(0))
     assert a.shape == (3, 2) and p.mode().shape == (3, 2)
     flat = Categorical(logits.reshape(6, 4))
-    np.testing.assert_allclose(p.log_prob(a).ravel(), flat.log_prob(a.ravel()), rtol=1e-12)
-    np.testing.assert_allclose(p.entropy().ravel(), flat.entropy(), rtol=1e-12)
+    np.testing.assert_allclose(array(p.log_prob(a)).ravel(), array(flat.log_prob(a.ravel())), rtol=1e-12)
+    np.testing.assert_allclose(array(p.entropy()).ravel(), array(flat.entropy()), rtol=1e-12)
 
 
 @forms
-def test_multi_categorical_is_a_product(form: Any) -> None:
+def test_multi_categorical_is_a_product(form: Any, device: str) -> None:
     logits = np.random.default_rng(2).normal(size=(3, 5))
-    p = MultiCategorical(formed(logits, form), SIZES)
+    p = MultiCategorical(formed(logits, form, device), SIZES)
     left, right = softmax(logits[:, :2]), softmax(logits[:, 2:])
     total = np.zeros(3)
     for i, j in itertools.product(range(2), range(3)):
-        log_prob = p.log_prob(np.tile([i, j], (3, 1)))
+        log_prob = p.log_prob(put(np.tile([i, j], (3, 1)), device))
         np.testing.assert_allclose(array(log_prob), np.log(left[:, i] * right[:, j]), rtol=1e-4)
         assert str(log_prob.dtype) == sizes(form)
         total += np.exp(array(log_prob))
     np.testing.assert_allclose(total, 1, rtol=1e-5)
     np.testing.assert_allclose(array(p.entropy()), entropy(left) + entropy(right), rtol=1e-5)
-    np.testing.assert_array_equal(p.mode(), np.stack([left.argmax(1), right.argmax(1)], 1))
+    np.testing.assert_array_equal(array(p.mode()), np.stack([left.argmax(1), right.argmax(1)], 1))
     assert str(p.entropy().dtype) == sizes(form)
-    many = MultiCategorical(formed(np.tile(logits[:1], (20_000, 1)), form), SIZES).sample(np.random.default_rng(3))
+    many = MultiCategorical(formed(np.tile(logits[:1], (20_000, 1)), form, device), SIZES)
+    many = array(many.sample(np.random.default_rng(3)))
     assert many.shape == (20_000, 2) and many.dtype == np.int64
     assert_frequencies(np.bincount(many[:, 0] * 3 + many[:, 1], minlength=6), np.outer(left[0], right[0]).ravel())
 
 
 @forms
 @pytest.mark.parametrize("logits", [LOGITS, np.array([[-INF, INF, 0.0, 2.0], [-500.0, 500.0, -90.0, -0.0]])])
-def test_bernoulli(logits: Any, form: Any) -> None:
-    p = Bernoulli(formed(logits, form))
+def test_bernoulli(logits: Any, form: Any, device: str) -> None:
+    p = Bernoulli(formed(logits, form, device))
     with np.errstate(over="ignore"):
         yes = 1 / (1 + np.exp(-logits))
         no = 1 / (1 + np.exp(logits))
     np.testing.assert_allclose(array(p.entropy()), entropy(np.stack([yes, no], -1)).sum(-1), rtol=1e-4, atol=1e-6)
-    np.testing.assert_array_equal(p.mode(), yes > 0.5)
+    np.testing.assert_array_equal(array(p.mode()), yes > 0.5)
     for bits in itertools.product((0, 1), repeat=4):
         x = np.tile(np.array(bits, np.int8), (2, 1))
         with np.errstate(divide="ignore"):
             known = -np.logaddexp(0, np.where(x, -logits, logits)).sum(-1)
-        np.testing.assert_allclose(array(p.log_prob(x)), known, rtol=1e-4, atol=1e-5)
-        assert str(p.log_prob(x).dtype) == sizes(form)
-    many = Bernoulli(formed(np.tile(logits[:1], (20_000, 1)), form)).sample(np.random.default_rng(5))
+        log_prob = p.log_prob(put(x, device))
+        np.testing.assert_allclose(array(log_prob), known, rtol=1e-4, atol=1e-5)
+        assert str(log_prob.dtype) == sizes(form)
+    many = array(Bernoulli(formed(np.tile(logits[:1], (20_000, 1)), form, device)).sample(np.random.default_rng(5)))
     assert many.dtype == np.int8
     for column, probability in zip(many.T, yes[0], strict=True):
         assert_frequencies(np.bincount(column, minlength=2), [1 - probability, probability])
 
 
-def test_bernoulli_gradients_are_finite_at_the_ends() -> None:
-    x = Tensor(np.array([[-INF, INF, -500.0, 500.0]]), requires_grad=True)
+def test_bernoulli_gradients_are_finite_at_the_ends(device: str) -> None:
+    x = Tensor(put(np.array([[-INF, INF, -500.0, 500.0]]), device), requires_grad=True)
     p = Bernoulli(x)
     (p.log_prob(p.mode()).sum() + p.entropy().sum()).backward()
-    np.testing.assert_allclose(x.grad, 0, atol=1e-12)
+    np.testing.assert_allclose(array(x.grad), 0, atol=1e-12)
 
 
 @pytest.mark.parametrize(

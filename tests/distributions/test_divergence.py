@@ -12,6 +12,7 @@ from dbrrl.distributions import Bernoulli, Categorical, MultiCategorical, Normal
 from dbrrl.errors import DbrrlError, ShapeError
 from dbrrl.testing import check_gradients
 from tests.distributions.checks import array
+from tests.standin import put
 
 INF = math.inf
 RNG = np.random.default_rng(0)
@@ -34,13 +35,13 @@ def outcomes(make: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize("make", MAKES[:3], ids=["categorical", "bernoulli", "multi"])
-def test_discrete_divergences_are_sums_over_all_outcomes(make: Any) -> None:
-    p, q = make(P), make(Q)
+def test_discrete_divergences_are_sums_over_all_outcomes(make: Any, device: str) -> None:
+    p, q = make(put(P, device)), make(put(Q, device))
     expected = np.zeros(3)
     for outcome in outcomes(make):
-        x = np.array([outcome] * 3)
-        expected += np.exp(p.log_prob(x)) * (p.log_prob(x) - q.log_prob(x))
-    np.testing.assert_allclose(kl_divergence(p, q), expected, rtol=1e-10)
+        x = put(np.array([outcome] * 3), device)
+        expected += array(np.exp(p.log_prob(x)) * (p.log_prob(x) - q.log_prob(x)))
+    np.testing.assert_allclose(array(kl_divergence(p, q)), expected, rtol=1e-10)
 
 
 @makes
@@ -53,14 +54,15 @@ def test_divergences_are_averages_over_samples(make: Any) -> None:
 
 
 @makes
-def test_to_itself_it_is_zero_and_else_positive(make: Any) -> None:
-    np.testing.assert_allclose(kl_divergence(make(P), make(P)), 0, atol=1e-12)
-    assert np.all(kl_divergence(make(P), make(Q)) > 0)
+def test_to_itself_it_is_zero_and_else_positive(make: Any, device: str) -> None:
+    p, q = put((P, Q), device)
+    np.testing.assert_allclose(array(kl_divergence(make(p), make(p))), 0, atol=1e-12)
+    assert np.all(kl_divergence(make(p), make(q)) > 0)
 
 
 @makes
-def test_gradients(make: Any) -> None:
-    check_gradients(lambda a, b: kl_divergence(make(a), make(b)), P, Q, order=2)
+def test_gradients(make: Any, device: str) -> None:
+    check_gradients(lambda a, b: kl_divergence(make(a), make(b)), *put((P, Q), device), order=2)
 
 
 @makes

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 import dbrrl.functional as F
+from dbrrl import backend
 from dbrrl.autodiff.tensor import Tensor
 from dbrrl.distributions import NoClosedForm, Normal, SquashedNormal
 from dbrrl.errors import DbrrlError, ShapeError
 from dbrrl.testing import check_gradients
 from tests.distributions.checks import array, assert_frequencies
+from tests.standin import put
 
 MEAN = np.array([[0.5, -1.0], [2.0, 0.1], [0.0, 0.0]])
 LOG_STD = np.array([-0.5, 0.3])
@@ -20,7 +22,9 @@ X = np.array([[0.1, 0.2], [1.5, -0.9], [0.0, 0.3]])
 KINDS = [Normal, SquashedNormal]
 log_stds = pytest.mark.parametrize("log_std", [LOG_STD, EACH], ids=["shared", "each"])
 types = pytest.mark.parametrize("dtype", ["float32", "float64"])
-wraps = pytest.mark.parametrize("wrap", [lambda x: x, lambda x: Tensor(x, requires_grad=True)], ids=["array", "tensor"])
+wraps = pytest.mark.parametrize(
+    "wrap", [put, lambda x, device: Tensor(put(x, device), requires_grad=True)], ids=["array", "tensor"]
+)
 
 
 def log_density(x: Any, mean: Any, log_std: Any) -> Any:
@@ -30,34 +34,36 @@ def log_density(x: Any, mean: Any, log_std: Any) -> Any:
 @log_stds
 @types
 @wraps
-def test_normal(log_std: Any, dtype: str, wrap: Any) -> None:
-    p = Normal(wrap(MEAN.astype(dtype)), wrap(log_std.astype(dtype)))
-    x = X.astype(dtype)
+def test_normal(log_std: Any, dtype: str, wrap: Any, device: str) -> None:
+    p = Normal(wrap(MEAN.astype(dtype), device), wrap(log_std.astype(dtype), device))
+    x = put(X.astype(dtype), device)
     np.testing.assert_allclose(array(p.log_prob(x)), log_density(X, MEAN, log_std), rtol=1e-5, atol=1e-5)
     entropy = np.broadcast_to(log_std + 0.5 * math.log(2 * math.pi * math.e), MEAN.shape).sum(-1)
     np.testing.assert_allclose(array(p.entropy()), entropy, rtol=1e-6)
-    np.testing.assert_array_equal(p.mode(), MEAN.astype(dtype))
+    np.testing.assert_array_equal(array(p.mode()), MEAN.astype(dtype))
     rng = np.random.default_rng(0)
     for y in (p.log_prob(x), p.entropy(), p.sample(rng), p.rsample(rng), p.mode(), p.std):
         assert str(y.dtype) == dtype
-    assert type(p.sample(rng)) is np.ndarray and p.entropy().shape == (3,)
+    assert backend.device_name(p.sample(rng)).startswith(device) and p.entropy().shape == (3,)
     np.testing.assert_allclose(array(p.log_prob(np.stack([x, x])))[1], array(p.log_prob(x)))
 
 
 @log_stds
 @types
 @wraps
-def test_squashed_normal(log_std: Any, dtype: str, wrap: Any) -> None:
-    p = SquashedNormal(wrap(MEAN.astype(dtype)), wrap(log_std.astype(dtype)))
+def test_squashed_normal(log_std: Any, dtype: str, wrap: Any, device: str) -> None:
+    p = SquashedNormal(wrap(MEAN.astype(dtype), device), wrap(log_std.astype(dtype), device))
     y = np.tanh(X)
     expected = log_density(X, MEAN, log_std) - np.log(1 - y**2).sum(-1)
-    np.testing.assert_allclose(array(p.log_prob(y.astype(dtype))), expected, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(p.mode(), np.tanh(MEAN), rtol=1e-6)
+    y = put(y.astype(dtype), device)
+    np.testing.assert_allclose(array(p.log_prob(y)), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(array(p.mode()), np.tanh(MEAN), rtol=1e-6)
     sample, log_prob = p.rsample_and_log_prob(np.random.default_rng(0))
-    np.testing.assert_allclose(array(log_prob), array(p.log_prob(array(sample))), rtol=1e-3, atol=1e-3)
+    again = p.log_prob(getattr(sample, "array", sample))
+    np.testing.assert_allclose(array(log_prob), array(again), rtol=1e-3, atol=1e-3)
     np.testing.assert_array_equal(array(p.rsample(np.random.default_rng(0))), array(sample))
-    np.testing.assert_array_equal(p.sample(np.random.default_rng(0)), array(sample))
-    for out in (log_prob, sample, p.log_prob(y.astype(dtype)), p.mode(), p.sample(np.random.default_rng(0))):
+    np.testing.assert_array_equal(array(p.sample(np.random.default_rng(0))), array(sample))
+    for out in (log_prob, sample, p.log_prob(y), p.mode(), p.sample(np.random.default_rng(0))):
         assert str(out.dtype) == dtype
 
 
@@ -84,32 +90,33 @@ def test_samples_have_their_frequencies(kind: Any, dtype: str) -> None:
 
 
 @log_stds
-def test_gradients(log_std: Any) -> None:
-    check_gradients(lambda m, s, x: Normal(m, s).log_prob(x), MEAN, log_std, X, order=2)
-    check_gradients(lambda m, s: Normal(m, s).entropy() + 0 * m.sum(-1), MEAN, log_std, order=2)
-    check_gradients(lambda m, s: Normal(m, s).rsample(np.random.default_rng(0)), MEAN, log_std, order=2)
-    check_gradients(lambda m, s: SquashedNormal(m, s).log_prob(np.tanh(X)), MEAN, log_std, order=2)
+def test_gradients(log_std: Any, device: str) -> None:
+    point, x = put((MEAN, log_std), device), put(X, device)
+    check_gradients(lambda m, s, x: Normal(m, s).log_prob(x), *point, x, order=2)
+    check_gradients(lambda m, s: Normal(m, s).entropy() + 0 * m.sum(-1), *point, order=2)
+    check_gradients(lambda m, s: Normal(m, s).rsample(np.random.default_rng(0)), *point, order=2)
+    check_gradients(lambda m, s: SquashedNormal(m, s).log_prob(np.tanh(x)), *point, order=2)
 
     def both(m: Any, s: Any) -> Any:
         sample, log_prob = SquashedNormal(m, s).rsample_and_log_prob(np.random.default_rng(0))
         return F.concatenate([sample.reshape(-1), log_prob])
 
-    check_gradients(both, MEAN, log_std, order=2)
+    check_gradients(both, *point, order=2)
 
 
 @types
-def test_log_probabilities_stay_finite_where_tanh_is_one(dtype: str) -> None:
-    mean = Tensor(np.array([[30.0], [-30.0]], dtype), requires_grad=True)
-    p = SquashedNormal(mean, np.zeros(1, dtype))
+def test_log_probabilities_stay_finite_where_tanh_is_one(dtype: str, device: str) -> None:
+    mean = Tensor(put(np.array([[30.0], [-30.0]], dtype), device), requires_grad=True)
+    p = SquashedNormal(mean, put(np.zeros(1, dtype), device))
     sample, log_prob = p.rsample_and_log_prob(np.random.default_rng(0))
-    np.testing.assert_array_equal(np.abs(sample.array), 1)
-    u = p.base.rsample(np.random.default_rng(0)).array.astype(float)
+    np.testing.assert_array_equal(np.abs(array(sample)), 1)
+    u = array(p.base.rsample(np.random.default_rng(0))).astype(float)
     slope = 2 * (math.log(2) - np.abs(u)) - 2 * np.log1p(np.exp(-2 * np.abs(u)))  # log(1 - tanh²)
-    known = log_density(u, mean.array, np.zeros(1)) - slope.sum(-1)
-    np.testing.assert_allclose(log_prob.array, known, rtol=1e-5)
+    known = log_density(u, array(mean), np.zeros(1)) - slope.sum(-1)
+    np.testing.assert_allclose(array(log_prob), known, rtol=1e-5)
     (log_prob.sum() + p.log_prob(sample.array).sum()).backward()
-    assert np.isfinite(log_prob.array).all() and np.isfinite(mean.grad).all()
-    assert np.isfinite(p.log_prob(np.array([[1.0], [-1.0]], dtype)).array).all()
+    assert np.isfinite(array(log_prob)).all() and np.isfinite(array(mean.grad)).all()
+    assert np.isfinite(array(p.log_prob(put(np.array([[1.0], [-1.0]], dtype), device)))).all()
 
 
 def test_a_plain_log_std_does_not_widen_the_policy() -> None:
