@@ -17,8 +17,10 @@ from .test_ppo_loss import ACTIONS as LOSS_ACTIONS
 from .test_ppo_loss import Known, advantages, column, mlp, play, policy, unpacked
 
 
-def make(observation: Any = BOX, action: Any = TWO, *, num_envs: int = 2, seed: int = 0, **settings: Any) -> A2C:
-    return A2C(observation, action, A2C.Config(**settings), num_envs=num_envs, seed=seed)
+def make(
+    observation: Any = BOX, action: Any = TWO, *, num_envs: int = 2, seed: int = 0, device: str = "cpu", **settings: Any
+) -> A2C:
+    return A2C(observation, action, A2C.Config(**settings), num_envs=num_envs, seed=seed, device=device)
 
 
 def known(num_envs: int, **settings: Any) -> Any:
@@ -29,18 +31,21 @@ def known(num_envs: int, **settings: Any) -> Any:
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_the_protocol_is_kept_in_every_action_space(action: str) -> None:
-    testing.check_agent(lambda: make(action=ACTIONS[action]))
+def test_the_protocol_is_kept_in_every_action_space(device: str, action: str) -> None:
+    testing.check_agent(lambda: make(action=ACTIONS[action], device=device))
 
 
 @pytest.mark.parametrize("observation", OBSERVATIONS)
-def test_the_protocol_is_kept_with_every_observation(observation: str) -> None:
-    testing.check_agent(lambda: make(OBSERVATIONS[observation], n_steps=4), steps=6)
+def test_the_protocol_is_kept_with_every_observation(device: str, observation: str) -> None:
+    testing.check_agent(lambda: make(OBSERVATIONS[observation], n_steps=4, device=device), steps=6)
 
 
-def test_the_protocol_is_kept_with_normalizers_and_adam() -> None:
-    settings = {"normalize_observation": True, "normalize_reward": True, "normalize_advantage": True}
-    testing.check_agent(lambda: make(action=ACTIONS["box"], optimizer="adam", gae_lambda=0.9, **settings))
+def test_the_protocol_is_kept_with_normalizers_and_adam(device: str) -> None:
+    settings: dict[str, Any] = dict.fromkeys(
+        ("normalize_observation", "normalize_reward", "normalize_advantage"), True
+    )
+    settings |= {"optimizer": "adam", "gae_lambda": 0.9}
+    testing.check_agent(lambda: make(action=ACTIONS["box"], **settings, device=device))
 
 
 def test_other_spaces_and_settings_out_of_range_are_refused() -> None:

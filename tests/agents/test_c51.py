@@ -68,8 +68,8 @@ def test_the_loss_is_the_cross_entropy_of_the_actions_taken() -> None:
 
 @pytest.mark.parametrize("dueling", [False, True])
 @pytest.mark.parametrize("rest", [{}, {"prioritized": True, "n_step": 3, "noisy": True}])
-def test_the_protocol_is_kept(dueling: bool, rest: dict[str, Any]) -> None:
-    testing.check_agent(lambda: make(C51, dueling=dueling, **rest, **ATOMS), steps=20)
+def test_the_protocol_is_kept(device: str, dueling: bool, rest: dict[str, Any]) -> None:
+    testing.check_agent(lambda: make(C51, dueling=dueling, **rest, **ATOMS, device=device), steps=20)
 
 
 def test_values_in_the_wrong_order_are_refused() -> None:

@@ -27,9 +27,11 @@ ADDITIONS = ("dueling", "prioritized", "noisy")
 QUICK = {"learning_starts": 4, "batch_size": 8, "update_interval": 2, "buffer_size": 40, "hidden_sizes": (8,)}
 
 
-def make(kind: type[DQN] = DQN, space: Any = BOX, *, num_envs: int = 2, seed: int = 0, **settings: Any) -> Any:
+def make(
+    kind: type[DQN] = DQN, space: Any = BOX, *, num_envs: int = 2, seed: int = 0, device: str = "cpu", **settings: Any
+) -> Any:
     actions = spaces.Discrete(3, start=-1)
-    return kind(space, actions, kind.Config(**{**QUICK, **settings}), num_envs=num_envs, seed=seed)
+    return kind(space, actions, kind.Config(**{**QUICK, **settings}), num_envs=num_envs, seed=seed, device=device)
 
 
 def feed(agent: Any, steps: int, *, first: int = 0, scale: float = 1.0) -> None:
@@ -85,24 +87,24 @@ def test_the_loss_is_hubers_and_its_error_the_priority() -> None:
 
 
 @pytest.mark.parametrize("observation", OBSERVATIONS)
-def test_the_protocol_is_kept_with_every_observation(observation: str) -> None:
+def test_the_protocol_is_kept_with_every_observation(device: str, observation: str) -> None:
     steps = 8 if observation in ("image", "dict") else 30
-    testing.check_agent(lambda: make(space=OBSERVATIONS[observation]), steps=steps)
+    testing.check_agent(lambda: make(space=OBSERVATIONS[observation], device=device), steps=steps)
 
 
 @pytest.mark.parametrize("kind", [DQN, DoubleDQN])
 @pytest.mark.parametrize("n_step", [1, 3])
 @pytest.mark.parametrize("chosen", list(itertools.product([False, True], repeat=3)))
-def test_additions_combine_freely(kind: type[DQN], n_step: int, chosen: tuple[bool, ...]) -> None:
+def test_additions_combine_freely(device: str, kind: type[DQN], n_step: int, chosen: tuple[bool, ...]) -> None:
     settings = dict(zip(ADDITIONS, chosen, strict=True)) | {"n_step": n_step, "total_steps": 100, "tau": 0.5}
-    testing.check_agent(lambda: make(kind, **settings, target_update_interval=3), steps=20)
+    testing.check_agent(lambda: make(kind, **settings, target_update_interval=3, device=device), steps=20)
 
 
-def test_the_nature_settings() -> None:
+def test_the_nature_settings(device: str) -> None:
     agent = make(optimizer="rmsprop", optimizer_eps=0.01, learning_rate=2.5e-4, epsilon_schedule="exponential")
     optimizer = agent.optimizer
     assert (optimizer.alpha, optimizer.eps, optimizer.centered, optimizer.eps_inside_root) == (0.95, 0.01, True, True)
-    testing.check_agent(lambda: make(optimizer="rmsprop"))
+    testing.check_agent(lambda: make(optimizer="rmsprop", device=device))
 
 
 @pytest.mark.parametrize("wrong", [{"gamma": 1.1}, {"tau": 0.0}, {"n_step": 0}, {"epsilon_end": 2.0}])

@@ -54,13 +54,13 @@ def test_a_target_moves_the_quantiles_of_the_best_action() -> None:
 
 @pytest.mark.parametrize("dueling", [False, True])
 @pytest.mark.parametrize("rest", [{}, {"prioritized": True, "n_step": 3, "noisy": True}, {"hidden_sizes": ()}])
-def test_the_protocol_is_kept(dueling: bool, rest: dict[str, Any]) -> None:
-    testing.check_agent(lambda: make(IQN, dueling=dueling, **rest, **FEW), steps=20)
+def test_the_protocol_is_kept(device: str, dueling: bool, rest: dict[str, Any]) -> None:
+    testing.check_agent(lambda: make(IQN, dueling=dueling, **rest, **FEW, device=device), steps=20)
 
 
 @pytest.mark.parametrize("observation", ["discrete", "image", "dict"])
-def test_the_protocol_is_kept_with_other_observations(observation: str) -> None:
-    testing.check_agent(lambda: make(IQN, OBSERVATIONS[observation], **FEW), steps=6)
+def test_the_protocol_is_kept_with_other_observations(device: str, observation: str) -> None:
+    testing.check_agent(lambda: make(IQN, OBSERVATIONS[observation], **FEW, device=device), steps=6)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -32,9 +32,11 @@ ACTIONS = {
 }
 
 
-def make(observation: Any = BOX, action: Any = TWO, *, num_envs: int = 2, seed: int = 0, **settings: Any) -> PPO:
+def make(
+    observation: Any = BOX, action: Any = TWO, *, num_envs: int = 2, seed: int = 0, device: str = "cpu", **settings: Any
+) -> PPO:
     config = {"n_steps": 8, "batch_size": 8, "n_epochs": 2} | settings
-    return PPO(observation, action, PPO.Config(**config), num_envs=num_envs, seed=seed)
+    return PPO(observation, action, PPO.Config(**config), num_envs=num_envs, seed=seed, device=device)
 
 
 def feed(agent: Any, steps: int, *, first: int = 0, scale: float = 1.0) -> None:
@@ -53,20 +55,20 @@ def content(agent: PPO) -> bytes:
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_the_protocol_is_kept_in_every_action_space(action: str) -> None:
-    testing.check_agent(lambda: make(action=ACTIONS[action]))
+def test_the_protocol_is_kept_in_every_action_space(device: str, action: str) -> None:
+    testing.check_agent(lambda: make(action=ACTIONS[action], device=device))
 
 
 @pytest.mark.parametrize("observation", OBSERVATIONS)
-def test_the_protocol_is_kept_with_every_observation(observation: str) -> None:
+def test_the_protocol_is_kept_with_every_observation(device: str, observation: str) -> None:
     # A small rollout keeps the images' convolutions few.
-    testing.check_agent(lambda: make(OBSERVATIONS[observation], n_steps=4, n_epochs=1), steps=6)
+    testing.check_agent(lambda: make(OBSERVATIONS[observation], n_steps=4, n_epochs=1, device=device), steps=6)
 
 
 @pytest.mark.parametrize("observation", ["box", "discrete", "dict"])
-def test_the_protocol_is_kept_with_normalizers(observation: str) -> None:
+def test_the_protocol_is_kept_with_normalizers(device: str, observation: str) -> None:
     settings = {"normalize_observation": True, "normalize_reward": True, "n_steps": 4}
-    testing.check_agent(lambda: make(OBSERVATIONS[observation], ACTIONS["box"], **settings), steps=6)
+    testing.check_agent(lambda: make(OBSERVATIONS[observation], ACTIONS["box"], **settings, device=device), steps=6)
 
 
 def test_other_spaces_are_refused() -> None:

@@ -63,8 +63,8 @@ def test_what_it_finds_are_quantiles() -> None:
 
 @pytest.mark.parametrize("dueling", [False, True])
 @pytest.mark.parametrize("rest", [{}, {"prioritized": True, "n_step": 3, "noisy": True}])
-def test_the_protocol_is_kept(dueling: bool, rest: dict[str, Any]) -> None:
-    testing.check_agent(lambda: make(QRDQN, dueling=dueling, **rest, **FEW), steps=20)
+def test_the_protocol_is_kept(device: str, dueling: bool, rest: dict[str, Any]) -> None:
+    testing.check_agent(lambda: make(QRDQN, dueling=dueling, **rest, **FEW, device=device), steps=20)
 
 
 def test_targets_worked_out_by_hand() -> None:

@@ -37,9 +37,9 @@ def test_every_part_is_in_it() -> None:
 
 
 @pytest.mark.parametrize("off", ["dueling", "prioritized", "noisy", None])
-def test_the_protocol_is_kept_with_any_part_off(off: str | None) -> None:
+def test_the_protocol_is_kept_with_any_part_off(device: str, off: str | None) -> None:
     settings = {} if off is None else {off: False}
-    testing.check_agent(lambda: make(Rainbow, **settings, **ATOMS, total_steps=100), steps=20)
+    testing.check_agent(lambda: make(Rainbow, **settings, **ATOMS, total_steps=100, device=device), steps=20)
 
 
 @pytest.mark.parametrize("seed", SEEDS[:1])

@@ -35,11 +35,11 @@ def make(name: str, observation: Any = BOX, action: Any = THREE, *, num_envs: in
     return agent.learner(0) if name == "a3c" else agent
 
 
-def whole(name: str, *arguments: Any, **settings: Any) -> Any:
+def whole(name: str, *arguments: Any, device: str = "cpu", **settings: Any) -> Any:
     """An agent as a user makes it."""
     kind = {"ppo": PPO, "a2c": A2C, "a3c": A3C}[name]
     arguments = arguments or (BOX, THREE)
-    return kind(*arguments, kind.Config(**{**SMALL, **settings}), num_envs=2, seed=1)
+    return kind(*arguments, kind.Config(**{**SMALL, **settings}), num_envs=2, seed=1, device=device)
 
 
 def sigmoid(x: Any) -> Any:
@@ -253,15 +253,20 @@ def test_ppo_learns_from_whole_sequences(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_the_protocol_is_kept_in_every_action_space(action: str) -> None:
-    testing.check_agent(lambda: whole("ppo", BOX, ACTIONS[action], recurrent="lstm", n_epochs=2))
+def test_the_protocol_is_kept_in_every_action_space(device: str, action: str) -> None:
+    testing.check_agent(lambda: whole("ppo", BOX, ACTIONS[action], recurrent="lstm", n_epochs=2, device=device))
 
 
 @names
 @pytest.mark.parametrize("observation", ["discrete", "dict"])
-def test_the_protocol_is_kept_with_other_observations(name: str, observation: str) -> None:
+def test_the_protocol_is_kept_with_other_observations(device: str, name: str, observation: str) -> None:
     settings = {"recurrent": "gru", "n_steps": 4} | ({"n_epochs": 1} if name == "ppo" else {})
-    testing.check_agent(lambda: whole(name, OBSERVATIONS[observation], ACTIONS["box"], **settings), steps=6)
+    if name == "a3c" and device == "cuda":
+        with pytest.raises(ConfigError, match="a3c shares its weights in memory, expected 'cpu', got 'cuda'"):
+            whole(name, device=device)
+        return
+    space = OBSERVATIONS[observation]
+    testing.check_agent(lambda: whole(name, space, ACTIONS["box"], **settings, device=device), steps=6)
 
 
 @names
