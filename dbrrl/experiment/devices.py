@@ -13,8 +13,9 @@ from .settings import Plan
 # products of each layer. Two layers of 64 over a batch of 256 have 1e6, Nature's CNN over one of 32 has 5e7.
 LARGE = 2**25
 # Copies of an environment in one array program from which a GPU is worth it. A step of all with their policy is some 60
-# launches, 0.6 ms however many they are; a CPU core takes 0.6 µs a copy, and several times that to learn from it.
-MANY = 512
+# kernels in recorded graphs, 0.1 ms however many they are; a CPU core takes 0.6 µs a copy, and several times that to
+# learn from it.
+MANY = 256
 
 
 def choose(product: int, copies: int, missing: str | None) -> tuple[str, str]:

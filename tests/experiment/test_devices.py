@@ -34,8 +34,8 @@ def no_cupy(monkeypatch: pytest.MonkeyPatch) -> None:
         (256 * 64 * 64, 0, None, "cpu", "the largest layer has 1 million multiply-adds a batch, below 34 million"),
         (32 * 3136 * 512, 0, None, "cuda", "the largest layer has 51 million multiply-adds a batch, a GPU"),
         (256 * 1024 * 1024, 8, None, "cuda", "the largest layer has 268 million"),
-        (0, 511, None, "cpu", "the largest layer has 0 million"),
-        (0, 8192, None, "cuda", "8,192 environments step as one array program, from 512 on a GPU is worth it"),
+        (0, 255, None, "cpu", "the largest layer has 0 million"),
+        (0, 8192, None, "cuda", "8,192 environments step as one array program, from 256 on a GPU is worth it"),
         (0, 8192, "no driver", "cpu", "8,192 environments .* is worth it, but there is none: no driver"),
         (2**26, 0, "no driver", "cpu", "a GPU is worth it, but there is none: no driver"),
     ],
@@ -63,8 +63,8 @@ def test_small_work_takes_the_cpu_and_says_why(tmp_path: Path, capsys: pytest.Ca
     [
         ({"num_envs": 2}, "cpu"),
         ({"num_envs": 2, "hidden_sizes": (512, 512)}, "cuda"),
-        ({"num_envs": 512, "n_steps": 2}, "cuda"),
-        ({"num_envs": 512, "n_steps": 2, "vectorization": "sync"}, "cpu"),
+        ({"num_envs": 256, "n_steps": 2}, "cuda"),
+        ({"num_envs": 256, "n_steps": 2, "vectorization": "sync"}, "cpu"),
     ],
 )
 def test_where_there_is_a_gpu_large_work_takes_it(
@@ -79,7 +79,7 @@ def test_where_there_is_a_gpu_large_work_takes_it(
 
 
 def test_without_a_gpu_auto_says_what_is_missing(no_cupy: None, tmp_path: Path) -> None:
-    run = Experiment("ppo", device="auto", num_envs=512, n_steps=2, out=tmp_path, **QUIET).run(steps=512)
+    run = Experiment("ppo", device="auto", num_envs=256, n_steps=2, out=tmp_path, **QUIET).run(steps=512)
     assert run.plan.settings.device == "cpu" and run.agent.device == "cpu"
     assert "is worth it, but there is none: 'cuda' needs CuPy, which is not" in run.plan.device_reason
 
