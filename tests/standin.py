@@ -302,6 +302,40 @@ def _makes(name: str) -> Any:
     return lambda *args, **kwargs: outside(recorded(lambda: getattr(np, name)(*args, **kwargs)))
 
 
+class MemoryHook:
+    """`cupy.cuda.MemoryHook`: told of blocks, here by `Pool`."""
+
+    def __enter__(self) -> "MemoryHook":
+        assert self.name not in {hook.name for hook in POOL.hooks}  # type: ignore[attr-defined]
+        POOL.hooks.append(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        POOL.hooks.remove(self)
+
+
+class Pool:
+    """Stands for the default memory pool; a test says what is taken and given back."""
+
+    def __init__(self) -> None:
+        self.live, self.held, self.hooks = 0, 0, []
+
+    def used_bytes(self) -> int:
+        return self.live
+
+    def total_bytes(self) -> int:
+        return self.held
+
+    def change(self, size: int) -> None:
+        self.live += size
+        self.held = max(self.held, self.live)
+        for hook in self.hooks:
+            (hook.malloc_postprocess if size > 0 else hook.free_postprocess)(mem_size=abs(size), device_id=0)
+
+
+POOL = Pool()
+
+
 @functools.cache
 def make_cupy() -> Any:
     """The module, with as much in it as `array_module` is asked for."""
@@ -324,6 +358,7 @@ def make_cupy() -> Any:
     cupy.cuda.MemoryPool = lambda: SimpleNamespace(malloc=None)
     cupy.cuda.using_allocator = lambda malloc: nullcontext()
     cupy.cuda.get_current_stream = Stream
+    cupy.get_default_memory_pool, cupy.cuda.MemoryHook = lambda: POOL, MemoryHook
     cupy.cuda.Device, cupy.cuda.runtime = Device, ModuleType("cupy.cuda.runtime")
     cupy.cuda.runtime.getDeviceCount = lambda: 1
     cupy.cuda.runtime.getDeviceProperties = lambda index: {"name": b"stand-in"}

@@ -55,6 +55,12 @@ class Stream:
     def __exit__(self, *_: object) -> None:
         pass
 
+    def is_capturing(self) -> bool:
+        return Stream.recording is not None
+
+    def synchronize(self) -> None:
+        synchronizing("synchronize()")
+
     def begin_capture(self) -> None:
         Stream.recording = Tape()
 

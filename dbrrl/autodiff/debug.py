@@ -14,7 +14,8 @@ import numpy as np
 from dbrrl.autodiff.draw import draw_graph as draw_graph
 from dbrrl.autodiff.op import Op
 from dbrrl.autodiff.tensor import observing, plain, state
-from dbrrl.backend import to_numpy
+from dbrrl.backend import array_module, to_numpy
+from dbrrl.cuda.memory import Pool, Watch
 from dbrrl.errors import AnomalyError, GraphError
 
 PACKAGE = str(Path(__file__).resolve().parent.parent)
@@ -157,6 +158,10 @@ class profile(_Observer):
 
     An op that another op calls counts for itself, not for its caller. Memory is that of the arrays made in forward,
     views excepted; they live until backward, or until the result is forgotten.
+
+    A GPU works on after a call has returned: it is waited for before and after each op, so that the op's time is its
+    own. That takes longer than letting it run on; what is replayed from a recorded graph calls no op and is not seen.
+    `gpu` then holds the figures of the GPU's memory pool: used and held at the end, and the most used at once.
     """
 
     def __init__(self) -> None:
@@ -164,6 +169,8 @@ class profile(_Observer):
         self.elapsed = 0.0
         self._inner_time = [0.0]  # of the ops called by the op under way, at each depth
         self._going_back = 0
+        self.gpu: Pool | None = None
+        self._watch: Watch | None = None
 
     def __enter__(self) -> Self:
         self._start = time.perf_counter()
@@ -172,6 +179,19 @@ class profile(_Observer):
     def __exit__(self, *error: object) -> None:
         super().__exit__(*error)
         self.elapsed += time.perf_counter() - self._start
+        if self._watch is not None:
+            self.gpu, self._watch = self._watch.close(), None
+
+    def _wait(self, array: Any) -> None:
+        """Let the GPU that holds `array` come to the end of its work, if it lies on one and nothing is recorded."""
+        xp = array_module(array)
+        if xp is np:
+            return
+        if self._watch is None:
+            self._watch = Watch(xp)
+        stream = xp.cuda.get_current_stream()
+        if not stream.is_capturing():
+            stream.synchronize()
 
     @property
     def rows(self) -> list[OpCost]:
@@ -182,7 +202,7 @@ class profile(_Observer):
         """Time op.forward and count the memory of its result."""
         cost = self._cost(op)
         cost.calls += 1
-        y = self._timed(cost, super().forward, op, arrays)
+        y = self._timed(cost, arrays, super().forward, op, arrays)
         if not any(hasattr(a, "dtype") and np.may_share_memory(y, a) for a in arrays):
             cost.memory += getattr(y, "nbytes", 0)
         return y
@@ -191,18 +211,22 @@ class profile(_Observer):
         """Time op.backward."""
         self._going_back += 1
         try:
-            return self._timed(self._cost(op), super().backward, op, g, y, values)
+            return self._timed(self._cost(op), [plain(g)], super().backward, op, g, y, values)
         finally:
             self._going_back -= 1
 
     def _cost(self, op: Op) -> OpCost:
         return self.costs.setdefault(_name(op), OpCost(_name(op)))
 
-    def _timed(self, cost: OpCost, function: Any, *args: Any) -> Any:
+    def _timed(self, cost: OpCost, arrays: list[Any], function: Any, *args: Any) -> Any:
+        near = next((a for a in arrays if hasattr(a, "nbytes")), None)
+        self._wait(near)
         self._inner_time.append(0.0)
         start = time.perf_counter()
         try:
-            return function(*args)
+            result = function(*args)
+            self._wait(near)
+            return result
         finally:
             whole = time.perf_counter() - start
             own = whole - self._inner_time.pop()
@@ -224,6 +248,9 @@ class profile(_Observer):
             whole.forward, whole.backward = whole.forward + c.forward, whole.backward + c.backward
         lines.append(_row(whole, ""))
         lines.append(f"whole block {self.elapsed * 1e3:.3f} ms, outside the ops {(self.elapsed - total) * 1e3:.3f} ms")
+        pool = self.gpu if self._watch is None else self._watch.read()
+        if pool is not None:
+            lines += ["the GPU was waited for before and after each op", str(pool)]
         return "\n".join(lines)
 
 

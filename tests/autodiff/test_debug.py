@@ -22,6 +22,7 @@ from dbrrl.autodiff.tensor import Tensor, no_grad
 from dbrrl.distributions import Categorical
 from dbrrl.errors import AnomalyError, ConfigError, GraphError
 from dbrrl.nn import Linear, Module, Sequential, Tanh
+from tests import standin
 
 
 def leaf(*values: float) -> Tensor:
@@ -224,6 +225,36 @@ def test_profile_counts_an_op_inside_another_for_itself() -> None:
     rows = {row.name: row for row in p.rows}
     assert rows["Sigmoid"].calls == 3 and rows["Sigmoid"].backward > 0
     assert rows["Outer"].forward < rows["Sigmoid"].forward
+
+
+def test_profile_on_a_gpu_waits_for_it_and_gives_the_figures_of_its_memory() -> None:
+    class Takes(Op):
+        def forward(self, x: Any) -> Any:
+            standin.POOL.change(3_000_000)
+            standin.POOL.change(-3_000_000)
+            return x * 2
+
+        def backward(self, g: Any, y: Any, x: Any) -> Any:
+            return g * 2
+
+    waits: list[str] = []
+    with standin.installed(), pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(standin.Stream, "synchronize", lambda stream: waits.append("wait"))
+        x = Tensor(np.ones(3, np.float32), requires_grad=True).to("cuda")
+        standin.POOL.change(1_000_000)
+        with dbrrl.profile() as p:
+            y = Takes()(x)
+            standin.POOL.change(500_000)
+            inside = str(p)
+            y.sum().backward()
+        standin.POOL.change(-1_500_000)
+    assert not standin.POOL.hooks and len(waits) >= 8  # of two ops, forward and backward, before and after
+    assert p.gpu is not None and (p.gpu.used, p.gpu.peak, p.gpu.held) == (1_500_000, 4_000_000, 4_000_000)
+    said = "the GPU was waited for before and after each op\nmemory of the GPU 1.5 MB used, 4.0 MB at most, 4.0 MB held"
+    assert said in inside and said in str(p)
+    with dbrrl.profile() as here:
+        np.tanh(leaf(1.0))
+    assert here.gpu is None and "GPU" not in str(here)
 
 
 def test_a_profile_may_go_on() -> None:
