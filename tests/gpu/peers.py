@@ -55,7 +55,7 @@ class TorchUpdate:
         self.on_gpu = parameters[0].is_cuda
         kind = {"fused": adam == "fused", "foreach": adam == "foreach"}
         self.optimizer = torch.optim.Adam(parameters, rate, eps=eps, capturable=graph, **kind)
-        self.graph = None
+        self.graph: Any = None
         torch_precision(tf32)
         if graph:
             self.capture()
@@ -80,12 +80,16 @@ class TorchUpdate:
         with cuda.graph(self.graph, capture_error_mode="thread_local"):
             self.update()
 
+    def replay(self) -> None:
+        """Launch the graph; bound to this object, which holds the memory that the graph reads."""
+        self.graph.replay()
+
     def contender(self, name: str, tf32: bool, **row: Any) -> Contender:
         """This update and how it is timed."""
         torch, graph = self.torch, self.graph is not None
         return Contender(
             name,
-            self.graph.replay if self.graph is not None else self.update,
+            self.replay if graph else self.update,
             torch.cuda.synchronize if self.on_gpu else (lambda: None),
             lambda: torch_precision(tf32),
             updates=WARM_UPS if graph else 0,
