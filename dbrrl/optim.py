@@ -184,7 +184,8 @@ class Adam(Optimizer):
             g = g + self.weight_decay * values
         beta1, beta2 = self.betas
         if type(values) is not np.ndarray:
-            numbers = (self.rate.value, self.clock.value, beta1, beta2, self.eps)
+            logs = (math.log(beta) if beta else -math.inf for beta in self.betas)
+            numbers = (self.rate.value, self.clock.value, beta1, beta2, *logs, self.eps)
             return kernels.adam(g, *numbers, self.first, self.second, values)  # type: ignore[no-any-return]
         self.first *= beta1
         self.first += g

@@ -37,7 +37,7 @@ class _Valley(BatchedEnv):
         xp.minimum(xp.maximum(velocity, slowest), fastest, out=velocity)
         position += velocity
         xp.minimum(xp.maximum(position, left), right, out=position)
-        velocity[(position == left) & (velocity < zero)] = 0.0
+        velocity[...] = xp.where((position == left) & (velocity < zero), zero, velocity)
         return (position >= goal) & (velocity >= zero)
 
     def observe(self) -> Any:

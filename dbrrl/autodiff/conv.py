@@ -7,6 +7,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from dbrrl.autodiff.op import Op
+from dbrrl.autodiff.perceptron import activated, before
 from dbrrl.autodiff.tensor import Tensor
 from dbrrl.cuda import conv as on_gpu
 from dbrrl.errors import ConfigError, ShapeError
@@ -82,15 +83,13 @@ def _kernel_matrix(w: Any) -> Any:
 class Conv2d(Op):
     """y = Σ x[window] w + b: one matrix product of patches. The three ops here are each other's gradients."""
 
-    def __init__(self, stride: Pair, padding: Pair) -> None:
-        self.stride, self.padding = stride, padding
+    def __init__(self, stride: Pair, padding: Pair, activation: str | None = None) -> None:
+        self.stride, self.padding, self.activation = stride, padding, activation
 
     def forward(self, x: Any, w: Any, *b: Any) -> Any:
         oh, ow = places(x.shape, w.shape[2:], self.stride, self.padding, "conv2d")
         if on_gpu.serves(x, w):
-            y, self.patches = on_gpu.forward(x, w, (oh, ow), self.stride, self.padding)
-            if b:
-                y += b[0][:, None, None]
+            y, self.patches = on_gpu.forward(x, w, b, (oh, ow), self.stride, self.padding, self.activation)
             return y
         dtype = np.result_type(x, w) if x.dtype.kind == "f" else w.dtype
         matrix = _kernel_matrix(w)
@@ -99,13 +98,15 @@ class Conv2d(Op):
             np.matmul(patches, matrix, out=y[part].reshape(len(patches), len(w)))
         if b:
             y += b[0]
-        return np.transpose(y, (0, 3, 1, 2))
+        return np.transpose(activated(y, self.activation), (0, 3, 1, 2))
 
     def backward(self, g: Any, y: Any, x: Any, w: Any, *b: Any) -> Any:
         if not isinstance(g, Tensor) and on_gpu.serves(x, w):
+            g = on_gpu.before(g, y, self.activation)
             gx = on_gpu.to_input(g, w, x.shape, self.stride, self.padding) if self.needs(0) else None
             gw = on_gpu.to_weight(g, self.patches, w.shape) if self.needs(1) else None
             return (gx, gw, on_gpu.to_bias(g)) if b else (gx, gw)
+        g = before(g, y, self.activation)
         gx = ConvInput(self.stride, self.padding, x.shape)(g, w) if self.needs(0) else None
         gw = ConvWeight(self.stride, self.padding, w.shape)(x, g) if self.needs(1) else None
         return (gx, gw, np.sum(g, axis=(0, 2, 3))) if b else (gx, gw)
@@ -166,7 +167,10 @@ class ConvWeight(Op):
         return gx, Conv2d(self.stride, self.padding)(x, g) if self.needs(1) else None
 
 
-def conv2d(x: Any, weight: Any, bias: Any = None, stride: int | Pair = 1, padding: int | Pair = 0) -> Any:
+def conv2d(
+    x: Any, weight: Any, bias: Any = None, stride: int | Pair = 1, padding: int | Pair = 0,
+    activation: str | None = None,
+) -> Any:  # fmt: skip
     """Cross-correlation y[n, o, i, j] = b[o] + Σ x[n, c, i s + u - p, j s + v - p] weight[o, c, u, v].
 
     Args:
@@ -175,6 +179,7 @@ def conv2d(x: Any, weight: Any, bias: Any = None, stride: int | Pair = 1, paddin
         bias: (out,) or None.
         stride: step of the kernel, one number or (down, across).
         padding: zeros added on every side, one number or (down, across).
+        activation: None, "tanh" or "relu": applied in the same op, which saves memory and time.
 
     Returns:
         (batch, out, (height + 2p - kh) // s + 1, (width + 2p - kw) // s + 1).
@@ -194,5 +199,5 @@ def conv2d(x: Any, weight: Any, bias: Any = None, stride: int | Pair = 1, paddin
             f"conv2d: expected bias of shape {weight.shape[:1]} (output channels), got {np.shape(bias)}: "
             "reshape it, or change the weight"
         )
-    op = Conv2d(pair(stride, "conv2d: stride", 1), pair(padding, "conv2d: padding", 0))
+    op = Conv2d(pair(stride, "conv2d: stride", 1), pair(padding, "conv2d: padding", 0), activation)
     return op(x, weight) if bias is None else op(x, weight, bias)

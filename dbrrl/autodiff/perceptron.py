@@ -77,11 +77,11 @@ class Noisy(Op):
         y, noise = _affine(_rows(x), w, b), _affine(self.scaled, s, t)
         noise *= self.noise_out
         y += noise
-        y = _activated(y, self.activation)
+        y = activated(y, self.activation)
         return y if x.ndim == 2 else y.reshape(*x.shape[:-1], len(w))
 
     def backward(self, g: Any, y: Any, x: Any, _: Any, w: Any, b: Any, s: Any, t: Any) -> Any:
-        g, further = _before(_rows(g), _rows(y), self.activation), self.needs(0)
+        g, further = before(_rows(g), _rows(y), self.activation), self.needs(0)
         scaled = _rows(x) * self.noise_in if isinstance(g, Tensor) else self.scaled
         from_noise, gs, gt = _gradients(g * self.noise_out, scaled, s, True, further)
         gx, gw, gb = _gradients(g, _rows(x), w, True, further)
@@ -103,7 +103,7 @@ def _layer(x: Any, w: Any, b: Any, activation: str | None) -> Any:
     if type(x) is not np.ndarray:
         return _affine(x, w, b, activation)
     y = _affine(x, w, b)
-    return y if activation is None else _activated(y, activation)
+    return y if activation is None else activated(y, activation)
 
 
 def _layer_back(
@@ -111,7 +111,7 @@ def _layer_back(
 ) -> tuple[Any, Any, Any]:
     """Gradients of x (None unless `further`), w and b (None unless `biased`), from that of y = f(x Wᵀ + b)."""
     if type(g) is np.ndarray or isinstance(g, Tensor):
-        return _gradients(g if activation is None else _before(g, y, activation), x, w, biased, further)
+        return _gradients(g if activation is None else before(g, y, activation), x, w, biased, further)
     return dense.backward(g, y, x, w, activation, biased, further)
 
 
@@ -149,12 +149,12 @@ def _product(x: Any, w: Any) -> Any:
     return x.dot(w.T)
 
 
-def _activated(y: Any, activation: str | None) -> Any:
+def activated(y: Any, activation: str | None) -> Any:
     """f(y), in place."""
     return y if activation is None else FUSED[activation][0](y, y)
 
 
-def _before(g: Any, y: Any, activation: str | None) -> Any:
+def before(g: Any, y: Any, activation: str | None) -> Any:
     """The gradient before the activation, g f'(y)."""
     if activation is None:
         return g

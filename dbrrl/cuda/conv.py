@@ -10,7 +10,7 @@ import numpy as np
 
 from dbrrl.backend import array_module
 
-from . import blas, dense
+from . import blas, dense, kernels
 
 SOURCE = """
 #define ROWS 16
@@ -107,12 +107,25 @@ def patches(x: Any, kernel: Pair, places: Pair, stride: Pair, padding: Pair) -> 
     return y, channels_inside
 
 
-def forward(x: Any, w: Any, places: Pair, stride: Pair, padding: Pair) -> tuple[Any, Any]:
-    """Images x (n, c, h, w) and kernels w (out, c, kh, kw): the result (n, out, oh, ow), and what `to_weight` wants."""
+def forward(
+    x: Any, w: Any, b: tuple[Any, ...], places: Pair, stride: Pair, padding: Pair, activation: str | None
+) -> tuple[Any, Any]:
+    """Images x (n, c, h, w), kernels w (out, c, kh, kw), b: a bias or none; (n, out, oh, ow), and `to_weight`'s wants."""
     matrix, inside = patches(x, w.shape[2:], places, stride, padding)
     flat = w.reshape(len(w), -1) if inside else _channels_last(w)
-    y = blas.product(matrix, flat.T).reshape(len(x), *places, len(w))
-    return np.transpose(y, (0, 3, 1, 2)), (matrix, inside)
+    y = blas.product(matrix, flat.T)
+    if b or activation is not None:
+        kernels.bias[activation](b[0] if b else y.dtype.type(0), y)
+    return np.transpose(y.reshape(len(x), *places, len(w)), (0, 3, 1, 2)), (matrix, inside)
+
+
+def before(g: Any, y: Any, activation: str | None) -> Any:
+    """The gradient before the activation, from that of the result y; channels last in memory."""
+    if activation is None:
+        return g
+    n, out, oh, ow = y.shape
+    rows = kernels.before[activation](_rows(g), _rows(y))
+    return np.transpose(rows.reshape(n, oh, ow, out), (0, 3, 1, 2))
 
 
 def to_weight(g: Any, kept: tuple[Any, bool], shape: tuple[int, ...]) -> Any:

@@ -83,8 +83,9 @@ clip = Kernel(
 
 
 def _adam(
-    g: Any, rate: Any, steps: Any, beta1: float, beta2: float, eps: float, first: Any, second: Any, values: Any
-) -> None:
+    g: Any, rate: Any, steps: Any, beta1: float, beta2: float, log_beta1: float, log_beta2: float, eps: float,
+    first: Any, second: Any, values: Any,
+) -> None:  # fmt: skip
     first *= beta1
     first += g
     second *= beta2
@@ -96,14 +97,15 @@ def _adam(
 
 adam = Kernel(
     "adam",
-    "T g, float64 rate, float64 steps, float64 beta1, float64 beta2, float64 eps",
+    "T g, float64 rate, float64 steps, float64 beta1, float64 beta2, float64 log_beta1, float64 log_beta2, float64 eps",
     "T first, T second, T values",
     """
     first = first * T(beta1) + g;
     second = second * T(beta2) + g * g;
-    double root = sqrt((1 - beta2) / (1 - pow(beta2, steps)));
-    double size = rate * (1 - beta1) / (1 - pow(beta1, steps));
-    values -= first / (sqrt(second) + T(eps / root)) * T(size / root);
+    // 1 - β^t = -expm1(t ln β): exact in float32 too
+    T root = sqrt(T(1 - beta2) / -expm1(T(steps * log_beta2)));
+    T size = T(rate * (1 - beta1)) / -expm1(T(steps * log_beta1));
+    values -= first / (sqrt(second) + T(eps) / root) * (size / root);
     """,
     _adam,
 )  # fmt: skip

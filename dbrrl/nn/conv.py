@@ -44,9 +44,9 @@ class Conv2d(Module):
         self.bias = Parameter(start) if bias else None
         self.stride, self.padding = stride, padding
 
-    def forward(self, x: Any) -> Any:
-        """(B, in_channels, H, W) to (B, out_channels, H', W')."""
-        return F.conv2d(x, self.weight, self.bias, self.stride, self.padding)
+    def forward(self, x: Any, activation: str | None = None) -> Any:
+        """(B, in_channels, H, W) to (B, out_channels, H', W'); `activation` as in `F.conv2d`."""
+        return F.conv2d(x, self.weight, self.bias, self.stride, self.padding, activation)
 
     def describe(self) -> str:
         """Sizes for `repr`."""

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from dbrrl import functional as F
+from dbrrl.autodiff.tensor import Tensor
 from dbrrl.errors import ConfigError
 from dbrrl.nn.activations import ReLU, Tanh
 from dbrrl.nn.conv import Conv2d, Flatten
 from dbrrl.nn.layers import Linear, generator
 from dbrrl.nn.module import Module
-from dbrrl.nn.sequential import Sequential
+from dbrrl.nn.sequential import Sequential, in_turn
 
 ACTIVATIONS: dict[str, type[Module]] = {"tanh": Tanh, "relu": ReLU}
 
@@ -70,5 +71,9 @@ class NatureCNN(Module):
 
     def forward(self, images: Any) -> Any:
         """uint8 (or float in [0, 255]) images (B, channels, height, width) to (B, features)."""
+        if images.dtype == np.uint8 and not isinstance(images, np.ndarray | Tensor):  # on a GPU bytes are read as such
+            first: Any = self.body[0]
+            x = F.conv2d(images, first.weight * (1 / 255), first.bias, first.stride, first.padding, "relu")
+            return in_turn(self.body.layers[2:], x)
         x = images if images.dtype.kind == "f" else F.astype(images, np.float32)
         return self.body(F.multiply(x, 1 / 255))

@@ -6,12 +6,13 @@ from typing import Any
 from dbrrl import functional as F
 from dbrrl.errors import ConfigError
 from dbrrl.nn.activations import ReLU, Tanh
+from dbrrl.nn.conv import Conv2d
 from dbrrl.nn.layers import Linear
 from dbrrl.nn.module import Module, Parameter
 from dbrrl.nn.noise import NoisyLinear
 
 ACTIVATIONS: dict[type[Module], str] = {Tanh: "tanh", ReLU: "relu"}
-FUSED = (Linear, NoisyLinear)  # layers whose op takes in the activation after it
+FUSED = (Linear, NoisyLinear, Conv2d)  # layers whose op takes in the activation after it
 
 
 def in_turn(modules: Sequence[Module], x: Any) -> Any:
