@@ -8,7 +8,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from dbrrl.autodiff.op import Op
 from dbrrl.autodiff.perceptron import activated, before
-from dbrrl.autodiff.tensor import Tensor
+from dbrrl.autodiff.tensor import Tensor, plain
 from dbrrl.cuda import conv as on_gpu
 from dbrrl.errors import ConfigError, ShapeError
 
@@ -112,6 +112,27 @@ class Conv2d(Op):
         return (gx, gw, np.sum(g, axis=(0, 2, 3))) if b else (gx, gw)
 
 
+class BytesConv2d(Op):
+    """`Conv2d` of constant bytes on a GPU, which are read as they are: an input of an op would be made floating first."""
+
+    def __init__(self, x: Any, stride: Pair, padding: Pair, activation: str | None) -> None:
+        self.x, self.stride, self.padding, self.activation = x, stride, padding, activation
+
+    def forward(self, w: Any, *b: Any) -> Any:
+        where = places(self.x.shape, w.shape[2:], self.stride, self.padding, "conv2d")
+        y, self.patches = on_gpu.forward(self.x, w, b, where, self.stride, self.padding, self.activation)
+        return y
+
+    def backward(self, g: Any, y: Any, w: Any, *b: Any) -> Any:
+        if isinstance(g, Tensor):
+            g = before(g, y, self.activation)
+            gw = ConvWeight(self.stride, self.padding, w.shape)(self.x.astype(w.dtype), g)
+            return (gw, np.sum(g, axis=(0, 2, 3))) if b else gw
+        g = on_gpu.before(g, y, self.activation)
+        gw = on_gpu.to_weight(g, self.patches, w.shape)
+        return (gw, on_gpu.to_bias(g)) if b else gw
+
+
 class ConvInput(Op):
     """Gradient of Conv2d for its input: each place adds g w to its window (a transposed convolution)."""
 
@@ -199,5 +220,9 @@ def conv2d(
             f"conv2d: expected bias of shape {weight.shape[:1]} (output channels), got {np.shape(bias)}: "
             "reshape it, or change the weight"
         )
-    op = Conv2d(pair(stride, "conv2d: stride", 1), pair(padding, "conv2d: padding", 0), activation)
+    steps = pair(stride, "conv2d: stride", 1), pair(padding, "conv2d: padding", 0)
+    if x.dtype == np.uint8 and on_gpu.serves(plain(x), plain(weight)):
+        bytes_op = BytesConv2d(plain(x), *steps, activation)
+        return bytes_op(weight) if bias is None else bytes_op(weight, bias)
+    op = Conv2d(*steps, activation)
     return op(x, weight) if bias is None else op(x, weight, bias)

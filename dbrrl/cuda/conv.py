@@ -53,24 +53,22 @@ __device__ void gather(const T* __restrict__ x, float* __restrict__ patches, int
 GATHER(gather_float, float)
 GATHER(gather_byte, unsigned char)
 
-// image (n, h, w, c): each element adds up what the patches (n oh ow, kh kw c) hold of it
-extern "C" __global__ void add_up(const float* __restrict__ patches, float* __restrict__ image, int total, int c, int h,
-                                  int w, int kh, int kw, int oh, int ow, int sth, int stw, int ph, int pw) {
-    const int at = blockIdx.x * blockDim.x + threadIdx.x;
-    if (at >= total) return;
-    const int channel = at % c, x = at / c % w + pw, y = at / c / w % h + ph, n = at / c / w / h;
-    const int size = kh * kw * c;
-    float sum = 0.0f;
-    for (int i = y % sth; i < kh; i += sth) {
-        const int down = (y - i) / sth;
-        if (y < i || down >= oh) continue;
-        for (int j = x % stw; j < kw; j += stw) {
-            const int across = (x - j) / stw;
-            if (x < j || across >= ow) continue;
-            sum += patches[((long long)(n * oh + down) * ow + across) * size + (i * kw + j) * c + channel];
-        }
+// image (n, h, w, c): each element adds up what the patches (n oh ow, kh kw c) hold of it; a block takes a line
+extern "C" __global__ void add_up(const float* __restrict__ patches, float* __restrict__ image, int c, int h, int w,
+                                  int kh, int kw, int oh, int ow, int sth, int stw, int ph, int pw) {
+    const int n = blockIdx.x / h, y = blockIdx.x % h + ph;
+    const int top = y < kh ? 0 : (y - kh) / sth + 1, bottom = min(oh - 1, y / sth);
+    const long long size = (long long)kh * kw * c;
+    for (int at = threadIdx.x; at < w * c; at += blockDim.x) {
+        const int channel = at % c, x = at / c + pw;
+        const int left = x < kw ? 0 : (x - kw) / stw + 1, right = min(ow - 1, x / stw);
+        float sum = 0.0f;
+        for (int down = top; down <= bottom; ++down)
+            for (int across = left; across <= right; ++across)
+                sum += patches[((long long)(n * oh + down) * ow + across) * size +
+                               ((y - down * sth) * kw + x - across * stw) * c + channel];
+        image[(long long)blockIdx.x * w * c + at] = sum;
     }
-    image[at] = sum;
 }
 """
 Pair = tuple[int, int]
@@ -140,9 +138,9 @@ def to_input(g: Any, w: Any, shape: tuple[int, ...], stride: Pair, padding: Pair
     (n, c, h, width), (_, _, kh, kw), (_, _, oh, ow), cupy = shape, w.shape, g.shape, array_module(g)
     spread = blas.product(_rows(g), _channels_last(w))
     image = cupy.empty((n, h, width, c), np.float32)
-    numbers = (image.size, c, h, width, kh, kw, oh, ow, *stride, *padding)
-    kernel = _kernel(cupy, g.device.id, "add_up")
-    kernel((-(-image.size // 256),), (256,), (spread, image, *map(np.int32, numbers)))
+    numbers = (c, h, width, kh, kw, oh, ow, *stride, *padding)
+    threads = min(512, -(-width * c // 32) * 32)
+    _kernel(cupy, g.device.id, "add_up")((n * h,), (threads,), (spread, image, *map(np.int32, numbers)))
     return np.transpose(image, (0, 3, 1, 2))
 
 
