@@ -14,7 +14,6 @@ layers in place of ε (Fortunato et al. 2018, arXiv:1706.10295). A variant overr
 """
 
 import copy
-import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -51,6 +50,7 @@ class Config(BaseConfig):
     buffer_size: int = setting(100_000, at_least=1, help="transitions kept for replay (paper: 1,000,000)")
     frame_stack: int = setting(1, at_least=1, help="frames in each image, the newest last, kept singly (paper: 4)")
     buffer_file: str | None = setting(None, help="new file that holds the observations in place of memory, then goes")
+    buffer_device: Literal["host", "pinned", "device"] = setting("host", help="on a GPU: where the observations lie")
     clip_reward: bool = setting(False, help="rewards to [-1, 1] in what is learned; scores stay (paper)")
     batch_size: int = setting(128, at_least=1, help="transitions per update (paper: 32)")
     learning_starts: int = setting(1000, at_least=0, help="environment steps before the first update (paper: 50,000)")
@@ -113,7 +113,8 @@ class DQN(Base):
         self.replay_rng, self.noise_rng = seeding.generator(seed, "replay"), seeding.generator(seed, "noise")
         self.network = self.build(seeding.generator(seed, "network"))
         kind = PrioritizedReplayBuffer if c.prioritized else ReplayBuffer
-        extra: dict[str, Any] = {"frame_stack": c.frame_stack, "file": c.buffer_file}
+        place = {"device": "cpu" if c.buffer_device == "host" else device, "pinned": c.buffer_device == "pinned"}
+        extra: dict[str, Any] = {"frame_stack": c.frame_stack, "file": c.buffer_file, **place}
         if c.prioritized:
             extra |= {"alpha": c.priority_alpha, "beta": c.priority_beta}
         self.replay = kind(c.buffer_size, num_envs, self.encoder.shapes, self.encoder.dtypes, **extra)
@@ -261,11 +262,9 @@ class DQN(Base):
         batch = self.replay.sample(c.batch_size, self.replay_rng, c.gamma, c.n_step)
         if self.device == "cpu":
             return batch
-        action, reward, discount = self.placed([batch.action, batch.reward, batch.discount])
-        parts, following = self.placed(batch.parts), self.placed(batch.next_parts)
-        return dataclasses.replace(
-            batch, parts=parts, action=action, reward=reward, discount=discount, next_parts=following
-        )
+        batch.action, batch.reward, batch.discount = self.placed([batch.action, batch.reward, batch.discount])
+        batch.parts, batch.next_parts = self.placed(batch.parts), self.placed(batch.next_parts)
+        return batch
 
     def loss(self, batch: Batch) -> tuple[Any, Any]:
         """The loss of each transition (n,), and its error |δ| (n,), the priority it gets."""

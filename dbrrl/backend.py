@@ -41,18 +41,19 @@ def to_device(x: Any, device: str) -> Any:
     Raises:
         ConfigError: the device is unknown, or CuPy or that GPU is missing.
     """
-    kind, index = parse_device(device)
-    if kind == "cpu":
-        return to_numpy(x)
-    require(device)
-    cupy = _cupy(device)
-    cupy.cuda.Device(index).use()
-    return cupy.asarray(x)
+    cupy = module_on(device)
+    return to_numpy(x) if cupy is np else cupy.asarray(x)
 
 
 def module_on(device: str) -> Any:
     """The module that makes arrays on `device`, which becomes this thread's current one; errors as `to_device`."""
-    return array_module(to_device(0.0, device))
+    kind, index = parse_device(device)
+    if kind == "cpu":
+        return np
+    require(device)
+    cupy = _cupy(device)
+    cupy.cuda.Device(index).use()
+    return cupy
 
 
 def require(device: str) -> None:

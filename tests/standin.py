@@ -137,7 +137,9 @@ class Array(NDArrayOperatorsMixin):
     __slots__ = ("__weakref__", "base", "values")
     device = Device(0)
 
-    def __init__(self, values: np.ndarray, base: "Array | None" = None) -> None:
+    def __init__(self, values: Any, base: Any = None, memptr: Any = None) -> None:
+        if memptr is not None:  # shape, dtype, memory
+            values, base = memptr[: int(np.prod(values)) * np.dtype(base).itemsize].view(base).reshape(values), None
         assert type(values) is np.ndarray
         if values.dtype.char not in "?bBhHiIlLqQefdFD":
             raise ValueError(f"Unsupported dtype {values.dtype}")
@@ -269,7 +271,7 @@ def _calls(name: str, view: bool) -> Any:
 
 for _name in ("dtype", "itemsize", "nbytes", "ndim", "shape", "size", "strides"):
     setattr(Array, _name, _shares(_name))
-for _name in ("all", "any", "copy", "fill", "mean", "repeat", "std", "sum", "var"):
+for _name in ("all", "any", "copy", "fill", "mean", "repeat", "std", "sum", "take", "var"):
     setattr(Array, _name, _calls(_name, view=False))
 for _name in ("ravel", "reshape", "squeeze", "swapaxes", "transpose"):
     setattr(Array, _name, _calls(_name, view=True))
@@ -302,6 +304,13 @@ def _makes(name: str) -> Any:
     return lambda *args, **kwargs: outside(recorded(lambda: getattr(np, name)(*args, **kwargs)))
 
 
+class PinnedMemory:
+    """`cupy.cuda.PinnedMemory`: what host and device both see."""
+
+    def __init__(self, size: int) -> None:
+        self.values, self.ptr = np.zeros(size, np.uint8), 0
+
+
 class MemoryHook:
     """`cupy.cuda.MemoryHook`: told of blocks, here by `Pool`."""
 
@@ -325,6 +334,9 @@ class Pool:
 
     def total_bytes(self) -> int:
         return self.held
+
+    def free_bytes(self) -> int:
+        return self.held - self.live
 
     def change(self, size: int) -> None:
         self.live += size
@@ -358,9 +370,13 @@ def make_cupy() -> Any:
     cupy.cuda.MemoryPool = lambda: SimpleNamespace(malloc=None)
     cupy.cuda.using_allocator = lambda malloc: nullcontext()
     cupy.cuda.get_current_stream = Stream
+    cupy.cuda.PinnedMemory = PinnedMemory
+    cupy.cuda.PinnedMemoryPointer = lambda block, offset: block.values
+    cupy.cuda.UnownedMemory = lambda pointer, size, owner, device_id: owner.values
+    cupy.cuda.MemoryPointer = lambda block, offset: block
     cupy.get_default_memory_pool, cupy.cuda.MemoryHook = lambda: POOL, MemoryHook
     cupy.cuda.Device, cupy.cuda.runtime = Device, ModuleType("cupy.cuda.runtime")
-    cupy.cuda.runtime.getDeviceCount = lambda: 1
+    cupy.cuda.runtime.getDeviceCount, cupy.cuda.runtime.memGetInfo = lambda: 1, lambda: (10**9, 10**9)
     cupy.cuda.runtime.getDeviceProperties = lambda index: {"name": b"stand-in"}
     cupy.cuda.runtime.CUDARuntimeError = type("CUDARuntimeError", (RuntimeError,), {})
     return cupy

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from dbrrl.buffers.ring import TERMINATED, TRUNCATED, Ring
+from dbrrl.errors import ConfigError
 
 
 @dataclass(slots=True)
@@ -38,6 +39,8 @@ class EpisodicReplayBuffer(Ring):
     per_place = 4
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if kwargs.get("device", "cpu") != "cpu":
+            raise ConfigError("episodic replay: its sequences are put together on the host: leave device out")
         super().__init__(*args, **kwargs)
         self.position = np.zeros(self._places, np.int32)  # steps of the episode before
 

@@ -1,6 +1,7 @@
 """Experience replay (Lin 1992; Mnih et al. 2015): transitions of the past, drawn uniformly."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -11,14 +12,15 @@ from dbrrl.buffers.ring import TERMINATED, Ring
 class Batch:
     """n transitions of k <= n_steps steps each; `discount` is γᵏ, or 0 where the episode truly ended.
 
+    The parts lie where the buffer's observations do, all else on the host.
     A target is `reward + discount * value(next_parts)`: there is no ending to look at.
     """
 
-    parts: list[np.ndarray]  # of the observation acted on, each (n, ...)
+    parts: list[Any]  # of the observation acted on, each (n, ...)
     action: np.ndarray  # (n, ...)
     reward: np.ndarray  # float32 (n,): r + γ r' + ... + γᵏ⁻¹ r⁽ᵏ⁻¹⁾
     discount: np.ndarray  # float32 (n,)
-    next_parts: list[np.ndarray]  # of the observation k steps on, the true final one at a time limit, each (n, ...)
+    next_parts: list[Any]  # of the observation k steps on, the true final one at a time limit, each (n, ...)
     index: np.ndarray  # int64 (n,): places in the buffer
     weight: np.ndarray | None = None  # float32 (n,): importance weights; None where all are 1
 

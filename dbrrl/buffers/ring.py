@@ -2,15 +2,15 @@
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from dbrrl import checkpoint
-from dbrrl.buffers import memory
+from dbrrl.backend import array_module, beside
+from dbrrl.buffers import memory, placement
 from dbrrl.buffers.queue import Queue
-from dbrrl.buffers.stores import Plain, Stack, depths_of, frame_of
+from dbrrl.buffers.stores import Plain, Resident, Stack, depths_of, frame_of
 from dbrrl.errors import CheckpointError, GraphError, ShapeError
 
 TERMINATED, TRUNCATED, INVALID = 1, 2, 4  # bits of `ends`
@@ -30,6 +30,8 @@ class Ring:
         frame_stack: k, where images are stacks of k frames, the newest last: only that one is stored. 1: no stacks.
         file: name of a file to make, in which the observations lie in place of memory. It is gone with the buffer; a
             checkpoint holds what is in it.
+        device: a GPU in whose memory the observations lie, and the parts of what is sampled. "cpu": none.
+        pinned: they lie in page-locked memory of the host instead, which that GPU reads when it samples.
 
     Attributes:
         size: complete rows, at most `rows`.
@@ -54,6 +56,8 @@ class Ring:
         *,
         frame_stack: int = 1,
         file: str | os.PathLike[str] | None = None,
+        device: str = "cpu",
+        pinned: bool = False,
     ) -> None:
         self.num_envs, self.rows = num_envs, -(-capacity // num_envs)
         depths = depths_of(shapes, dtypes, frame_stack)
@@ -63,12 +67,16 @@ class Ring:
         layout = [((self._ring, num_envs, *frame_of(s, k)), d) for s, d, k in zip(shapes, dtypes, depths, strict=True)]
         flat, what = (self._places,), type(self).__name__
         rest = [((*flat, *action_shape), action_dtype), (flat, np.float32), (flat, np.uint8), (flat, np.int64)]
-        size = memory.nbytes(rest if file is not None else [*layout, *rest]) + self._places * self.per_place
+        elsewhere = file is not None or (device != "cpu" and not pinned)
+        size = memory.nbytes(rest if elsewhere else [*layout, *rest]) + self._places * self.per_place
         memory.require_memory(size, what)
-        arrays = memory.zeros(layout) if file is None else memory.zeros_in_file(layout, Path(file), what)
-        self.stores = [Plain(x) if k == 1 else Stack(x, k) for x, k in zip(arrays, depths, strict=True)]
-        self._plain = [(i, store.rows) for i, store in enumerate(self.stores) if isinstance(store, Plain)]
-        self._stacks = [(i, store) for i, store in enumerate(self.stores) if isinstance(store, Stack)]
+        pairs = list(zip(placement.arrays(layout, what, file, device, pinned), depths, strict=True))
+        single = Plain if device == "cpu" or pinned else Resident
+        self.stores = [single(x, seen) if k == 1 else Stack(x, k, seen) for (x, seen), k in pairs]
+        self._plain = [(i, store.rows) for i, store in enumerate(self.stores) if type(store) is Plain]
+        self._writers = [(i, store) for i, store in enumerate(self.stores) if isinstance(store, Stack | Resident)]
+        self._pinned = pinned and device != "cpu"  # a GPU reads what the host writes
+        self._reading: Any = None  # an event after the last such reading
         # `final` is the number of the final observation of a truncated entry.
         self.actions, self.rewards, self.ends, self.final = memory.zeros(rest)
         self._action_rows = self.actions.reshape(self._ring, num_envs, *action_shape)
@@ -99,9 +107,11 @@ class Ring:
     def begin(self, parts: Sequence[np.ndarray], action: np.ndarray) -> None:
         """Open a row: the observation acted on, and the action taken."""
         t = self.head
+        if self._reading is not None:
+            self._let_read()
         for i, rows in self._plain:
             rows[t] = parts[i]
-        for i, store in self._stacks:
+        for i, store in self._writers:
             store.write(t, parts[i])
         self._action_rows[t] = action
         self.begun = True
@@ -129,9 +139,11 @@ class Ring:
             t %= self._ring
             self.used = max(self.used, t + 1)
         self.head, self.begun = t, False
+        if self._reading is not None:
+            self._let_read()
         for i, rows in self._plain:
             rows[t] = next_parts[i]
-        for i, store in self._stacks:
+        for i, store in self._writers:
             store.release(t)
             store.write(t, next_parts[i])
 
@@ -159,18 +171,27 @@ class Ring:
         stops[:, 1:] |= (self.head - index // self.num_envs)[:, None] % self._ring == np.arange(1, length)
         return places, ends, ~np.logical_or.accumulate(stops, axis=1)
 
-    def take(self, places: np.ndarray) -> list[np.ndarray]:
+    def take(self, places: np.ndarray) -> list[Any]:
         """The parts of the observations acted on at `places` (n,), each (n, ...)."""
-        return [store.take(places) for store in self.stores]
+        parts = [store.take(places) for store in self.stores]
+        if self._pinned:
+            self._reading = array_module(parts[0]).cuda.get_current_stream().record()
+        return parts
 
-    def take_next(self, places: np.ndarray, ends: np.ndarray) -> list[np.ndarray]:
+    def _let_read(self) -> None:
+        """Wait until the GPU has read what it was told to, before the host writes there."""
+        self._reading.synchronize()
+        self._reading = None
+
+    def take_next(self, places: np.ndarray, ends: np.ndarray) -> list[Any]:
         """The parts of those that followed, given the bits `ends` (n,) of the places; of no meaning at a true end."""
         parts = self.take(self.wrapped(places + self.num_envs))
         if len(self.finals):
             cut = np.flatnonzero(ends & (TERMINATED | TRUNCATED) == TRUNCATED)
             final = self.final.take(places[cut])
             for part, kept in zip(parts, self.finals.arrays, strict=True):
-                part[cut] = kept[final % len(kept)]
+                if len(cut):
+                    part[beside(part, cut)] = beside(part, kept[final % len(kept)])
         return parts
 
     def wrapped(self, places: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from dbrrl.backend import beside, to_numpy
 from dbrrl.buffers.queue import Queue
 from dbrrl.errors import ConfigError
 
@@ -16,24 +17,25 @@ class Plain:
 
     Args:
         rows: array (R, B, ...), which its owner writes.
+        seen: the same memory as it is read; where absent, `rows`.
     """
 
-    def __init__(self, rows: np.ndarray) -> None:
+    def __init__(self, rows: Any, seen: Any = None) -> None:
         self.rows = rows
-        self._flat = rows.reshape(-1, *rows.shape[2:])
+        self._flat = (rows if seen is None else seen).reshape(-1, *rows.shape[2:])
 
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays."""
-        return self.rows.nbytes
+        return int(self.rows.nbytes)
 
-    def take(self, places: np.ndarray) -> np.ndarray:
+    def take(self, places: np.ndarray) -> Any:
         """The entries at `places` (n,), numbered row by row: (n, ...)."""
-        return self._flat.take(places, axis=0)
+        return self._flat.take(beside(self._flat, places), axis=0)
 
     def state_dict(self, rows: int) -> dict[str, Any]:
-        """Views of the first `rows` rows."""
-        return {"rows": self.rows[:rows]}
+        """The first `rows` rows: views, where they lie on the host."""
+        return {"rows": to_numpy(self.rows[:rows])}
 
     def misfit(self, state: dict[str, Any], rows: int) -> str:
         """Why `state` is not that of `rows` rows here; "" where it is."""
@@ -42,7 +44,30 @@ class Plain:
 
     def load_state_dict(self, state: dict[str, Any], rows: int) -> None:
         """Put back what `state_dict` gave."""
-        self.rows[:rows] = state["rows"]
+        self.rows[:rows] = beside(self.rows, np.asarray(state["rows"], self.rows.dtype))
+
+
+class Resident(Plain):
+    """The same in a GPU's memory. What is written twice, as an observation that goes on, is sent there once."""
+
+    _latest, _at = b"", -1  # what was written last, and into which row
+
+    def write(self, t: int, part: Any) -> None:
+        """Set row t."""
+        if isinstance(part, np.ndarray):
+            sent = part.tobytes()
+            if t == self._at and sent == self._latest:
+                return
+            self._latest, self._at = sent, t
+        self.rows[t] = beside(self.rows, part)
+
+    def release(self, t: int) -> None:
+        """Row t is about to be written anew."""
+
+    def load_state_dict(self, state: dict[str, Any], rows: int) -> None:
+        """Put back what `state_dict` gave."""
+        super().load_state_dict(state, rows)
+        self._at = -1
 
 
 class Stack:
@@ -54,12 +79,13 @@ class Stack:
     Args:
         rows: array (R, B, channels of a frame, height, width).
         depth: k.
+        seen: the same memory as it is read; where absent, `rows`.
     """
 
-    def __init__(self, rows: np.ndarray, depth: int) -> None:
+    def __init__(self, rows: Any, depth: int, seen: Any = None) -> None:
         self.rows, self.depth, self.history = rows, depth, depth - 1
         length, envs, self._channels, *size = rows.shape
-        self._flat = rows.reshape(-1, *rows.shape[2:])
+        self._flat = (rows if seen is None else seen).reshape(-1, *rows.shape[2:])
         self._shape = (depth * self._channels, *size)
         self._offsets = np.arange(-self.history, 1) * envs
         # Rows since the last stack that was kept whole, at most k - 1; and the number of a whole one in the queue.
@@ -74,7 +100,7 @@ class Stack:
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays."""
-        return self.rows.nbytes + self.age.nbytes + self.entry.nbytes + self.whole.nbytes
+        return int(self.rows.nbytes) + self.age.nbytes + self.entry.nbytes + self.whole.nbytes
 
     def write(self, t: int, part: np.ndarray) -> None:
         """Set row t to the stacks `part` (B, k x channels, height, width)."""
@@ -83,11 +109,11 @@ class Stack:
             return
         frame, size, before = self._frame, self._size, self._latest
         if not before or (self._at + 1) % len(self.rows) != t:
-            before = self.take(np.arange((t - 1) * len(part), t * len(part)) % len(self._flat)).tobytes()
+            before = to_numpy(self.take(np.arange((t - 1) * len(part), t * len(part)) % len(self._flat))).tobytes()
         moved = [stacks[i : i + size - frame] == before[i + frame : i + size] for i in range(0, len(stacks), size)]
         self._latest, self._at = stacks, t
         self._used = max(self._used, t + 1)
-        self.rows[t] = part[:, -self._channels :]
+        self.rows[t] = beside(self.rows, part[:, -self._channels :])
         if self.age[t - 1].tobytes() == self._old:
             self.age[t] = self.history
         else:
@@ -111,17 +137,16 @@ class Stack:
                 f"step, but {kept} of {places} did not: set frame_stack to 1"
             )
 
-    def take(self, places: np.ndarray) -> np.ndarray:
+    def take(self, places: np.ndarray) -> Any:
         """The stacks at `places` (n,), numbered row by row: (n, k x channels, height, width)."""
-        frames = self._flat.take((places[:, None] + self._offsets) % len(self._flat), axis=0)
+        frames = self._flat.take(beside(self._flat, (places[:, None] + self._offsets) % len(self._flat)), axis=0)
         age = self.age.take(places)
         for i in np.flatnonzero(age < self.history):
             begun = int(age[i])
             number = int(self.entry.take((places[i] - begun * self.rows.shape[1]) % len(self._flat)))
             whole = self.whole.arrays[0]
-            frames[i, : self.history - begun] = whole[number % len(whole), begun:]
-        stacks: np.ndarray = frames.reshape(len(places), *self._shape)
-        return stacks
+            frames[i, : self.history - begun] = beside(frames, whole[number % len(whole), begun:])
+        return frames.reshape(len(places), *self._shape)
 
     def release(self, t: int) -> None:
         """Row t is about to be written anew: what is kept for it is forgotten."""
@@ -131,7 +156,7 @@ class Stack:
 
     def state_dict(self, rows: int) -> dict[str, Any]:
         """Views of the first `rows` rows, and the stacks that are kept whole."""
-        arrays = {"rows": self.rows[:rows], "age": self.age[:rows], "entry": self.entry[:rows]}
+        arrays = {"rows": to_numpy(self.rows[:rows]), "age": self.age[:rows], "entry": self.entry[:rows]}
         return arrays | {"whole": self.whole.state_dict()}
 
     def misfit(self, state: dict[str, Any], rows: int) -> str:
@@ -145,8 +170,8 @@ class Stack:
         """Put back what `state_dict` gave."""
         self.rows[max(rows, len(self.rows) - self.history) :] = 0  # before the first row stands nothing
         self.age[rows:], self.entry[rows:] = self.history, 0
-        for name in ("rows", "age", "entry"):
-            getattr(self, name)[:rows] = state[name]
+        self.rows[:rows] = beside(self.rows, np.asarray(state["rows"], self.rows.dtype))
+        self.age[:rows], self.entry[:rows] = state["age"], state["entry"]
         self.whole.load_state_dict(state["whole"])
         self._used, self._latest = rows, b""
 

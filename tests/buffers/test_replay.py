@@ -7,14 +7,16 @@ import numpy as np
 import pytest
 
 from dbrrl import checkpoint
-from dbrrl.buffers import ReplayBuffer
+from dbrrl.buffers import EpisodicReplayBuffer, ReplayBuffer
 from dbrrl.buffers import memory as memory_module
 from dbrrl.errors import CheckpointError, ConfigError, GraphError
+from tests import standin
+from tests.standin import host
 
 GAMMA = 0.9
 
 
-def make(capacity: int, num_envs: int, kind: type[ReplayBuffer] = ReplayBuffer, **changes: Any) -> Any:
+def make(capacity: int, num_envs: int, kind: Any = ReplayBuffer, **changes: Any) -> Any:
     return kind(capacity, num_envs, [(2,), (1, 2, 2)], [np.float32, np.uint8], **changes)
 
 
@@ -86,18 +88,18 @@ class Story:
                 assert batch.reward[env] == pytest.approx(total, abs=1e-6)
                 assert batch.discount[env] == pytest.approx(discount, abs=1e-6)
                 for part, seen in zip(batch.parts, step["seen"], strict=True):
-                    np.testing.assert_array_equal(part[env], seen)
+                    np.testing.assert_array_equal(host(part[env]), seen)
                 for part, seen in zip(batch.next_parts, following, strict=True):
                     if discount:  # nothing is read from what follows a true end
-                        np.testing.assert_array_equal(part[env], seen)
+                        np.testing.assert_array_equal(host(part[env]), seen)
         return count
 
 
 @pytest.mark.parametrize("n_steps", [1, 2, 3, 5])
 @pytest.mark.parametrize("num_envs", [1, 3])
 @pytest.mark.parametrize("invalid", [False, True])
-def test_transitions_are_those_that_happened(n_steps: int, num_envs: int, invalid: bool) -> None:
-    story = Story(make(7 * num_envs, num_envs), seed=n_steps, invalid=invalid)
+def test_transitions_are_those_that_happened(n_steps: int, num_envs: int, invalid: bool, place: Any) -> None:
+    story = Story(make(7 * num_envs, num_envs, **place), seed=n_steps, invalid=invalid)
     for _ in range(40):
         story.step()
         assert story.check(n_steps) == len(story.buffer)
@@ -127,8 +129,9 @@ def test_all_that_is_valid_is_drawn_alike_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("steps", [0, 3, 25])
-def test_a_saved_buffer_goes_on_bit_for_bit(steps: int, tmp_path: Path) -> None:
-    one, other = (Story(make(14, 2), seed=1, invalid=True) for _ in range(2))
+def test_a_saved_buffer_goes_on_bit_for_bit(steps: int, tmp_path: Path, place: Any) -> None:
+    """Also in another place than the one it was saved in."""
+    one, other = (Story(make(14, 2, **where), seed=1, invalid=True) for where in ({}, place))
     for _ in range(steps):
         one.step()
     one.buffer.begin(one.draw(), np.array([1, 2]))
@@ -140,7 +143,7 @@ def test_a_saved_buffer_goes_on_bit_for_bit(steps: int, tmp_path: Path) -> None:
         other.step()
         drawn = [s.buffer.sample(5, np.random.default_rng(0), GAMMA, 3) for s in (one, other) if len(s.buffer)]
         for a, b in zip(*[[*d.parts, *d.next_parts, d.reward, d.discount] for d in drawn], strict=True):
-            np.testing.assert_array_equal(a, b)
+            np.testing.assert_array_equal(a, host(b))
         encoded = [checkpoint.encode(s.buffer.state_dict(), kind="x") for s in (one, other)]
         assert encoded[0] == encoded[1]
 
@@ -181,3 +184,56 @@ def test_final_observations_go_with_their_rows() -> None:
         assert len(buffer.state_dict()["finals"]["arrays"][0]) == min(-(-(t + 1) // 2), 5)
         sizes.add(buffer.nbytes)
     assert len(sizes) == 4  # room for 1, 2, 4 and 8
+
+
+def test_a_sampled_batch_lies_on_the_device_and_only_places_go_there(place: Any) -> None:
+    story = Story(make(20, 2, **place), seed=0)
+    for _ in range(30):
+        story.step()
+    story.buffer.gather(np.arange(4), GAMMA)  # whatever is made once
+    with standin.copies() as count:
+        batch = story.buffer.gather(np.arange(6), GAMMA)
+    parts = [*batch.parts, *batch.next_parts]
+    assert {type(part) for part in parts} == {standin.Array if place else np.ndarray}
+    assert type(batch.reward) is type(batch.action) is type(batch.discount) is np.ndarray
+    # An index for each of the four parts, and of the truncated among the six the final observations.
+    finals = 4 if place and np.any(story.buffer.ends[:6] == 2) else 0
+    assert count == standin.Copies(to_device=(4 + finals) if place else 0)
+
+
+def test_a_row_that_goes_on_is_sent_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    standin.install(monkeypatch)
+    buffer = make(20, 2, device="cuda")
+    row, action, no = Story(buffer, 0).draw(), np.zeros(2, np.int64), np.zeros(2, bool)
+    buffer.begin(row, action)
+    for _ in range(3):
+        row = [part + 1 for part in row]
+        with standin.copies() as count:
+            buffer.end(row, np.zeros(2), no, no)
+            buffer.begin(row, action)
+        assert count == standin.Copies(to_device=2)  # its two parts
+
+
+def test_what_a_gpu_reads_is_not_overwritten_before_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    standin.install(monkeypatch)
+    waits: list[str] = []
+    monkeypatch.setattr(standin.Stream, "synchronize", lambda stream: waits.append("wait"))
+    story = Story(make(20, 2, device="cuda", pinned=True), seed=0)
+    for _ in range(5):
+        story.step()
+    assert not waits
+    story.buffer.sample(4, np.random.default_rng(0), GAMMA)
+    story.step()
+    story.step()
+    assert waits == ["wait"]
+
+
+def test_a_gpu_without_room_and_a_file_for_one_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    standin.install(monkeypatch)
+    with pytest.raises(ConfigError, match=r"at most the 1.0 GB free on cuda, needs 4.0 GB: .* \"pinned\" or \"host\""):
+        ReplayBuffer(10**6, 1, [(1000,)], [np.float32], device="cuda")
+    with pytest.raises(ConfigError, match=r"buffer_file: .*frames cannot hold what lies on cuda"):
+        make(20, 2, device="cuda", file=tmp_path / "frames")
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(ConfigError, match=r"episodic replay: .* leave device out"):
+        make(20, 2, EpisodicReplayBuffer, device="cuda")

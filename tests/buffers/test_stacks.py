@@ -7,12 +7,13 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from dbrrl import checkpoint
+from dbrrl import backend, checkpoint
 from dbrrl.agents.dqn import DQN
 from dbrrl.buffers import PrioritizedReplayBuffer, ReplayBuffer
 from dbrrl.buffers import memory as memory_module
 from dbrrl.envs import make as make_envs
 from dbrrl.errors import CheckpointError, ConfigError
+from tests import standin
 
 from .test_replay import GAMMA, Story
 
@@ -56,10 +57,12 @@ class StackStory(Story):
 
 @pytest.mark.parametrize(("n_steps", "num_envs", "channels"), [(1, 1, 1), (3, 1, 1), (1, 3, 2), (4, 3, 1)])
 @pytest.mark.parametrize("invalid", [False, True])
-def test_transitions_are_those_that_happened(n_steps: int, num_envs: int, channels: int, invalid: bool) -> None:
+def test_transitions_are_those_that_happened(
+    n_steps: int, num_envs: int, channels: int, invalid: bool, place: Any
+) -> None:
     story = StackStory.__new__(StackStory)
     story.channels = channels
-    story.__init__(make(8 * num_envs, num_envs, channels), seed=n_steps, invalid=invalid)  # type: ignore[misc]
+    story.__init__(make(8 * num_envs, num_envs, channels, **place), seed=n_steps, invalid=invalid)  # type: ignore[misc]
     for _ in range(60):
         story.step()
         assert story.check(n_steps) == len(story.buffer)
@@ -81,8 +84,8 @@ def test_forgotten_rows_are_never_drawn_by_priority() -> None:
 
 @pytest.mark.parametrize("kind", [ReplayBuffer, PrioritizedReplayBuffer])
 @pytest.mark.parametrize("steps", [0, 1, 9, 10, 14, 40])
-def test_a_saved_buffer_goes_on_bit_for_bit(kind: Any, steps: int, tmp_path: Path) -> None:
-    one, other = (StackStory(make(14, 2, kind=kind), seed=1, invalid=True) for _ in range(2))
+def test_a_saved_buffer_goes_on_bit_for_bit(kind: Any, steps: int, tmp_path: Path, place: Any) -> None:
+    one, other = (StackStory(make(14, 2, kind=kind, **where), seed=1, invalid=True) for where in (place, {}))
     one.observation[1][:, :-1] = 0  # as if frames of zeros stood before the first row
     for _ in range(steps):
         one.step()
@@ -129,20 +132,44 @@ class StackedDots(gym.wrappers.FrameStackObservation):
         super().__init__(Dots(), 4)
 
 
+def learned(num_envs: int, device: str = "cpu", steps: int = 60, **settings: Any) -> DQN:
+    """An agent that has learned from stacks of dots."""
+    envs = make_envs(f"{__name__}:StackedDots", num_envs, seed=np.random.SeedSequence(0))
+    config = DQN.Config(buffer_size=40, batch_size=8, learning_starts=20, n_step=2, **settings)
+    agent = DQN(envs.observation_space, envs.action_space, config, num_envs=num_envs, device=device)
+    observation = envs.reset()
+    for _ in range(steps):
+        step = envs.step(agent.act(observation))
+        agent.observe(step.next_observation, step.reward, step.terminated, step.truncated, step.info)
+        observation = step.observation
+    return agent
+
+
+@pytest.mark.parametrize("cuda", ["stand-in", pytest.param("cupy", marks=pytest.mark.gpu)])
+@pytest.mark.parametrize("prioritized", [False, True])
+def test_an_agent_learns_the_same_wherever_its_buffer_lies(
+    prioritized: bool, cuda: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if cuda == "stand-in":
+        standin.install(monkeypatch)
+    try:
+        backend.require("cuda")
+    except ConfigError as error:
+        pytest.skip(str(error))
+    common: dict[str, Any] = {"frame_stack": 4, "prioritized": prioritized, "steps": 40}
+    host, *others = (learned(3, "cuda", buffer_device=place, **common) for place in ("host", "pinned", "device"))
+    for other in others:
+        assert other.num_updates == host.num_updates > 0
+        np.testing.assert_allclose(other.optimizer.flat.values.get(), host.optimizer.flat.values.get(), 1e-4, 1e-6)
+        for far, near in zip(other.replay.stores, host.replay.stores, strict=True):
+            np.testing.assert_array_equal(backend.to_numpy(far.rows), near.rows)
+    moved = learned(3, "cpu", buffer_device="device", **common)  # on the CPU it is the host's memory
+    assert type(moved.replay.stores[0].rows) is np.ndarray
+
+
 @pytest.mark.parametrize("num_envs", [1, 3])
 def test_an_agent_learns_the_same_from_single_frames(num_envs: int) -> None:
-    agents = []
-    for frame_stack in (1, 4):
-        envs = make_envs(f"{__name__}:StackedDots", num_envs, seed=np.random.SeedSequence(0))
-        config = DQN.Config(buffer_size=40, batch_size=8, learning_starts=20, n_step=2, frame_stack=frame_stack)
-        agent = DQN(envs.observation_space, envs.action_space, config, num_envs=num_envs)
-        observation = envs.reset()
-        for _ in range(60):
-            step = envs.step(agent.act(observation))
-            agent.observe(step.next_observation, step.reward, step.terminated, step.truncated, step.info)
-            observation = step.observation
-        agents.append(agent)
-    plain, stacked = agents
+    plain, stacked = (learned(num_envs, frame_stack=frame_stack) for frame_stack in (1, 4))
     assert plain.num_updates == stacked.num_updates > 0
     np.testing.assert_array_equal(plain.optimizer.flat.values, stacked.optimizer.flat.values)
     assert stacked.replay.nbytes < 0.7 * plain.replay.nbytes
