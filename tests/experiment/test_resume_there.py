@@ -1,0 +1,48 @@
+"""A run on a GPU, or a strict stand-in for one, that stopped and went on is the run that did not stop, bit for bit."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dbrrl import Experiment, backend
+from dbrrl.errors import ConfigError
+from tests import standin
+
+QUIET: dict[str, Any] = {
+    "preset": False, "curve": False, "tensorboard": False, "progress": False, "final_episodes": 1,
+    "eval_interval": 10**6,
+}  # fmt: skip
+RUNS: dict[str, dict[str, Any]] = {
+    "ppo": {"agent": "ppo", "n_steps": 16, "batch_size": 32, "normalize_observation": True, "normalize_reward": True},
+    "ppo with a memory": {"agent": "ppo", "n_steps": 8, "batch_size": 32, "recurrent": "gru", "hidden_sizes": (8,)},
+    "a2c": {"agent": "a2c", "n_steps": 8},
+    "dqn": {"agent": "dqn", "buffer_device": "device", "learning_starts": 32, "prioritized": True, "noisy": True},
+}
+
+
+@pytest.fixture(params=["stand-in", pytest.param("cupy", marks=pytest.mark.gpu)], autouse=True)
+def cuda(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "stand-in":
+        standin.install(monkeypatch)
+    try:
+        backend.require("cuda")
+    except ConfigError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_resumed_run_is_the_run(name: str, tmp_path: Path) -> None:
+    def run(folder: str, steps: int) -> Any:
+        settings = {**RUNS[name], **QUIET, "hidden_sizes": (8,), "total_steps": 512, "num_envs": 4, "device": "cuda"}
+        return Experiment(env="CartPole-v1", seed=3, out=tmp_path, name=folder, **settings).run(steps=steps)
+
+    whole = run("whole", 512)
+    run("parts", 200)
+    resumed = Experiment.resume(tmp_path / "parts", progress=False).run(512)
+    assert resumed.agent.num_updates == whole.agent.num_updates > 3
+    values = [backend.to_numpy(agent.network.flat().values) for agent in (whole.agent, resumed.agent)]
+    np.testing.assert_array_equal(values[1], values[0])
+    files = [(tmp_path / folder / "final" / "agent.dbrrl").read_bytes() for folder in ("whole", "parts")]
+    assert files[0] == files[1]
