@@ -382,10 +382,11 @@ def make_cupy() -> Any:
     return cupy
 
 
-def install(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let "cuda" be the stand-in while a test runs."""
+def install(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Let "cuda" be the stand-in while a test runs; returns the module."""
     cupy = make_cupy()
     monkeypatch.setattr(backend, "_cupy", lambda device: cupy)
+    return cupy
 
 
 @contextmanager

@@ -84,7 +84,7 @@ def product(a: Any, b: Any, out: Any = None) -> Any:
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
         raise ValueError(f"shapes {a.shape} and {b.shape} not aligned")
     whole = a.size and b.size and a.dtype == b.dtype and a.dtype.char in "fd"
-    if not hasattr(cupy, "RawModule") or not whole:
+    if not hasattr(cupy.cuda, "get_cublas_handle") or not whole:  # a stand-in has none
         if out is None:
             return a.dot(b)
         out[...] = a.dot(b)

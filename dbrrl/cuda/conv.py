@@ -108,7 +108,9 @@ def patches(x: Any, kernel: Pair, places: Pair, stride: Pair, padding: Pair) -> 
 def forward(
     x: Any, w: Any, b: tuple[Any, ...], places: Pair, stride: Pair, padding: Pair, activation: str | None
 ) -> tuple[Any, Any]:
-    """Images x (n, c, h, w), kernels w (out, c, kh, kw), b: a bias or none; (n, out, oh, ow), and `to_weight`'s wants."""
+    """f(x * w + b), (n, out, oh, ow), of images x (n, c, h, w), kernels w (out, c, kh, kw) and b, which holds a bias or
+    nothing; and what `to_weight` wants.
+    """
     matrix, inside = patches(x, w.shape[2:], places, stride, padding)
     flat = w.reshape(len(w), -1) if inside else _channels_last(w)
     y = blas.product(matrix, flat.T)
