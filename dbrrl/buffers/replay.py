@@ -1,5 +1,6 @@
 """Experience replay (Lin 1992; Mnih et al. 2015): transitions of the past, drawn uniformly."""
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,9 +44,8 @@ class ReplayBuffer(Ring):
     def gather(self, index: np.ndarray, gamma: float, n_steps: int = 1) -> Batch:
         """The transitions that begin at the places `index` (n,)."""
         if n_steps == 1:
-            last, reward = index, self.rewards.take(index)
-            ends = self.ends.take(last)
-            discount = np.array([gamma, 0, gamma, 0] * 2, np.float32).take(ends)
+            last, reward, ends = index, self.rewards.take(index), self.ends.take(index)
+            discount = _discounts(gamma).take(ends)
         else:
             last, ends, reward, discount = self._returns(index, gamma, n_steps)
         action = self.actions.take(index, axis=0)
@@ -65,3 +65,9 @@ class ReplayBuffer(Ring):
         discount = powers.take(steps)
         discount[last_ends & TERMINATED != 0] = 0
         return self.wrapped(places[row, steps - 1]), last_ends, rewards @ powers[:-1], discount
+
+
+@functools.lru_cache(maxsize=8)
+def _discounts(gamma: float) -> np.ndarray:
+    """What the return after one step is multiplied by, for each value of `ends`: 0 where the episode truly ended."""
+    return np.array([gamma, 0, gamma, 0] * 2, np.float32)

@@ -149,12 +149,14 @@ class Ring:
 
     def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """The places (n,) of as many transitions, uniformly with replacement; GraphError where there is none."""
-        if not len(self):
+        count, first = self.size * self.num_envs, (self.head - self.size) * self.num_envs
+        if count == self._invalid:
             raise GraphError("sample(): expected a transition in the buffer, got none: observe() some first")
-        first = (self.head - self.size) * self.num_envs
-        index = self.wrapped(rng.integers(first, first + self.size * self.num_envs, size=n))
+        index = rng.integers(first, first + count, size=n)
+        if first < 0:
+            index = self.wrapped(index)
         while self._invalid and (bad := self.ends.take(index) & INVALID != 0).any():
-            again = rng.integers(first, first + self.size * self.num_envs, size=int(np.count_nonzero(bad)))
+            again = rng.integers(first, first + count, size=int(np.count_nonzero(bad)))
             index[bad] = self.wrapped(again)
         return index
 
@@ -172,7 +174,7 @@ class Ring:
         return places, ends, ~np.logical_or.accumulate(stops, axis=1)
 
     def take(self, places: np.ndarray) -> list[Any]:
-        """The parts of the observations acted on at `places` (n,), each (n, ...)."""
+        """The parts of the observations acted on at `places` (n,), which may go on beyond the last: each (n, ...)."""
         parts = [store.take(places) for store in self.stores]
         if self._pinned:
             self._reading = array_module(parts[0]).cuda.get_current_stream().record()
@@ -185,7 +187,7 @@ class Ring:
 
     def take_next(self, places: np.ndarray, ends: np.ndarray) -> list[Any]:
         """The parts of those that followed, given the bits `ends` (n,) of the places; of no meaning at a true end."""
-        parts = self.take(self.wrapped(places + self.num_envs))
+        parts = self.take(places + self.num_envs)
         if len(self.finals):
             cut = np.flatnonzero(ends & (TERMINATED | TRUNCATED) == TRUNCATED)
             final = self.final.take(places[cut])

@@ -30,8 +30,8 @@ class Plain:
         return int(self.rows.nbytes)
 
     def take(self, places: np.ndarray) -> Any:
-        """The entries at `places` (n,), numbered row by row: (n, ...)."""
-        return self._flat.take(beside(self._flat, places), axis=0)
+        """The entries at `places` (n,), numbered row by row and again from 0 after the last: (n, ...)."""
+        return taken(self._flat, places)
 
     def state_dict(self, rows: int) -> dict[str, Any]:
         """The first `rows` rows: views, where they lie on the host."""
@@ -104,13 +104,14 @@ class Stack:
 
     def write(self, t: int, part: np.ndarray) -> None:
         """Set row t to the stacks `part` (B, k x channels, height, width)."""
-        stacks = part.tobytes()  # bytes are compared in no time
-        if t == self._at and stacks == self._latest:
+        part = np.ascontiguousarray(part)
+        before = self._latest
+        if t == self._at and before.startswith(part):  # type: ignore[arg-type]  # compares bytes where they lie
             return
-        frame, size, before = self._frame, self._size, self._latest
         if not before or (self._at + 1) % len(self.rows) != t:
             before = to_numpy(self.take(np.arange((t - 1) * len(part), t * len(part)) % len(self._flat))).tobytes()
-        moved = [stacks[i : i + size - frame] == before[i + frame : i + size] for i in range(0, len(stacks), size)]
+        stacks, seen, frame, size = part.tobytes(), memoryview(before), self._frame, self._size
+        moved = [stacks.startswith(seen[i + frame : i + size], i) for i in range(0, len(stacks), size)]
         self._latest, self._at = stacks, t
         self._used = max(self._used, t + 1)
         self.rows[t] = beside(self.rows, part[:, -self._channels :])
@@ -138,9 +139,9 @@ class Stack:
             )
 
     def take(self, places: np.ndarray) -> Any:
-        """The stacks at `places` (n,), numbered row by row: (n, k x channels, height, width)."""
-        frames = self._flat.take(beside(self._flat, (places[:, None] + self._offsets) % len(self._flat)), axis=0)
-        age = self.age.take(places)
+        """The stacks at `places` (n,), numbered as in `Plain.take`: (n, k x channels, height, width)."""
+        frames = taken(self._flat, places[:, None] + self._offsets)
+        age = self.age.take(places, mode="wrap")
         for i in np.flatnonzero(age < self.history):
             begun = int(age[i])
             number = int(self.entry.take((places[i] - begun * self.rows.shape[1]) % len(self._flat)))
@@ -191,3 +192,10 @@ def depths_of(shapes: Sequence[tuple[int, ...]], dtypes: Sequence[Any], frame_st
 def frame_of(shape: tuple[int, ...], depth: int) -> tuple[int, ...]:
     """The shape of one of `depth` frames."""
     return shape if depth == 1 else (shape[0] // depth, *shape[1:])
+
+
+def taken(flat: Any, places: np.ndarray) -> Any:
+    """Rows of `flat` by number, which begins again from 0 after the last; on a GPU, where it always does, beside it."""
+    if type(flat) is np.ndarray:
+        return flat.take(places, axis=0, mode="wrap")
+    return flat.take(beside(flat, places), axis=0)
