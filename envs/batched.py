@@ -14,6 +14,8 @@ from dbrrl.backend import to_numpy
 from dbrrl.cuda.random import CounterGenerator
 from dbrrl.errors import EnvError
 
+from .validation import any_set
+
 
 class BatchedEnv(VectorEnv[Any, Any, Any], abc.ABC):
     """B copies of one problem whose whole state is an array (variables, B); there is no loop over copies.
@@ -42,6 +44,8 @@ class BatchedEnv(VectorEnv[Any, Any, Any], abc.ABC):
         self.xp = xp
         self.state = xp.zeros((self.variables, num_envs), self.dtype)
         self.rows = tuple(self.state)  # views, one per variable: the state only ever changes in place
+        self._false = xp.zeros(num_envs, np.bool_)
+        self._any = any_set if xp is np else xp.count_nonzero
         self._clock = 0
         self._began = xp.zeros(num_envs, np.int64)
         self._deadline: float = 0  # no copy reaches its time limit before the clock shows this
@@ -89,14 +93,14 @@ class BatchedEnv(VectorEnv[Any, Any, Any], abc.ABC):
         observation = self.observe()
         self._clock += 1
         if self._clock < self._deadline:
-            truncated = self.xp.zeros(self.num_envs, np.bool_)
-            if not self.xp.count_nonzero(terminated):
+            truncated = self._false.copy()
+            if not self._any(terminated):
                 return observation, reward, terminated, truncated, {}
         else:
             truncated = self._clock - self._began >= self.max_episode_steps
             self._deadline = self._next_deadline()
         ended = terminated | truncated
-        if not self.xp.count_nonzero(ended):
+        if not self._any(ended):
             return observation, reward, terminated, truncated, {}
         self._begin(ended)
         return self.observe(), reward, terminated, truncated, {"final_obs": observation, "_final_obs": ended}

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from gymnasium import spaces
+from numpy import cos, sin
 
 from .batched import BatchedEnv, SingleEnv
 
@@ -54,6 +55,7 @@ class CartPole(BatchedEnv):
         self._constants = tuple(self.constants(*CONSTANTS))
         self._bounds = self.constants(TIME_STEP, POSITION_LIMIT, ANGLE_LIMIT)
         self._few = num_envs <= FEW and xp is np
+        self._copies = self.state.T  # a view
 
     def draw(self, count: int) -> np.ndarray:
         """Uniform in [-0.05, 0.05]."""
@@ -77,17 +79,17 @@ class CartPole(BatchedEnv):
 
     def _advance_few(self, actions: list[int]) -> np.ndarray:
         """The same on numbers, copy by copy; returns where the episode is over."""
-        copies, ended = self.state.T.tolist(), []
-        for copy, action in zip(copies, actions, strict=True):
-            x, x_dot, theta, theta_dot = copy
+        copies, ended = [], []
+        for (x, x_dot, theta, theta_dot), action in zip(self._copies.tolist(), actions, strict=True):
             x_acceleration, theta_acceleration = accelerations(
-                float(np.cos(theta)), float(np.sin(theta)), theta_dot, FORCES[action], *CONSTANTS
+                float(cos(theta)), float(sin(theta)), theta_dot, FORCES[action], *CONSTANTS
             )
             x += TIME_STEP * x_dot
             theta += TIME_STEP * theta_dot
-            copy[:] = x, x_dot + TIME_STEP * x_acceleration, theta, theta_dot + TIME_STEP * theta_acceleration
+            x_dot += TIME_STEP * x_acceleration
+            copies.append((x, x_dot, theta, theta_dot + TIME_STEP * theta_acceleration))
             ended.append(abs(x) > POSITION_LIMIT or abs(theta) > ANGLE_LIMIT)
-        self.state.T[...] = copies
+        self._copies[...] = copies
         return np.array(ended)
 
     def observe(self) -> Any:

@@ -14,7 +14,7 @@ from dbrrl.errors import CheckpointError, EnvError, ShapeError
 from . import failures, snapshot
 from .leaves import assemble, leaf, leaf_spaces, with_final
 from .recorder import VIOLATION
-from .validation import BatchCheck, Fault, all_finite, not_finite
+from .validation import BatchCheck, Fault, all_finite, any_set, not_finite
 
 Info = dict[str, Any]
 
@@ -56,13 +56,12 @@ class Environments:
         seed: np.random.SeedSequence | None = None,
     ) -> None:
         self.vector_env, self.env_id, self.kind = vector_env, env_id, kind
+        self.observation_space, self.action_space = vector_env.single_observation_space, vector_env.single_action_space
         self.num_envs = vector_env.num_envs
-        self.observation_space = vector_env.single_observation_space
-        self.action_space = vector_env.single_action_space
         self.observation: Any = None
         self.steps = 0
         self.episode_return = np.zeros(self.num_envs, np.float64)
-        self.episode_length = np.zeros(self.num_envs, np.int64)
+        self._began = np.zeros(self.num_envs, np.int64)  # `steps` where each episode began
         self.finished: list[tuple[float, int]] = []
         self._seed = seed
         self._mode = _autoreset_mode(vector_env, env_id)
@@ -71,16 +70,20 @@ class Environments:
         self._leaves = [path for path, _ in leaf_spaces(self.observation_space)]
         action = vector_env.action_space
         self._action = (np.dtype(action.dtype), action.shape) if action.shape is not None else None
-        self._all = np.ones(self.num_envs, np.bool_)
+        self._all, self._none = np.ones(self.num_envs, np.bool_), np.zeros(self.num_envs, np.bool_)
         self._all.setflags(write=False)
-        self._one = np.ones(self.num_envs, np.int64)
         self._resetting: np.ndarray | None = None
+
+    @property
+    def episode_length(self) -> np.ndarray:
+        """Steps of each episode so far, int64 (B,)."""
+        return self.steps - self._began
 
     def reset(self) -> Any:
         """Begin an episode everywhere; returns the batched observation. Raises EnvError if it is unsound."""
         observation, info = self.vector_env.reset(seed=self._take_seeds())
         self.episode_return[:] = 0.0
-        self.episode_length[:] = 0
+        self._began[:] = self.steps
         self.finished, self._resetting = [], None
         self._check_observation(observation, info)
         self.observation = observation
@@ -99,25 +102,23 @@ class Environments:
             observation, reward, terminated, truncated, info = self.vector_env.step(actions)
         except failures.BROKEN as error:
             self._refuse(failures.died(self.vector_env, error), error)
-        reward = np.asarray(reward, np.float64)
-        terminated = np.asarray(terminated, np.bool_)
-        truncated = np.asarray(truncated, np.bool_)
         self._check_observation(observation, info)
         if self.kind != "batched":  # ours are of the right form, and finite where the observation is
+            reward = np.asarray(reward, np.float64)
+            terminated, truncated = np.asarray(terminated, np.bool_), np.asarray(truncated, np.bool_)
             self._check_numbers(reward, terminated, truncated)
-        ended = terminated | truncated
         valid = self._all
+        ended = terminated | truncated if any_set(terminated) or any_set(truncated) else self._none
         if self._resetting is not None:  # these rows only began an episode, their action was ignored
+            self._began[self._resetting] = self.steps
             valid, self._resetting = ~self._resetting, None
             reward = np.where(valid, reward, 0.0)
             terminated, truncated, ended = terminated & valid, truncated & valid, ended & valid
         self.episode_return = self.episode_return + reward  # in place it takes longer, on arrays of one
-        self.episode_length = self.episode_length + (self._one if valid is self._all else valid)
         if limit is not None:
             valid = valid & (np.cumsum(valid) <= limit)
-        self.finished = []
-        next_observation = observation
-        if np.count_nonzero(ended):
+        self.finished, next_observation = [], observation
+        if ended is not self._none and any_set(ended):
             next_observation, observation, info = self._cross(observation, info, ended)
             self._account(ended, valid)
         if valid is not self._all and not valid.all():
@@ -181,7 +182,7 @@ class Environments:
             return {}
         self.observation = assemble(self.observation_space, iter([np.array(a) for a in state["observation"]]))
         self.episode_return = np.array(state["episode_return"], np.float64)
-        self.episode_length = np.array(state["episode_length"], np.int64)
+        self._began = self.steps - np.array(state["episode_length"], np.int64)
         resetting = state["resetting"]
         self._resetting = None if resetting is None else np.array(resetting, np.bool_)
         if self._recorded:
@@ -189,7 +190,7 @@ class Environments:
             for row, (observation, _) in lost.items():
                 for path in self._leaves:
                     leaf(self.observation, path)[row] = leaf(observation, path)
-                self.episode_return[row], self.episode_length[row] = 0.0, 0
+                self.episode_return[row], self._began[row] = 0.0, self.steps
             return {row: f"did not come back equal {reason}" for row, (_, reason) in lost.items()}
         reason = snapshot.restore_attributes(self.vector_env, state["environment"])
         if not reason:
@@ -221,9 +222,8 @@ class Environments:
 
     def _account(self, ended: np.ndarray, valid: np.ndarray) -> None:
         for row in np.flatnonzero(ended & valid):
-            self.finished.append((float(self.episode_return[row]), int(self.episode_length[row])))
-        self.episode_return[ended] = 0.0
-        self.episode_length[ended] = 0
+            self.finished.append((float(self.episode_return[row]), int(self.steps - self._began[row])))
+        self.episode_return[ended], self._began[ended] = 0.0, self.steps
 
     def _checked(self, action: Any) -> Any:
         if self._action is None:
