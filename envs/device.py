@@ -29,7 +29,7 @@ class DeviceEnvironments(Environments):
         self.device, xp = device, module_on(device)
         self._all = xp.ones(self.num_envs, np.bool_)
         self.episode_return = xp.zeros(self.num_envs)
-        self.episode_length = xp.zeros(self.num_envs, np.int64)
+        self.lengths = xp.zeros(self.num_envs, np.int64)  # of the episodes under way
         self._ended_return = xp.zeros((KEPT, self.num_envs))
         self._ended_length = xp.zeros((KEPT, self.num_envs), np.int64)  # 0: no episode ended
         self._row = xp.zeros(1, np.int64)
@@ -41,7 +41,7 @@ class DeviceEnvironments(Environments):
         self.observation, _ = self.vector_env.reset(seed=self._take_seeds())
         self._play_there.forget()  # it was recorded with the generator of before
         self.episode_return.fill(0)
-        self.episode_length.fill(0)
+        self.lengths.fill(0)
         self._row.fill(0)
         self.finished, self._kept = [], 0
         return self.observation
@@ -61,6 +61,11 @@ class DeviceEnvironments(Environments):
         self.observation = observation
         return Step(observation, final, reward, terminated, truncated, valid, info)
 
+    @property
+    def episode_length(self) -> Any:
+        """Steps of the episodes under way, int64 (B,)."""
+        return self.lengths
+
     def settle(self) -> list[tuple[float, int]]:
         """Return and length of the episodes that ended since they were told last."""
         rows, self._kept = self._kept, 0
@@ -74,22 +79,22 @@ class DeviceEnvironments(Environments):
     def _play(self, action: Any) -> tuple[Any, ...]:
         observation, reward, terminated, truncated, info = self.vector_env.step(action)
         self.episode_return += reward
-        self.episode_length += 1
+        self.lengths += 1
         ended = terminated | truncated
         self._ended_return[self._row] = self.episode_return[None]
-        self._ended_length[self._row] = (self.episode_length * ended)[None]
+        self._ended_length[self._row] = (self.lengths * ended)[None]
         self._row += 1
         going = ~ended
         self.episode_return *= going
-        self.episode_length *= going
+        self.lengths *= going
         return info["final_obs"], observation, reward, terminated, truncated
 
     def _load(self, state: Mapping[str, Any]) -> dict[int, str]:
-        returns, lengths = self.episode_return, self.episode_length
+        returns, lengths = self.episode_return, self.lengths
         lost = super()._load(state)
         self._play_there.forget()
-        saved = self.episode_return, self.episode_length
-        self.episode_return, self.episode_length = returns, lengths
+        saved = self.episode_return, super().episode_length
+        self.episode_return = returns
         if not lost:
             returns[...], lengths[...] = (to_device(x, self.device) for x in saved)
             if self.observation is not None:

@@ -113,7 +113,7 @@ class Conv2d(Op):
 
 
 class BytesConv2d(Op):
-    """`Conv2d` of constant bytes on a GPU, which are read as they are: an input of an op would be made floating first."""
+    """`Conv2d` of constant bytes on a GPU, read as they are: an input of an op would be made floating first."""
 
     def __init__(self, x: Any, stride: Pair, padding: Pair, activation: str | None) -> None:
         self.x, self.stride, self.padding, self.activation = x, stride, padding, activation

@@ -195,7 +195,7 @@ def frame_of(shape: tuple[int, ...], depth: int) -> tuple[int, ...]:
 
 
 def taken(flat: Any, places: np.ndarray) -> Any:
-    """Rows of `flat` by number, which begins again from 0 after the last; on a GPU, where it always does, beside it."""
+    """Rows of `flat`, where it lies, by number, which begins again from 0 after the last."""
     if type(flat) is np.ndarray:
         return flat.take(places, axis=0, mode="wrap")
-    return flat.take(beside(flat, places), axis=0)
+    return flat.take(beside(flat, places % len(flat)), axis=0)
