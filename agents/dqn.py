@@ -52,13 +52,12 @@ class Config(BaseConfig):
     buffer_file: str | None = setting(None, help="new file that holds the observations in place of memory, then goes")
     buffer_device: Literal["host", "pinned", "device"] = setting("host", help="on a GPU: where the observations lie")
     clip_reward: bool = setting(False, help="rewards to [-1, 1] in what is learned; scores stay (paper)")
+    reward_scale: float = setting(1.0, above=0, help="factor of rewards in what is learned (Henderson et al. 2018)")
     batch_size: int = setting(128, at_least=1, help="transitions per update (paper: 32)")
     learning_starts: int = setting(1000, at_least=0, help="environment steps before the first update (paper: 50,000)")
     update_interval: int = setting(4, at_least=1, help="environment steps between updates (paper: 4)")
     updates_per_interval: int = setting(1, at_least=1, help="updates at each of these moments")
-    target_update_interval: int = setting(
-        500, at_least=1, help="C, updates between those of the target (paper: 10,000)"
-    )
+    target_update_interval: int = setting(500, at_least=1, help="C, updates between the target's (paper: 10,000)")
     tau: float = setting(1.0, above=0, at_most=1, help="how far the target moves then; 1: a copy (paper)")
     max_grad_norm: float = setting(10.0, above=0, help="largest global norm of the gradient")
     scale_observation: bool = setting(False, help="entries of a Box within finite bounds are scaled to [-1, 1]")
@@ -212,8 +211,7 @@ class DQN(Base):
         if info and "final_obs" in info:
             next_observation = true_next_observation(next_observation, info)
         observation, _ = self.as_batch(next_observation)
-        if c.clip_reward:
-            reward = np.clip(reward, -1, 1)
+        reward = c.reward_scale * (np.clip(reward, -1, 1) if c.clip_reward else np.asarray(reward))
         self.replay.end(self.encoder(observation), reward, terminated, truncated, valid)
         if self.explorer.lasting:
             self.explorer.reset(np.logical_or(terminated, truncated))

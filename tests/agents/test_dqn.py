@@ -138,6 +138,17 @@ def test_rows_that_are_no_transitions_are_not_counted() -> None:
     assert agent.num_updates == agent.steps == len(agent.replay) == 0
 
 
+def test_rewards_are_scaled_in_what_is_learned() -> None:
+    scaled, given = make(reward_scale=0.25, clip_reward=True), make()
+    for t in range(12):
+        reward, ends = np.array([t - 6.0, 0.5]), np.zeros(2, bool)
+        for agent, seen in ((scaled, reward), (given, np.array([np.sign(t - 6.0) / 4, 0.125]))):
+            agent.act(np.full((2, 3), t, np.float32))
+            agent.observe(np.full((2, 3), t + 1, np.float32), seen, ends, ends)
+        assert reward.tolist() == [t - 6.0, 0.5]
+    assert scaled.num_updates > 0 and content(scaled) == content(given)
+
+
 def test_hard_and_soft_updates_of_the_target() -> None:
     hard, soft = make(target_update_interval=3), make(target_update_interval=1, tau=0.25)
     start = hard.target_flat.values.copy()
