@@ -6,6 +6,8 @@ given its workspace beforehand, which is what cuBLAS asks for.
 
 import ctypes
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +70,16 @@ class _Precision:
 
 
 tf32 = _Precision()
+
+
+@contextmanager
+def using_tf32(on: bool) -> Iterator[None]:
+    """TF32 or full float32 inside a `with` block, and what was before afterwards; of use on a GPU alone."""
+    before, tf32.on = tf32.on, on
+    try:
+        yield
+    finally:
+        tf32.on = before
 _handles: dict[int, Blas] = {}
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from dbrrl import backend, seeding
 from dbrrl.agent import Agent
 from dbrrl.checkpoint import State
+from dbrrl.cuda import blas
 from dbrrl.envs import make, vector
 from dbrrl.errors import CheckpointError, ConfigError, DbrrlError, RunError
 
@@ -87,7 +88,7 @@ def same_agent(plan: Plan, envs: vector.Environments | Workers, saved: State, di
 
 def check_plan(plan: Plan, saved: State, directory: RunDirectory) -> None:
     """RunError where a setting that decides the run's numbers is not what it was at the checkpoint."""
-    unsaid: State = {"eval_env_kwargs": {}}  # is left out where it is empty
+    unsaid: State = {"eval_env_kwargs": {}, "tf32": False}  # the first is left out where it is empty
     saved = unsaid | saved
     for name, now in (unsaid | plan.to_dict()).items():
         if name not in _FREE and saved[name] != now:
@@ -133,6 +134,13 @@ def use_threads(plan: Plan, agent: Agent, stack: contextlib.ExitStack) -> None:
     """BLAS threads as settled, or by the agent's largest matrix product, until `stack` is left."""
     threads = plan.settings.threads or backend.auto_blas_threads(agent.largest_product)
     stack.enter_context(backend.using_blas_threads(threads))
+
+
+def use_precision(plan: Plan, stack: contextlib.ExitStack) -> str:
+    """TF32 if it is asked for and there is a GPU, until `stack` is left; returns what to say of it, or ""."""
+    on = plan.settings.tf32 and plan.settings.device != "cpu"
+    stack.enter_context(blas.using_tf32(on))
+    return "tf32: matrix products and convolutions round their factors to 10 bits" if on else ""
 
 
 def full_record(plan: Plan, envs: vector.Environments | Workers) -> dict[str, Any]:

@@ -139,6 +139,8 @@ class Experiment:
         if plan.device_reason:
             self.display.say(f"device: {plan.settings.device}: {plan.device_reason}")
         build.use_threads(plan, agent, stack)
+        if said := build.use_precision(plan, stack):
+            self.display.say(said)
         directory = None
         if self.out is not None:
             record = build.full_record(plan, envs)
@@ -173,6 +175,7 @@ class Experiment:
             build.new_agent(plan, envs) if state is None else build.same_agent(plan, envs, state["agent"], directory)
         )
         build.use_threads(plan, agent, stack)
+        build.use_precision(plan, stack)
         loop = self._loop(plan, agent, envs, directory, interruption)
         if state is None:
             directory.scores.unlink(missing_ok=True)

@@ -26,6 +26,7 @@ class Settings(Config):
     device: str = setting(
         "cpu", help="where the networks live: cpu, cuda or cuda:1; auto: a GPU where there is one and it is worth it"
     )
+    tf32: bool = setting(False, help="on a GPU: products round their factors to TF32 (10 bits), faster and less exact")
     vectorization: Literal["auto", "batched", "vector", "sync", "async"] = setting(
         "auto", help="how environments are put together"
     )

@@ -12,6 +12,7 @@ import pytest
 
 from dbrrl import Experiment, backend, benchmark, evaluate, train
 from dbrrl.agents import PPO
+from dbrrl.cuda import blas
 from dbrrl.errors import ConfigError
 from dbrrl.experiment import build, command, devices, display, settle
 from dbrrl.suites.folder import Folder
@@ -34,8 +35,8 @@ def no_cupy(monkeypatch: pytest.MonkeyPatch) -> None:
         (256 * 64 * 64, 0, None, "cpu", "the largest layer has 1 million multiply-adds a batch, below 34 million"),
         (32 * 3136 * 512, 0, None, "cuda", "the largest layer has 51 million multiply-adds a batch, a GPU"),
         (256 * 1024 * 1024, 8, None, "cuda", "the largest layer has 268 million"),
-        (0, 255, None, "cpu", "the largest layer has 0 million"),
-        (0, 8192, None, "cuda", "8,192 environments step as one array program, from 256 on a GPU is worth it"),
+        (0, 63, None, "cpu", "the largest layer has 0 million"),
+        (0, 8192, None, "cuda", "8,192 environments step as one array program, from 64 on a GPU is worth it"),
         (0, 8192, "no driver", "cpu", "8,192 environments .* is worth it, but there is none: no driver"),
         (2**26, 0, "no driver", "cpu", "a GPU is worth it, but there is none: no driver"),
     ],
@@ -131,3 +132,14 @@ def test_a_benchmark_knows_a_run_whose_device_was_chosen(tmp_path: Path) -> None
     moved = dataclasses.replace(plan, settings=plan.settings.replace(device="cpu", steps=65))
     assert "steps" in str(folder.outdated(moved))
     folder.release()
+
+
+def test_tf32_is_asked_for_and_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--steps", "64", "--final-episodes", "1", "--no-curve", "--no-tensorboard", "--out", str(tmp_path)]
+    with pytest.raises(ConfigError, match="tf32: expected a GPU, which has this type, got the device 'cpu': leave"):
+        Experiment("ppo", "CartPole-v1", tf32=True, out=tmp_path, **QUIET).run(steps=64)
+    assert not list(tmp_path.iterdir())
+    with standin.installed():
+        assert command.run(train.main, ["--device", "cuda", "--tf32", "true", *options]) == 0
+    assert "tf32: matrix products and convolutions round their factors to 10 bits" in capsys.readouterr().out
+    assert not blas.tf32.on
