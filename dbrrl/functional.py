@@ -33,7 +33,7 @@ from dbrrl.autodiff.linalg import matmul
 from dbrrl.autodiff.loss import cross_entropy, dropout, huber_loss, layer_norm, mse_loss, quantile_huber_loss
 from dbrrl.autodiff.lstm import lstm
 from dbrrl.autodiff.perceptron import linear, noisy_linear, perceptron
-from dbrrl.autodiff.policy import categorical_log_prob, clipped_surrogate, entropy
+from dbrrl.autodiff.policy import categorical_log_prob, clipped_surrogate, entropy, normal_log_prob
 from dbrrl.autodiff.pool import avg_pool2d, max_pool2d
 from dbrrl.autodiff.recurrent import gru, rnn
 from dbrrl.autodiff.reduce import log_softmax, logsumexp, max, mean, min, softmax, std, sum, var
@@ -55,8 +55,8 @@ __all__ = [
     "clipped_surrogate", "concatenate", "conv2d", "cos", "cross_entropy", "divide", "dropout", "elu",
     "embedding", "entropy", "exp", "expand_dims", "expm1", "gelu", "getitem", "gru", "huber_loss", "layer_norm",
     "leaky_relu", "linear", "log", "log1p", "log_softmax", "logsumexp", "lstm", "matmul", "max", "max_pool2d",
-    "maximum", "mean", "min", "minimum", "mse_loss", "multiply", "negative", "noisy_linear", "one_hot",
-    "perceptron", "pick", "power", "quantile_huber_loss", "relu", "reshape", "rnn", "sigmoid", "sign", "silu",
-    "sin", "softmax", "softplus", "split", "sqrt", "square", "squeeze", "stack", "std", "subtract", "sum",
+    "maximum", "mean", "min", "minimum", "mse_loss", "multiply", "negative", "noisy_linear", "normal_log_prob",
+    "one_hot", "perceptron", "pick", "power", "quantile_huber_loss", "relu", "reshape", "rnn", "sigmoid", "sign",
+    "silu", "sin", "softmax", "softplus", "split", "sqrt", "square", "squeeze", "stack", "std", "subtract", "sum",
     "swapaxes", "take", "take_along_axis", "tanh", "transpose", "var", "where",
 ]  # fmt: skip

@@ -13,7 +13,7 @@ MAX_FILE, MAX_FUNCTION = 300, 60
 LONGER_FILES = {
     "dbrrl/autodiff/elementwise.py": 380,  # one op after the other, a paragraph each
     "dbrrl/autodiff/tensor.py": 340,  # Tensor in one piece
-    "tests/autodiff/table.py": 760,  # one row an op
+    "tests/autodiff/table.py": 780,  # one row an op
 }
 LONGER_FUNCTIONS = {
     "dbrrl/autodiff/engine.py:walk": 70,  # the whole of reverse mode

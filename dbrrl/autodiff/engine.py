@@ -11,6 +11,7 @@ from dbrrl.autodiff.register import method
 from dbrrl.autodiff.tensor import Tensor, plain, state, wrap
 from dbrrl.autodiff.watch import notice_changes, watched
 from dbrrl.backend import array_module, beside
+from dbrrl.cuda import dense
 from dbrrl.errors import GraphError, ShapeError
 
 
@@ -44,7 +45,9 @@ def _initial_gradient(tensor: Tensor, grad: Any) -> Any:
 def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
     """Sum `g` over the axes that broadcasting added to `shape`; works on arrays and tensors."""
     extra = g.ndim - len(shape)
-    if extra > 0:
+    if extra == 1 and g.ndim == 2 and not isinstance(g, Tensor | np.ndarray):
+        g = dense.sum_columns(g)
+    elif extra > 0:
         g = np.sum(g, axis=tuple(range(extra)))
     axes = tuple(i for i, n in enumerate(shape) if n == 1 and g.ndim == len(shape) and g.shape[i] != 1)
     g = np.sum(g, axis=axes, keepdims=True) if axes else g

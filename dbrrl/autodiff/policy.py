@@ -10,6 +10,7 @@ from dbrrl.autodiff.reduce import contiguous, fold, rowwise, softmax
 from dbrrl.autodiff.tensor import Tensor, plain
 from dbrrl.backend import beside
 from dbrrl.cuda import kernels
+from dbrrl.cuda import policy as rows
 from dbrrl.errors import ShapeError
 
 
@@ -19,7 +20,7 @@ class Entropy(Op):
     def forward(self, log_probs: Any) -> Any:
         if rowwise(log_probs):
             y = np.empty_like(log_probs, shape=log_probs.shape[:-1])
-            kernels.entropy_rows(log_probs, log_probs.shape[-1], y, size=y.size)
+            rows.entropy_rows(log_probs, log_probs.shape[-1], y, size=y.size)
             return y
         self.p = np.exp(log_probs)
         t = self.p * np.maximum(log_probs, LOWEST)  # p = 0: 0 · log 0 is 0, not nan
@@ -31,7 +32,7 @@ class Entropy(Op):
             return -np.expand_dims(g, -1) * np.exp(finite) * (finite + 1)
         if rowwise(log_probs):
             gx = np.empty_like(log_probs)
-            kernels.entropy_rows_back(contiguous(g), log_probs, log_probs.shape[-1], gx, size=gx.size)
+            rows.entropy_rows_back(contiguous(g), log_probs, log_probs.shape[-1], gx, size=gx.size)
             return gx
         gl = np.maximum(log_probs, LOWEST)
         gl += 1
@@ -57,7 +58,7 @@ class CategoricalLogProb(Op):
     def forward(self, logits: Any) -> Any:
         if rowwise(logits):
             self.probs, y = np.empty_like(logits), np.empty_like(logits, shape=logits.shape[:1])
-            kernels.categorical(logits, contiguous(self.index), logits.shape[1], self.probs, y, size=y.size)
+            rows.categorical(logits, contiguous(self.index), logits.shape[1], self.probs, y, size=y.size)
             return y
         self.place = self.index, numbers(len(self.index), self.index)  # of the chosen in the transposed logits
         z = logits.T.copy()  # the first axis is much faster to reduce than a short last one
@@ -76,7 +77,7 @@ class CategoricalLogProb(Op):
         if rowwise(logits):
             gx = np.empty_like(logits)
             numbers_of = contiguous(g), self.probs, contiguous(self.index), logits.shape[1]
-            kernels.categorical_back(*numbers_of, gx, size=gx.size)
+            rows.categorical_back(*numbers_of, gx, size=gx.size)
             return gx
         gz = self.probs * -g
         gz[self.place] += g
@@ -107,7 +108,7 @@ class ClippedSurrogate(Op):
 
     def forward(self, log_prob: Any) -> Any:
         if type(log_prob) is not np.ndarray:
-            y, self.slope = kernels.surrogate(log_prob, self.old, self.advantage, self.clip_range)
+            y, self.slope = rows.surrogate(log_prob, self.old, self.advantage, self.clip_range)
             return np.sum(y) / len(y)
         self.ratio = np.exp(log_prob - self.old)
         limited = np.minimum(np.maximum(self.ratio, 1 - self.clip_range), 1 + self.clip_range)
@@ -139,3 +140,44 @@ def clipped_surrogate(log_prob: Any, old_log_prob: Any, advantage: Any, clip_ran
         )
     old, advantage = (x.astype(log_prob.dtype, copy=False) for x in (old, advantage))
     return ClippedSurrogate(old, advantage, _number(clip_range, log_prob.dtype))(log_prob)
+
+
+class NormalLogProb(Op):
+    """y = Σ -½ z² - l - ½ ln 2π over the last axis, z = (x - m) e^-l; dm = g z e^-l, dl = g (z² - 1)."""
+
+    def __init__(self, x: Any) -> None:
+        self.x = x
+
+    def forward(self, mean: Any, log_std: Any) -> Any:
+        mean = contiguous(mean)
+        self.z, y = np.empty_like(mean), np.empty_like(mean, shape=mean.shape[:1])
+        wide = int(log_std.ndim == 2)
+        rows.normal(self.x, mean, contiguous(log_std), mean.shape[1], wide, self.z, y, size=y.size)
+        return y
+
+    def backward(self, g: Any, y: Any, mean: Any, log_std: Any) -> Any:
+        if isinstance(g, Tensor):
+            inverse, column = np.exp(-log_std), np.expand_dims(g, -1)
+            z = (self.x - mean) * inverse
+            return column * z * inverse, column * (z * z - 1)
+        to_mean, to_log_std = np.empty_like(self.z), np.empty_like(self.z)
+        arrays = contiguous(g), self.z, contiguous(log_std)
+        wide = int(log_std.ndim == 2)
+        rows.normal_back(*arrays, mean.shape[1], wide, to_mean, to_log_std, size=mean.size)
+        return to_mean, to_log_std
+
+
+def normal_log_prob(mean: Any, log_std: Any, x: Any) -> Any:
+    """The log-density of independent normals in each row, (B,): mean (B, n), log_std (n,) or (B, n) and plain x (B, n).
+
+    Raises:
+        ShapeError: x has another shape than the mean, or one is no matrix.
+    """
+    x = beside(plain(mean), plain(x))
+    if len(mean.shape) != 2 or x.shape != mean.shape or log_std.shape not in (mean.shape, mean.shape[1:]):
+        raise ShapeError(
+            f"normal_log_prob: expected mean (B, n), log_std (n,) or (B, n) and x (B, n), got {mean.shape}, "
+            f"{log_std.shape} and {x.shape}: give one sample per row"
+        )
+    x = contiguous(x.astype(mean.dtype, copy=False))
+    return NormalLogProb(x)(mean, log_std)

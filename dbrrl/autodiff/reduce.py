@@ -8,7 +8,7 @@ import numpy as np
 from dbrrl.autodiff.op import Op
 from dbrrl.autodiff.register import implements, method
 from dbrrl.autodiff.tensor import Tensor
-from dbrrl.cuda import kernels
+from dbrrl.cuda import policy as rows
 from dbrrl.errors import DtypeError, ShapeError
 
 Axis = int | tuple[int, ...] | None
@@ -221,7 +221,7 @@ class LogSoftmax(Op):
     def forward(self, x: Any) -> Any:
         if self.axis == x.ndim - 1 and rowwise(x):
             y = np.empty_like(x)
-            kernels.log_softmax_rows(x, x.shape[-1], y, size=x.size // x.shape[-1])
+            rows.log_softmax_rows(x, x.shape[-1], y, size=x.size // x.shape[-1])
             return y
         if self.axis != x.ndim - 1 or x.ndim == 1:
             z = x - fold(np.maximum, x, self.axis, True)
@@ -237,7 +237,7 @@ class LogSoftmax(Op):
             return np.subtract(g, gx, out=gx)
         if self.axis == y.ndim - 1 and rowwise(y):
             gx = np.empty_like(y)
-            kernels.log_softmax_rows_back(contiguous(g), y, y.shape[-1], gx, size=y.size // y.shape[-1])
+            rows.log_softmax_rows_back(contiguous(g), y, y.shape[-1], gx, size=y.size // y.shape[-1])
             return gx
         return g - np.exp(y) * np.sum(g, axis=self.axis, keepdims=True)
 

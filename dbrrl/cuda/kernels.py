@@ -111,26 +111,6 @@ adam = Kernel(
 )  # fmt: skip
 
 
-def _surrogate(log_prob: Any, old: Any, advantage: Any, clip_range: Any) -> tuple[Any, Any]:
-    ratio = np.exp(log_prob - old)
-    limited = np.minimum(np.maximum(ratio, 1 - clip_range), 1 + clip_range) * advantage
-    y = ratio * advantage
-    return np.minimum(y, limited), y * np.less_equal(y, limited)
-
-
-# min(r A, clip(r, 1 ± ε) A) and its derivative by the log-probability (Schulman et al. 2017, eq. 7).
-surrogate = Kernel(
-    "surrogate", "T log_prob, T old, T advantage, T clip_range", "T value, T slope",
-    """
-    T ratio = exp(log_prob - old);
-    T y = ratio * advantage, limited = min(max(ratio, 1 - clip_range), 1 + clip_range) * advantage;
-    value = min(y, limited);
-    slope = y <= limited ? y : T(0);
-    """,
-    _surrogate,
-)  # fmt: skip
-
-
 def _squared(a: Any, b: Any) -> tuple[Any, Any]:
     d = a - b
     return d, d * d
@@ -153,101 +133,6 @@ normalized = Kernel(
     y = T((x - mean) / (sqrt(var > 0 ? var : 0.0) + 1e-8));
     """,
     _normalized,
-)  # fmt: skip
-
-
-def _log_softmax(x: Any, y: Any) -> None:
-    z = x - np.max(x, axis=-1, keepdims=True)
-    np.subtract(z, np.log(np.sum(np.exp(z), axis=-1, keepdims=True)), out=y)
-
-
-_ROW = """
-    const ptrdiff_t k = n, at = i * k;
-    T top = x[at];
-    for (ptrdiff_t j = 1; j < k; ++j) top = x[at + j] > top || x[at + j] != x[at + j] ? x[at + j] : top;
-    T total = 0;
-    for (ptrdiff_t j = 0; j < k; ++j) total += exp(x[at + j] - top);
-"""
-# One thread a row: for the few choices of an action space. `n`: how many choices; all arrays contiguous.
-log_softmax_rows = Kernel(
-    "log_softmax_rows", "raw T x, int64 n", "raw T y",
-    _ROW + "    T log_total = log(total); for (ptrdiff_t j = 0; j < k; ++j) y[at + j] = x[at + j] - top - log_total;",
-    lambda x, n, y: _log_softmax(x, y),
-)  # fmt: skip
-
-
-def _log_softmax_back(g: Any, y: Any, n: int, gx: Any) -> None:
-    np.subtract(g, np.exp(y) * np.sum(g, axis=-1, keepdims=True), out=gx)
-
-
-log_softmax_rows_back = Kernel(
-    "log_softmax_rows_back", "raw T g, raw T y, int64 n", "raw T gx",
-    """
-    const ptrdiff_t k = n, at = i * k;
-    T total = 0;
-    for (ptrdiff_t j = 0; j < k; ++j) total += g[at + j];
-    for (ptrdiff_t j = 0; j < k; ++j) gx[at + j] = g[at + j] - exp(y[at + j]) * total;
-    """,
-    _log_softmax_back,
-)  # fmt: skip
-
-
-def _chosen(x: Any, index: Any, n: int, probs: Any, y: Any) -> None:
-    z = x - np.max(x, axis=-1, keepdims=True)
-    e = np.exp(z)
-    total = np.sum(e, axis=-1, keepdims=True)
-    np.divide(e, total, out=probs)
-    np.subtract(np.take_along_axis(z, index[:, None], -1)[:, 0], np.log(total)[:, 0], out=y)
-
-
-categorical = Kernel(
-    "categorical", "raw T x, raw I index, int64 n", "raw T probs, raw T y",
-    _ROW + """
-    for (ptrdiff_t j = 0; j < k; ++j) probs[at + j] = exp(x[at + j] - top) / total;
-    const ptrdiff_t c = index[i];
-    y[i] = c < 0 || c >= k ? T(nan("")) : x[at + c] - top - log(total);
-    """,
-    _chosen,
-)  # fmt: skip
-
-
-def _chosen_back(g: Any, probs: Any, index: Any, n: int, gx: Any) -> None:
-    hit = np.equal(index[:, None], array_module(index).arange(n))
-    np.multiply(g[:, None], hit.astype(gx.dtype) - probs, out=gx)
-
-
-categorical_back = Kernel(
-    "categorical_back", "raw T g, raw T probs, raw I index, int64 n", "raw T gx",
-    "const ptrdiff_t row = i / n, j = i - row * n; gx[i] = g[row] * (T(index[row] == j) - probs[i])",
-    _chosen_back,
-)  # fmt: skip
-
-
-def _entropy(x: Any, n: int, y: Any) -> None:
-    finite = np.maximum(x, -1e30)
-    np.negative(np.sum(np.exp(x) * finite, axis=-1), out=y)
-
-
-entropy_rows = Kernel(
-    "entropy_rows", "raw T x, int64 n", "raw T y",
-    """
-    const ptrdiff_t k = n, at = i * k;
-    T total = 0;
-    for (ptrdiff_t j = 0; j < k; ++j) { T l = x[at + j]; total += exp(l) * (l > T(-1e30) || l != l ? l : T(-1e30)); }
-    y[i] = -total;
-    """,
-    _entropy,
-)  # fmt: skip
-
-
-def _entropy_back(g: Any, x: Any, n: int, gx: Any) -> None:
-    np.multiply(-g[:, None] * np.exp(x), np.maximum(x, -1e30) + 1, out=gx)
-
-
-entropy_rows_back = Kernel(
-    "entropy_rows_back", "raw T g, raw T x, int64 n", "raw T gx",
-    "T l = x[i]; gx[i] = -g[i / n] * exp(l) * ((l > T(-1e30) || l != l ? l : T(-1e30)) + 1)",
-    _entropy_back,
 )  # fmt: skip
 
 

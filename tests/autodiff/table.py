@@ -25,7 +25,18 @@ from dbrrl.autodiff import (
 )
 from dbrrl.autodiff.op import Op
 from dbrrl.autodiff.perceptron import Linear, Noisy, Perceptron
-from tests.autodiff.reference import conv2d, gelu, huber, layer_norm, pooled, sigmoid, softmax, surrogate
+from tests.autodiff.reference import (
+    SAMPLES,
+    conv2d,
+    gaussian,
+    gelu,
+    huber,
+    layer_norm,
+    pooled,
+    sigmoid,
+    softmax,
+    surrogate,
+)
 from tests.autodiff.reference import quantile_huber as by_pairs
 from tests.autodiff.reference import recurrent as plainly
 
@@ -737,6 +748,13 @@ CASES: list[Case] = [
             lambda x: surrogate(x, np.zeros(6), np.array([1.0, -1, 2, -2, 1, -1]), 0.2),
             (6,),
         ),
+    ),
+    *variants(
+        "normal_log_prob",
+        (policy.NormalLogProb,),
+        normal,
+        ("shared", lambda m, s: F.normal_log_prob(m, s, SAMPLES), gaussian, ((4, 3), (3,))),
+        ("own", lambda m, s: F.normal_log_prob(m, s, SAMPLES), gaussian, ((4, 3), (4, 3))),
     ),
 ]
 
