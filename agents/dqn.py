@@ -120,6 +120,7 @@ class DQN(Base):
         self.explorer = self.make_explorer(seeding.generator(seed, "explorer"))
         self.steps = 0
         self.latest: dict[str, float] = {}
+        self.even = self.placed([np.full(c.batch_size, 1 / c.batch_size, np.float32)])[0]  # weights of a batch's mean
 
     def build(self, rng: np.random.Generator, atoms: int | None = None) -> nn.Module:
         """A network of this kind, with initial weights from `rng`."""
@@ -224,7 +225,7 @@ class DQN(Base):
 
     def update(self) -> None:
         """One gradient step on a batch of transitions, and one of the target network when that is due."""
-        c, optimizer = self.config, self.optimizer
+        c, optimizer, even = self.config, self.optimizer, self.even
         done = min(self.steps / c.total_steps, 1.0) if c.total_steps else 0.0
         if c.learning_rate_schedule == "linear":
             optimizer.learning_rate = c.learning_rate * (1 - done)
@@ -236,10 +237,9 @@ class DQN(Base):
             self.replay.beta = c.priority_beta + (1 - c.priority_beta) * done
         batch = self.drawn()
         loss, error = self.loss(batch)
-        size = len(batch.index)
-        weight = np.full(size, 1 / size, np.float32) if batch.weight is None else batch.weight / np.float32(size)
         optimizer.zero_grad()
-        backward([loss], self.placed([weight]))
+        weight = even if batch.weight is None else self.placed([batch.weight / np.float32(c.batch_size)])[0]
+        backward([loss], [weight])
         norm = float(optimizer.clip_grad_norm(c.max_grad_norm))
         if not math.isfinite(norm):
             raise AnomalyError(
@@ -252,7 +252,7 @@ class DQN(Base):
             self.follow()
         if isinstance(self.replay, PrioritizedReplayBuffer):
             self.replay.update(batch.index, to_numpy(error))
-        self.latest = {"loss": float(loss.array.sum() / size), "error": float(error.sum() / size), "grad_norm": norm}
+        self.latest = {"loss": float(loss.array @ even), "error": float(error @ even), "grad_norm": norm}
 
     def drawn(self) -> Batch:
         """A batch from the replay buffer, on the agent's device."""
@@ -267,8 +267,7 @@ class DQN(Base):
     def loss(self, batch: Batch) -> tuple[Any, Any]:
         """The loss of each transition (n,), and its error |δ| (n,), the priority it gets."""
         target = self.target(batch)  # first: what backward reads is then still in the processor's cache
-        q = F.pick(self.network(batch.parts), batch.action)
-        return F.huber_loss(q, target, reduction="none"), np.abs(target - q.array)
+        return F.picked_huber_loss(self.network(batch.parts), batch.action, target)
 
     def target(self, batch: Batch) -> Any:
         """The y of each transition, (n,)."""

@@ -75,6 +75,7 @@ class Agent(abc.ABC):
             raise ConfigError(f"num_envs: expected at least 1, got {num_envs}: count the environments")
         self.observation_space = observation_space
         self.action_space = action_space
+        self._shape = observation_space.shape
         self.config: Any = config if config is not None else self.Config()
         self.num_envs = num_envs
         self.seed = seed
@@ -205,6 +206,8 @@ class Agent(abc.ABC):
 
         Raises ShapeError where it is neither one observation of the space nor a batch of them.
         """
+        if type(observation) is np.ndarray and observation.ndim and observation.shape[1:] == self._shape:
+            return observation, False  # the usual case
         return as_batch(observation, self.observation_space)
 
     def record(self) -> State:

@@ -5,6 +5,7 @@ Each takes tensors or plain arrays: with a tensor it records the graph, with pla
 
 from dbrrl.autodiff import engine as engine  # attaches Tensor.backward, as the op files attach the operators
 from dbrrl.autodiff.arithmetic import add, clip, divide, maximum, minimum, multiply, power, subtract, where
+from dbrrl.autodiff.chosen import picked_huber_loss
 from dbrrl.autodiff.conv import conv2d
 from dbrrl.autodiff.elementwise import (
     abs,
@@ -56,7 +57,7 @@ __all__ = [
     "embedding", "entropy", "exp", "expand_dims", "expm1", "gelu", "getitem", "gru", "huber_loss", "layer_norm",
     "leaky_relu", "linear", "log", "log1p", "log_softmax", "logsumexp", "lstm", "matmul", "max", "max_pool2d",
     "maximum", "mean", "min", "minimum", "mse_loss", "multiply", "negative", "noisy_linear", "normal_log_prob",
-    "one_hot", "perceptron", "pick", "power", "quantile_huber_loss", "relu", "reshape", "rnn", "sigmoid", "sign",
-    "silu", "sin", "softmax", "softplus", "split", "sqrt", "square", "squeeze", "stack", "std", "subtract", "sum",
-    "swapaxes", "take", "take_along_axis", "tanh", "transpose", "var", "where",
+    "one_hot", "perceptron", "pick", "picked_huber_loss", "power", "quantile_huber_loss", "relu", "reshape", "rnn",
+    "sigmoid", "sign", "silu", "sin", "softmax", "softplus", "split", "sqrt", "square", "squeeze", "stack", "std",
+    "subtract", "sum", "swapaxes", "take", "take_along_axis", "tanh", "transpose", "var", "where",
 ]  # fmt: skip

@@ -55,7 +55,8 @@ class Schedule:
 
         linear: start (1 - x) + end x; exponential: start (end / start)^x; with x = progress / fraction.
         """
-        x = min(max(progress / self.fraction, 0.0), 1.0)
+        x = progress / self.fraction
+        x = 0.0 if x < 0 else 1.0 if x > 1 else x
         if self.name == "linear":
             return self.start * (1 - x) + self.end * x
         if self.name == "exponential":

@@ -283,15 +283,17 @@ def relu(x: Any) -> Any:
 
 def rectified(x: Any, out: Any = None) -> Any:
     """max(x, 0) of an array."""
-    zero = _filled(x.shape, x.dtype, 0) if type(x) is np.ndarray and x.size <= LARGE else 0  # see beside_all
-    return np.maximum(x, zero, out=out)
+    return np.maximum(x, beside_all(x, 0), out=out)
 
 
 def beside_all(x: Any, value: float) -> Any:
     """`value`, to be compared with all of the array x: NumPy takes a quarter of the time where it is an array, too."""
-    return _filled(x.shape, x.dtype, value) if type(x) is np.ndarray and x.size <= LARGE else value
+    if type(x) is not np.ndarray or x.size > LARGE:
+        return value
+    return _filled(x.shape if x.size > SMALL else (), x.dtype, value)
 
 
+SMALL = 256  # elements up to which an array of no axes serves as well
 LARGE = 2**19  # elements from which on an array of one value is not kept
 
 

@@ -92,13 +92,13 @@ def walk(
     """
     heap: list[tuple[int, Op]] = []
     found: dict[int, Any] = {}
-    leaves = {id(t) for t in wanted if t.op is None}
-    inner = {t.op.order for t in wanted if t.op is not None}
+    leaves: Any = wanted and {id(t) for t in wanted if t.op is None}
+    inner: Any = wanted and {t.op.order for t in wanted if t.op is not None}
     observer = state.observer
     before, state.recording = state.recording, create_graph
     # Gradients still to hand on; after each op, those of its inputs.
     receivers: Sequence[Any] = outputs
-    arriving: Sequence[Any] = [wrap(g) if create_graph and not isinstance(g, Tensor) else g for g in grads]
+    arriving: Sequence[Any] = [g if isinstance(g, Tensor) else wrap(g) for g in grads] if create_graph else grads
     try:
         while True:
             for x, g in zip(receivers, arriving):  # noqa: B905 - the keyword costs a tenth of the loop

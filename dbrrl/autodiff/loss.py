@@ -61,14 +61,14 @@ class Huber(Op):
     def forward(self, a: Any, b: Any) -> Any:
         self.d = a - b
         d = np.abs(self.d)
-        inside = np.minimum(d, beside_all(d, self.delta))
+        inside = self.inside = np.minimum(d, beside_all(d, self.delta))
         return inside * (d - 0.5 * inside)
 
     def backward(self, g: Any, y: Any, a: Any, b: Any) -> Any:
         if isinstance(g, Tensor):
             ga = g * np.clip(a - b, -self.delta, self.delta)
         else:
-            ga = np.minimum(np.maximum(self.d, -self.delta), self.delta)
+            ga = np.copysign(self.inside, self.d)
             ga *= g
         return ga, -ga if self.needs(1) else None
 

@@ -28,7 +28,7 @@ class Linear(Op):
         self.activation = activation
 
     def forward(self, x: Any, w: Any, *b: Any) -> Any:
-        y = _layer(_rows(x), w, b[0] if b else None, self.activation)
+        y = _affine(_rows(x), w, b[0] if b else None, self.activation)
         return y if x.ndim == 2 else y.reshape(*x.shape[:-1], len(w))
 
     def backward(self, g: Any, y: Any, x: Any, w: Any, *b: Any) -> Any:
@@ -43,24 +43,27 @@ class Perceptron(Op):
         self.activations = activations
 
     def forward(self, x: Any, *parameters: Any) -> Any:
-        y, pairs = _rows(x), iter(parameters)
+        y, i = _rows(x), 0
         outputs = self.outputs = [y]
-        for activation, w, b in zip(self.activations, pairs, pairs, strict=True):
-            y = _layer(y, w, b, activation)
+        for activation in self.activations:
+            y = _affine(y, parameters[i], parameters[i + 1], activation)
             outputs.append(y)
+            i += 2
         return y if y.ndim == x.ndim else y.reshape(*x.shape[:-1], -1)
 
     def backward(self, g: Any, y: Any, x: Any, *parameters: Any) -> Any:
-        outputs, g, gradients = self.outputs, _rows(g), ()
+        outputs, g, gradients = self.outputs, _rows(g), [None] * (1 + len(parameters))
         if isinstance(g, Tensor):  # to be differentiated again: what happened inside is recorded now
             outputs = [_rows(x)]
             for i, activation in enumerate(self.activations):
                 outputs.append(linear(outputs[i], parameters[2 * i], parameters[2 * i + 1], activation))
         for i in range(len(self.activations) - 1, -1, -1):
-            further = i > 0 or self.needs(0)
-            g, *own = _layer_back(g, outputs[i + 1], outputs[i], parameters[2 * i], self.activations[i], True, further)
-            gradients = (*own, *gradients)
-        return _like(g, x), *gradients
+            w, at = parameters[2 * i], 2 * i + 1
+            g, gradients[at], gradients[at + 1] = _layer_back(
+                g, outputs[i + 1], outputs[i], w, self.activations[i], True, i > 0 or self.needs(0)
+            )
+        gradients[0] = _like(g, x)
+        return tuple(gradients)
 
 
 class Noisy(Op):
@@ -88,6 +91,16 @@ class Noisy(Op):
         return _like(from_noise * self.noise_in if further else None, x), _like(gx, x), gw, gb, gs, gt
 
 
+def _outputs(x: Any, arrays: Sequence[Any], activations: Sequence[str | None]) -> Any:
+    """Those of the last layer, for the matrix x; what only backward reads is not kept."""
+    one, i = len(x) == 1, 0
+    y = x[0] if one else x  # vectors take nine tenths of the time of matrices of one row
+    for activation in activations:
+        y = _affine(y, arrays[i], arrays[i + 1], activation)
+        i += 2
+    return y[None] if one else y
+
+
 def _rows(x: Any) -> Any:
     """(..., n) as a matrix (rows, n)."""
     return x if len(x.shape) == 2 else x.reshape(-1, x.shape[-1])
@@ -96,14 +109,6 @@ def _rows(x: Any) -> Any:
 def _like(rows: Any, x: Any) -> Any:
     """`rows`, a matrix or None, in the shape of x."""
     return rows if rows is None or len(x.shape) == 2 else rows.reshape(x.shape)
-
-
-def _layer(x: Any, w: Any, b: Any, activation: str | None) -> Any:
-    """The fresh array f(x Wᵀ + b) of a matrix x."""
-    if type(x) is not np.ndarray:
-        return _affine(x, w, b, activation)
-    y = _affine(x, w, b)
-    return y if activation is None else activated(y, activation)
 
 
 def _layer_back(
@@ -116,35 +121,40 @@ def _layer_back(
 
 
 def _affine(x: Any, w: Any, b: Any, activation: str | None = None) -> Any:
-    """The fresh array x Wᵀ + b of a matrix x; on a GPU followed by the activation, in one kernel."""
+    """The fresh array f(x Wᵀ + b) of a matrix or a vector x; on a GPU of a matrix, in one kernel."""
     try:
         if type(x) is not np.ndarray:
             return dense.forward(x, w, b, activation)
-        if len(x) > 1:
-            y = _product(x, w)
-            if b is not None:
-                y += b
+        if x.ndim == 1:
+            y = w.dot(x)
         else:
-            y = x.dot(w.T)
-            if b is not None:
-                y += b[None]  # arrays of one shape take a third of the time
+            y = x.dot(w.T) if len(x) * w.size <= SMALL else _product(x, w)
+            if len(x) == 1 and b is not None:
+                b = b[None]  # arrays of one shape take a third of the time
+        if b is not None:
+            y += b
     except ValueError:
         shapes = [a.shape for a in (x, w, b) if a is not None]
         raise ShapeError(
             f"linear: expected x (..., in), weight (out, in), bias (out,), got {shapes}: "
             "flatten the input or change in_features"
         ) from None
+    if activation is not None:
+        FUSED[activation][0](y, y)
     return y
+
+
+SMALL = 150_000  # multiply-adds of a product that a BLAS does not rearrange
 
 
 def _product(x: Any, w: Any) -> Any:
     """The product x Wᵀ of x (n, in) and W (out, in).
 
     A BLAS first rearranges what comes transposed. Where rows are few that had better be x than W, though the result
-    has to be turned then: up to twice as fast. Small products go without rearranging.
+    has to be turned then: up to twice as fast. SMALL products go without rearranging.
     """
     n = len(x)
-    if n * w.size > 150_000 and n <= min(w.shape) // 4 and type(x) is np.ndarray:
+    if n * w.size > SMALL and n <= min(w.shape) // 4 and type(x) is np.ndarray:
         return np.ascontiguousarray(w.dot(x.T).T)
     return x.dot(w.T)
 
@@ -208,12 +218,11 @@ def perceptron(x: Any, parameters: Sequence[Any], activations: Sequence[str | No
         for i, activation in enumerate(activations):
             x = linear(x, parameters[2 * i], parameters[2 * i + 1], activation)
         return x
-    op = Perceptron(activations)
     if type(x) is np.ndarray and not (state.recording or watched):
         arrays = [p.array for p in parameters if isinstance(p, Tensor)]
-        if len(arrays) == len(parameters) and arrays[0].dtype is x.dtype:
-            return wrap(op.forward(x, *arrays))  # nothing to record, nothing to convert
-    return op(x, *parameters)
+        if len(arrays) == len(parameters) and arrays[0].dtype is x.dtype and x.ndim == 2:
+            return wrap(_outputs(x, arrays, activations))  # nothing to record, nothing to convert
+    return Perceptron(activations)(x, *parameters)
 
 
 def noisy_linear(

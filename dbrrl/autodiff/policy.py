@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from dbrrl.autodiff.chosen import choices
 from dbrrl.autodiff.index import numbers
 from dbrrl.autodiff.op import Op
 from dbrrl.autodiff.reduce import contiguous, fold, rowwise, softmax
@@ -86,13 +87,7 @@ class CategoricalLogProb(Op):
 
 def categorical_log_prob(logits: Any, index: Any) -> Any:
     """The value log softmax(logits)[i, index[i]] for each row i: logits (n, k) and integers (n,) give (n,)."""
-    index = beside(plain(logits), plain(index))
-    if len(logits.shape) != 2 or index.shape != logits.shape[:1] or index.dtype.kind not in "iu":
-        raise ShapeError(
-            f"categorical_log_prob: expected logits (n, k) and integers (n,), got {logits.shape} and {index.dtype} "
-            f"{index.shape}: give one choice per row"
-        )
-    return CategoricalLogProb(index)(logits)
+    return CategoricalLogProb(choices("categorical_log_prob", logits, index))(logits)
 
 
 def _number(x: Any, dtype: Any) -> Any:

@@ -11,6 +11,7 @@ import numpy as np
 import dbrrl.functional as F
 from dbrrl.autodiff import (
     arithmetic,
+    chosen,
     conv,
     elementwise,
     index,
@@ -736,6 +737,17 @@ CASES: list[Case] = [
             lambda x: F.categorical_log_prob(x, CLASSES),
             lambda x: np.log(softmax(x))[[0, 1, 2], CLASSES],
             (3, 4),
+        ),
+    ),
+    *variants(
+        "picked_huber_loss",
+        (chosen.PickedHuber,),
+        distinct,
+        (
+            "classes",
+            lambda x, b: F.picked_huber_loss(x, CLASSES, b)[0],
+            lambda x, b: huber(x[[0, 1, 2], CLASSES], b, 1),
+            ((3, 4), (3,)),
         ),
     ),
     *variants(

@@ -62,6 +62,8 @@ WRONG: list[tuple[str, Any, type[DbrrlError], str]] = [
     ("pick range", lambda: F.pick(leaf(2, 3), np.array([0, 3])), ShapeError, "pick: expected an index inside"),
     ("categorical_log_prob", lambda: F.categorical_log_prob(leaf(2, 3), np.array([0, 3])), ShapeError, "inside"),
     ("categorical_log_prob rows", lambda: F.categorical_log_prob(leaf(2, 3), np.array([0])), ShapeError, "per row"),
+    ("picked_huber_loss", lambda: F.picked_huber_loss(leaf(2, 3), np.array([0]), np.ones(2)), ShapeError, "per row"),
+    ("picked_huber_loss b", lambda: F.picked_huber_loss(leaf(1, 3), np.array([0]), np.ones(2)), ShapeError, "per row"),
     ("clipped_surrogate", lambda: F.clipped_surrogate(leaf(3), np.ones(2), np.ones(3), 0.2), ShapeError, "flatten"),
     ("embedding", lambda: F.embedding(np.array([5]), leaf(3, 2)), ShapeError, "enlarge"),
     ("one_hot", lambda: F.one_hot(np.array([3]), 3), ShapeError, "integers in"),

@@ -1,0 +1,68 @@
+"""What is computed of one chosen element of each row: the loss of its value."""
+
+from typing import Any
+
+import numpy as np
+
+from dbrrl.autodiff.elementwise import beside_all
+from dbrrl.autodiff.index import Scatter, numbers
+from dbrrl.autodiff.op import Op
+from dbrrl.autodiff.tensor import Tensor, plain
+from dbrrl.backend import beside
+from dbrrl.errors import ShapeError
+
+
+def choices(name: str, x: Any, index: Any) -> Any:
+    """Integers (n,) beside x (n, k)."""
+    index = beside(plain(x), plain(index))
+    if len(x.shape) != 2 or index.shape != x.shape[:1] or index.dtype.kind not in "iu":
+        raise ShapeError(
+            f"{name}: expected an array (n, k) and integers (n,), got {x.shape} and {index.dtype} {index.shape}: "
+            "give one choice per row"
+        )
+    return index
+
+
+class PickedHuber(Op):
+    """y[i] = h(d[i]), d[i] = x[i, k[i]] - b[i], Huber's h with delta 1; dx[i, k[i]] = clip(d, ±1).
+
+    `forward` leaves |d| in `error`.
+    """
+
+    def __init__(self, index: Any) -> None:
+        self.place = numbers(len(index), index), index
+
+    def forward(self, x: Any, b: Any) -> Any:
+        self.d = x[self.place] - b
+        error = self.error = np.abs(self.d)
+        inside = self.inside = np.minimum(error, beside_all(error, 1))
+        return inside * (error - 0.5 * inside)
+
+    def backward(self, g: Any, y: Any, x: Any, b: Any) -> Any:
+        if isinstance(g, Tensor):
+            gd = g * np.clip(x[self.place] - b, -1, 1)
+            return Scatter(self.place, x.shape)(gd), -gd
+        gd = np.copysign(self.inside, self.d)
+        gd *= g
+        gx = np.zeros_like(x)
+        gx[self.place] = gd
+        return gx, -gd if self.needs(1) else None
+
+
+def picked_huber_loss(x: Any, index: Any, target: Any) -> tuple[Any, Any]:
+    """`huber_loss` of x[i, index[i]], such as Q(s, a), for each row i, in one op; and the absolute errors.
+
+    Args:
+        x: (n, k).
+        index: integers (n,).
+        target: (n,).
+
+    Returns:
+        The losses (n,), and |x[i, index[i]] - target[i]|, a plain array (n,).
+    """
+    index = choices("picked_huber_loss", x, index)
+    if target.shape != index.shape:
+        raise ShapeError(f"picked_huber_loss: expected target {index.shape}, got {target.shape}: give one per row")
+    op = PickedHuber(index)
+    loss = op(x, target)
+    return loss, op.error
