@@ -9,7 +9,7 @@ import numpy as np
 from dbrrl import functional as F
 from dbrrl import nn
 from dbrrl.nn.networks import ACTIVATIONS
-from dbrrl.nn.sequential import in_turn
+from dbrrl.nn.sequential import InTurn
 from dbrrl.observations import Encoder
 
 
@@ -52,6 +52,7 @@ class QNetwork(nn.Module):
         self.body = nn.Sequential(*_hidden(shared, activation, noisy, rng))
         self.advantage = self._stream(last, actions * (atoms or 1), activation, noisy, rng)
         self.value = self._stream(last, atoms or 1, activation, noisy, rng) if dueling else None
+        self._in_turn = InTurn()
 
     @staticmethod
     def _stream(
@@ -88,7 +89,7 @@ class QNetwork(nn.Module):
         if self.value is not None:
             return self.outputs(self.features(parts))
         layers = self.body.layers + self.advantage.layers  # in one piece they are quicker
-        return self.apart(in_turn(layers, self.joined(parts)), self.actions)
+        return self.apart(self._in_turn(layers, self.joined(parts)), self.actions)
 
 
 def _linear(inputs: int, outputs: int, gain: float, noisy: float | None, rng: np.random.Generator) -> nn.Module:

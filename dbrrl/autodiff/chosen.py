@@ -14,10 +14,12 @@ from dbrrl.errors import ShapeError
 
 def choices(name: str, x: Any, index: Any) -> Any:
     """Integers (n,) beside x (n, k)."""
-    index = beside(plain(x), plain(index))
-    if len(x.shape) != 2 or index.shape != x.shape[:1] or index.dtype.kind not in "iu":
+    array = plain(x)
+    index = beside(array, plain(index))
+    shape = array.shape
+    if len(shape) != 2 or index.shape != shape[:1] or index.dtype.kind not in "iu":
         raise ShapeError(
-            f"{name}: expected an array (n, k) and integers (n,), got {x.shape} and {index.dtype} {index.shape}: "
+            f"{name}: expected an array (n, k) and integers (n,), got {shape} and {index.dtype} {index.shape}: "
             "give one choice per row"
         )
     return index
@@ -44,7 +46,7 @@ class PickedHuber(Op):
             return Scatter(self.place, x.shape)(gd), -gd
         gd = np.copysign(self.inside, self.d)
         gd *= g
-        gx = np.zeros_like(x)
+        gx = np.zeros(x.shape, x.dtype) if type(x) is np.ndarray else np.zeros_like(x)  # a tenth of the time
         gx[self.place] = gd
         return gx, -gd if self.needs(1) else None
 

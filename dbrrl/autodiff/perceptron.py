@@ -52,15 +52,16 @@ class Perceptron(Op):
         return y if y.ndim == x.ndim else y.reshape(*x.shape[:-1], -1)
 
     def backward(self, g: Any, y: Any, x: Any, *parameters: Any) -> Any:
-        outputs, g, gradients = self.outputs, _rows(g), [None] * (1 + len(parameters))
+        outputs, last, g = self.outputs, len(self.activations) - 1, _rows(g)
+        gradients: list[Any] = [None] * (1 + len(parameters))
         if isinstance(g, Tensor):  # to be differentiated again: what happened inside is recorded now
             outputs = [_rows(x)]
             for i, activation in enumerate(self.activations):
                 outputs.append(linear(outputs[i], parameters[2 * i], parameters[2 * i + 1], activation))
-        for i in range(len(self.activations) - 1, -1, -1):
+        for i in range(last, -1, -1):
             w, at = parameters[2 * i], 2 * i + 1
             g, gradients[at], gradients[at + 1] = _layer_back(
-                g, outputs[i + 1], outputs[i], w, self.activations[i], True, i > 0 or self.needs(0)
+                g, outputs[i + 1], outputs[i], w, self.activations[i], True, i > 0 or self.needs(0), i < last
             )
         gradients[0] = _like(g, x)
         return tuple(gradients)
@@ -112,11 +113,14 @@ def _like(rows: Any, x: Any) -> Any:
 
 
 def _layer_back(
-    g: Any, y: Any, x: Any, w: Any, activation: str | None, biased: bool, further: bool
+    g: Any, y: Any, x: Any, w: Any, activation: str | None, biased: bool, further: bool, own: bool = False
 ) -> tuple[Any, Any, Any]:
-    """Gradients of x (None unless `further`), w and b (None unless `biased`), from that of y = f(x Wᵀ + b)."""
+    """Gradients of x (None unless `further`), w and b (None unless `biased`), from g, that of y = f(x Wᵀ + b).
+
+    Where g is our `own` it may be changed.
+    """
     if type(g) is np.ndarray or isinstance(g, Tensor):
-        return _gradients(g if activation is None else before(g, y, activation), x, w, biased, further)
+        return _gradients(g if activation is None else before(g, y, activation, own), x, w, biased, further)
     return dense.backward(g, y, x, w, activation, biased, further)
 
 
@@ -164,9 +168,12 @@ def activated(y: Any, activation: str | None) -> Any:
     return y if activation is None else FUSED[activation][0](y, y)
 
 
-def before(g: Any, y: Any, activation: str | None) -> Any:
-    """The gradient before the activation, g f'(y)."""
+def before(g: Any, y: Any, activation: str | None, own: bool = False) -> Any:
+    """The gradient before the activation, g f'(y); in place where it is our own and the order is the first."""
     if activation is None:
+        return g
+    if own and activation == "relu" and type(g) is np.ndarray:
+        g *= np.greater(y, 0)
         return g
     if activation == "tanh" and type(g) is np.ndarray:
         slope = y * y  # the first-order pass: g - g y² in one fresh array

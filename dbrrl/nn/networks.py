@@ -14,7 +14,7 @@ from dbrrl.nn.activations import ReLU, Tanh
 from dbrrl.nn.conv import Conv2d, Flatten
 from dbrrl.nn.layers import Linear, generator
 from dbrrl.nn.module import Module
-from dbrrl.nn.sequential import Sequential, in_turn
+from dbrrl.nn.sequential import InTurn, Sequential
 
 ACTIVATIONS: dict[str, type[Module]] = {"tanh": Tanh, "relu": ReLU}
 
@@ -68,12 +68,13 @@ class NatureCNN(Module):
             Conv2d(64, 64, 3, gain=gain, rng=rng), ReLU(),
             Flatten(), Linear(64 * size[0] * size[1], features, gain=gain, rng=rng), ReLU(),
         )  # fmt: skip
+        self._after_first = InTurn()
 
     def forward(self, images: Any) -> Any:
         """uint8 (or float in [0, 255]) images (B, channels, height, width) to (B, features)."""
         if images.dtype == np.uint8 and not isinstance(images, np.ndarray | Tensor):  # on a GPU bytes are read as such
             first: Any = self.body[0]
             x = F.conv2d(images, first.weight * (1 / 255), first.bias, first.stride, first.padding, "relu")
-            return in_turn(self.body.layers[2:], x)
+            return self._after_first(self.body.layers[2:], x)
         x = images if images.dtype.kind == "f" else F.astype(images, np.float32)
         return self.body(F.multiply(x, 1 / 255))

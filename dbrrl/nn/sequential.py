@@ -1,6 +1,7 @@
 """`Sequential`: modules one after the other, with as few ops as they need."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from operator import is_
 from typing import Any
 
 from dbrrl import functional as F
@@ -14,25 +15,54 @@ from dbrrl.nn.noise import NoisyLinear
 ACTIVATIONS: dict[type[Module], str] = {Tanh: "tanh", ReLU: "relu"}
 FUSED = (Linear, NoisyLinear, Conv2d)  # layers whose op takes in the activation after it
 
+Step = tuple[list[Any], list[str | None]]  # layers that are one op, or one other module; their activations
 
-def in_turn(modules: Sequence[Module], x: Any) -> Any:
-    """The output of the last of `modules`; Linear layers that follow one another, with Tanh or ReLU, are one op."""
-    parameters: list[Parameter] = []
-    activations: list[str | None] = []
-    i = 0
-    while i < len(modules):
-        module: Any = modules[i]
-        i += 1
-        activation = ACTIVATIONS.get(type(modules[i])) if i < len(modules) and type(module) in FUSED else None
-        i += activation is not None
-        if type(module) is Linear and module.bias is not None:
-            parameters += module.weight, module.bias
-            activations.append(activation)
-            continue
-        if activations:
-            x, parameters, activations = F.perceptron(x, parameters, activations), [], []
-        x = module(x) if activation is None else module(x, activation)
-    return F.perceptron(x, parameters, activations) if activations else x
+
+class InTurn:
+    """Calls modules one after the other; Linear layers that follow one another, with Tanh or ReLU, are one op.
+
+    Which do is worked out once, and anew when the modules are others.
+    """
+
+    def __init__(self) -> None:
+        self._known: tuple[list[Module], list[Step]] = [], []  # one tuple: threads may share a network
+
+    def __call__(self, modules: list[Module], x: Any) -> Any:
+        """The output of the last of `modules`."""
+        known, steps = self._known
+        if len(modules) != len(known) or not all(map(is_, modules, known)):
+            steps = self._prepare(modules)
+        y = x
+        for layers, activations in steps:
+            if len(layers) == 1:
+                y = layers[0](y) if activations[0] is None else layers[0](y, activations[0])
+                continue
+            parameters: list[Parameter] = []
+            for layer in layers:
+                if layer.bias is None:  # it had one before
+                    self._prepare(modules)
+                    return self(modules, x)
+                parameters += layer.weight, layer.bias
+            y = F.perceptron(y, parameters, activations)
+        return y
+
+    def _prepare(self, modules: list[Module]) -> list[Step]:
+        steps: list[Step] = []
+        joined, i = False, 0  # whether the step before takes in the next layer
+        while i < len(modules):
+            module: Any = modules[i]
+            i += 1
+            activation = ACTIVATIONS.get(type(modules[i])) if i < len(modules) and type(module) in FUSED else None
+            i += activation is not None
+            joins = type(module) is Linear and module.bias is not None
+            if joins and joined:
+                steps[-1][0].append(module)
+                steps[-1][1].append(activation)
+            else:
+                steps.append(([module], [activation]))
+            joined = joins
+        self._known = list(modules), steps
+        return steps
 
 
 class Sequential(Module):
@@ -45,10 +75,11 @@ class Sequential(Module):
                     f"Sequential: expected modules, got {type(module).__name__} at {i}: write Sequential(*layers)"
                 )
         self.layers = list(modules)
+        self._in_turn = InTurn()
 
     def forward(self, x: Any) -> Any:
         """The output of the last module."""
-        return in_turn(self.layers, x)
+        return self._in_turn(self.layers, x)
 
     def __len__(self) -> int:
         return len(self.layers)

@@ -8,7 +8,7 @@ import pytest
 
 import dbrrl.functional as F
 from dbrrl import nn
-from dbrrl.autodiff.tensor import Tensor
+from dbrrl.autodiff.tensor import Tensor, plain
 from dbrrl.errors import ConfigError, ShapeError
 from tests.nn.checks import check_float32, check_module
 
@@ -97,6 +97,25 @@ def test_sequential(activation: type[nn.Module]) -> None:
     assert len(model) == 5 and model[0] is layers[0] and list(model) == layers
     check_float32(model, X.astype(np.float32))
     check_module(model, X)
+
+
+def test_what_sequential_joins_follows_its_layers() -> None:
+    model = nn.Sequential(nn.Linear(3, 3, rng=0), nn.Tanh(), nn.Linear(3, 2, rng=1))
+
+    def by_hand() -> Any:
+        x: Any = X.astype(np.float32)
+        for layer in model:
+            x = plain(layer(x))
+        return x
+
+    np.testing.assert_allclose(model(X.astype(np.float32)).array, by_hand(), rtol=1e-6)
+    model.layers[1] = nn.ReLU()
+    np.testing.assert_allclose(model(X.astype(np.float32)).array, by_hand(), rtol=1e-6)
+    model[2].bias = None  # type: ignore[assignment]
+    np.testing.assert_allclose(model(X.astype(np.float32)).array, by_hand(), rtol=1e-6)
+    model.layers.append(nn.Linear(2, 2, rng=2))
+    assert not np.allclose(model(X.astype(np.float32)).array, 0)
+    np.testing.assert_allclose(model(X.astype(np.float32)).array, by_hand(), rtol=1e-6)
 
 
 def test_a_subclass_of_a_fused_layer_runs_its_own_forward() -> None:
