@@ -83,7 +83,7 @@ class ActorLearner(OnPolicyAgent):
     def pull(self) -> None:
         """Copy the shared weights θ into θ'."""
         flat = self.optimizer.flat
-        np.copyto(flat.values, self.shared["values"])
+        np.copyto(flat.vector, self.shared["values"])
         flat.changed()
 
     def update(self) -> None:

@@ -20,6 +20,7 @@ from .settings import Plan
 Block = tuple[str, tuple[int, ...], str]  # of shared memory: its name, and the shape and dtype of the vector in it
 
 KIND = "message"
+AT_ONCE = 16  # steps that a learner takes at most before it asks for more: asking is what learners wait for in turn
 
 
 def send(pipe: Any, **message: Any) -> None:
@@ -102,7 +103,7 @@ class Worker:
 
     def __init__(self, plan: Plan, index: int, shared: dict[str, np.ndarray], lock: Any, pipe: Any) -> None:
         self.index, self.pipe, self.lock = index, pipe, lock
-        self.steps, turn = shared.pop("steps"), shared.pop("turn")
+        self.steps, self.taken, turn = (shared.pop(name) for name in ("steps", "taken", "turn"))
         self.count = len(self.steps)
         self.envs = environments(plan, index)
         settings = plan.settings
@@ -137,21 +138,23 @@ class Worker:
         """Step while there are steps left to `until`, of all learners; the episodes ended: (own step, return)."""
         finished: list[tuple[float, float]] = []
         learner, envs = self.learner, self.envs
-        while self.claim(until):
-            step = envs.step(learner.act(envs.observation))
-            learner.observe(step.next_observation, step.reward, step.terminated, step.truncated, step.info)
-            finished += [(float(self.steps[self.index]), episode_return) for episode_return, _ in envs.finished]
+        while count := self.claim(until):
+            for _ in range(count):
+                self.steps[self.index] += 1
+                step = envs.step(learner.act(envs.observation))
+                learner.observe(step.next_observation, step.reward, step.terminated, step.truncated, step.info)
+                finished += [(float(self.steps[self.index]), episode_return) for episode_return, _ in envs.finished]
         return np.array(finished, np.float64).reshape(-1, 2)
 
-    def claim(self, until: int) -> bool:
-        """Take one of the steps that are left; where learners commit in turn, each has its own share of them."""
+    def claim(self, until: int) -> int:
+        """Take some of the steps that are left, fewer the fewer there are, so that all learners end together.
+
+        Where learners commit in turn, each has its own share of them.
+        """
         if self.in_turn:
-            if self.steps[self.index] * self.count + self.index >= until:
-                return False
-            self.steps[self.index] += 1
-            return True
+            return int(self.steps[self.index] * self.count + self.index < until)
         with self.lock:
-            if self.steps.sum() >= until:
-                return False
-            self.steps[self.index] += 1
-            return True
+            left = until - int(self.taken[0])
+            count = min(max(1, min(left // (2 * self.count), AT_ONCE)), max(left, 0))
+            self.taken[0] += count
+        return count

@@ -130,6 +130,7 @@ class Workers:
         done = [agent.learner(i) for i in range(count)]
         counters = {
             "steps": np.array([one.steps for one in done], np.int64),
+            "taken": np.array([sum(one.steps for one in done)], np.int64),  # steps done or given out to be done
             "turn": np.array([sum(one.num_updates for one in done)], np.int64),
         }
         self.counters = {name: self._share(name, vector, blocks) for name, vector in counters.items()}

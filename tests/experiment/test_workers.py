@@ -123,7 +123,7 @@ def test_nothing_stays_when_the_parent_ends(tmp_path: Path, number: int, mode: s
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
     family = children(process.pid)
-    assert len(family) == 3 and len(blocks(process.pid)) == 5  # two workers and Python's tracker of shared memory
+    assert len(family) == 3 and len(blocks(process.pid)) == 6  # two workers and Python's tracker of shared memory
     process.send_signal(number)
     process.communicate(timeout=30)  # the pipes close when the last of the family is gone
     assert process.returncode == (-number if number == signal.SIGKILL else 130)
