@@ -227,7 +227,8 @@ def perceptron(x: Any, parameters: Sequence[Any], activations: Sequence[str | No
         return x
     if type(x) is np.ndarray and not (state.recording or watched):
         arrays = [p.array for p in parameters if isinstance(p, Tensor)]
-        if len(arrays) == len(parameters) and arrays[0].dtype is x.dtype and x.ndim == 2:
+        w = arrays[0] if len(arrays) == len(parameters) else None
+        if type(w) is np.ndarray and w.dtype is x.dtype and x.ndim == 2:
             return wrap(_outputs(x, arrays, activations))  # nothing to record, nothing to convert
     return Perceptron(activations)(x, *parameters)
 

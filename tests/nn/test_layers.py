@@ -8,8 +8,9 @@ import pytest
 
 import dbrrl.functional as F
 from dbrrl import nn
-from dbrrl.autodiff.tensor import Tensor, plain
+from dbrrl.autodiff.tensor import Tensor, no_grad, plain
 from dbrrl.errors import ConfigError, ShapeError
+from tests import standin
 from tests.nn.checks import check_float32, check_module
 
 RNG = np.random.default_rng(0)
@@ -116,6 +117,19 @@ def test_what_sequential_joins_follows_its_layers() -> None:
     model.layers.append(nn.Linear(2, 2, rng=2))
     assert not np.allclose(model(X.astype(np.float32)).array, 0)
     np.testing.assert_allclose(model(X.astype(np.float32)).array, by_hand(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("rows", [1, 5])
+def test_a_network_on_a_gpu_takes_numpys_arrays_with_and_without_a_graph(rows: int) -> None:
+    x = np.ones((rows, 3), np.float32)
+    expected = nn.mlp([3, 4, 2], rng=0)(x).array
+    with standin.installed():
+        model = nn.mlp([3, 4, 2], rng=0).to("cuda")
+        recorded = model(x)
+        with no_grad():
+            computed = model(x)
+        for y in recorded, computed:
+            np.testing.assert_allclose(standin.host(y, "cuda"), expected, rtol=1e-5)
 
 
 def test_a_subclass_of_a_fused_layer_runs_its_own_forward() -> None:
