@@ -10,9 +10,12 @@ import pytest
 from tests import standin
 
 
-@pytest.fixture(params=["cpu", "cuda"])
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.slow)])
 def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Where a test computes: on the CPU, then on a strict stand-in for CuPy, which is "cuda" until the test ends."""
+    """Where a test computes: on the CPU, then on a strict stand-in for CuPy, which is "cuda" until the test ends.
+
+    The second time is slow: by default tests/test_device.py stands for it.
+    """
     if request.param == "cuda":
         standin.install(monkeypatch)
     return str(request.param)

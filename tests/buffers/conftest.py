@@ -13,7 +13,7 @@ PLACES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture(params=PLACES)
+@pytest.fixture(params=["host", pytest.param("pinned", marks=pytest.mark.slow), "device"])
 def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Arguments of a buffer."""
     if request.param != "host":
