@@ -106,6 +106,7 @@ def test_indices_and_constants_may_lie_on_either_side() -> None:
     assert on_gpu(tensor.grad) and {cost.name for cost in costs.rows} == {"Multiply", "Sum"}
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # NumPy's, of CuPy's arrays
 def test_tensors_on_two_devices_do_not_meet() -> None:
     here = Tensor([[1.0, 2.0]], requires_grad=True)
     for meet in (np.add, np.subtract, F.linear, lambda a, b: F.matmul(a, b.T), lambda a, b: F.concatenate([a, b])):
