@@ -53,9 +53,9 @@ def cartpole(name: str, seed: int, **settings: Any) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1])
-def test_cartpole_is_solved_with_its_velocities_hidden(seed: int) -> None:
-    assert cartpole("ppo", seed) >= 450
+@pytest.mark.parametrize(("name", "seed"), [("ppo", 0), ("ppo", 1), ("a2c", 0), ("a2c", 5), ("a2c", 8)])
+def test_cartpole_is_solved_with_its_velocities_hidden(name: str, seed: int) -> None:
+    assert cartpole(name, seed) >= 450
 
 
 @pytest.mark.slow
