@@ -6,6 +6,8 @@ from typing import Any
 from dbrrl.autodiff.recording import observing
 from dbrrl.backend import array_module
 
+MOST = 32  # graphs of one function: each holds memory of its own, and shapes that change all the time gain nothing
+
 
 class Captured:
     """A function of arrays on a GPU, replayed as one CUDA graph.
@@ -36,7 +38,7 @@ class Captured:
         key = tuple((x.shape, x.dtype.char) if hasattr(x, "shape") else x for x in (*arguments, *fixed))
         graph = self._graphs.get(key)
         if graph is None:
-            if key not in self._known:
+            if key not in self._known or len(self._graphs) >= MOST:
                 self._known.add(key)
                 return self.function(*arguments, *fixed)
             try:
