@@ -16,7 +16,7 @@ from dbrrl.autodiff.engine import backward, grad
 from dbrrl.autodiff.tensor import no_grad, wrap
 from dbrrl.cuda.random import CounterGenerator
 from dbrrl.distributions import Bernoulli, Categorical, MultiCategorical, Normal, SquashedNormal, kl_divergence
-from dbrrl.errors import ConfigError, DeviceError
+from dbrrl.errors import ConfigError, DeviceError, GraphError
 from tests import standin
 from tests.autodiff.table import CASES
 
@@ -299,6 +299,18 @@ def test_ppo_does_there_what_it_does_here(name: str, tmp_path: Path) -> None:
         for a, b in zip(feed(loaded, 12), feed(PPO.load(tmp_path / "agent", device="cuda"), 12), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
         assert loaded.num_updates > gpu.num_updates
+
+
+def test_a_rollout_lies_on_one_side() -> None:
+    zeros, ends = np.zeros((2, 3), np.float32), np.zeros(2, bool)
+    here, far = (zeros, np.zeros(2, np.float32), ends, ends), there((zeros, np.zeros(2, np.float32), ends, ends))
+    for first, second in ((here, far), (far, here)):
+        learner = agent("discrete", "cuda", n_steps=2)
+        learner.act(zeros)
+        learner.observe(*first)
+        learner.act(zeros)
+        with pytest.raises(GraphError, match="expected the transitions of one rollout on one side"):
+            learner.observe(*second)
 
 
 @pytest.mark.parametrize("kind", [DQN, DoubleDQN, C51, QRDQN, IQN, Rainbow], ids=lambda kind: kind.__name__)

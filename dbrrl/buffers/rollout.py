@@ -102,7 +102,9 @@ class RolloutBuffer:
         self.size, self.begun = t + 1, False
 
     def follow(self, parts: Sequence[Any]) -> None:
-        """The true next observations of the row completed last, on the GPU."""
+        """The true next observations of the row completed last, on the GPU; GraphError if those before were not."""
+        if self.followed != self.size - 1:
+            raise GraphError(MIXED)
         if not self.following:
             self.following = [self._xp.zeros((self.n_steps, *part.shape), part.dtype) for part in parts]
         for store, part in zip(self.following, parts, strict=True):
@@ -119,6 +121,8 @@ class RolloutBuffer:
         Raises:
             EnvError: a reward or an observation of the rollout is not finite; the first one is named.
         """
+        if self.followed not in (0, self.size):
+            raise GraphError(MIXED)
         for store, part in zip(self.observations, parts, strict=True):
             store[self.size] = part if self.device == "cpu" else self._there(part)
         self._check_finite("reward", self.rewards[: self.size])
@@ -181,6 +185,12 @@ class RolloutBuffer:
             for store, part in zip(self.following, following, strict=True):
                 store[: self.followed] = self._xp.asarray(part)
         self.finals, self.size, self.begun = finals, size, begun
+
+
+MIXED = (
+    "observe(): expected the transitions of one rollout on one side, got some on the GPU and some on the host: move them "
+    "all with dbrrl.backend.to_device, or none"
+)
 
 
 def _copy(array: Any) -> np.ndarray:
