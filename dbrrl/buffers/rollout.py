@@ -188,8 +188,8 @@ class RolloutBuffer:
 
 
 MIXED = (
-    "observe(): expected the transitions of one rollout on one side, got some on the GPU and some on the host: move them "
-    "all with dbrrl.backend.to_device, or none"
+    "observe(): expected the transitions of one rollout on one side, got some on the GPU and some on the host: move "
+    "them all with dbrrl.backend.to_device, or none"
 )
 
 
