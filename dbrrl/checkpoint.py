@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
-import safetensors.numpy
 
 from dbrrl.errors import CheckpointError
 
@@ -32,8 +30,8 @@ _DTYPES = {
 # From here on arrays of a file stay there until they are read, and two of a size are never in memory for one.
 _LARGE = 1 << 26  # bytes
 _lending = contextvars.ContextVar("lending", default=False)
-# What reading a file that is cut, altered or of another kind can raise.
-_DAMAGE = (ValueError, TypeError, LookupError, RecursionError, MemoryError, safetensors.SafetensorError)
+# What reading a file that is cut, altered or of another kind can raise, beside safetensors' own.
+_DAMAGE = (ValueError, TypeError, LookupError, RecursionError, MemoryError)
 
 
 def save(path: str | os.PathLike[str], state: State, *, kind: str) -> None:
@@ -89,7 +87,7 @@ def load(path: str | os.PathLike[str], *, kind: str) -> State:
         raise CheckpointError(f"{path}: there is no such file") from None
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except _DAMAGE as error:
+    except (*_DAMAGE, _safetensors().SafetensorError) as error:
         raise CheckpointError(
             f"{path}: damaged, or not a dbrrl checkpoint ({type(error).__name__})"
         ) from error
@@ -102,7 +100,7 @@ def encode(state: State, *, kind: str) -> bytes:
 
 def decode(content: bytes, *, kind: str) -> State:
     """The state in what `encode` gave; for messages between processes of one run, which nothing damages."""
-    arrays = safetensors.numpy.load(content)
+    arrays = _safetensors().numpy.load(content)
     size = int.from_bytes(content[:8], "little")
     header = json.loads(json.loads(content[8 : 8 + size])["__metadata__"][_METADATA])
     if header["kind"] != kind:
@@ -143,10 +141,17 @@ def _sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
+def _safetensors() -> Any:
+    """The library that reads files, loaded with the first: learning alone needs none."""
+    import safetensors.numpy
+
+    return safetensors
+
+
 def _read(path: Path, kind: str) -> State:
     if path.is_dir():
         raise CheckpointError("is a folder, expected a checkpoint file")
-    with safetensors.safe_open(path, framework="numpy") as file:
+    with _safetensors().safe_open(path, framework="numpy") as file:
         metadata = file.metadata() or {}
         if _METADATA not in metadata:
             raise CheckpointError("a safetensors file, but not a dbrrl checkpoint")
