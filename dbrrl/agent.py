@@ -8,6 +8,7 @@ import gymnasium as gym
 import numpy as np
 
 from dbrrl import backend, checkpoint, seeding
+from dbrrl.backend import array_module
 from dbrrl.checkpoint import State
 from dbrrl.config import Config as AgentConfig
 from dbrrl.cuda.random import CounterGenerator
@@ -138,6 +139,8 @@ class Agent(abc.ABC):
             raise CheckpointError(f"{self.name}: expected a state with {missing}, got none: save it with this version")
         for name in self.remembered:
             value, saved = getattr(self, name), state[name]
+            if isinstance(value, CounterGenerator) and "position" not in saved:
+                continue  # saved on the CPU: a GPU draws from its own stream
             if isinstance(value, np.random.Generator | CounterGenerator):
                 setattr(self, name, seeding.restored(saved, self.device))
             elif hasattr(value, "load_state_dict"):
@@ -252,6 +255,8 @@ def true_next_observation(next_observation: Observation, info: dict[str, Any] | 
     if not info or "final_obs" not in info:
         return next_observation
     final = info["final_obs"]
+    if array_module(final) is not np:
+        return final  # ours on a GPU give those of all rows
     mask = info.get("_final_obs", [entry is not None for entry in final])
     rows = np.flatnonzero(mask)
     return with_rows(next_observation, rows, [final[row] for row in rows])

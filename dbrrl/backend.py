@@ -5,6 +5,7 @@ import functools
 import os
 import platform
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,7 +43,28 @@ def to_device(x: Any, device: str) -> Any:
         ConfigError: the device is unknown, or CuPy or that GPU is missing.
     """
     cupy = module_on(device)
-    return to_numpy(x) if cupy is np else cupy.asarray(x)
+    if cupy is np:
+        return to_numpy(x)
+    if _state.recording and array_module(x) is np:
+        raise RuntimeError("a copy from the host while a graph is recorded: it would be the same at each replay")
+    return cupy.asarray(x)
+
+
+class _State(threading.local):
+    recording = False
+
+
+_state = _State()
+
+
+@contextmanager
+def recording() -> Iterator[None]:
+    """Refuse copies from the host inside a `with` block: what is recorded there as a CUDA graph must not hold them."""
+    _state.recording = True
+    try:
+        yield
+    finally:
+        _state.recording = False
 
 
 def module_on(device: str) -> Any:

@@ -6,6 +6,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from dbrrl.backend import array_module, beside, device_name
 from dbrrl.errors import SpaceError
 
 OBSERVATION_SPACES = (
@@ -36,7 +37,8 @@ class Encoder:
         self.shapes = shapes + self.image_shapes
         if not self.shapes:
             raise SpaceError(f"observation: expected at least one number, got {space}: wrap the environment")
-        # The middle of each entry's bounds, and half their distance.
+        # The middle of each entry's bounds, and half their distance; and copies of them by device.
+        self._ranges: dict[str, Any] = {}
         self.range: np.ndarray | None = None
         if scale and self.vector_size:
             self.range = np.concatenate([_range(leaf) for _, leaf in self.leaves if not is_image(leaf)], axis=1)
@@ -46,7 +48,7 @@ class Encoder:
         """The parts of a batch of observations; arrays may share memory with it."""
         if self._is_vector:
             vector = observation if observation.dtype == np.float32 else observation.astype(np.float32)
-            return [vector if self.range is None else (vector - self.range[0]) / self.range[1]]
+            return [vector if self.range is None else self._scaled(vector)]
         vectors, images = [], []
         for path, space in self.leaves:
             x = observation
@@ -55,11 +57,19 @@ class Encoder:
             if is_image(space):
                 images.append(x if _channels_first(space.shape) == space.shape else np.moveaxis(x, -1, 1))
             else:
-                vectors.append(_flat(np.asarray(x), space))
+                vectors.append(_flat(x if hasattr(x, "ndim") else np.asarray(x), space))
         joined = [vectors[0] if len(vectors) == 1 else np.concatenate(vectors, axis=1)] if vectors else []
         if self.range is not None:
-            joined[0] = (joined[0] - self.range[0]) / self.range[1]
+            joined[0] = self._scaled(joined[0])
         return joined + images
+
+    def _scaled(self, vector: Any) -> Any:
+        """Entries within finite bounds to [-1, 1], where the vectors lie."""
+        device = "cpu" if type(vector) is np.ndarray else device_name(vector)
+        if device not in self._ranges:
+            self._ranges[device] = beside(vector, self.range)
+        middle, half = self._ranges[device]
+        return (vector - middle) / half
 
 
 def is_image(space: gym.Space[Any]) -> bool:
@@ -100,15 +110,14 @@ def _range(space: Any) -> np.ndarray:
     return np.stack([low + high, high - low]).astype(np.float32) / 2
 
 
-def _flat(x: np.ndarray, space: Any) -> np.ndarray:
-    """(B, width) float32 of a batch of one leaf space."""
+def _flat(x: Any, space: Any) -> Any:
+    """(B, width) float32 of a batch of one leaf space, where it lies."""
+    xp = array_module(x)
     if isinstance(space, gym.spaces.Discrete):
-        hit: np.ndarray = x.reshape(-1, 1) == np.arange(space.start, space.start + space.n)
-        return hit.astype(np.float32)
+        return (x.reshape(-1, 1) == xp.arange(space.start, space.start + space.n)).astype(np.float32)
     if isinstance(space, gym.spaces.MultiDiscrete):
-        digits = (x - space.start).reshape(len(x), -1)
+        digits = (x - beside(x, space.start)).reshape(len(x), -1)
         sizes = space.nvec.ravel()
-        columns = [digits[:, i : i + 1] == np.arange(n) for i, n in enumerate(sizes)]
-        one_hot: np.ndarray = np.concatenate(columns, axis=1)
-        return one_hot.astype(np.float32)
+        columns = [digits[:, i : i + 1] == xp.arange(int(n)) for i, n in enumerate(sizes)]
+        return np.concatenate(columns, axis=1).astype(np.float32)
     return x.reshape(len(x), -1).astype(np.float32)

@@ -1,5 +1,6 @@
 """What agents share that learn from rollouts of their own policy: acting, gathering, advantages, one gradient."""
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -9,7 +10,7 @@ from dbrrl import nn, seeding
 from dbrrl.actor_critic import ActorCritic, RecurrentActorCritic, checked
 from dbrrl.agent import true_next_observation
 from dbrrl.autodiff.tensor import no_grad
-from dbrrl.backend import beside, to_device, to_numpy
+from dbrrl.backend import array_module, beside, module_on, to_device, to_numpy
 from dbrrl.buffers import RolloutBuffer
 from dbrrl.checkpoint import State
 from dbrrl.config import Config
@@ -83,7 +84,8 @@ class OnPolicyAgent(RecordingAgent):
         self.rollout = RolloutBuffer(
             self.config.n_steps, self.num_envs, encoder.shapes, encoder.dtypes, *samples, place
         )
-        self.choose_there, self.learn_there = Captured(self.choose), Captured(packed)
+        self.choose_there = Captured(_chosen) if self.resident else None
+        self.learn_there = Captured(packed) if self.resident else None
 
     def make_network(self, rng: np.random.Generator) -> nn.Module:
         """The networks that the settings ask for."""
@@ -104,8 +106,9 @@ class OnPolicyAgent(RecordingAgent):
     def load_state_dict(self, state: State) -> None:
         """As `Agent.load_state_dict`; graphs recorded before are dropped, their generators were replaced."""
         super().load_state_dict(state)
-        self.choose_there.forget()
-        self.learn_there.forget()
+        for recorded in (self.choose_there, self.learn_there):
+            if recorded is not None:
+                recorded.forget()
 
     def act(self, observation: Any, explore: bool = True, first: Any = None) -> Any:
         """Sample from the policy, or its mode if not `explore`; `first` as in `Agent`, read where it does not learn."""
@@ -114,7 +117,8 @@ class OnPolicyAgent(RecordingAgent):
         parts = self.encode(observation, update=learning)
         if self.resident:
             parts = self.placed(parts)
-            sample, action = self.choose_there(explore, *parts)
+            replayed = self.choose_there if self.captured else None
+            sample, action = (replayed or _chosen)(self.choose, explore, *parts)
         else:
             with no_grad():
                 placed, memory = self.placed(parts), self.memory
@@ -173,6 +177,8 @@ class OnPolicyAgent(RecordingAgent):
     ) -> None:
         """Store the transition; learn when the rollout is full, or the run at its end."""
         rollout, valid = self.rollout, info.get("valid") if info else None
+        if self.resident:
+            module_on(self.device)  # makes it the current one of several
         if info and "final_obs" in info:
             next_observation = true_next_observation(next_observation, info)
         if self.config.clip_reward:
@@ -185,7 +191,7 @@ class OnPolicyAgent(RecordingAgent):
             self.memory.step(rollout.ended[-1])
         self.steps += self.num_envs if valid is None else int(np.count_nonzero(valid))
         last = rollout.full or self.steps == self.config.total_steps
-        there = lies_there(truncated)
+        there = lies_there(truncated) or rollout.followed > 0
         if not there and not last and not np.any(truncated):
             return
         observation, _ = self.as_batch(next_observation)
@@ -285,6 +291,10 @@ def _flat(parts: list[Any]) -> list[Any]:
     return [part.reshape(-1, *part.shape[2:]) for part in parts]
 
 
+def _chosen(choose: Callable[..., Any], explore: bool, *parts: Any) -> Any:
+    return choose(explore, *parts)
+
+
 def lies_there(x: Any) -> bool:
     """Whether a part of a transition lies on a GPU."""
-    return not isinstance(x, np.ndarray | np.generic | bool | float | int | list)
+    return type(x) is not np.ndarray and array_module(x) is not np

@@ -17,24 +17,26 @@ from dbrrl.optim import Optimizer
 class RecordingAgent(Agent):
     """An agent whose gradient step is a function of arrays: on a GPU it is recorded as a CUDA graph and replayed.
 
+    So what changes from step to step must be an array or a `Dial`, and no number of Python's.
+
     Attributes:
-        captured: set it to False to have every step launched piece by piece, from Python; the numbers are the same.
+        captured: set it to False to have acting and learning launched piece by piece; the numbers are the same.
     """
 
     captured = True
-    learn_there: Captured
+    learn_there: Captured | None = None  # None on the CPU
     optimizer: Optimizer
 
     def gradient(self, terms: list[Any], weights: list[float]) -> None:
         """The gradient of Σ weight · term, clipped to a global norm of `max_grad_norm`.
 
         Raises:
-            AnomalyError: it is not finite.
+            AnomalyError: it is not finite; on a GPU, which is not waited for, `averages` sees it after the update.
         """
         self.optimizer.zero_grad()
         backward(terms, weights)
         norm = self.optimizer.clip_grad_norm(self.config.max_grad_norm)
-        if self.device == "cpu" and not math.isfinite(norm):  # a GPU is not waited for: see `averages`
+        if self.device == "cpu" and not math.isfinite(norm):
             values = ", ".join(f"{term.item():g}" for term in terms)
             raise AnomalyError(
                 f"{self.name}: expected a finite gradient in update {self.num_updates}, got nan or inf (terms of the "
@@ -42,10 +44,10 @@ class RecordingAgent(Agent):
             )
 
     def replayed(self, learn: Callable[..., dict[str, Any]], rows: Any, record: bool, columns: list[Any]) -> Any:
-        """`learn(rows, record, *columns)`; on a GPU as one graph while shapes stay the same."""
-        if not (self.resident and self.captured):
+        """`learn(rows, record, *columns)`; on a GPU as one graph while shapes, optimizer and settings stay the same."""
+        if not self.captured or self.learn_there is None:
             return learn(rows, record, *columns)
-        names, numbers = self.learn_there(learn, rows, record, fixed=columns)
+        names, numbers = self.learn_there((learn, self.optimizer, self.config), rows, record, fixed=columns)
         return dict(zip(names, numbers.copy(), strict=True)) if record else {}
 
     def averages(self, records: list[dict[str, Any]]) -> dict[str, float]:
@@ -67,9 +69,12 @@ class RecordingAgent(Agent):
         return means
 
 
-def packed(learn: Callable[..., dict[str, Any]], rows: Any, record: bool, *columns: Any) -> tuple[list[str], Any]:
-    """What `learn` found, as names and one array: a single thing to keep of a graph's results."""
-    found = learn(rows, record, *columns)
+def packed(how: tuple[Any, ...], rows: Any, record: bool, *columns: Any) -> tuple[list[str], Any]:
+    """What a function found, the first of `how`, as names and one array: a single thing to keep of a graph's results.
+
+    The others of `how` are what it depends on, so that another of them is recorded anew.
+    """
+    found = how[0](rows, record, *columns)
     return list(found), _pack(list(found.values())) if found else None
 
 

@@ -75,7 +75,7 @@ class BatchedEnv(VectorEnv[Any, Any, Any], abc.ABC):
         super().reset(seed=seed)
         if self.xp is not np and (seed is not None or not isinstance(self._np_random, CounterGenerator)):
             self._np_random: Any = CounterGenerator(np.random.SeedSequence(seed), self.xp)
-            self._age.fill(0)
+        self._age[...] = 0
         self.state[...] = self.xp.asarray(self.draw(self.num_envs))
         self._clock = 0
         self._began[...] = 0

@@ -14,9 +14,10 @@ from dbrrl.agents import C51, DQN, IQN, PPO, QRDQN, DoubleDQN, Rainbow
 from dbrrl.autodiff.debug import detect_anomaly, profile
 from dbrrl.autodiff.engine import backward, grad
 from dbrrl.autodiff.tensor import no_grad, wrap
+from dbrrl.cuda.graph import Captured
 from dbrrl.cuda.random import CounterGenerator
 from dbrrl.distributions import Bernoulli, Categorical, MultiCategorical, Normal, SquashedNormal, kl_divergence
-from dbrrl.errors import ConfigError, DeviceError, GraphError
+from dbrrl.errors import ConfigError, DeviceError
 from tests import standin
 from tests.autodiff.table import CASES
 
@@ -301,16 +302,48 @@ def test_ppo_does_there_what_it_does_here(name: str, tmp_path: Path) -> None:
         assert loaded.num_updates > gpu.num_updates
 
 
-def test_a_rollout_lies_on_one_side() -> None:
-    zeros, ends = np.zeros((2, 3), np.float32), np.zeros(2, bool)
-    here, far = (zeros, np.zeros(2, np.float32), ends, ends), there((zeros, np.zeros(2, np.float32), ends, ends))
-    for first, second in ((here, far), (far, here)):
-        learner = agent("discrete", "cuda", n_steps=2)
-        learner.act(zeros)
-        learner.observe(*first)
-        learner.act(zeros)
-        with pytest.raises(GraphError, match="expected the transitions of one rollout on one side"):
-            learner.observe(*second)
+def test_a_rollout_may_lie_on_both_sides() -> None:
+    rng, ends = np.random.default_rng(0), []
+    steps = []
+    for t in range(8):
+        truncated = np.array([t == 2, t in (1, 5)])
+        steps.append((rng.normal(size=(2, 3)).astype(np.float32), rng.normal(size=2), truncated))
+    for side in (0, 8, 3, -3):  # all here, all there, here then there, there then here
+        learner = agent("discrete", "cuda", n_steps=8, total_steps=0)
+        observation = np.zeros((2, 3), np.float32)
+        for t, (following, reward, truncated) in enumerate(steps):
+            far = side == 8 or (side == 3 and t >= 3) or (side == -3 and t < 3)
+            learner.act(observation)
+            given = following, reward, np.zeros(2, bool), truncated
+            learner.observe(*(there(given) if far else given))
+            observation = following
+        ends.append(backend.to_numpy(learner.network.flat().values))
+        assert learner.num_updates == 4
+    for other in ends[1:]:
+        np.testing.assert_allclose(other, ends[0], rtol=1e-5, atol=1e-6)
+
+
+def test_what_an_update_depends_on_is_recorded_anew() -> None:
+    ends = []
+    for captured, other in ((True, True), (False, True), (False, False)):
+        learner = agent("discrete", "cuda")
+        learner.captured = captured
+        feed(learner, 40)
+        if other:
+            learner.optimizer = optim.SGD(learner.network, 1.0)
+        feed(learner, 40)
+        ends.append(backend.to_numpy(learner.network.flat().values))
+        assert not captured or (learner.learn_there._graphs and not learner.learn_there.refused)
+    np.testing.assert_allclose(ends[0], ends[1], rtol=1e-4, atol=1e-6)
+    assert np.abs(ends[0] - ends[2]).max() > 1e-3  # Adam went elsewhere
+
+
+def test_what_is_recorded_holds_no_copy_from_the_host() -> None:
+    rng = np.random.default_rng(0)
+    drawn = Captured(lambda x: x + backend.to_device(rng.random(4), "cuda"))
+    x = there(np.zeros(4))
+    values = [backend.to_numpy(drawn(x)).tolist() for _ in range(4)]
+    assert len({tuple(v) for v in values}) == 4 and "a copy from the host" in drawn.refused
 
 
 @pytest.mark.parametrize("kind", [DQN, DoubleDQN, C51, QRDQN, IQN, Rainbow], ids=lambda kind: kind.__name__)

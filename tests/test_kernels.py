@@ -36,14 +36,26 @@ def there(x: Any) -> Any:
     return backend.to_device(x, "cuda")
 
 
-@pytest.mark.parametrize(
-    ("counter", "key", "words"),
-    [  # known answers of Random123, kat_vectors, philox4x32 10; their upper counter words are 0 in the first alone
-        (0, 0, [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]),
-    ],
-)
-def test_philox_gives_the_published_answers(counter: int, key: int, words: list[int]) -> None:
-    assert [int(w[0]) for w in philox(np.array([counter], np.uint64), key)] == words
+def philox4x32(counter: list[int], key: list[int]) -> list[int]:
+    """Ten rounds on one block, as the paper writes them."""
+    c, k, low = list(counter), list(key), 2**32 - 1
+    for _ in range(10):
+        a, b = 0xD2511F53 * c[0], 0xCD9E8D57 * c[2]
+        c = [(b >> 32) ^ c[1] ^ k[0], b & low, (a >> 32) ^ c[3] ^ k[1], a & low]
+        k = [(k[0] + 0x9E3779B9) & low, (k[1] + 0xBB67AE85) & low]
+    return c
+
+
+def test_philox_gives_the_published_answers() -> None:
+    """Those of Random123, for the blocks of zeros, of ones and of the digits of pi."""
+    low, pi = 2**32 - 1, [0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344]
+    assert philox4x32([0] * 4, [0] * 2) == [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]
+    assert philox4x32([low] * 4, [low] * 2) == [0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD]
+    assert philox4x32(pi, [0xA4093822, 0x299F31D0]) == [0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1]
+    counters, key = np.array([0, 7, 2**40 + 5], np.uint64), 0x299F31D0A4093822
+    words = np.array([[int(w) for w in word] for word in philox(counters, key)]).T
+    for n, got in zip(counters, words, strict=True):
+        assert got.tolist() == philox4x32([int(n) & low, int(n) >> 32, 0, 0], [key & low, key >> 32])
 
 
 def test_draws_are_distributed_as_named() -> None:

@@ -102,14 +102,17 @@ class RolloutBuffer:
         self.size, self.begun = t + 1, False
 
     def follow(self, parts: Sequence[Any]) -> None:
-        """The true next observations of the row completed last, on the GPU; GraphError if those before were not."""
-        if self.followed != self.size - 1:
-            raise GraphError(MIXED)
+        """The true next observations of the row completed last, for the GPU; those of rows before are filled in."""
+        before = self.size - 1
         if not self.following:
             self.following = [self._xp.zeros((self.n_steps, *part.shape), part.dtype) for part in parts]
-        for store, part in zip(self.following, parts, strict=True):
-            store[self.size - 1] = part
-        self.followed = self.size
+        for k, (store, part) in enumerate(zip(self.following, parts, strict=True)):
+            if self.followed != before:  # those rows were given on the host: the next one follows, or a final
+                store[:before] = self.observations[k][1 : before + 1]
+                for t, env, final in self.finals:
+                    store[t, env] = self._there(final[k])
+            store[before] = self._there(part)
+        self.finals, self.followed = [], self.size
 
     def _there(self, x: Any) -> Any:
         """`x` on the GPU of the rollout."""
@@ -121,8 +124,6 @@ class RolloutBuffer:
         Raises:
             EnvError: a reward or an observation of the rollout is not finite; the first one is named.
         """
-        if self.followed not in (0, self.size):
-            raise GraphError(MIXED)
         for store, part in zip(self.observations, parts, strict=True):
             store[self.size] = part if self.device == "cpu" else self._there(part)
         self._check_finite("reward", self.rewards[: self.size])
@@ -179,18 +180,15 @@ class RolloutBuffer:
             store[:n] = self._xp.asarray(array)
         self.all_valid = bool(np.all(state["valid"]))
         following = state.get("following", [])
-        self.followed = len(following[0]) if following else 0
-        if following:
+        self.followed = len(following[0]) if following and self.device != "cpu" else 0
+        if following and not self.followed:  # saved on a GPU: here the truncated ones are picked out
+            cut = np.argwhere(state["truncated"])
+            finals = [(int(t), int(env), [np.array(part[t, env]) for part in following]) for t, env in cut]
+        if self.followed:
             self.following = [self._xp.zeros((self.n_steps, *part.shape[1:]), part.dtype) for part in following]
             for store, part in zip(self.following, following, strict=True):
                 store[: self.followed] = self._xp.asarray(part)
         self.finals, self.size, self.begun = finals, size, begun
-
-
-MIXED = (
-    "observe(): expected the transitions of one rollout on one side, got some on the GPU and some on the host: move "
-    "them all with dbrrl.backend.to_device, or none"
-)
 
 
 def _copy(array: Any) -> np.ndarray:

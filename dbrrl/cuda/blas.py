@@ -6,6 +6,7 @@ given its workspace beforehand, which is what cuBLAS asks for.
 
 import ctypes
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -80,7 +81,7 @@ def using_tf32(on: bool) -> Iterator[None]:
         yield
     finally:
         tf32.on = before
-_handles: dict[int, Blas] = {}
+_handles: dict[tuple[int, int], Blas] = {}  # by device and thread
 
 
 def product(a: Any, b: Any, out: Any = None) -> Any:
@@ -104,10 +105,11 @@ def product(a: Any, b: Any, out: Any = None) -> Any:
     a, b = _dense(cupy, a), _dense(cupy, b)
     if out is None:
         out = cupy.empty((a.shape[0], b.shape[1]), a.dtype)
-    device = a.device.id
-    if device not in _handles:
-        _handles[device] = Blas(cupy)
-    _handles[device].product(a, b, out)
+    place = a.device.id, threading.get_ident()
+    if place not in _handles:
+        with a.device:
+            _handles[place] = Blas(cupy)
+    _handles[place].product(a, b, out)
     return out
 
 
@@ -131,7 +133,7 @@ def _library(cupy: Any) -> Any:
     lines = maps.read_text(errors="replace").splitlines() if maps.exists() else []
     found = sorted({line.split(maxsplit=5)[5] for line in lines if "/libcublas.so" in line})
     plain = f"cublas64_{major}.dll" if sys.platform == "win32" else f"libcublas.so.{major}"
-    for name in [*found, plain]:
+    for name in [*sorted(found, key=lambda path: not path.endswith(f".{major}")), plain]:
         try:
             return ctypes.CDLL(name)
         except OSError:

@@ -34,11 +34,11 @@ __device__ __forceinline__ float slope(float g, float y, int f) {
     return f == 1 ? g * (1.0f - y * y) : f == 2 ? (y > 0.0f ? g : 0.0f) : g;
 }
 
-// y (m, n) = f(x (m, k) w (n, k)' + b)
+// y (m, n) = f(x (m, k) w (n, k)' + b); rows along x of the grid, which may be long
 extern "C" __global__ void layer(const float* __restrict__ x, const float* __restrict__ w, const float* __restrict__ b,
                                  float* __restrict__ y, int m, int n, int k, int f) {
     __shared__ float xs[TILE][DEPTH + 1], ws[TILE][DEPTH + 1];
-    const int t = threadIdx.x, tx = t % TILE, ty = t / TILE, row = blockIdx.y * TILE, col = blockIdx.x * TILE;
+    const int t = threadIdx.x, tx = t % TILE, ty = t / TILE, row = blockIdx.x * TILE, col = blockIdx.y * TILE;
     float sum = 0.0f;
     for (int from = 0; from < k; from += DEPTH) {
         const int depth = min(DEPTH, k - from);
@@ -217,7 +217,7 @@ def forward(x: Any, w: Any, b: Any, activation: str | None) -> Any:
         (m, k), n = x.shape, len(w)
         y = array_module(x).empty((m, n), x.dtype)
         sizes = np.int32(m), np.int32(n), np.int32(k), np.int32(_ACTIVATIONS[activation])
-        _launch("layer", (_tiles(n), _tiles(m)), (256,), x, (x, w, b, y, *sizes))
+        _launch("layer", (_tiles(m), _tiles(n)), (256,), x, (x, w, b, y, *sizes))
         return y
     y = blas.product(x, w.T)
     if b is not None or activation is not None:

@@ -22,8 +22,8 @@ surrogate = Kernel(
     """
     T ratio = exp(log_prob - old);
     T y = ratio * advantage, limited = min(max(ratio, 1 - clip_range), 1 + clip_range) * advantage;
-    value = min(y, limited);
-    slope = y <= limited ? y : T(0);
+    value = y != y || y < limited ? y : limited;  // min() would hide what is no number
+    slope = y <= limited || y != y ? y : T(0);
     """,
     _surrogate,
 )  # fmt: skip

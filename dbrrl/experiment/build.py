@@ -74,7 +74,11 @@ def begin(plan: Plan, stack: contextlib.ExitStack) -> tuple[Plan, vector.Environ
     agent = new_agent(here, envs)
     missing = devices.missing_gpu() if agent.largest_product >= devices.LARGE else None
     plan = devices.on(plan, *devices.choose(agent.largest_product, 0, missing))
-    return plan, envs, agent if plan.settings.device == "cpu" else new_agent(plan, envs)
+    if plan.settings.device != "cpu":  # where the agent lies its environments may lie, too
+        envs.close()
+        envs = environments(plan, stack)
+        agent = new_agent(plan, envs)
+    return plan, envs, agent
 
 
 def same_agent(plan: Plan, envs: vector.Environments | Workers, saved: State, directory: RunDirectory) -> Agent:

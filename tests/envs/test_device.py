@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from dbrrl import backend
+from dbrrl.agents import PPO
 from dbrrl.cuda.random import CounterGenerator
 from dbrrl.envs import Environments, make
 from dbrrl.envs.device import KEPT, DeviceEnvironments
@@ -115,6 +116,25 @@ def test_environments_go_on_bit_for_bit() -> None:
             for name in ("observation", "next_observation", "reward", "truncated"):
                 np.testing.assert_array_equal(host(getattr(again, name)), host(getattr(step, name)))
     assert one.settle()[-3:] == other.settle()[-3:]
+
+
+def test_a_second_reset_begins_anew() -> None:
+    there = made("CartPole-v1", 2, max_episode_steps=5)
+    for _ in range(2):
+        there.reset()
+        ends = [host(there.step(np.zeros(2, np.int64)).truncated).any() for _ in range(4)]
+        assert not any(ends)
+
+
+def test_bounded_observations_are_scaled_there() -> None:
+    envs = made("MountainCar-v0", 3)
+    spaces, config = (envs.observation_space, envs.action_space), PPO.Config(scale_observation=True, n_steps=4)
+    learner = PPO(*spaces, config, num_envs=3, device="cuda")
+    seen = envs.reset()
+    learner.act(seen)
+    low, high = envs.observation_space.low, envs.observation_space.high
+    expected = 2 * (host(seen) - low) / (high - low) - 1
+    np.testing.assert_allclose(host(learner.rollout.observations[0][0]), expected, 1e-4, 1e-5)
 
 
 def test_only_array_programs_of_ours_lie_there() -> None:

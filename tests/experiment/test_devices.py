@@ -143,3 +143,11 @@ def test_tf32_is_asked_for_and_said(tmp_path: Path, capsys: pytest.CaptureFixtur
         assert command.run(train.main, ["--device", "cuda", "--tf32", "true", *options]) == 0
     assert "tf32: matrix products and convolutions round their factors to 10 bits" in capsys.readouterr().out
     assert not blas.tf32.on
+
+
+def test_a_run_whose_device_was_chosen_goes_on(tmp_path: Path) -> None:
+    large = {"batch_size": 16_384, "n_steps": 64, "hidden_sizes": (64, 64), "num_envs": 4}
+    with standin.installed():
+        run = Experiment("ppo", "CartPole-v1", device="auto", out=tmp_path, **large, **QUIET).run(steps=256)
+        assert run.agent.device == "cuda"
+        assert Experiment.resume(run.directory, progress=False).run(steps=512).agent.steps == 512
