@@ -14,6 +14,7 @@ FOLDERS = ("dbrrl", "agents", "envs")
 # From the ground up. A name ending in a dot stands for the package and all in it; the first match counts.
 FLOORS: list[list[str]] = [
     [
+        "dbrrl.allocator",
         "dbrrl.backend",
         "dbrrl.errors",
         "dbrrl.cuda.",

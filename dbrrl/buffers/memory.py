@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from dbrrl.backend import keep_freed_memory
+from dbrrl.allocator import keep_freed_memory
 from dbrrl.errors import ConfigError
 
 keep_freed_memory()  # batches of images come and go
