@@ -33,7 +33,7 @@ FLOORS: list[list[str]] = [
     ["dbrrl.train", "dbrrl.evaluate", "dbrrl.plot", "dbrrl.benchmark"],
     ["dbrrl"],
 ]
-BY_NAME = ("dbrrl.registry", "dbrrl.envs.construct", "dbrrl")  # may import a module by a name in a string
+BY_NAME = ("dbrrl.registry", "dbrrl.envs", "dbrrl.envs.construct", "dbrrl")  # may import a module by a name in a string
 
 
 @dataclass(frozen=True)

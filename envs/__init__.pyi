@@ -1,0 +1,6 @@
+from .device import make as make
+from .registration import register_environments as register_environments
+from .vector import Environments as Environments
+from .vector import Step as Step
+
+__all__ = ["Environments", "Step", "make"]
