@@ -14,6 +14,7 @@ from dbrrl.agents import C51, DQN, IQN, PPO, QRDQN, DoubleDQN, Rainbow
 from dbrrl.autodiff.debug import detect_anomaly, profile
 from dbrrl.autodiff.engine import backward, grad
 from dbrrl.autodiff.tensor import no_grad, wrap
+from dbrrl.cuda import blas
 from dbrrl.cuda.graph import Captured
 from dbrrl.cuda.random import CounterGenerator
 from dbrrl.distributions import Bernoulli, Categorical, MultiCategorical, Normal, SquashedNormal, kl_divergence
@@ -336,6 +337,17 @@ def test_what_an_update_depends_on_is_recorded_anew() -> None:
         assert not captured or (learner.learn_there._graphs and not learner.learn_there.refused)
     np.testing.assert_allclose(ends[0], ends[1], rtol=1e-4, atol=1e-6)
     assert np.abs(ends[0] - ends[2]).max() > 1e-3  # Adam went elsewhere
+
+
+def test_tf32_has_graphs_of_its_own() -> None:
+    seen: list[bool] = []
+    replayed = Captured(lambda x: (seen.append(blas.tf32.on), x + 1)[1])
+    x = there(np.zeros(3))
+    for on in (False, True, False):
+        with blas.using_tf32(on):
+            for _ in range(3):
+                replayed(x)
+    assert seen == [False, False, True, True]  # run once, recorded once
 
 
 def test_what_is_recorded_holds_no_copy_from_the_host() -> None:
