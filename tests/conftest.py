@@ -7,6 +7,8 @@ os.environ.setdefault("MPLBACKEND", "agg")
 
 import pytest
 
+from dbrrl import backend
+from dbrrl.errors import ConfigError
 from tests import standin
 
 
@@ -19,3 +21,14 @@ def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     if request.param == "cuda":
         standin.install(monkeypatch)
     return str(request.param)
+
+
+@pytest.fixture(params=["stand-in", pytest.param("cupy", marks=pytest.mark.gpu)])
+def cuda(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What "cuda" is in a test: the stand-in, then the GPU if there is one."""
+    if request.param == "stand-in":
+        standin.install(monkeypatch)
+    try:
+        backend.require("cuda")
+    except ConfigError as error:
+        pytest.skip(str(error))

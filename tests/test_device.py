@@ -18,8 +18,7 @@ from dbrrl.cuda import blas
 from dbrrl.cuda.graph import Captured
 from dbrrl.cuda.random import CounterGenerator
 from dbrrl.distributions import Bernoulli, Categorical, MultiCategorical, Normal, SquashedNormal, kl_divergence
-from dbrrl.errors import ConfigError, DeviceError
-from tests import standin
+from dbrrl.errors import DeviceError
 from tests.autodiff.table import CASES
 
 FAMILIES = sorted({case.ops[0].__module__ for case in CASES})
@@ -35,15 +34,7 @@ AGENTS = {
 }
 
 
-@pytest.fixture(params=["stand-in", pytest.param("cupy", marks=pytest.mark.gpu)], autouse=True)
-def cuda(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What "cuda" is in a test: the stand-in, then the GPU if there is one."""
-    if request.param == "stand-in":
-        standin.install(monkeypatch)
-    try:
-        backend.to_device(np.zeros(1), "cuda")
-    except ConfigError as error:
-        pytest.skip(str(error))
+pytestmark = pytest.mark.usefixtures("cuda")
 
 
 def there(x: Any) -> Any:

@@ -10,7 +10,7 @@ from dbrrl import backend, nn, optim, returns
 from dbrrl.agents import PPO
 from dbrrl.autodiff.engine import grad
 from dbrrl.autodiff.tensor import wrap
-from dbrrl.cuda import conv, dense
+from dbrrl.cuda import dense
 from dbrrl.cuda.random import CounterGenerator, philox
 from dbrrl.envs import make
 from tests import standin
@@ -25,11 +25,6 @@ compiled = pytest.mark.usefixtures("compiling")
 def compiling(monkeypatch: pytest.MonkeyPatch) -> None:
     cupy = standin.install(monkeypatch)
     add_compiler(cupy)
-    dense._compilers.clear()
-    dense._kernel.cache_clear()
-    dense._module.cache_clear()
-    conv._kernel.cache_clear()
-    conv._module.cache_clear()
 
 
 def there(x: Any) -> Any:

@@ -3,7 +3,6 @@
 Images may lie with channels first or last; what comes out lies with channels last, seen as (batch, channels, h, w).
 """
 
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -74,16 +73,6 @@ extern "C" __global__ void add_up(const float* __restrict__ patches, float* __re
 Pair = tuple[int, int]
 
 
-@cache
-def _kernel(cupy: Any, device: int, name: str) -> Any:
-    return _module(cupy, device).get_function(name)
-
-
-@cache
-def _module(cupy: Any, device: int) -> Any:
-    return cupy.RawModule(code=SOURCE, options=("--std=c++17",))
-
-
 def serves(x: Any, w: Any) -> bool:
     """Whether x and w lie on a GPU for which there is a compiler, in types that the kernels take."""
     if type(x) is np.ndarray or type(w) is np.ndarray or not hasattr(array_module(w), "RawModule"):
@@ -100,7 +89,7 @@ def patches(x: Any, kernel: Pair, places: Pair, stride: Pair, padding: Pair) -> 
     numbers = (total, size, c, h, w, kh, kw, oh, ow, *stride, *padding, int(channels_inside))
     strides = [np.int64(s // x.itemsize) for s in x.strides]
     name = "gather_float" if x.dtype == np.float32 else "gather_byte"
-    kernel_ = _kernel(cupy, x.device.id, name)
+    kernel_ = kernels.compiled(cupy, x.device.id, SOURCE, name)
     kernel_((-(-total // 16),), (min(256, -(-size // 32) * 32),), (x, y, *map(np.int32, numbers), *strides))
     return y, channels_inside
 
@@ -142,7 +131,8 @@ def to_input(g: Any, w: Any, shape: tuple[int, ...], stride: Pair, padding: Pair
     image = cupy.empty((n, h, width, c), np.float32)
     numbers = (c, h, width, kh, kw, oh, ow, *stride, *padding)
     threads = min(512, -(-width * c // 32) * 32)
-    _kernel(cupy, g.device.id, "add_up")((n * h,), (threads,), (spread, image, *map(np.int32, numbers)))
+    kernel = kernels.compiled(cupy, g.device.id, SOURCE, "add_up")
+    kernel((n * h,), (threads,), (spread, image, *map(np.int32, numbers)))
     return np.transpose(image, (0, 3, 1, 2))
 
 

@@ -4,7 +4,6 @@ A small network's layer is all launch: these kernels leave out the launches for 
 for summing the bias's gradient. Large products go to cuBLAS, whose own kernels are several times as fast there.
 """
 
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -168,24 +167,8 @@ extern "C" __global__ void columns(const float* __restrict__ x, float* __restric
 """
 
 
-@cache
-def _kernel(name: str, device: int) -> Any:
-    return _module(device).get_function(name)
-
-
-@cache
-def _module(device: int) -> Any:
-    return _compilers[device].RawModule(code=SOURCE, options=("--std=c++17",))
-
-
-_compilers: dict[int, Any] = {}
-
-
 def _launch(name: str, grid: tuple[int, ...], block: tuple[int, ...], array: Any, arguments: tuple[Any, ...]) -> None:
-    device = array.device.id
-    if device not in _compilers:
-        _compilers[device] = array_module(array)
-    _kernel(name, device)(grid, block, arguments)
+    kernels.compiled(array_module(array), array.device.id, SOURCE, name)(grid, block, arguments)
 
 
 def _tiles(n: int) -> int:

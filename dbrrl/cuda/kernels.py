@@ -5,6 +5,7 @@ size. A kernel is compiled on its first call; without a compiler (NumPy, a stand
 """
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -163,3 +164,14 @@ gae = Kernel(
     """,
     _gae,
 )  # fmt: skip
+
+
+@cache
+def compiled(module: Any, device: int, source: str, name: str) -> Callable[..., None]:
+    """The kernel `name` of CUDA C `source`, compiled once for each device by `module`, CuPy."""
+    return _library(module, device, source).get_function(name)  # type: ignore[no-any-return]
+
+
+@cache
+def _library(module: Any, device: int, source: str) -> Any:
+    return module.RawModule(code=source, options=("--std=c++17",))

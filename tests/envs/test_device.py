@@ -12,18 +12,8 @@ from dbrrl.cuda.random import CounterGenerator
 from dbrrl.envs import Environments, make
 from dbrrl.envs.device import KEPT, DeviceEnvironments
 from dbrrl.envs.registration import BATCHED
-from dbrrl.errors import ConfigError
-from tests import standin
 
-
-@pytest.fixture(params=["stand-in", pytest.param("cupy", marks=pytest.mark.gpu)], autouse=True)
-def cuda(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if request.param == "stand-in":
-        standin.install(monkeypatch)
-    try:
-        backend.to_device(np.zeros(1), "cuda")
-    except ConfigError as error:
-        pytest.skip(str(error))
+pytestmark = pytest.mark.usefixtures("cuda")
 
 
 def made(env_id: str, num_envs: int, **options: Any) -> Any:

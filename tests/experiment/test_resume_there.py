@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 
 from dbrrl import Experiment, backend
-from dbrrl.errors import ConfigError
-from tests import standin
 
 QUIET: dict[str, Any] = {
     "preset": False, "curve": False, "tensorboard": False, "progress": False, "final_episodes": 1,
@@ -22,14 +20,7 @@ RUNS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture(params=["stand-in", pytest.param("cupy", marks=pytest.mark.gpu)], autouse=True)
-def cuda(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if request.param == "stand-in":
-        standin.install(monkeypatch)
-    try:
-        backend.require("cuda")
-    except ConfigError as error:
-        pytest.skip(str(error))
+pytestmark = pytest.mark.usefixtures("cuda")
 
 
 @pytest.mark.parametrize("name", RUNS)
