@@ -1,16 +1,15 @@
 """PPO against the hand-written NumPy floor and Stable-Baselines3, as ratios of medians, both sides in turn.
 
-    python tests/speed/ppo.py [--steps 20000] [--sb3 PYTHON]
+    python tests/speed/ppo.py [--rounds 15] [--sb3 PYTHON]
 
 --sb3 names a Python that has stable-baselines3 installed (its own environment; default: this one, skipped if absent).
 """
 
 import argparse
 import sys
-import time
 from typing import Any
 
-from timing import against_peer, in_turn
+from timing import Loop, against_peer, in_turn
 
 import numpy as np
 from numpy_floor import Floor
@@ -22,19 +21,21 @@ from dbrrl.envs import make
 TUNED = {"n_envs": 8, "n_steps": 32, "batch_size": 256, "gae_lambda": 0.8, "gamma": 0.98, "n_epochs": 20}
 
 PEER = """
-import json, sys, time
+import json, time
 import torch
 torch.set_num_threads(1)
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
-tuned, steps = json.loads(sys.argv[1]), int(sys.argv[2])
+tuned = json.loads(sys.argv[1])
 env = make_vec_env("CartPole-v1", n_envs=tuned.pop("n_envs"), seed=0)
 model = PPO("MlpPolicy", env, ent_coef=0.0, learning_rate=lambda left: 1e-3 * left, clip_range=lambda left: 0.2 * left,
             device="cpu", seed=0, **tuned)
-model.learn(1024)
-start = time.perf_counter()
-model.learn(steps)
-print(model.num_timesteps / (time.perf_counter() - start))
+
+
+def turn(steps):
+    began, start = model.num_timesteps, time.perf_counter()
+    model.learn(steps, reset_num_timesteps=False)
+    return (model.num_timesteps - began) / (time.perf_counter() - start)
 """
 
 
@@ -64,27 +65,21 @@ def against_floor() -> None:
     report("acting on 8", ours, theirs, 1.5)
 
 
-def ours_per_second(steps: int) -> float:
-    """Steps per second of PPO on CartPole-v1 through the runner's own environments, with the peer's settings."""
+def loop() -> Loop:
+    """PPO on CartPole-v1 in the runner's own environments, with the peer's settings."""
     tuned = {key: value for key, value in TUNED.items() if key != "n_envs"}
-    schedules = {"learning_rate_schedule": "linear", "clip_range_schedule": "linear"}
-    agent = agent_for(TUNED["n_envs"], **tuned, **schedules, learning_rate=1e-3, clip_range=0.2, total_steps=steps)
-    envs = make("CartPole-v1", agent.num_envs, seed=np.random.SeedSequence(0))
-    observation = envs.reset()
-    start = time.perf_counter()
-    while agent.steps < steps:
-        step = envs.step(agent.act(observation))
-        agent.observe(step.next_observation, step.reward, step.terminated, step.truncated, step.info)
-        observation = step.observation
-    return steps / (time.perf_counter() - start)
+    schedules = {"learning_rate_schedule": "linear", "clip_range_schedule": "linear", "total_steps": 100_000}
+    envs = make("CartPole-v1", TUNED["n_envs"], seed=np.random.SeedSequence(0))
+    return Loop(agent_for(**tuned, **schedules, learning_rate=1e-3, clip_range=0.2), envs)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=20_000)
+    parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--sb3", default=sys.executable)
     options = parser.parse_args()
     set_blas_threads(1)
     print(f"BLAS threads: {blas_threads()}")
     against_floor()
-    against_peer("PPO", options.sb3, PEER, TUNED, options.steps, ours_per_second)
+    name = "PPO, CartPole-v1, 8 environments"
+    against_peer(name, options.sb3, PEER, TUNED, loop().rate, bar=5, size=4096, rounds=options.rounds)

@@ -9,11 +9,10 @@ batch of 256 is drawn by priority, then updated.
 
 import argparse
 import statistics
-import subprocess
 import sys
 from typing import Any
 
-from timing import in_turn, seconds
+from timing import Peer, PeerError, in_turn, seconds
 
 import numpy as np
 
@@ -22,7 +21,7 @@ from dbrrl.buffers import PrioritizedReplayBuffer, ReplayBuffer
 N = 256
 
 PEER = """
-import sys, time
+import time
 import numpy as np, torch
 import gymnasium as gym
 from stable_baselines3.common.buffers import ReplayBuffer
@@ -34,14 +33,15 @@ row = np.ones((envs, *space.shape), space.dtype)
 action, reward, done, infos = np.zeros((envs, 1), int), np.ones(envs), np.zeros(envs), [{} for _ in range(envs)]
 for _ in range(rows // envs):
     buffer.add(row, row, action, reward, done, infos)
-times = []
-for _ in range(21):
+
+
+def turn(repeats):
     start = time.perf_counter()
-    for _ in range(256 // envs):
-        buffer.add(row, row, action, reward, done, infos)
-    buffer.sample(256)
-    times.append(time.perf_counter() - start)
-print(sorted(times)[10])
+    for _ in range(repeats):
+        for _ in range(256 // envs):
+            buffer.add(row, row, action, reward, done, infos)
+        buffer.sample(256)
+    return (time.perf_counter() - start) / repeats
 """
 
 
@@ -111,25 +111,25 @@ def against_plain_tree(rows: int = 100_000) -> None:
     print(f"prioritized, {rows:,} rows: {a * 1e6:,.0f} us, plain Python tree {b * 1e6:,.0f} us, {ratio}")
 
 
-def against_peer(python: str, rows: int, envs: int, image: bool, rounds: int = 5) -> None:
+def against_peer(python: str, rows: int, envs: int, image: bool, rounds: int = 25) -> None:
     """Adding 256 and drawing 256, each side its own process or loop, in turn."""
-    story, rng, pairs = Story(ReplayBuffer, rows, envs, image), np.random.default_rng(0), []
+    story, rng = Story(ReplayBuffer, rows, envs, image), np.random.default_rng(0)
 
     def ours() -> None:
         story.add(N)
         story.buffer.sample(N, rng, 0.99)
 
     name = f"{rows:,} rows of {'4 x 84 x 84 bytes' if image else '4 numbers'}, {envs} environments"
-    for _ in range(rounds):
-        own = statistics.median(seconds(ours, 1) for _ in range(21))
-        command = [python, "-c", PEER, *map(str, (rows, envs, int(image)))]
-        result = subprocess.run(command, capture_output=True, text=True)
-        if result.returncode:
-            print(f"{name}: {own * 1e6:,.0f} us; Stable-Baselines3 is not there (--sb3 PYTHON names one that has it)")
-            return
-        pairs.append((own, float(result.stdout)))
+    try:
+        with Peer(python, PEER, *map(str, (rows, envs, int(image)))) as peer:
+            pairs = [(seconds(ours, 20), peer.turn(20)) for _ in range(rounds + 1)][1:]
+    except PeerError as error:
+        own = statistics.median(seconds(ours, 20) for _ in range(rounds)) * 1e6
+        print(f"{name}: {own:,.0f} us; Stable-Baselines3: skipped, {error} (--sb3 PYTHON names one that has it)")
+        return
     a, b = (statistics.median(side) * 1e6 for side in zip(*pairs, strict=True))
-    print(f"{name}: {a:,.0f} us, Stable-Baselines3 {b:,.0f} us, ratio {b / a:.2f} (at least 2)")
+    ratio = statistics.median(theirs / own for own, theirs in pairs)
+    print(f"{name}: {a:,.0f} us, Stable-Baselines3 {b:,.0f} us, ratio {ratio:.2f} (at least 2)")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Two callables timed in turn, on one BLAS thread and this machine's own kernels. Import it before NumPy."""
 
+import contextlib
 import json
 import os
 import statistics
@@ -34,20 +35,95 @@ def in_turn(
     return statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs)
 
 
-def against_peer(
-    name: str, python: str, peer: str, tuned: dict[str, Any], steps: int, ours: Callable[[int], float], rounds: int = 3
-) -> None:
-    """Environment steps per second, each side its own process or loop, in turn; `peer` prints its own."""
-    our_rates, their_rates = [], []
-    for _ in range(rounds):
-        our_rates.append(ours(steps))
+class Peer:
+    """A script in a process of its own that takes a turn whenever it is asked: its turn(size) gives a number.
+
+    Args:
+        python: the Python that has what the script imports.
+        script: it finds `arguments` as sys.argv[1:].
+
+    Raises:
+        PeerError: that Python is not there, or the script failed.
+    """
+
+    _ANSWER = "\nfor line in sys.stdin:\n    print('turn', turn(int(line)), flush=True)\n"
+
+    def __init__(self, python: str, script: str, *arguments: str) -> None:
+        command = [python, "-c", "import sys\n" + script + self._ANSWER, *arguments]
         try:
-            command = [python, "-c", peer, json.dumps(tuned), str(steps)]
-            result = subprocess.run(command, capture_output=True, text=True, check=True)
-        except (OSError, subprocess.CalledProcessError):
-            print("Stable-Baselines3: not installed there, skipped (--sb3 PYTHON names one that has it)")
-            print(f"{name}, CartPole-v1, 8 environments: {statistics.median(our_rates):,.0f} steps/s")
-            return
-        their_rates.append(float(result.stdout))
-    a, b = statistics.median(our_rates), statistics.median(their_rates)
-    print(f"{name} on CartPole-v1: {a:,.0f} steps/s, Stable-Baselines3 {b:,.0f}, ratio {a / b:.2f} (at least 5)")
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            )
+        except OSError as error:
+            raise PeerError(str(error)) from error
+
+    def turn(self, size: int) -> float:
+        """What the script gives."""
+        assert self.process.stdin is not None and self.process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):  # it says why below
+            print(size, file=self.process.stdin, flush=True)
+        for line in self.process.stdout:
+            if line.startswith("turn "):
+                return float(line.split()[1])
+        raise PeerError(self.process.communicate()[1].strip().rpartition("\n")[2])
+
+    def __enter__(self) -> "Peer":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+class PeerError(Exception):
+    """The other side cannot take part."""
+
+
+def against_peer(
+    name: str,
+    python: str,
+    script: str,
+    settings: dict[str, Any],
+    ours: Callable[[int], float],
+    *,
+    bar: float,
+    size: int,
+    rounds: int = 15,
+) -> None:
+    """Rates of both sides: medians of rounds in which each takes a short turn, and the median of the rounds' ratios.
+
+    Neighbours meet the same machine: what slows it for seconds slows both.
+
+    Args:
+        script: see `Peer`; it gets the settings as JSON.
+        ours: environment steps per second over so many steps, as the script's turn.
+        size: steps of a turn.
+    """
+    try:
+        with Peer(python, script, json.dumps(settings)) as peer:
+            rates = [(ours(size), peer.turn(size)) for _ in range(rounds + 1)][1:]
+    except PeerError as error:
+        print(f"Stable-Baselines3: skipped, {error} (--sb3 PYTHON names one that has it)")
+        print(f"{name}: {statistics.median(ours(size) for _ in range(rounds)):,.0f} steps/s")
+        return
+    a, b = (statistics.median(side) for side in zip(*rates, strict=True))
+    ratio = statistics.median(own / other for own, other in rates)
+    print(f"{name}: {a:,.0f} steps/s, Stable-Baselines3 {b:,.0f}, ratio {ratio:.2f} (at least {bar:g})")
+
+
+class Loop:
+    """An agent in environments, as a loop of one's own runs it."""
+
+    def __init__(self, agent: Any, envs: Any) -> None:
+        self.agent, self.envs, self.observation = agent, envs, envs.reset()
+
+    def rate(self, steps: int) -> float:
+        """Environment steps per second over so many more."""
+        agent, envs, observation = self.agent, self.envs, self.observation
+        began, start = agent.steps, time.perf_counter()
+        while agent.steps < began + steps:
+            step = envs.step(agent.act(observation))
+            agent.observe(step.next_observation, step.reward, step.terminated, step.truncated, step.info)
+            observation = step.observation
+        self.observation = observation
+        return float((agent.steps - began) / (time.perf_counter() - start))
