@@ -14,6 +14,7 @@ from .callbacks import Callback, Row, Running
 # Where a number of ours is one of Stable-Baselines3's, it has that name, and the sign that goes with it.
 TAGS = {
     "mean_return": ("rollout/ep_rew_mean", 1),
+    "mean_length": ("rollout/ep_len_mean", 1),
     "epsilon": ("rollout/exploration_rate", 1),
     "episodes": ("time/episodes", 1),
     "steps_per_second": ("time/fps", 1),

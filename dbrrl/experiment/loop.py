@@ -22,7 +22,7 @@ from .settings import Plan
 from .table import Table
 from .workers import Workers
 
-RECENT = 100  # training episodes behind the mean return of progress.csv
+RECENT = 100  # training episodes behind the means of progress.csv
 LONGEST_WITHOUT_CHECKPOINT = 300.0  # seconds; longer where one takes more than a twentieth of that to write
 
 
@@ -51,7 +51,7 @@ class Loop:
         self.episodes = 0
         self.best = -math.inf
         self.finished = False
-        self.recent: deque[float] = deque(maxlen=RECENT)
+        self.recent: deque[tuple[float, int]] = deque(maxlen=RECENT)  # return and length of episodes that ended
         self._elapsed_before, self._started = 0.0, time.perf_counter()
         self._checkpointed, self._writing = self._started, 0.0
         self._rate_from = (self._started, 0)
@@ -119,7 +119,7 @@ class Loop:
             "elapsed": self.elapsed,
             "best": self.best,
             "finished": self.finished,
-            "recent": np.array(self.recent, np.float64),
+            "recent": np.array(self.recent, np.float64).reshape(-1, 2),
             "next": [self.next_log, self.next_evaluation, self.next_checkpoint],
             "called": self.called,
             "scores": self.scores.state_dict(),
@@ -132,7 +132,7 @@ class Loop:
         self.best, self.finished = float(state["best"]), bool(state["finished"])
         self._elapsed_before, self._started = float(state["elapsed"]), time.perf_counter()
         self._rate_from = (self._started, self.steps)
-        self.recent = deque(state["recent"].tolist(), maxlen=RECENT)
+        self.recent = deque(((value, int(length)) for value, length in state["recent"].tolist()), maxlen=RECENT)
         self.next_log, self.next_evaluation, self.next_checkpoint = map(int, state["next"])
         self.called = int(state["called"])
         if self.finished:  # what fell due at the end was done there: a longer run starts its own count
@@ -173,15 +173,14 @@ class Loop:
     def _count(self, finished: list[tuple[float, int]]) -> None:
         """Take in return and length of episodes that ended."""
         self.episodes += len(finished)
-        self.recent.extend(episode_return for episode_return, _ in finished)
+        self.recent.extend(finished)
 
     def _oversee(self, workers: Workers, until: int) -> None:
         """Let the workers of an asynchronous agent go to `until`, or until a signal comes."""
         while self.steps < until and not self.interruption.requested:
-            returns = workers.run(until)
+            finished = workers.run(until)
             self.steps = workers.steps
-            self.episodes += len(returns)
-            self.recent.extend(returns)
+            self._count(finished)
             if time.perf_counter() >= self._refresh_at:
                 self._refresh()
         workers.gather()
@@ -189,7 +188,7 @@ class Loop:
     def _refresh(self) -> None:
         self._refresh_at = time.perf_counter() + self.display.refresh_every
         if self.display.refresh_every < math.inf:
-            self.display.update(self.steps, self._rate(), self._mean_return())
+            self.display.update(self.steps, self._rate(), self._recent_means()["mean_return"])
 
     def _attend(self) -> bool:
         """Do what has fallen due, the end of the run aside; False where a signal came while evaluating."""
@@ -227,7 +226,7 @@ class Loop:
         return True
 
     def _log(self) -> None:
-        row = self._counters() | {"steps_per_second": self._rate(), "mean_return": self._mean_return()}
+        row = self._counters() | {"steps_per_second": self._rate()} | self._recent_means()
         row |= {"num_updates": self.agent.num_updates} | self.agent.statistics()
         self._rate_from = (time.perf_counter(), self.steps)
         self.progress.append(row)
@@ -267,8 +266,9 @@ class Loop:
     def _counters(self) -> dict[str, float]:
         return {"steps": self.steps, "episodes": self.episodes, "elapsed": round(self.elapsed, 3)}
 
-    def _mean_return(self) -> float:
-        return float(np.mean(self.recent)) if self.recent else math.nan
+    def _recent_means(self) -> dict[str, float]:
+        returns, lengths = zip(*self.recent, strict=True) if self.recent else ([math.nan], [math.nan])
+        return {"mean_return": float(np.mean(returns)), "mean_length": float(np.mean(lengths))}
 
     def _rate(self) -> float:
         since, steps = self._rate_from

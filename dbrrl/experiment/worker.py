@@ -135,16 +135,16 @@ class Worker:
                 send(self.pipe, learner=self.learner.state_dict(), environments=self.envs.state_dict())
 
     def run(self, until: int) -> np.ndarray:
-        """Step while there are steps left to `until`, of all learners; the episodes ended: (own step, return)."""
-        finished: list[tuple[float, float]] = []
+        """Step while there are steps left to `until`, of all learners; episodes ended: (own step, return, length)."""
+        finished: list[tuple[float, float, int]] = []
         learner, envs = self.learner, self.envs
         while count := self.claim(until):
             for _ in range(count):
                 self.steps[self.index] += 1
                 step = envs.step(learner.act(envs.observation))
                 learner.observe(step.next_observation, step.reward, step.terminated, step.truncated, step.info)
-                finished += [(float(self.steps[self.index]), episode_return) for episode_return, _ in envs.finished]
-        return np.array(finished, np.float64).reshape(-1, 2)
+                finished += [(float(self.steps[self.index]), *episode) for episode in envs.finished]
+        return np.array(finished, np.float64).reshape(-1, 3)
 
     def claim(self, until: int) -> int:
         """Take some of the steps that are left, fewer the fewer there are, so that all learners end together.

@@ -83,16 +83,17 @@ class Workers:
         """The environments as the last `gather` found them."""
         return {"workers": self.saved or [{}] * self.num_envs}
 
-    def run(self, until: int) -> list[float]:
-        """Work for a moment, at most to step `until` of all; the returns of the episodes that ended."""
+    def run(self, until: int) -> list[tuple[float, int]]:
+        """Work for a moment, at most to step `until` of all; return and length of the episodes that ended."""
         before, started = self.steps, time.perf_counter()
         goal = min(until, before + max(int(self.rate * PAUSE_EVERY), self.num_envs))
         for pipe in self.pipes:
             self._tell(pipe, until=goal)
         answers = self._answers()
         self.rate = (self.steps - before) / max(time.perf_counter() - started, 1e-6)
-        rows = [(step, i, value) for i, answer in enumerate(answers) for step, value in answer["finished"].tolist()]
-        return [value for _, _, value in sorted(rows)]
+        told = [answer["finished"].tolist() for answer in answers]
+        rows = [(step, i, *episode) for i, episodes in enumerate(told) for step, *episode in episodes]
+        return [(episode_return, int(length)) for _, _, episode_return, length in sorted(rows)]
 
     def gather(self) -> None:
         """Bring each learner's state to the agent, and keep those of the environments."""

@@ -124,7 +124,8 @@ def test_json_lines_say_what_the_tables_say(tmp_path: Path) -> None:
     stream = io.StringIO()
     run = Experiment(Stub, callbacks=[JsonLines(stream), JsonLines(tmp_path / "a.jsonl")], **SHORT).run()
     rows = [json.loads(line) for line in stream.getvalue().splitlines()]
-    assert rows == [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()][: len(rows)]
+    filed = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    assert rows[:-1] == filed[:-1] and rows[-1].keys() == filed[-1].keys()  # each reads the clock at its end
     assert rows[0] == {"event": "start", "steps": 0, "agent": rows[0]["agent"], "env": "CartPole-v1", "seed": 0}
     assert rows[-1]["event"] == "end" and rows[-1]["steps"] == 400
     told = [row for row in rows if row["event"] == "evaluation"]

@@ -66,12 +66,14 @@ def test_a_run_has_the_tags_that_users_of_stable_baselines3_know(tmp_path: Path)
     accumulator = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
     accumulator.Reload()
     known = {  # as PPO of Stable-Baselines3 2.9 logs them
-        "rollout/ep_rew_mean", "time/fps", "eval/mean_reward", "train/approx_kl", "train/clip_fraction",
-        "train/entropy_loss", "train/explained_variance", "train/learning_rate", "train/n_updates",
+        "rollout/ep_rew_mean", "rollout/ep_len_mean", "time/fps", "eval/mean_reward", "train/approx_kl",
+        "train/clip_fraction", "train/entropy_loss", "train/explained_variance", "train/learning_rate", "train/n_updates",
         "train/policy_gradient_loss", "train/value_loss",
     }  # fmt: skip
     assert known <= set(accumulator.Tags()["scalars"])
-    for tag, column, sign in (("train/entropy_loss", "entropy", -1), ("rollout/ep_rew_mean", "mean_return", 1)):
+    columns = {"rollout/ep_rew_mean": "mean_return", "rollout/ep_len_mean": "mean_length"}
+    for tag, column, sign in [("train/entropy_loss", "entropy", -1), *((tag, columns[tag], 1) for tag in columns)]:
         got = [event.value for event in accumulator.Scalars(tag)]
         wanted = [sign * row[column] for row in run.progress if math.isfinite(row.get(column, math.nan))]
         assert got == pytest.approx(wanted, rel=1e-6)
+    assert all(row["mean_length"] == row["mean_return"] for row in run.progress[1:])  # CartPole gives 1 for each step
