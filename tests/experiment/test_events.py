@@ -67,8 +67,8 @@ def test_a_run_has_the_tags_that_users_of_stable_baselines3_know(tmp_path: Path)
     accumulator.Reload()
     known = {  # as PPO of Stable-Baselines3 2.9 logs them
         "rollout/ep_rew_mean", "rollout/ep_len_mean", "time/fps", "eval/mean_reward", "train/approx_kl",
-        "train/clip_fraction", "train/entropy_loss", "train/explained_variance", "train/learning_rate", "train/n_updates",
-        "train/policy_gradient_loss", "train/value_loss",
+        "train/clip_fraction", "train/entropy_loss", "train/explained_variance", "train/learning_rate",
+        "train/n_updates", "train/policy_gradient_loss", "train/value_loss",
     }  # fmt: skip
     assert known <= set(accumulator.Tags()["scalars"])
     columns = {"rollout/ep_rew_mean": "mean_return", "rollout/ep_len_mean": "mean_length"}
