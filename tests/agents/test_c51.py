@@ -92,10 +92,3 @@ def test_probes_give_their_known_return_and_values(name: str, seed: int) -> None
 def test_the_chain_is_walked_to_its_end(seed: int) -> None:
     run = Experiment("c51", "dbrrl/Chain-v0", seed=seed, preset=False, steps=6000, **{**QUICK, **ATOMS}).run()
     assert run.score == 1.0
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", SEEDS)
-def test_cartpole_is_solved_by_its_preset(seed: int) -> None:
-    run = Experiment("c51", "CartPole-v1", seed=seed, curve=False, tensorboard=False, progress=False).run()
-    assert run.score >= 475 and run.scores[-1]["evaluation_episodes"] == 100
