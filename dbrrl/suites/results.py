@@ -64,7 +64,7 @@ def read(path: Path) -> list[Result]:
 
 def _rows(suite: str, directory: RunDirectory) -> Iterator[list[Any]]:
     config = directory.read_config()
-    about = {"suite": suite, "preset": bool(config["preset"])} | config
+    about = config | {"suite": suite, "preset": bool(config["preset"])}
     about["env"] = str(about["env"]).removeprefix("dbrrl/")
     tail = [
         *(config["versions"].get(name, "") for name in VERSIONS),

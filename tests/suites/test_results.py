@@ -1,0 +1,20 @@
+"""The table of a benchmark, of runs that were made."""
+
+from pathlib import Path
+
+import pytest
+
+from dbrrl.experiment import Experiment
+from dbrrl.experiment.directory import RunDirectory
+from dbrrl.suites import results
+
+SHORT = {"steps": 64, "final_episodes": 2, "eval_episodes": 1, "curve": False, "tensorboard": False, "progress": False}
+
+
+@pytest.mark.parametrize("preset", [True, False])
+def test_a_row_says_whether_the_preset_was_used(preset: bool, tmp_path: Path) -> None:
+    run = Experiment("ppo", "CartPole-v1", seed=3, preset=preset, out=tmp_path, name="run", **SHORT).run()  # type: ignore[arg-type]
+    results.write(tmp_path / "results.csv", "mine", [RunDirectory(tmp_path / "run")])
+    (found,) = results.read(tmp_path / "results.csv")
+    assert (found.agent, found.env, found.seed, found.score) == ("ppo", "CartPole-v1", 3, run.score)
+    assert found.about["preset"] == str(preset) and found.about["suite"] == "mine"
