@@ -1,4 +1,4 @@
-"""DQN against Stable-Baselines3, as ratios of medians, in turn.
+"""DQN against Stable-Baselines3 and an update written by hand, as ratios of medians, in turn.
 
     python tests/speed/dqn.py [--rounds 15] [--sb3 PYTHON]
 
@@ -6,12 +6,14 @@
 """
 
 import argparse
+import statistics
 import sys
 from typing import Any
 
-from timing import Loop, against_peer
+from timing import Loop, against_peer, in_turn
 
 import numpy as np
+from dqn_floor import Floor
 
 from dbrrl.agents.dqn import DQN
 from dbrrl.backend import blas_threads, set_blas_threads
@@ -50,6 +52,16 @@ def loop(settings: dict[str, Any]) -> Loop:
     return found
 
 
+def against_floor(name: str, settings: dict[str, Any]) -> None:
+    """One update of the real agent against the hand-written one, and a step of the loop without updates."""
+    real, floor = loop(settings), Floor(settings["hidden_sizes"], settings["batch_size"])
+    ours, theirs = in_turn(real.agent.update, floor.update, 15, (100, 100))
+    real.agent.update = lambda: None
+    step = statistics.median(1e6 / real.rate(1024) for _ in range(15))
+    ratio = f"ratio {ours / theirs:.2f}"
+    print(f"{name}: update {ours * 1e6:.1f} us, floor {theirs * 1e6:.1f} us, {ratio}; a step without {step:.1f} us")
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=15)
@@ -62,5 +74,6 @@ if __name__ == "__main__":
         ("DQN 256-256, batch 64, 128 updates in 256 steps", TUNED, 3),
     ]
     for name, settings, bar in sides:
+        against_floor(name, settings)
         rate = loop(settings).rate
         against_peer(name, options.sb3, PEER, settings, rate, bar=bar, size=1024, rounds=options.rounds)
