@@ -126,10 +126,12 @@ def _kind(plan: Plan) -> str:
 
 
 def _report(result: evaluation.Evaluation, plan: Plan, file: Path) -> None:
-    row, (low, high) = result.row(), result.interval()
+    row = result.row()
+    low, high = result.interval()
+    interval = f"(95 % interval {low:.2f} to {high:.2f})" if len(result.returns) > 1 else "(one episode)"
     print(f"{plan.settings.agent} on {plan.settings.env}, {len(result.returns)} episodes, agent: {file}")
     print(
-        f"mean {row['mean']:.2f} (95 % interval {low:.2f} to {high:.2f})  median {row['median']:.2f}  "
+        f"mean {row['mean']:.2f} {interval}  median {row['median']:.2f}  "
         f"stdev {row['stdev']:.2f}  min {row['min']:.2f}  max {row['max']:.2f}"
     )
 

@@ -12,6 +12,8 @@ from dbrrl.errors import ConfigError, RunError
 from dbrrl.experiment import command, curves, table
 from dbrrl.experiment.directory import RunDirectory
 
+_TASK = ("num_envs", "max_episode_steps", "env_kwargs", "eval_env_kwargs")  # what else makes runs unlike
+
 _DESCRIPTION = """Draw learning curves: a panel per environment, a line per agent, a 95 % interval over seeds.
 
 Runs of one agent that differ in their settings get a line each, named by the settings that differ. With --group-by
@@ -24,7 +26,7 @@ def main(arguments: Sequence[str]) -> None:
     path = Path(given["out"])
     if path.exists() and not given["overwrite"]:
         raise RunError(f"{path}: exists already: choose another name, or add --overwrite")
-    runs = [RunDirectory.open(Path(run)) for run in dict.fromkeys(given["runs"])]
+    runs = [RunDirectory.open(run) for run in {Path(run).resolve(): Path(run) for run in given["runs"]}.values()]
     groups = _groups(runs, given.get("group_by"))
     curves.draw_groups(groups, path, x=given["x"], smooth=given["smooth"])
     print(f"{_plural(len(runs), 'run')} in {_plural(len(groups), 'line')}: {path}")
@@ -68,7 +70,7 @@ def _groups(runs: Sequence[RunDirectory], fields: Sequence[str] | None) -> list[
         if fields:
             agent, own = _by_fields(config, fields, run.path)
         else:
-            own = config.get("config", {}) | {"num_envs": config.get("num_envs")}
+            own = config.get("config", {}) | {name: config[name] for name in _TASK if name in config}
             own.pop("total_steps", None)  # follows from --steps: no setting of its own
         gathered.setdefault((env, agent, json.dumps(own, sort_keys=True)), []).append(rows)
     keys = list(gathered)
@@ -77,7 +79,7 @@ def _groups(runs: Sequence[RunDirectory], fields: Sequence[str] | None) -> list[
 
 def _by_fields(config: dict[str, Any], fields: Sequence[str], path: Path) -> tuple[str, dict[str, Any]]:
     """The label of a run by the values of `fields`, and those values."""
-    known = {name: value for name, value in config.items() if not isinstance(value, dict)} | config.get("config", {})
+    known = config | config.get("config", {})
     for name in fields:
         if name not in known:
             raise ConfigError(f"--group-by: {path} has no setting {name!r}{did_you_mean(name, known)}")

@@ -146,6 +146,11 @@ def test_other_settings_are_refused_or_the_runs_renewed(call: Call) -> None:
     code, output, _ = call("own.toml", "--out", "out", "--steps", 200, "--renew")
     assert code == 0 and "set aside as out/superseded/" in output
     assert results(Path("out"))[-1]["steps"] == "200" and len(list(Path("out/superseded").iterdir())) == 1
+    page = Path("out/report/own.md")
+    assert call("own.toml", "--out", "out", "--steps", 200, "--seeds", 2)[0] == 0
+    assert "other settings" not in page.read_text()
+    assert call("own.toml", "--out", "out", "--seeds", 1, "--renew")[0] == 0  # the second seed stays as it was
+    assert "- Made with other settings than the suite has now: tests.experiment.stub:Stub on Cart" in page.read_text()
 
 
 def test_what_is_wrong_is_said_in_one_line_and_nothing_is_touched(call: Call) -> None:
@@ -168,6 +173,8 @@ def test_what_is_wrong_is_said_in_one_line_and_nothing_is_touched(call: Call) ->
     refused("mine: exists and is no benchmark's folder", "smoke", "--out", "mine")
     refused("file: exists and is no benchmark's folder", "smoke", "--out", "file")
     refused("other: holds the suite 'classic', not 'smoke'", "smoke", "--out", "other")
+    refused("file/sub: cannot be made: Not a directory: choose another", "smoke", "--report", "file/sub")
+    refused("out/report: the report lies there anyway", "smoke", "--out", "out", "--report", "out/report")
     assert sorted(path.name for path in Path().iterdir()) == ["file", "mine", "other"]
     assert [path.name for path in Path("mine").iterdir()] == ["letter.txt"]
 

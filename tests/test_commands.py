@@ -241,6 +241,11 @@ def test_plot_draws_and_never_over_another_file(call: Call) -> None:
         assert f"{label} -->" in Path("g.svg").read_text()
     together = call(plot, "runs/0", "runs/1", "runs/other", "--group-by", "agent", "--out", "t.svg")
     assert together[1] == "3 runs in 1 line: t.svg\n"
+    call(train, *QUICK, "--max-episode-steps", "50", "--name", "short", "--no-curve")
+    assert call(plot, "runs/0", "runs/short", "--out", "s.svg")[1] == "2 runs in 2 lines: s.svg\n"
+    by_task = call(plot, "runs/0", "runs/short", "--group-by", "max_episode_steps", "env_kwargs", "--out", "k.svg")
+    assert by_task[1] == "2 runs in 2 lines: k.svg\n"
+    assert call(plot, "runs/0", "./runs/0", "--out", "twice.svg")[1] == "1 run in 1 line: twice.svg\n"
     assert_refused(call(plot, "runs/0", "--group-by", "learning_rat"), "no setting 'learning_rat'; did you mean 'learn")
     assert_refused(call(plot, "runs/0", "--smooth", "0"), "--smooth: expected a whole number of at least 1, got '0'")
     Path("runs/0/scores.csv").write_text("steps,score\n1,2\n")

@@ -83,9 +83,13 @@ def draw_groups(
 
 
 def moving_average(values: np.ndarray, width: int) -> np.ndarray:
-    """Each of `values` (n,) with its neighbors, `width` in all, averaged; near the ends fewer, as many on each side."""
-    reach = np.minimum(np.minimum(np.arange(len(values)), np.arange(len(values))[::-1]), (width - 1) // 2)
-    return np.array([values[i - n : i + n + 1].mean() for i, n in enumerate(reach)])
+    """Each of `values` (n,) with its neighbors, `width` in all, averaged; near the ends fewer, as many on each side.
+
+    Of an even width one more lies before.
+    """
+    before, after = width // 2, (width - 1) // 2
+    room = np.minimum(np.arange(len(values)), np.arange(len(values))[::-1])
+    return np.array([values[i - min(n, before) : i + min(n, after) + 1].mean() for i, n in enumerate(room)])
 
 
 def _draw_group(axes: Any, group: Group, x: str, smooth: int, look: dict[str, Any]) -> None:

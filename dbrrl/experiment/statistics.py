@@ -2,7 +2,8 @@
 
 The definitions are those of Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge of the Statistical
 Precipice" (arXiv:2108.13264), and of their library rliable. Scores come as strata: one array (n,) per task, whose
-entries are the scores of n seeds; tasks may have unlike numbers of seeds.
+entries are the scores of n seeds; tasks may have unlike numbers of seeds. Scores that are not numbers are refused with
+a ConfigError: there is no place for them among the others.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from dbrrl import seeding
+from dbrrl.errors import ConfigError
 
 RESAMPLES = 10_000
 
@@ -23,7 +25,7 @@ def iqm(scores: np.ndarray, axis: int = -1) -> Any:
     A quarter of n scores is floor(n / 4) of them, as in `scipy.stats.trim_mean(scores, 0.25)`, which rliable calls;
     of fewer than 4 scores it is the mean.
     """
-    ordered = np.sort(scores, axis=axis)
+    ordered = np.sort(_numbers(scores), axis=axis)
     count = ordered.shape[axis]
     return ordered.take(np.arange(count // 4, count - count // 4), axis=axis).mean(axis=axis)
 
@@ -36,7 +38,7 @@ def bootstrap_interval(
     Each resample draws, for each task by itself, as many seeds as it has, with replacement (Efron 1979; Agarwal et
     al. 2021, section 4.1). A bare array is one stratum.
     """
-    parts = [strata] if isinstance(strata, np.ndarray) else list(strata)
+    parts = [_numbers(part) for part in ([strata] if isinstance(strata, np.ndarray) else strata)]
     generator = seeding.generator(0, "bootstrap")
     drawn = np.concatenate([generator.choice(part, (RESAMPLES, len(part))) for part in parts], axis=1)
     low, high = np.quantile(statistic(drawn, axis=1), [(1 - level) / 2, (1 + level) / 2])
@@ -59,8 +61,8 @@ def improvement_interval(
     count = RESAMPLES // 5  # each resample compares all pairs
     total = np.zeros(count)
     for x, y in zip(ours, theirs, strict=True):
-        drawn_x = generator.choice(x, (count, len(x)))[:, :, None]
-        drawn_y = generator.choice(y, (count, len(y)))[:, None, :]
+        drawn_x = generator.choice(_numbers(x), (count, len(x)))[:, :, None]
+        drawn_y = generator.choice(_numbers(y), (count, len(y)))[:, None, :]
         total += ((drawn_x > drawn_y) + 0.5 * (drawn_x == drawn_y)).mean(axis=(1, 2))
     low, high = np.quantile(total / len(ours), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
@@ -71,7 +73,7 @@ def performance_profile(strata: Sequence[np.ndarray], levels: np.ndarray) -> np.
 
     The run-score distribution of Agarwal et al. 2021, section 4.2 (Dolan and Moré 2002), above meaning strictly.
     """
-    shares: np.ndarray = np.mean([(part[:, None] > levels).mean(axis=0) for part in strata], axis=0)
+    shares: np.ndarray = np.mean([(_numbers(part)[:, None] > levels).mean(axis=0) for part in strata], axis=0)
     return shares
 
 
@@ -83,7 +85,7 @@ def profile_interval(
     count = RESAMPLES // 5
     total = np.zeros((count, len(levels)))
     for part in strata:
-        drawn = np.sort(generator.choice(part, (count, len(part))), axis=1)
+        drawn = np.sort(generator.choice(_numbers(part), (count, len(part))), axis=1)
         at_most = np.stack([np.searchsorted(row, levels, side="right") for row in drawn])
         total += 1 - at_most / len(part)
     low, high = np.quantile(total / len(strata), [(1 - level) / 2, (1 + level) / 2], axis=0)
@@ -97,4 +99,14 @@ def first_reaching(places: np.ndarray, values: np.ndarray, threshold: float) -> 
 
 
 def _wins(x: np.ndarray, y: np.ndarray) -> Any:
+    x, y = _numbers(x), _numbers(y)
     return (np.greater.outer(x, y) + 0.5 * np.equal.outer(x, y)).mean()
+
+
+def _numbers(scores: Any) -> np.ndarray:
+    """`scores` as an array; ConfigError where one is not a number, or there is none."""
+    array: np.ndarray = np.asarray(scores)
+    if not array.size or np.isnan(array).any():
+        got = f"nan among {array.size}" if array.size else "none"
+        raise ConfigError(f"scores: expected numbers, got {got}: leave out the runs that have no score")
+    return array

@@ -111,12 +111,12 @@ def _published(axes: Any, place: int, cell: Cell) -> None:
 
 def _times(axes: Any, cells: Sequence[Cell]) -> None:
     """The seconds after which each seed's evaluations first reach the threshold, and their median."""
-    highest = 0.0
+    lowest, highest = np.inf, 0.0
     for place, cell in enumerate(cells):
         times = cell.to_threshold("elapsed")
         assert times is not None
         reached = np.sort(times[np.isfinite(times)])
-        highest = max(highest, float(reached[-1]))
+        lowest, highest = min(lowest, float(reached[0])), max(highest, float(reached[-1]))
         beside = place - 0.16 + 0.32 * (np.arange(len(reached)) + 0.5) / len(reached)
         axes.plot(beside, reached, "o", color=COLORS[0], markersize=4, label="one seed" if place == 0 else None)
         middle = float(np.median(times))
@@ -126,7 +126,10 @@ def _times(axes: Any, cells: Sequence[Cell]) -> None:
         if len(reached) < len(times):
             axes.annotate(f"{len(times) - len(reached)} never", (place, reached[-1]), (0, 6), fontsize=8,
                           textcoords="offset points", ha="center")  # fmt: skip
-    axes.set_ylim(0, 1.12 * highest)
+    axes.set_yscale("log")
+    axes.set_ylim(lowest / 1.5, 1.7 * highest)
+    axes.yaxis.set_major_formatter(thousands)
+    axes.yaxis.set_minor_formatter("")
 
 
 def _profiles(found: Sequence[Cell]) -> Any:
@@ -135,7 +138,8 @@ def _profiles(found: Sequence[Cell]) -> Any:
     envs = common_environments(scores)
     if not envs or len(scores) < 2:
         return None
-    levels = np.linspace(0, 1.1, 111)
+    best = max(float(by_env[env].max()) for by_env in scores.values() for env in envs)
+    levels = np.linspace(0, max(1.1, 1.02 * best), 111)
 
     def draw_all(path: Path) -> None:
         made, (axes,) = figure(1, width=8)

@@ -36,6 +36,20 @@ def check(folder: Path, suite: str) -> None:
         raise RunError(f"{folder}: holds files named {suite}.csv or {suite}-*, and no report: choose another folder")
 
 
+def prepare(folder: Path, suite: str, out: Path) -> None:
+    """Make `folder`, where a copy of the report of the benchmark in `out` shall go: before anything runs.
+
+    RunError where that cannot be, or would replace what is not ours, or is where the report lies anyway.
+    """
+    check(folder, suite)
+    if folder.resolve() == (out / "report").resolve():
+        raise RunError(f"{folder}: the report lies there anyway: choose another folder, or leave --report out")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{folder}: cannot be made: {error.strerror}: choose another folder with --report") from error
+
+
 @dataclasses.dataclass(frozen=True)
 class State:
     """How a benchmark stands: what was called, seeds each cell is to have, runs that failed, cells that changed."""
@@ -87,7 +101,6 @@ def write(folder: Path, suite: Suite, table: Path, state: State) -> Path:
 def copy(page: Path, folder: Path, suite: str) -> Path:
     """Copy a report into another folder; the path of its page there."""
     check(folder, suite)
-    folder.mkdir(parents=True, exist_ok=True)
     for file in sorted(page.parent.glob(f"{suite}[.-]*"), key=lambda file: file.suffix != ".md"):
         shutil.copyfile(file, folder / file.name)
     return folder / page.name
@@ -131,6 +144,8 @@ def _verdict(suite: Suite, found: Sequence[Cell], state: State) -> str:
     lines += [f"- Not on all seeds yet: {tables.listed(partly)}."] * bool(partly)
     lines += [f"- Failed: {tables.listed(state.failed)}."] * bool(state.failed)
     lines += [f"- Made with other settings than the suite has now: {tables.listed(state.stale)}."] * bool(state.stale)
+    mixed = [cell.name for cell in found if len({run.about["source"] for run in cell.runs}) > 1]
+    lines += [f"- Runs by more than one version of the code (last table): {tables.listed(mixed)}."] * bool(mixed)
     return "\n".join(lines)
 
 

@@ -70,6 +70,7 @@ def _rows(suite: str, directory: RunDirectory) -> Iterator[list[Any]]:
         *(config["versions"].get(name, "") for name in VERSIONS),
         *(config["machine"].get(name) for name in MACHINE),
     ]
-    for row in table.read(directory.scores):
+    rows = table.read(directory.scores)
+    for i, row in enumerate(rows, start=1):
         scores = (row[name] for name in SCORES)
-        yield [*(about[name] for name in RUN), *scores, row["steps"] >= config["steps"], *tail]
+        yield [*(about[name] for name in RUN), *scores, i == len(rows), *tail]

@@ -45,7 +45,7 @@ def run(
     for _, plan in plans:
         devices.check(plan)
     if report_to is not None:
-        report.check(report_to, suite.name)
+        report.prepare(report_to, suite.name, out)
     folder = Folder.open(out, suite.name)
     try:
         session = _Session(suite, folder, jobs)
@@ -104,7 +104,11 @@ class _Session:
 
     def _stale(self, seeds: int) -> list[str]:
         """The cells, also of earlier calls, of which a run was made with other settings than the suite has now."""
-        plans = [(cell, cell.plan(seed)) for cell in self.suite.cells for seed in range(seeds)]
+        plans = [
+            (cell, cell.plan(seed))
+            for cell in self.suite.cells
+            for seed in {*range(seeds), *self.folder.seeds(cell.plan(0))}
+        ]
         return list(dict.fromkeys(cell.name for cell, plan in plans if self.folder.outdated(plan)))
 
     def prepare(self, plans: list[tuple[Cell, Plan]], renew: bool) -> None:

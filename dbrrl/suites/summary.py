@@ -73,10 +73,13 @@ class Cell:
         return np.array([first_reaching(places, means, threshold) for places, means in tables])
 
     def at(self, steps: int) -> tuple[int, float] | None:
-        """The last evaluation at or before `steps`: at which step, and the mean over seeds; None before the first."""
+        """The last evaluation up to `steps`: at which step, and the mean over seeds; None before the first.
+
+        One that was due then counts, though environments that step together had gone a part of a step beyond.
+        """
         found = []
         for run in self.runs:
-            rows = [row for row in run.rows if row["steps"] <= steps]
+            rows = [row for row in run.rows if row["steps"] < steps + int(run.about["num_envs"])]
             if not rows:
                 return None
             found.append((int(rows[-1]["steps"]), rows[-1]["mean"]))

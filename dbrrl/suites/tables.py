@@ -1,5 +1,6 @@
 """The tables of a benchmark report, as Markdown."""
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
@@ -57,9 +58,10 @@ def comparison(found: Sequence[Cell]) -> list[str]:
     if not envs or len(agents) < 2:
         return []
     strata = {agent: [scores[agent][env] for env in envs] for agent in agents}
+    chances = {pair: _better(*(strata[agent] for agent in pair)) for pair in itertools.combinations(agents, 2)}
+    chances |= {(other, one): tuple(1 - x for x in (p, high, low)) for (one, other), (p, low, high) in chances.items()}
     rows = [
-        [f"**{one}**", *(_better(strata[one], strata[other]) if one != other else "" for other in agents)]
-        for one in agents
+        [f"**{one}**", *(_percent(chances[one, other]) if one != other else "" for other in agents)] for one in agents
     ]
     return [
         "## Between agents",
@@ -160,17 +162,23 @@ def _at(score: float, steps: int) -> str:
 def _reached(values: np.ndarray | None, show: Callable[[float], str]) -> str:
     if values is None:
         return ""
-    middle = float(np.median(values))
-    return show(middle) if np.isfinite(middle) else "never"
+    middle, reached = float(np.median(values)), int(np.isfinite(values).sum())
+    return show(middle) if np.isfinite(middle) else f"{reached} of {len(values)} reach it" if reached else "never"
 
 
-def _better(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray]) -> str:
-    low, high = improvement_interval(ours, theirs)
-    return f"{100 * probability_of_improvement(ours, theirs):.0f} [{100 * low:.0f},{NO_BREAK}{100 * high:.0f}]"
+def _better(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray]) -> tuple[float, ...]:
+    return probability_of_improvement(ours, theirs), *improvement_interval(ours, theirs)
+
+
+def _percent(chance: tuple[float, ...]) -> str:
+    value, low, high = (round(100 * x) for x in chance)
+    return f"{value} [{low},{NO_BREAK}{high}]"
 
 
 def _estimate(cell: Cell, statistic: Statistic) -> str:
     estimate = cell.estimate(statistic)
+    if len(cell.runs) == 1:
+        return f"{estimate.value:.1f}"  # one seed says nothing of others
     return f"{estimate.value:.1f} [{estimate.low:.1f},{NO_BREAK}{estimate.high:.1f}]"
 
 

@@ -17,7 +17,8 @@ def test_the_moving_average_is_centered_and_shorter_at_the_ends() -> None:
     values = np.array([1.0, 5.0, 3.0, 7.0, 0.0])
     assert moving_average(values, 1).tolist() == values.tolist()
     assert moving_average(values, 3).tolist() == [1.0, 3.0, 5.0, 10 / 3, 0.0]
-    assert moving_average(values, 4).tolist() == moving_average(values, 3).tolist()
+    assert moving_average(values, 2).tolist() == [1.0, 3.0, 4.0, 5.0, 0.0]
+    assert moving_average(values, 4).tolist() == [1.0, 3.0, 4.0, 10 / 3, 0.0]
     assert moving_average(values, 99).tolist() == [1.0, 3.0, 3.2, 10 / 3, 0.0]
     assert moving_average(np.full(6, 2.5), 5).tolist() == [2.5] * 6
 

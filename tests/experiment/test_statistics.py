@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 
+from dbrrl.errors import ConfigError
 from dbrrl.experiment import statistics
 from dbrrl.experiment.statistics import (
     bootstrap_interval,
@@ -33,6 +34,22 @@ def test_the_interquartile_mean_is_the_trimmed_mean(count: int) -> None:
     scores = np.random.default_rng(count).normal(size=count)
     cut = int(0.25 * count)
     assert iqm(scores) == pytest.approx(np.mean(sorted(scores)[cut : count - cut]))
+
+
+@pytest.mark.parametrize("scores", [[1.0, 2.0, math.nan], []])
+def test_what_is_no_number_is_refused(scores: list[float]) -> None:
+    odd, good, levels = np.array(scores), np.array([1.0, 2.0]), np.array([0.5])
+    calls = [
+        lambda: iqm(odd),
+        lambda: bootstrap_interval([good, odd]),
+        lambda: probability_of_improvement([good], [odd]),
+        lambda: improvement_interval([odd], [good]),
+        lambda: performance_profile([odd], levels),
+        lambda: profile_interval([good, odd], levels),
+    ]
+    for call in calls:
+        with pytest.raises(ConfigError, match="scores: expected numbers, got"):
+            call()
 
 
 def test_scipy_says_the_same() -> None:

@@ -7,7 +7,7 @@ from dbrrl.suites.results import MACHINE, RUN, VERSIONS, Result
 
 def result(agent: str, env: str, seed: int, means: Sequence[float], *, every: int = 100, preset: bool = True) -> Result:
     """A run that was evaluated every `every` steps, half a second each."""
-    about = dict.fromkeys((*RUN, *VERSIONS, *MACHINE), "x") | {"preset": str(preset)}
+    about = dict.fromkeys((*RUN, *VERSIONS, *MACHINE), "x") | {"preset": str(preset), "num_envs": "8"}
     rows = [
         {
             "steps": every * (i + 1),

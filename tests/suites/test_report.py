@@ -1,7 +1,10 @@
 """The page that a benchmark writes: it says what falls short, what is missing, and replaces nothing of a user's."""
 
+import dataclasses
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dbrrl.errors import RunError
@@ -63,12 +66,14 @@ def test_the_first_table_says_what_falls_short_and_what_is_missing(tmp_path: Pat
         "**CartPole-v1** (475)",
         "| dqn | 3/3 | 150k | 500.0 [500.0, 500.0] | 500.0 | SB3 500.0 at 50k | 100.0 at 50k |",
         "|  |  |  |  |  | CleanRL 488.7 at 500k | 500.0 at 150k |",
+        "|  |  |  |  |  | CleanRL JAX 498.4 at 500k | 500.0 at 150k |",
         "| ppo | **2/3** | 300 | 480.0 [470.0, 490.0] | **470.0** | SB3 500.0 at 100k | 480.0 at 300 |",
         "|  |  |  |  |  | CleanRL 490.0 at 500k | 480.0 at 300 |",
         "|  |  |  |  |  | Baselines 497.5 at 500k | 480.0 at 300 |",
         "**Acrobot-v1** (-100)",
         "| dqn, no preset | **0/2** | 300 | -105.5 [-106.0, -105.0] | **-106.0** | SB3 -76.6 at 100k | -105.5 at 300 |",
         "|  |  |  |  |  | CleanRL -91.5 at 500k | -105.5 at 300 |",
+        "|  |  |  |  |  | CleanRL JAX -88.9 at 500k | -105.5 at 300 |",
         "| ppo | **not run yet** |  |  |  |  |  |",
     ]
 
@@ -99,6 +104,38 @@ def test_behind_is_who_others_solve_and_we_do_not(agent: str, ours: float, behin
     assert tables.behind(cell) is behind
 
 
+def test_what_few_seeds_say() -> None:
+    runs = [result("dqn", "CartPole-v1", seed, [100, 500 - 100 * seed]) for seed in range(3)]
+    text = "".join(tables.statistics(summary.cells(runs)))
+    assert "| 1 of 3 reach it | 1 of 3 reach it |" in text and "| never" not in text
+    text = "".join(tables.statistics(summary.cells(runs[1:2])))
+    assert "| dqn | 1 | 400.0 | 400.0 | 400.0 | never | never |" in text
+
+
+def test_the_chances_of_two_agents_add_up() -> None:
+    draw = np.random.default_rng(0)
+    names = ("a2c", "dqn", "ppo")
+    runs = [result(agent, "CartPole-v1", seed, [draw.integers(400, 500)]) for agent in names for seed in range(5)]
+    table = tables.comparison(summary.cells(runs))[-1].replace("\u00a0", " ").splitlines()[2:]
+    found = [[re.findall(r"\d+", field) for field in line.split("|")[2:-1]] for line in table]
+    pairs = [(i, j) for i in range(3) for j in range(3) if i != j]
+    for i, j in pairs:
+        (p, low, high), (q, lower, higher) = map(int, found[i][j]), map(int, found[j][i])
+        assert p + q == low + higher == high + lower == 100
+    assert {len(field) for line in found for field in line} == {0, 3}
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_runs_by_unlike_code_are_named(
+    tmp_path: Path, made: tuple[Suite, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "more than one version" not in report.write(tmp_path / "out", *made, report.State("x", 3)).read_text()
+    other = dataclasses.replace(RUNS[-1], about=RUNS[-1].about | {"source": "y"})
+    monkeypatch.setattr(results, "read", lambda path: [*RUNS[:-1], other])
+    text = report.write(tmp_path / "out", *made, report.State("x", 3)).read_text()
+    assert "- Runs by more than one version of the code (last table): dqn on Acrobot-v1." in text
+
+
 def test_a_report_of_nothing_says_so(tmp_path: Path, made: tuple[Suite, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     nothing: list[Result] = []
     monkeypatch.setattr(results, "read", lambda path: nothing)
@@ -110,6 +147,7 @@ def test_a_report_of_nothing_says_so(tmp_path: Path, made: tuple[Suite, Path], m
 def test_only_pages_of_ours_are_replaced(tmp_path: Path, made: tuple[Suite, Path]) -> None:
     page = report.write(tmp_path / "out", *made, report.State("x", 3))
     assert report.write(tmp_path / "out", *made, report.State("x", 3)) == page
+    report.prepare(tmp_path / "copy", "pair", tmp_path / "out")
     copied = report.copy(page, tmp_path / "copy", "pair")
     assert copied.read_text() == page.read_text() and len(list(copied.parent.iterdir())) == 2
     assert report.copy(page, tmp_path / "copy", "pair") == copied
