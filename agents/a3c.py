@@ -29,7 +29,7 @@ from dbrrl.agent import true_next_observation, valid_rows
 from dbrrl.checkpoint import State
 from dbrrl.config import Config as BaseConfig
 from dbrrl.config import setting
-from dbrrl.errors import CheckpointError, ConfigError
+from dbrrl.errors import CheckpointError, ConfigError, ShapeError
 from dbrrl.on_policy import OnPolicyAgent
 from dbrrl.optim import RMSprop
 from dbrrl.returns import explained_variance
@@ -191,6 +191,11 @@ class A3C(Base):
             self.central.pull()
             return self.central.act(observation, explore, first)
         observation, single = self.as_batch(observation)
+        if (got := _rows(observation)) != self.num_envs:
+            raise ShapeError(
+                f"act(): expected observations of {self.num_envs} environments (num_envs), got {got}: make the agent "
+                "with the number that step together"
+            )
         rows = range(self.num_envs)
         actions = np.concatenate([self.learner(i).act(_row(observation, i)) for i in rows])
         return actions[0] if single else actions
@@ -238,6 +243,13 @@ class A3C(Base):
         for i, saved in enumerate(state["learners"]):
             self.learner(i).load_state_dict(saved)
         self.count()
+
+
+def _rows(observation: Any) -> int:
+    """How many rows a batch has."""
+    while isinstance(observation, dict | tuple):
+        observation = next(iter(observation.values() if isinstance(observation, dict) else observation))
+    return len(observation)
 
 
 def _row(observation: Any, i: int) -> Any:

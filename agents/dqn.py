@@ -242,10 +242,7 @@ class DQN(Base):
         backward([loss], [weight])
         norm = float(optimizer.clip_grad_norm(c.max_grad_norm))
         if not math.isfinite(norm):
-            raise AnomalyError(
-                f"{self.name}: expected a finite gradient in update {self.num_updates}, got nan or inf: lower the "
-                "learning rate, or find the op with dbrrl.detect_anomaly()"
-            )
+            raise self.not_finite(batch)
         optimizer.step()
         self.num_updates += 1
         if self.num_updates % c.target_update_interval == 0:
@@ -253,6 +250,19 @@ class DQN(Base):
         if isinstance(self.replay, PrioritizedReplayBuffer):
             self.replay.update(batch.index, to_numpy(error))
         self.latest = {"loss": float(loss.array @ even), "error": float(error @ even), "grad_norm": norm}
+
+    def not_finite(self, batch: Batch) -> AnomalyError:
+        """What to say of a gradient that is not finite."""
+        place = batch.index[~np.isfinite(to_numpy(batch.reward))]
+        if len(place):
+            return AnomalyError(
+                f"{self.name}: expected finite rewards, got one that is not at place {place[0]} of the replay buffer: "
+                "look into the environment"
+            )
+        return AnomalyError(
+            f"{self.name}: expected a finite gradient in update {self.num_updates}, got nan or inf: lower the "
+            "learning rate, or find the op with dbrrl.detect_anomaly()"
+        )
 
     def drawn(self) -> Batch:
         """A batch from the replay buffer, on the agent's device."""

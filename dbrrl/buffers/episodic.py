@@ -60,7 +60,10 @@ class EpisodicReplayBuffer(Ring):
 
         Raises:
             GraphError: there is no transition.
+            ConfigError: T is below 1.
         """
+        if length < 1:
+            raise ConfigError(f"sample(): expected length of at least 1, got {length}: give steps of a sequence")
         index = self.draw(n, rng)
         rows = index // self.num_envs
         before = np.minimum(self.position.take(index), (rows - self.head + self.size) % self._ring)

@@ -45,7 +45,10 @@ def available_bytes() -> int | None:
         return free
 
 
-def require_memory(size: int, what: str) -> None:
+_CURE = "give a smaller buffer_size, a buffer_file on a disk, or the frame_stack of stacked images"
+
+
+def require_memory(size: int, what: str, cure: str = _CURE) -> None:
     """Announce a large buffer of `size` bytes on standard error.
 
     Raises:
@@ -54,8 +57,7 @@ def require_memory(size: int, what: str) -> None:
     free = available_bytes()
     if free is not None and size > free:
         raise ConfigError(
-            f"{what}: expected at most the {free / 1e9:.1f} GB of memory available, needs {size / 1e9:.1f} GB: "
-            "give a smaller buffer_size, a buffer_file on a disk, or the frame_stack of stacked images"
+            f"{what}: expected at most the {free / 1e9:.1f} GB of memory available, needs {size / 1e9:.1f} GB: {cure}"
         )
     if size >= LARGE:
         print(f"{what}: {size / 1e9:.1f} GB of memory as it fills", file=sys.stderr, flush=True)

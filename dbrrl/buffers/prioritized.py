@@ -1,11 +1,12 @@
 """Prioritized experience replay (Schaul et al. 2016, arXiv:1511.05952), proportional variant."""
 
+import math
 from typing import Any
 
 import numpy as np
 
 from dbrrl.buffers.replay import Batch, ReplayBuffer
-from dbrrl.errors import CheckpointError, ConfigError, GraphError
+from dbrrl.errors import AnomalyError, CheckpointError, ConfigError, GraphError
 
 
 class SumTree:
@@ -94,8 +95,9 @@ class PrioritizedReplayBuffer(ReplayBuffer):
 
     def __init__(self, *args: Any, alpha: float = 0.6, beta: float = 0.4, eps: float = 1e-6, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if not 0 <= alpha <= 1 or not eps > 0:
-            raise ConfigError(f"prioritized replay: expected alpha in [0, 1] and eps above 0, got {alpha} and {eps}")
+        if not (0 <= alpha <= 1 and 0 <= beta <= 1 and eps > 0):
+            got = f"{alpha}, {beta} and {eps}"
+            raise ConfigError(f"prioritized replay: expected alpha and beta in [0, 1], eps above 0, got {got}")
         self.alpha, self.beta, self.eps = alpha, beta, eps
         self.largest = 1.0  # p of a new transition
         self.tree = SumTree(self._places)
@@ -127,9 +129,20 @@ class PrioritizedReplayBuffer(ReplayBuffer):
         return batch
 
     def update(self, index: np.ndarray, error: np.ndarray) -> None:
-        """Give the transitions at `index` (n,) the priorities of their latest errors (n,), of either sign."""
+        """Give the transitions at `index` (n,) the priorities of their latest errors (n,), of either sign.
+
+        Raises:
+            AnomalyError: an error is not finite; the priorities stay as they were.
+        """
         priority = np.abs(np.asarray(error, np.float64)) + self.eps
-        self.largest = max(self.largest, float(priority.max()))
+        largest = float(priority.max())
+        if not math.isfinite(largest):  # nan is the largest of all
+            place = index[priority.argmax()]
+            raise AnomalyError(
+                f"prioritized replay: expected finite errors, got {largest} at place {place}: look for a reward or a "
+                "loss that is not finite"
+            )
+        self.largest = max(self.largest, largest)
         self.tree[index] = priority**self.alpha
 
     def state_dict(self) -> dict[str, Any]:

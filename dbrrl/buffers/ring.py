@@ -11,7 +11,7 @@ from dbrrl.backend import array_module, beside
 from dbrrl.buffers import memory, placement
 from dbrrl.buffers.queue import Queue
 from dbrrl.buffers.stores import Plain, Resident, Stack, depths_of, frame_of
-from dbrrl.errors import CheckpointError, GraphError, ShapeError
+from dbrrl.errors import CheckpointError, ConfigError, GraphError, ShapeError
 
 TERMINATED, TRUNCATED, INVALID = 1, 2, 4  # bits of `ends`
 
@@ -39,7 +39,7 @@ class Ring:
         ends: bits of each place: 1 terminated, 2 truncated, 4 not valid.
 
     Raises:
-        ConfigError: it cannot fit into memory, or onto the disk; `frame_stack` is not of the images.
+        ConfigError: it cannot fit into memory, or onto the disk; `frame_stack` is not of the images; a number below 1.
     """
 
     arrays: ClassVar[tuple[str, ...]] = ("actions", "rewards", "ends", "final")  # attributes of one entry a place
@@ -59,6 +59,9 @@ class Ring:
         device: str = "cpu",
         pinned: bool = False,
     ) -> None:
+        for name, value in (("capacity", capacity), ("num_envs", num_envs), ("frame_stack", frame_stack)):
+            if value < 1:
+                raise ConfigError(f"{type(self).__name__}: expected {name} of at least 1, got {value}")
         self.num_envs, self.rows = num_envs, -(-capacity // num_envs)
         depths = depths_of(shapes, dtypes, frame_stack)
         # More rows than are sampled from: the observation that follows the newest, and frames before the oldest.
@@ -105,7 +108,9 @@ class Ring:
         return valid
 
     def begin(self, parts: Sequence[np.ndarray], action: np.ndarray) -> None:
-        """Open a row: the observation acted on, and the action taken."""
+        """Open a row: the observation acted on, and the action taken; ShapeError if not one per environment."""
+        if len(parts[0]) != self.num_envs or np.shape(action)[:1] not in ((), (self.num_envs,)):
+            raise self._misfit("act()", "observations and actions", f"{len(parts[0])} and {np.shape(action)}")
         t = self.head
         if self._reading is not None:
             self._let_read()
@@ -119,9 +124,17 @@ class Ring:
     def end(
         self, next_parts: Sequence[np.ndarray], reward: Any, terminated: Any, truncated: Any, valid: Any = None
     ) -> None:
-        """Complete the open row with the true next observation. `valid` False marks entries that are no transition."""
+        """Complete the open row with the true next observation. `valid` False marks entries that are no transition.
+
+        Raises:
+            GraphError: there is none.
+            ShapeError: not one observation, reward or end per environment.
+        """
         if not self.begun:
             raise GraphError("observe(): expected act() before it: call act(observation), step, then observe()")
+        if not len(next_parts[0]) == getattr(reward, "size", 1) == self.num_envs:
+            got = f"{len(next_parts[0])} and {np.shape(reward)}"
+            raise self._misfit("observe()", "observations and rewards", got)
         t, none = self.head, self._none
         self._reward_rows[t] = reward
         if t == self._due and self.size == self.rows:
@@ -145,7 +158,7 @@ class Ring:
             rows[t] = next_parts[i]
         for i, store in self._writers:
             store.release(t)
-            store.write(t, next_parts[i])
+            store.write(t, next_parts[i], follows=True)
 
     def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """The places (n,) of as many transitions, uniformly with replacement; GraphError where there is none."""
@@ -179,6 +192,12 @@ class Ring:
         if self._pinned:
             self._reading = array_module(parts[0]).cuda.get_current_stream().record()
         return parts
+
+    def _misfit(self, where: str, what: str, got: str) -> ShapeError:
+        return ShapeError(
+            f"{where}: expected {what} of {self.num_envs} environments (num_envs), got {got}: make the agent or the "
+            "buffer with the number that step together"
+        )
 
     def _let_read(self) -> None:
         """Wait until the GPU has read what it was told to, before the host writes there."""

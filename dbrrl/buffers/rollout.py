@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from dbrrl.backend import module_on, to_device, to_numpy
+from dbrrl.buffers import memory
 from dbrrl.errors import CheckpointError, EnvError, GraphError, ShapeError
 
 
@@ -36,6 +37,10 @@ class RolloutBuffer:
         self.n_steps, self.num_envs, self.device = n_steps, num_envs, device
         xp = self._xp = module_on(device)
         kinds = list(zip(shapes, dtypes, strict=True))
+        if device == "cpu":
+            layout = [((n_steps + 1, num_envs, *s), d) for s, d in kinds]
+            layout += [((n_steps, num_envs, *action_shape), action_dtype), ((n_steps, num_envs), np.float64)]
+            memory.require_memory(memory.nbytes(layout), type(self).__name__, "give a smaller n_steps or num_envs")
         self.observations = [xp.zeros((n_steps + 1, num_envs, *s), d) for s, d in kinds]
         self.actions = xp.zeros((n_steps, num_envs, *action_shape), action_dtype)
         self.rewards = xp.zeros((n_steps, num_envs), np.float32)

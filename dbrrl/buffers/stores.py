@@ -52,7 +52,7 @@ class Resident(Plain):
 
     _latest, _at = b"", -1  # what was written last, and into which row
 
-    def write(self, t: int, part: Any) -> None:
+    def write(self, t: int, part: Any, follows: bool = False) -> None:
         """Set row t."""
         if isinstance(part, np.ndarray):
             sent = part.tobytes()
@@ -93,6 +93,7 @@ class Stack:
         self.entry = np.zeros((length, envs), np.int64)
         self.whole = Queue([((self.history, *rows.shape[2:]), rows.dtype)])
         self._used = 0  # rows that were ever written
+        self._followed = self._odd = 0  # stacks that followed others, and those among them that had not moved on
         self._old = bytes([self.history]) * envs  # ages of a row that nothing kept is part of
         self._frame, self._size = self._flat[0].nbytes, depth * self._flat[0].nbytes
         self._latest, self._at = b"", -1  # the stacks of the row that was written last, if known, and which that is
@@ -102,8 +103,12 @@ class Stack:
         """Bytes of all arrays."""
         return int(self.rows.nbytes) + self.age.nbytes + self.entry.nbytes + self.whole.nbytes
 
-    def write(self, t: int, part: np.ndarray) -> None:
-        """Set row t to the stacks `part` (B, k x channels, height, width)."""
+    def write(self, t: int, part: np.ndarray, follows: bool = False) -> None:
+        """Set row t to the stacks `part` (B, k x channels, height, width).
+
+        Those that follow the row before within its episodes are its own, moved on by one frame: ConfigError where many
+        are not.
+        """
         part = np.ascontiguousarray(part)
         before = self._latest
         if t == self._at and before.startswith(part):  # type: ignore[arg-type]  # compares bytes where they lie
@@ -121,6 +126,14 @@ class Stack:
             np.minimum(self.age[t - 1] + 1, self.history, out=self.age[t])
         if not all(moved):
             self._keep(t, part, [env for env, usual in enumerate(moved) if not usual])
+        if follows:
+            self._followed += len(moved)
+            self._odd += moved.count(False)
+            if self._odd > _FEW and 2 * self._odd > self._followed:
+                raise ConfigError(
+                    f"frame_stack: expected images of {self.depth} frames, the newest last, that move on by one frame "
+                    f"a step, but {self._odd} of {self._followed} did not: set frame_stack to 1"
+                )
 
     def _keep(self, t: int, part: np.ndarray, envs: list[int]) -> None:
         """Keep the stacks of some environments in row t whole."""
@@ -131,12 +144,6 @@ class Stack:
             else:
                 self.entry[t, env] = self.whole.push([older])
             self.age[t, env] = 0
-        kept, places = len(self.whole), self._used * self.rows.shape[1]
-        if kept > _FEW and 2 * kept > places:
-            raise ConfigError(
-                f"frame_stack: expected images of {self.depth} frames, the newest last, that move on by one frame a "
-                f"step, but {kept} of {places} did not: set frame_stack to 1"
-            )
 
     def take(self, places: np.ndarray) -> Any:
         """The stacks at `places` (n,), numbered as in `Plain.take`: (n, k x channels, height, width)."""

@@ -57,9 +57,11 @@ def work(plan: Plan, index: int, blocks: dict[str, Block], lock: Any, pipe: Any)
     """The process: it ends when the pipe is closed, when it fails, and when its parent is gone."""
     threading.Thread(target=end_with_parent, daemon=True).start()
     shared, memory = vectors(blocks)
+    worker: Worker | None = None
     try:
         backend.set_blas_threads(plan.settings.threads or 1)
-        Worker(plan, index, shared, lock, pipe).serve()
+        worker = Worker(plan, index, shared, lock, pipe)
+        worker.serve()
     except (EOFError, BrokenPipeError, ConnectionResetError):
         pass  # the run is over
     except BaseException as error:
@@ -67,6 +69,9 @@ def work(plan: Plan, index: int, blocks: dict[str, Block], lock: Any, pipe: Any)
         with contextlib.suppress(OSError):
             send(pipe, error=text, traceback=traceback.format_exc())
     finally:
+        if worker is not None:
+            with contextlib.suppress(Exception):
+                worker.envs.close()  # it may have processes and files of its own
         del memory  # kept until here: the vectors are views into it
         os._exit(0)  # views are still alive: an ordinary exit would complain of each
 

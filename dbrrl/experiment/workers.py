@@ -1,5 +1,6 @@
 """The actor-learners of an asynchronous run, one process each, as the loop sees them."""
 
+import atexit
 import contextlib
 import multiprocessing
 import os
@@ -17,6 +18,7 @@ from .interruption import ignored_by_children
 from .settings import Plan
 from .worker import Block, environments, receive, send, work
 
+LAST_WORDS = 3.0  # seconds that the processes have to close their environments
 PAUSE_EVERY = 0.5  # seconds of work after which all workers wait for the parent, who then heeds signals
 
 
@@ -109,12 +111,14 @@ class Workers:
         """End the processes and give back the memory; a second call does nothing."""
         for pipe in self.pipes:
             pipe.close()
+        until = time.monotonic() + LAST_WORDS
         for process in self.processes:
-            process.join(1.0)
+            process.join(max(until - time.monotonic(), 0))
             if process.is_alive():
                 process.kill()
                 process.join()
         self.pipes, self.processes = [], []
+        atexit.unregister(self.close)
         if self.memory:
             self.agent.attach({name: vector.copy() for name, vector in self.agent.shared.items()})
             self.counters = {name: vector.copy() for name, vector in self.counters.items()}
@@ -137,12 +141,13 @@ class Workers:
         self.counters = {name: self._share(name, vector, blocks) for name, vector in counters.items()}
         context = multiprocessing.get_context("spawn")
         lock = context.Lock()
+        atexit.register(self.close)  # not as daemons, which may have no processes of their own: environments may
         with ignored_by_children():
             for i in range(count):
                 ours, theirs = context.Pipe()
                 self.pipes.append(ours)
                 process = context.Process(
-                    target=work, args=(self.plan, i, blocks, lock, theirs), daemon=True, name=f"dbrrl worker {i}"
+                    target=work, args=(self.plan, i, blocks, lock, theirs), name=f"dbrrl worker {i}"
                 )
                 self.processes.append(process)
                 process.start()

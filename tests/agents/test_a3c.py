@@ -9,7 +9,7 @@ import pytest
 
 from dbrrl import testing
 from dbrrl.agents import A3C
-from dbrrl.errors import CheckpointError, ConfigError
+from dbrrl.errors import CheckpointError, ConfigError, ShapeError
 
 from .test_ppo import ACTIONS, BOX, OBSERVATIONS, TWO, Shared, content, feed
 from .test_ppo_loss import Known, column
@@ -154,6 +154,12 @@ def test_a_saved_agent_goes_on_bit_for_bit(steps: int, recurrent: str, tmp_path:
         feed(one, 20, first=50)
     assert content(agent) == content(back) and agent.statistics() == back.statistics()
     assert agent.num_updates == back.num_updates > 0
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_another_number_of_environments_is_refused(rows: int) -> None:
+    with pytest.raises(ShapeError, match=rf"act\(\): expected observations of 2 environments \(num_envs\), got {rows}"):
+        make(num_envs=2).act(np.stack([BOX.sample()] * rows))
 
 
 def test_a_state_of_other_sizes_is_refused() -> None:

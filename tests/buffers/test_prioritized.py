@@ -8,7 +8,7 @@ import pytest
 from dbrrl import checkpoint
 from dbrrl.buffers import PrioritizedReplayBuffer
 from dbrrl.buffers.prioritized import SumTree
-from dbrrl.errors import CheckpointError, ConfigError, GraphError
+from dbrrl.errors import AnomalyError, CheckpointError, ConfigError, GraphError
 
 from .test_replay import GAMMA, Story, make
 
@@ -101,7 +101,21 @@ def test_what_cannot_be_is_refused() -> None:
     buffer = make(4, 1, PrioritizedReplayBuffer)
     with pytest.raises(GraphError, match="expected a transition"):
         buffer.sample(1, np.random.default_rng(0), GAMMA)
-    with pytest.raises(ConfigError, match="alpha"):
-        make(4, 1, PrioritizedReplayBuffer, alpha=1.5)
+    for wrong in ({"alpha": 1.5}, {"beta": -0.1}, {"eps": 0.0}):
+        with pytest.raises(ConfigError, match="expected alpha and beta in"):
+            make(4, 1, PrioritizedReplayBuffer, **wrong)
     with pytest.raises(CheckpointError, match="prioritized replay"):
         buffer.load_state_dict(make(4, 1).state_dict())
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf])
+def test_an_error_that_is_no_number_changes_no_priority(odd: float) -> None:
+    story = Story(make(8, 1, PrioritizedReplayBuffer), seed=0)
+    for _ in range(5):
+        story.step()
+    buffer, rng = story.buffer, np.random.default_rng(0)
+    index = buffer.sample(3, rng, GAMMA).index
+    before = buffer.state_dict()["priority"].copy(), buffer.largest
+    with pytest.raises(AnomalyError, match=r"expected finite errors, got (nan|inf) at place \d"):
+        buffer.update(index, np.array([1.0, odd, 2.0]))
+    assert (buffer.state_dict()["priority"] == before[0]).all() and buffer.largest == before[1]

@@ -9,7 +9,7 @@ import pytest
 from dbrrl import checkpoint
 from dbrrl.buffers import EpisodicReplayBuffer, ReplayBuffer
 from dbrrl.buffers import memory as memory_module
-from dbrrl.errors import CheckpointError, ConfigError, GraphError
+from dbrrl.errors import CheckpointError, ConfigError, GraphError, ShapeError
 from tests import standin
 from tests.standin import host
 
@@ -159,6 +159,27 @@ def test_what_does_not_fit_is_refused() -> None:
         make(8, 2).load_state_dict({"size": 1})
     with pytest.raises(GraphError, match="expected act"):
         make(8, 2).end([], 0.0, False, False)
+    for name, sizes in (("capacity", (0, 1)), ("num_envs", (8, 0))):
+        with pytest.raises(ConfigError, match=f"ReplayBuffer: expected {name} of at least 1, got 0"):
+            make(*sizes)
+    with pytest.raises(ConfigError, match="expected frame_stack of at least 1, got 0"):
+        make(8, 1, frame_stack=0)
+    with pytest.raises(ConfigError, match="expected length of at least 1, got 0"):
+        make(8, 1, EpisodicReplayBuffer).sample(1, np.random.default_rng(0), 0)
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_another_number_of_environments_is_refused_and_nothing_is_kept(rows: int) -> None:
+    buffer, none = make(8, 2), np.zeros(2, np.bool_)
+    odd, good = ([np.zeros((n, 2)), np.zeros((n, 1, 2, 2))] for n in (rows, 2))
+    for parts, action in ((odd, np.zeros(rows)), (good, np.zeros(rows)), (odd, np.zeros(2))):
+        with pytest.raises(ShapeError, match=r"act\(\): expected observations and actions of 2 environments"):
+            buffer.begin(parts, action)
+    buffer.begin(good, np.zeros(2))
+    for parts, reward in ((odd, np.zeros(rows)), (good, np.zeros(rows)), (odd, np.zeros(2)), (good, 1.0)):
+        with pytest.raises(ShapeError, match=r"observe\(\): expected observations and rewards of 2 environments"):
+            buffer.end(parts, reward, none, none)
+    assert len(buffer) == 0
     with pytest.raises(GraphError, match="expected a transition"):
         make(8, 2).sample(1, np.random.default_rng(0), GAMMA)
 

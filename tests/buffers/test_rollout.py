@@ -7,7 +7,7 @@ import pytest
 
 from dbrrl import checkpoint
 from dbrrl.buffers import RolloutBuffer
-from dbrrl.errors import CheckpointError, GraphError
+from dbrrl.errors import CheckpointError, ConfigError, GraphError
 
 STEPS, ENVS = 3, 2
 NOTHING = (np.zeros(ENVS), np.zeros(ENVS, bool), np.zeros(ENVS, bool))
@@ -152,3 +152,8 @@ def test_a_rollout_of_other_sizes_is_refused(changes: Any) -> None:
         move(buffer, t)
     with pytest.raises(CheckpointError, match="load with the same spaces, n_steps and num_envs"):
         make(**changes).load_state_dict(buffer.state_dict())
+
+
+def test_what_does_not_fit_into_memory_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"RolloutBuffer: expected at most .* GB .* smaller n_steps or num_envs"):
+        make(n_steps=10**12)

@@ -191,6 +191,7 @@ def test_what_is_no_stack_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"frame_stack: expected images of 3 frames.*\(4, 8, 8\)"):
         ReplayBuffer(8, 1, [(4, 8, 8)], [np.uint8], frame_stack=3)
     buffer, rng = ReplayBuffer(5000, 2, [(3, 4, 4)], [np.uint8], frame_stack=3), np.random.default_rng(0)
+    none = np.zeros(2, np.bool_)
 
     def picture() -> list[np.ndarray]:
         return [rng.integers(0, 256, (2, 3, 4, 4), np.uint8)]
@@ -198,7 +199,7 @@ def test_what_is_no_stack_is_refused() -> None:
     def steps(count: int) -> None:
         for _ in range(count):
             buffer.begin(picture(), np.zeros(2, int))
-            buffer.end(picture(), 0.0, False, False)
+            buffer.end(picture(), np.zeros(2), none, none)
 
     steps(450)
     with pytest.raises(ConfigError, match="set frame_stack to 1"):
@@ -207,3 +208,13 @@ def test_what_is_no_stack_is_refused() -> None:
     for other in (make(8, 1), make(6, 2, channels=2)):
         with pytest.raises(CheckpointError, match="load with the same spaces, buffer_size, frame_stack"):
             other.load_state_dict(state)
+
+
+def test_episodes_of_one_step_are_no_reason_to_refuse() -> None:
+    buffer, rng = ReplayBuffer(5000, 2, [(3, 4, 4)], [np.uint8], frame_stack=3), np.random.default_rng(0)
+    for _ in range(1500):
+        stack = rng.integers(0, 256, (2, 3, 4, 4), np.uint8)
+        buffer.begin([stack], np.zeros(2, int))
+        newest = rng.integers(0, 256, (2, 1, 4, 4), np.uint8)
+        buffer.end([np.concatenate([stack[:, 1:], newest], axis=1)], np.zeros(2), np.ones(2, bool), np.zeros(2, bool))
+    assert len(buffer) == 3000

@@ -1,8 +1,11 @@
 """For tests of the runner: an agent whose weights depend on all it has seen, and environments that break."""
 
 import dataclasses
+import multiprocessing
 import os
 import signal
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -96,3 +99,28 @@ class Breaking(gym.Env[np.ndarray, int]):
             os.kill(os.getpid(), signal.SIGKILL)
         value = np.nan if self.steps == 50 else 0.5
         return np.full(2, value, np.float32), 1.0, self.steps % 10 == 0, False, {}
+
+
+class Attended(gym.Env[np.ndarray, int]):
+    """Has a process of its own until it is closed, and notes in `folder` which, and whether it may have one."""
+
+    observation_space = gym.spaces.Box(-1, 1, (1,))
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self, folder: str) -> None:
+        self.attendant = subprocess.Popen(["sleep", "600"])
+        kind = "daemon" if multiprocessing.current_process().daemon else "process"
+        (Path(folder) / f"{self.attendant.pid}.{kind}").touch()
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.steps = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        self.steps += 1
+        return np.zeros(1, np.float32), 0.0, self.steps == 10, False, {}
+
+    def close(self) -> None:
+        self.attendant.kill()
+        self.attendant.wait()

@@ -14,6 +14,7 @@ import pytest
 
 from dbrrl.errors import WorkerError
 from dbrrl.experiment import Experiment, Run, command, worker
+from dbrrl.experiment.interruption import Interruption, ignored_by_children
 from dbrrl.experiment.workers import Workers
 
 ROOT = Path(__file__).parents[2]
@@ -100,6 +101,26 @@ def test_a_worker_that_is_killed_ends_the_run(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(Workers, "run", kill)
     with pytest.raises(WorkerError, match=r"worker 1 ended by signal 9 in its step \d+"):
         train(100_000)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="asks POSIX whether a process is there")
+def test_environments_may_have_processes_and_are_closed(tmp_path: Path) -> None:
+    settings = QUIET | {"preset": False, "num_envs": 2, "env_kwargs": {"folder": str(tmp_path)}}
+    Experiment("a3c", "tests.experiment.stub:Attended", steps=100, **settings).run()  # type: ignore[arg-type]
+    notes = [path.name.split(".") for path in tmp_path.iterdir()]
+    assert len(notes) >= 4 and {kind for _, kind in notes} == {"process"}  # two workers' beside the parent's own
+    for pid, _ in notes:
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(pid), 0)
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="Windows has no masks")
+def test_a_signal_while_processes_start_is_heeded_afterwards() -> None:
+    with Interruption() as interruption:
+        with ignored_by_children():
+            os.kill(os.getpid(), signal.SIGINT)
+            assert not interruption.requested
+        assert interruption.requested
 
 
 def start(out: Path, *arguments: str) -> subprocess.Popen:
