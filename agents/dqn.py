@@ -29,6 +29,7 @@ from dbrrl.autodiff.engine import backward
 from dbrrl.autodiff.tensor import no_grad
 from dbrrl.backend import to_device, to_numpy
 from dbrrl.buffers import Batch, PrioritizedReplayBuffer, ReplayBuffer
+from dbrrl.checkpoint import State
 from dbrrl.config import Config as BaseConfig
 from dbrrl.config import setting
 from dbrrl.errors import AnomalyError
@@ -121,6 +122,13 @@ class DQN(Base):
         self.steps = 0
         self.latest: dict[str, float] = {}
         self.even = self.placed([np.full(c.batch_size, 1 / c.batch_size, np.float32)])[0]  # weights of a batch's mean
+
+    @classmethod
+    def for_acting(cls, record: State) -> State:
+        """Without the replay buffer, which takes most of the memory, or a file that may be another's."""
+        alone = {"buffer_size": int(record["num_envs"]), "buffer_file": None, "buffer_device": "host"}
+        state = {name: value for name, value in record["state"].items() if name != "replay"}
+        return record | {"config": record["config"] | alone, "state": state}
 
     def build(self, rng: np.random.Generator, atoms: int | None = None) -> nn.Module:
         """A network of this kind, with initial weights from `rng`."""

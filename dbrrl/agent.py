@@ -178,14 +178,20 @@ class Agent(abc.ABC):
         self.load_state_dict(record["state"])
 
     @classmethod
-    def from_record(cls, record: State, path: str | os.PathLike[str] = "checkpoint", *, device: str = "cpu") -> Self:
-        """The agent in a file's content, `checkpoint.load(path, kind="agent")`; `path` is for messages."""
+    def from_record(
+        cls, record: State, path: str | os.PathLike[str] = "checkpoint", *, device: str = "cpu", acting: bool = False
+    ) -> Self:
+        """The agent in a file's content, `checkpoint.load(path, kind="agent")`; `path` is for messages.
+
+        With `acting` it is one to act with alone: without what only learning needs (see `for_acting`).
+        """
         expected, saved = cls.__module__.rpartition(".")[2].lower(), record.get("agent")
         if saved != expected:
             raise CheckpointError(
                 f"{path}: holds the agent {saved!r}, expected {expected!r}: load it with its own class"
             )
         backend.require(device)
+        record = cls.for_acting(record) if acting else record
         try:
             agent = cls(
                 space_from_state(record["spaces"]["observation"]),
@@ -195,7 +201,7 @@ class Agent(abc.ABC):
                 seed=int(record["seed"]),
                 device=device,
             )
-            agent.load_state_dict(record["state"])
+            agent.load_state_dict(agent.state_dict() | record["state"] if acting else record["state"])
         except _MISFITS as error:
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             raise CheckpointError(
@@ -203,6 +209,11 @@ class Agent(abc.ABC):
                 "one whose network was replaced is read by restore()"
             ) from error
         return agent
+
+    @classmethod
+    def for_acting(cls, record: State) -> State:
+        """A record without the parts of its state that acting does not need; here there is none."""
+        return record
 
     def as_batch(self, observation: Observation) -> tuple[Observation, bool]:
         """`observation` with a leading axis, and whether that axis was put there (a single observation came).

@@ -113,11 +113,11 @@ def _bare_plan(explicit: dict[str, Any], path: Path) -> Plan:
 
 
 def _load(file: Path, plan: Plan) -> Agent:
-    device = plan.settings.device
-    if file.parent.name != "checkpoints":
-        return plan.agent_class.load(file, device=device)
-    record = checkpoint.load(file, kind="run").get("agent", {})
-    return plan.agent_class.from_record(record, file, device=device)
+    if file.parent.name == "checkpoints":
+        record = checkpoint.load(file, kind="run").get("agent", {})
+    else:
+        record = checkpoint.load(file, kind="agent")
+    return plan.agent_class.from_record(record, file, device=plan.settings.device, acting=True)
 
 
 def _kind(plan: Plan) -> str:

@@ -191,6 +191,18 @@ def test_evaluate_refuses_what_does_not_fit(call: Call) -> None:
     assert_refused(call(evaluate, alone, *STUB, "--env", "CartPole-v1"), "alone.dbrrl: damaged")
 
 
+def test_an_agent_is_evaluated_without_its_replay_buffer(call: Call) -> None:
+    Path("disk").mkdir()
+    words = ["--agent", "dqn", "--env", "CartPole-v1", "--no-preset", "--steps", "200", "--learning-starts", "50"]
+    words += ["--buffer-file", "disk/frames", "--buffer-size", "300", "--final-episodes", "3", "--no-curve"]
+    code, output, _ = call(train, *words, "--no-tensorboard", "--name", "a")
+    final = re.search(r"score (\S+) over", output)
+    Path("disk").rmdir()
+    code, output, errors = call(evaluate, "runs/a", "--episodes", "3")
+    assert (code, errors) == (0, "")
+    assert final is not None and f"mean {final[1]} (95 % interval" in output
+
+
 def test_videos_are_written_and_never_over_another_file(call: Call) -> None:
     pytest.importorskip("pygame")
     call(train, *QUICK, "--name", "a")
