@@ -191,8 +191,8 @@ class Agent(abc.ABC):
                 f"{path}: holds the agent {saved!r}, expected {expected!r}: load it with its own class"
             )
         backend.require(device)
-        record = cls.for_acting(record) if acting else record
         try:
+            record = cls.for_acting(record) if acting else record
             agent = cls(
                 space_from_state(record["spaces"]["observation"]),
                 space_from_state(record["spaces"]["action"]),

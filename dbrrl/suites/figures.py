@@ -127,7 +127,7 @@ def _times(axes: Any, cells: Sequence[Cell]) -> None:
             axes.annotate(f"{len(times) - len(reached)} never", (place, reached[-1]), (0, 6), fontsize=8,
                           textcoords="offset points", ha="center")  # fmt: skip
     axes.set_yscale("log")
-    axes.set_ylim(lowest / 1.5, 1.7 * highest)
+    axes.set_ylim(max(lowest, 1e-3) / 1.5, 1.7 * highest)
     axes.yaxis.set_major_formatter(thousands)
     axes.yaxis.set_minor_formatter("")
 
