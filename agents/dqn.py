@@ -208,12 +208,7 @@ class DQN(Base):
         return arrays if self.device == "cpu" else [to_device(array, self.device) for array in arrays]
 
     def observe(
-        self,
-        next_observation: Any,
-        reward: Any,
-        terminated: Any,
-        truncated: Any,
-        info: dict[str, Any] | None = None,
+        self, next_observation: Any, reward: Any, terminated: Any, truncated: Any, info: dict[str, Any] | None = None
     ) -> None:
         """Store the transition; learn when an interval is over."""
         c, valid = self.config, info.get("valid") if info else None
@@ -250,7 +245,9 @@ class DQN(Base):
         backward([loss], [weight])
         norm = float(optimizer.clip_grad_norm(c.max_grad_norm))
         if not math.isfinite(norm):
-            raise self.not_finite(batch)
+            gradient = f"expected a finite gradient in update {self.num_updates}, got nan or inf"
+            cure = "lower the learning rate, or find the op with dbrrl.detect_anomaly()"
+            raise AnomalyError(f"{self.name}: {batch.oddity() or f'{gradient}: {cure}'}")
         optimizer.step()
         self.num_updates += 1
         if self.num_updates % c.target_update_interval == 0:
@@ -258,19 +255,6 @@ class DQN(Base):
         if isinstance(self.replay, PrioritizedReplayBuffer):
             self.replay.update(batch.index, to_numpy(error))
         self.latest = {"loss": float(loss.array @ even), "error": float(error @ even), "grad_norm": norm}
-
-    def not_finite(self, batch: Batch) -> AnomalyError:
-        """What to say of a gradient that is not finite."""
-        place = batch.index[~np.isfinite(to_numpy(batch.reward))]
-        if len(place):
-            return AnomalyError(
-                f"{self.name}: expected finite rewards, got one that is not at place {place[0]} of the replay buffer: "
-                "look into the environment"
-            )
-        return AnomalyError(
-            f"{self.name}: expected a finite gradient in update {self.num_updates}, got nan or inf: lower the "
-            "learning rate, or find the op with dbrrl.detect_anomaly()"
-        )
 
     def drawn(self) -> Batch:
         """A batch from the replay buffer, on the agent's device."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from dbrrl.backend import to_numpy
 from dbrrl.buffers.ring import TERMINATED, Ring
 
 
@@ -24,6 +25,13 @@ class Batch:
     next_parts: list[Any]  # of the observation k steps on, the true final one at a time limit, each (n, ...)
     index: np.ndarray  # int64 (n,): places in the buffer
     weight: np.ndarray | None = None  # float32 (n,): importance weights; None where all are 1
+
+    def oddity(self) -> str:
+        """What in it no update can be made of; "" where nothing is."""
+        places = self.index[~np.isfinite(to_numpy(self.reward))]
+        if not len(places):
+            return ""
+        return f"expected finite rewards, got another at place {places[0]} of the replay buffer: see what gave it"
 
 
 class ReplayBuffer(Ring):
