@@ -132,7 +132,7 @@ class Ring:
         """
         if not self.begun:
             raise GraphError("observe(): expected act() before it: call act(observation), step, then observe()")
-        if not len(next_parts[0]) == getattr(reward, "size", 1) == self.num_envs:
+        if not len(next_parts[0]) == np.size(reward) == self.num_envs:
             got = f"{len(next_parts[0])} and {np.shape(reward)}"
             raise self._misfit("observe()", "observations and rewards", got)
         t, none = self.head, self._none

@@ -220,11 +220,15 @@ def test_profile_counts_an_op_inside_another_for_itself() -> None:
         def backward(self, g: Any, y: Any, x: Any) -> Any:
             return g * F.sigmoid(x)
 
-    with dbrrl.profile() as p:
-        Outer()(Tensor(np.ones(200_000, np.float32), requires_grad=True)).sum().backward()
-    rows = {row.name: row for row in p.rows}
-    assert rows["Sigmoid"].calls == 3 and rows["Sigmoid"].backward > 0
-    assert rows["Outer"].forward < rows["Sigmoid"].forward
+    forward: list[tuple[float, float]] = []
+    for _ in range(5):  # another process may take the time of one
+        with dbrrl.profile() as p:
+            Outer()(Tensor(np.ones(200_000, np.float32), requires_grad=True)).sum().backward()
+        rows = {row.name: row for row in p.rows}
+        assert rows["Sigmoid"].calls == 3 and rows["Sigmoid"].backward > 0
+        forward.append((rows["Outer"].forward, rows["Sigmoid"].forward))
+    outer, inner = map(min, zip(*forward, strict=True))
+    assert outer < inner
 
 
 def test_profile_on_a_gpu_waits_for_it_and_gives_the_figures_of_its_memory() -> None:
