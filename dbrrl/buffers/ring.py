@@ -109,7 +109,7 @@ class Ring:
 
     def begin(self, parts: Sequence[np.ndarray], action: np.ndarray) -> None:
         """Open a row: the observation acted on, and the action taken; ShapeError if not one per environment."""
-        if len(parts[0]) != self.num_envs or np.shape(action)[:1] not in ((), (self.num_envs,)):
+        if len(parts[0]) != self.num_envs or (getattr(action, "ndim", 0) and len(action) != self.num_envs):
             raise self._misfit("act()", "observations and actions", f"{len(parts[0])} and {np.shape(action)}")
         t = self.head
         if self._reading is not None:
@@ -132,7 +132,7 @@ class Ring:
         """
         if not self.begun:
             raise GraphError("observe(): expected act() before it: call act(observation), step, then observe()")
-        if not len(next_parts[0]) == np.size(reward) == self.num_envs:
+        if not len(next_parts[0]) == (reward.size if type(reward) is np.ndarray else np.size(reward)) == self.num_envs:
             got = f"{len(next_parts[0])} and {np.shape(reward)}"
             raise self._misfit("observe()", "observations and rewards", got)
         t, none = self.head, self._none
