@@ -109,7 +109,7 @@ class Ring:
 
     def begin(self, parts: Sequence[np.ndarray], action: np.ndarray) -> None:
         """Open a row: the observation acted on, and the action taken; ShapeError if not one per environment."""
-        if len(parts[0]) != self.num_envs or (getattr(action, "ndim", 0) and len(action) != self.num_envs):
+        if len(parts[0]) != self.num_envs or (getattr(action, "ndim", False) and len(action) != self.num_envs):
             raise self._misfit("act()", "observations and actions", f"{len(parts[0])} and {np.shape(action)}")
         t = self.head
         if self._reading is not None:
