@@ -12,7 +12,7 @@ from . import figures, results, tables
 from .suite import Suite
 from .summary import Cell, cells
 
-_MARK = "<!-- made by python -m dbrrl.benchmark: run it again rather than edit this page -->"
+_MARK = "<!-- made by dbrrl.benchmark: run it again rather than edit this page -->"
 _CAPTIONS = {
     "curves": "Mean of the evaluations over the seeds with its 95 % interval. Dotted: the threshold, and the final "
     "scores that others published, after steps of their own (first table).",
