@@ -29,7 +29,7 @@ from dbrrl.agent import true_next_observation, valid_rows
 from dbrrl.checkpoint import State
 from dbrrl.config import Config as BaseConfig
 from dbrrl.config import setting
-from dbrrl.errors import CheckpointError, ConfigError, ShapeError
+from dbrrl.errors import CheckpointError, ConfigError, other_count
 from dbrrl.on_policy import OnPolicyAgent
 from dbrrl.optim import RMSprop
 from dbrrl.returns import explained_variance
@@ -192,10 +192,7 @@ class A3C(Base):
             return self.central.act(observation, explore, first)
         observation, single = self.as_batch(observation)
         if (got := _rows(observation)) != self.num_envs:
-            raise ShapeError(
-                f"act(): expected observations of {self.num_envs} environments (num_envs), got {got}: make the agent "
-                "with the number that step together"
-            )
+            raise other_count("act()", "observations", self.num_envs, got)
         rows = range(self.num_envs)
         actions = np.concatenate([self.learner(i).act(_row(observation, i)) for i in rows])
         return actions[0] if single else actions
@@ -247,9 +244,7 @@ class A3C(Base):
 
 def _rows(observation: Any) -> int:
     """How many rows a batch has."""
-    while isinstance(observation, dict | tuple):
-        observation = next(iter(observation.values() if isinstance(observation, dict) else observation))
-    return len(observation)
+    return _rows(next(iter(observation.values()))) if isinstance(observation, dict) else len(observation)
 
 
 def _row(observation: Any, i: int) -> Any:

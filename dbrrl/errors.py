@@ -51,3 +51,11 @@ class RunError(DbrrlError, RuntimeError):
 
 class GradientError(DbrrlError, AssertionError):
     """A gradient differs from the central difference it was checked against."""
+
+
+def other_count(where: str, what: str, num_envs: int, got: object) -> ShapeError:
+    """What is said where `what` should be of `num_envs` environments and is of another number, `got`."""
+    return ShapeError(
+        f"{where}: expected {what} of {num_envs} environments (num_envs), got {got}: make the agent with the number "
+        "that step together, and with single_observation_space of a vector environment"
+    )

@@ -11,7 +11,7 @@ from dbrrl.backend import array_module, beside
 from dbrrl.buffers import memory, placement
 from dbrrl.buffers.queue import Queue
 from dbrrl.buffers.stores import Plain, Resident, Stack, depths_of, frame_of
-from dbrrl.errors import CheckpointError, ConfigError, GraphError, ShapeError
+from dbrrl.errors import CheckpointError, ConfigError, GraphError, ShapeError, other_count
 
 TERMINATED, TRUNCATED, INVALID = 1, 2, 4  # bits of `ends`
 
@@ -110,7 +110,8 @@ class Ring:
     def begin(self, parts: Sequence[np.ndarray], action: np.ndarray) -> None:
         """Open a row: the observation acted on, and the action taken; ShapeError if not one per environment."""
         if len(parts[0]) != self.num_envs or (getattr(action, "ndim", False) and len(action) != self.num_envs):
-            raise self._misfit("act()", "observations and actions", f"{len(parts[0])} and {np.shape(action)}")
+            got = f"{len(parts[0])} and {np.shape(action)}"
+            raise other_count("act()", "observations and actions", self.num_envs, got)
         t = self.head
         if self._reading is not None:
             self._let_read()
@@ -134,7 +135,7 @@ class Ring:
             raise GraphError("observe(): expected act() before it: call act(observation), step, then observe()")
         if not len(next_parts[0]) == (reward.size if type(reward) is np.ndarray else np.size(reward)) == self.num_envs:
             got = f"{len(next_parts[0])} and {np.shape(reward)}"
-            raise self._misfit("observe()", "observations and rewards", got)
+            raise other_count("observe()", "observations and rewards", self.num_envs, got)
         t, none = self.head, self._none
         self._reward_rows[t] = reward
         if t == self._due and self.size == self.rows:
@@ -192,12 +193,6 @@ class Ring:
         if self._pinned:
             self._reading = array_module(parts[0]).cuda.get_current_stream().record()
         return parts
-
-    def _misfit(self, where: str, what: str, got: str) -> ShapeError:
-        return ShapeError(
-            f"{where}: expected {what} of {self.num_envs} environments (num_envs), got {got}: make the agent or the "
-            "buffer with the number that step together"
-        )
 
     def _let_read(self) -> None:
         """Wait until the GPU has read what it was told to, before the host writes there."""

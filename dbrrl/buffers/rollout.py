@@ -7,7 +7,7 @@ import numpy as np
 
 from dbrrl.backend import module_on, to_device, to_numpy
 from dbrrl.buffers import memory
-from dbrrl.errors import CheckpointError, EnvError, GraphError, ShapeError
+from dbrrl.errors import CheckpointError, EnvError, GraphError, ShapeError, other_count
 
 
 class RolloutBuffer:
@@ -70,10 +70,7 @@ class RolloutBuffer:
         if t == self.n_steps:
             raise GraphError(f"act(): expected a rollout with room, got all {t} steps: call clear() after learning")
         if len(action) != self.num_envs:
-            raise ShapeError(
-                f"act(): expected observations of {self.num_envs} environments (num_envs), got {len(action)}: make the "
-                "agent with the number that step together, and with single_observation_space of a vector environment"
-            )
+            raise other_count("act()", "observations", self.num_envs, len(action))
         for store, part in zip(self.observations, parts, strict=True):
             store[t] = part
         self.actions[t] = action

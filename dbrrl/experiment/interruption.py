@@ -43,15 +43,9 @@ def ignored_by_children() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, handler)
-        return
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # children inherit it; here it only waits
+    mask: Any = getattr(signal, "pthread_sigmask", None)  # children inherit it, and here the signal only waits
+    before = mask(signal.SIG_BLOCK, {signal.SIGINT}) if mask else signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        mask(signal.SIG_SETMASK, before) if mask else signal.signal(signal.SIGINT, before)

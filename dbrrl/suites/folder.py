@@ -61,11 +61,11 @@ class Folder:
         agent, env = (name.replace("/", "-").replace(":", "-") for name in (plan.settings.agent, plan.settings.env))
         return self.runs / f"{agent}_{env}_seed{plan.settings.seed}"
 
-    def seeds(self, plan: Plan) -> list[int]:
-        """The seeds of the runs that lie here of the same agent and environment."""
+    def like(self, plan: Plan) -> dict[int, RunDirectory]:
+        """The runs that lie here of the same agent and environment, by their seeds."""
         stem = self.run(plan).name.rpartition("_seed")[0]
-        ends = (path.name.removeprefix(f"{stem}_seed") for path in self.runs.glob(f"{stem}_seed*"))
-        return sorted(int(end) for end in ends if end.isdecimal())
+        found = ((path.name.removeprefix(f"{stem}_seed"), path) for path in self.runs.glob(f"{stem}_seed*"))
+        return {int(seed): RunDirectory(path) for seed, path in sorted(found) if seed.isdecimal()}
 
     def finished(self, plan: Plan) -> bool:
         """Whether the run of `plan` has come to its end."""

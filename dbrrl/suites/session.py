@@ -107,7 +107,7 @@ class _Session:
         plans = [
             (cell, cell.plan(seed))
             for cell in self.suite.cells
-            for seed in {*range(seeds), *self.folder.seeds(cell.plan(0))}
+            for seed in {*range(seeds), *self.folder.like(cell.plan(0))}
         ]
         return list(dict.fromkeys(cell.name for cell, plan in plans if self.folder.outdated(plan)))
 
@@ -144,9 +144,7 @@ class _Session:
 
     def _runs_like(self, plan: Plan) -> list[RunDirectory]:
         """The directories of the cell's runs that have ended."""
-        stem = self.folder.run(plan).name.rpartition("_seed")[0]
-        found = (RunDirectory(path) for path in self.folder.runs.glob(f"{stem}_seed*"))
-        return [directory for directory in found if directory.final.exists()]
+        return [directory for directory in self.folder.like(plan).values() if directory.final.exists()]
 
     def _announce(self, tasks: list[Task]) -> None:
         steps, seconds = sum(task.plan.settings.steps for task in tasks), pool.seconds(tasks, self.jobs)

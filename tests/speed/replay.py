@@ -12,7 +12,7 @@ import statistics
 import sys
 from typing import Any
 
-from timing import Peer, PeerError, in_turn, seconds
+from timing import in_turn, medians, seconds, with_peer
 
 import numpy as np
 
@@ -120,16 +120,13 @@ def against_peer(python: str, rows: int, envs: int, image: bool, rounds: int = 2
         story.buffer.sample(N, rng, 0.99)
 
     name = f"{rows:,} rows of {'4 x 84 x 84 bytes' if image else '4 numbers'}, {envs} environments"
-    try:
-        with Peer(python, PEER, *map(str, (rows, envs, int(image)))) as peer:
-            pairs = [(seconds(ours, 20), peer.turn(20)) for _ in range(rounds + 1)][1:]
-    except PeerError as error:
-        own = statistics.median(seconds(ours, 20) for _ in range(rounds)) * 1e6
-        print(f"{name}: {own:,.0f} us; Stable-Baselines3: skipped, {error} (--sb3 PYTHON names one that has it)")
+    arguments = [str(rows), str(envs), str(int(image))]
+    pairs = with_peer(name, python, PEER, arguments, lambda repeats: seconds(ours, repeats), 20, rounds)
+    if not pairs:
+        print(f"{name}: {statistics.median(seconds(ours, 20) for _ in range(rounds)) * 1e6:,.0f} us")
         return
-    a, b = (statistics.median(side) * 1e6 for side in zip(*pairs, strict=True))
-    ratio = statistics.median(theirs / own for own, theirs in pairs)
-    print(f"{name}: {a:,.0f} us, Stable-Baselines3 {b:,.0f} us, ratio {ratio:.2f} (at least 2)")
+    a, b, ratio = medians(pairs)
+    print(f"{name}: {a * 1e6:,.0f} us, Stable-Baselines3 {b * 1e6:,.0f} us, ratio {1 / ratio:.2f} (at least 2)")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,32 @@ class PeerError(Exception):
     """The other side cannot take part."""
 
 
+def with_peer(
+    name: str, python: str, script: str, arguments: Sequence[str], ours: Callable[[int], float], size: int, rounds: int
+) -> list[tuple[float, float]]:
+    """What both sides give in rounds in which each takes a short turn; none, and a line that says why, without a peer.
+
+    Neighbours meet the same machine: what slows it for seconds slows both.
+
+    Args:
+        script: see `Peer`, of which `arguments` are, too.
+        ours: what the script's turn gives, for a turn of as many.
+        size: of a turn.
+    """
+    try:
+        with Peer(python, script, *arguments) as peer:
+            return [(ours(size), peer.turn(size)) for _ in range(rounds + 1)][1:]
+    except PeerError as error:
+        print(f"{name}: Stable-Baselines3: skipped, {error} (--sb3 PYTHON names one that has it)")
+        return []
+
+
+def medians(pairs: Sequence[tuple[float, float]]) -> tuple[float, float, float]:
+    """Of each side, and of the rounds' ratios of the first to the second."""
+    ours, theirs = (statistics.median(side) for side in zip(*pairs, strict=True))
+    return ours, theirs, statistics.median(own / other for own, other in pairs)
+
+
 def against_peer(
     name: str,
     python: str,
@@ -90,24 +116,12 @@ def against_peer(
     size: int,
     rounds: int = 15,
 ) -> None:
-    """Rates of both sides: medians of rounds in which each takes a short turn, and the median of the rounds' ratios.
-
-    Neighbours meet the same machine: what slows it for seconds slows both.
-
-    Args:
-        script: see `Peer`; it gets the settings as JSON.
-        ours: environment steps per second over so many steps, as the script's turn.
-        size: steps of a turn.
-    """
-    try:
-        with Peer(python, script, json.dumps(settings)) as peer:
-            rates = [(ours(size), peer.turn(size)) for _ in range(rounds + 1)][1:]
-    except PeerError as error:
-        print(f"Stable-Baselines3: skipped, {error} (--sb3 PYTHON names one that has it)")
+    """Environment steps per second of both sides; the script gets the settings as JSON."""
+    rates = with_peer(name, python, script, [json.dumps(settings)], ours, size, rounds)
+    if not rates:
         print(f"{name}: {statistics.median(ours(size) for _ in range(rounds)):,.0f} steps/s")
         return
-    a, b = (statistics.median(side) for side in zip(*rates, strict=True))
-    ratio = statistics.median(own / other for own, other in rates)
+    a, b, ratio = medians(rates)
     print(f"{name}: {a:,.0f} steps/s, Stable-Baselines3 {b:,.0f}, ratio {ratio:.2f} (at least {bar:g})")
 
 
