@@ -33,10 +33,10 @@ def _layout(encoder: Encoder) -> list[tuple[tuple[int, ...], np.dtype]]:
 @pytest.mark.parametrize("atoms", [None, 7])
 def test_each_action_gets_its_numbers(space: str, dueling: bool, noisy: float | None, atoms: int | None) -> None:
     network, parts = make(space, dueling=dueling, noisy=noisy, atoms=atoms)
-    assert network(parts).shape == (5, 4) if atoms is None else (5, 4, 7)
-    linear = [layer for layer in network.modules() if isinstance(layer, nn.Linear)]
-    images = 1 if space != "box" else 0
-    assert len(linear) == images if noisy else len(linear) > images
+    assert network(parts).shape == ((5, 4) if atoms is None else (5, 4, 7))
+    layers = [layer for layer in network.modules() if isinstance(layer, nn.Linear | nn.NoisyLinear)]
+    assert {type(layer) for layer in layers} == {nn.NoisyLinear if noisy else nn.Linear}
+    assert len(layers) == (3 if space == "box" else 2) + 2 * dueling
 
 
 def test_hidden_layers_are_shared_but_for_the_last_of_dueling_streams() -> None:
@@ -47,6 +47,23 @@ def test_hidden_layers_are_shared_but_for_the_last_of_dueling_streams() -> None:
     assert sizes(hidden_sizes=(8,)) == [(8, 3), (4, 8)]
     assert sizes(dueling=True) == [(120, 3), (84, 120), (4, 84), (84, 120), (1, 84)]
     assert sizes(dueling=True, hidden_sizes=()) == [(4, 3), (1, 3)]
+
+
+CONVOLUTIONS, FIRST, ATARI = 77_984, 3136 * 512 + 512, gym.spaces.Box(0, 255, (4, 84, 84), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("changes", "numbers"),
+    [
+        ({}, CONVOLUTIONS + FIRST + 6 * 513),  # 1,687,206: Mnih et al. 2015
+        ({"dueling": True}, CONVOLUTIONS + 2 * FIRST + 6 * 513 + 513),  # Wang et al. 2016: two streams of 512
+        ({"noisy": 0.5}, CONVOLUTIONS + 2 * (FIRST + 6 * 513)),  # Fortunato et al. 2018: all linear layers
+        ({"dueling": True, "noisy": 0.5, "atoms": 51}, CONVOLUTIONS + 2 * (2 * FIRST + 51 * 7 * 513)),  # Rainbow
+    ],
+)
+def test_on_images_the_networks_are_the_papers(changes: dict[str, object], numbers: int) -> None:
+    network = QNetwork(Encoder(ATARI), 6, rng=np.random.default_rng(0), **changes)  # type: ignore[arg-type]
+    assert sum(p.size for p in network.parameters()) == numbers
 
 
 @pytest.mark.parametrize("atoms", [None, 7])

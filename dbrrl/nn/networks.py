@@ -48,12 +48,17 @@ class NatureCNN(Module):
 
     Convolutions 32 8×8/4, 64 4×4/2, 64 3×3/1 and a linear layer, all with ReLU; inputs are divided by 255.
 
+    Args:
+        shape: (channels, height, width) of the images.
+        features: outputs of the linear layer; None: without it, what the convolutions give, (B, 3136) for 84 × 84.
+        rng: generator or seed of the initial weights.
+
     Raises:
         ConfigError: the image is smaller than 36 × 36.
     """
 
     def __init__(
-        self, shape: tuple[int, ...], features: int = 512, rng: np.random.Generator | int | None = None
+        self, shape: tuple[int, ...], features: int | None = 512, rng: np.random.Generator | int | None = None
     ) -> None:
         rng = generator(rng)
         channels, height, width = shape
@@ -61,13 +66,17 @@ class NatureCNN(Module):
             raise ConfigError(f"NatureCNN: expected images of at least 36 x 36, got {height} x {width}: resize them")
         gain = math.sqrt(2)
         size = [((((n - 8) // 4 + 1) - 4) // 2 + 1) - 2 for n in (height, width)]
-        self.features = features
-        self.body = Sequential(
+        flat = 64 * size[0] * size[1]
+        self.features = flat if features is None else features
+        layers = [
             Conv2d(channels, 32, 8, stride=4, gain=gain, rng=rng), ReLU(),
             Conv2d(32, 64, 4, stride=2, gain=gain, rng=rng), ReLU(),
             Conv2d(64, 64, 3, gain=gain, rng=rng), ReLU(),
-            Flatten(), Linear(64 * size[0] * size[1], features, gain=gain, rng=rng), ReLU(),
-        )  # fmt: skip
+            Flatten(),
+        ]  # fmt: skip
+        if features is not None:
+            layers += [Linear(flat, features, gain=gain, rng=rng), ReLU()]
+        self.body = Sequential(*layers)
         self._after_first = InTurn()
 
     def forward(self, images: Any) -> Any:

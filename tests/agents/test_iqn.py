@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
@@ -31,6 +32,13 @@ def test_the_network_is_that_of_equation_4() -> None:
             hidden = np.maximum(w["advantage.layers.0.weight"] @ (psi * phi) + w["advantage.layers.0.bias"], 0)
             expected = w["advantage.layers.2.weight"] @ hidden + w["advantage.layers.2.bias"]
             np.testing.assert_allclose(found[row, column], expected, atol=1e-5)
+
+
+def test_on_images_the_fractions_meet_what_the_convolutions_give() -> None:  # the paper's section 4: ψ and f
+    space = gym.spaces.Box(0, 255, (4, 84, 84), np.uint8)
+    network = IQN(space, gym.spaces.Discrete(6), IQN.Config(buffer_size=1)).network
+    assert network.embedding.weight.shape == (3136, 64)
+    assert [p.shape for p in network.advantage.parameters() if p.ndim == 2] == [(512, 3136), (6, 512)]
 
 
 def test_quantiles_of_an_action() -> None:

@@ -85,5 +85,9 @@ def test_nature_cnn() -> None:
         assert network(same).dtype == np.float32
         np.testing.assert_allclose(network(same).array, features.array, rtol=1e-4, atol=1e-5)
     assert nn.NatureCNN((4, 84, 84), rng=0).flat().values.size == 1684128
+    before = nn.NatureCNN((2, 40, 36), features=None, rng=0)
+    assert before.features == 64 and before(images).shape == (3, 64)
+    last: Any = nn.Sequential(*network.body.layers[-2:])
+    np.testing.assert_array_equal(last(before(images)).array, features.array)
     with pytest.raises(ConfigError, match="at least 36 x 36, got 35 x 84"):
         nn.NatureCNN((1, 35, 84), rng=0)
