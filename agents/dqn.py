@@ -215,7 +215,8 @@ class DQN(Base):
         if info and "final_obs" in info:
             next_observation = true_next_observation(next_observation, info)
         observation, _ = self.as_batch(next_observation)
-        reward = c.reward_scale * (np.clip(reward, -1, 1) if c.clip_reward else np.asarray(reward))
+        reward = np.clip(reward, -1, 1) if c.clip_reward else reward
+        reward = reward if c.reward_scale == 1 else c.reward_scale * np.asarray(reward)
         self.replay.end(self.encoder(observation), reward, terminated, truncated, valid)
         if self.explorer.lasting:
             self.explorer.reset(np.logical_or(terminated, truncated))

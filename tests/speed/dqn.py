@@ -23,6 +23,7 @@ SMALL = {"hidden_sizes": [120, 84], "batch_size": 128, "update_interval": 10, "u
 TUNED = {"hidden_sizes": [256, 256], "batch_size": 64, "update_interval": 256, "updates_per_interval": 128}
 
 START = 2000  # steps of both sides before they are timed
+TURN = 4096  # steps in turn: long enough that the caches, cold after the other side's turn, do not count
 
 PEER = f"START = {START}" + """
 import json, time
@@ -53,13 +54,15 @@ def loop(settings: dict[str, Any]) -> Loop:
 
 
 def against_floor(name: str, settings: dict[str, Any]) -> None:
-    """One update of the real agent against the hand-written one, and a step of the loop without updates."""
+    """One update of the real agent against the hand-written one; a step of the loop without updates, and with those."""
     real, floor = loop(settings), Floor(settings["hidden_sizes"], settings["batch_size"])
     ours, theirs = in_turn(real.agent.update, floor.update, 15, (100, 100))
     real.agent.update = lambda: None
     step = statistics.median(1e6 / real.rate(1024) for _ in range(15))
     ratio = f"ratio {ours / theirs:.2f}"
     print(f"{name}: update {ours * 1e6:.1f} us, floor {theirs * 1e6:.1f} us, {ratio}; a step without {step:.1f} us")
+    share = settings["updates_per_interval"] / settings["update_interval"]
+    print(f"{name}: {1e6 / (step + share * theirs * 1e6):,.0f} steps/s is the most with the floor's update")
 
 
 if __name__ == "__main__":
@@ -76,4 +79,4 @@ if __name__ == "__main__":
     for name, settings, bar in sides:
         against_floor(name, settings)
         rate = loop(settings).rate
-        against_peer(name, options.sb3, PEER, settings, rate, bar=bar, size=1024, rounds=options.rounds)
+        against_peer(name, options.sb3, PEER, settings, rate, bar=bar, size=TURN, rounds=options.rounds)
