@@ -20,7 +20,7 @@ from dbrrl.backend import array_module, beside
 from dbrrl.buffers import Batch
 from dbrrl.config import Config as AgentConfig
 from dbrrl.config import setting
-from dbrrl.errors import ConfigError
+from dbrrl.errors import AnomalyError, ConfigError
 
 from .dqn import DQN
 from .dqn import Config as DQNConfig
@@ -85,13 +85,15 @@ class C51(DQN):
         return F.matmul(probs, beside(probs.array, self.support))
 
     def loss(self, batch: Batch) -> tuple[Any, Any]:
-        """The cross-entropy of each transition (n,), which is its priority, too (Hessel et al. 2018, section 3)."""
+        """The cross-entropy of each transition (n,), which is its priority, too."""
         logits = F.pick(self.network(batch.parts), batch.action)
         loss = F.cross_entropy(logits, self.target(batch), reduction="none")
         return loss, loss.array
 
     def target(self, batch: Batch) -> Any:
-        """The projected distribution m of each transition, (n, atoms)."""
+        """The projected distribution m of each transition, (n, atoms); AnomalyError where a reward has no place."""
+        if oddity := batch.oddity():
+            raise AnomalyError(f"{self.name}: {oddity}")
         with no_grad():
             probs = F.softmax(self.target_network(batch.next_parts), axis=-1).array
         support = beside(probs, self.support)

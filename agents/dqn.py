@@ -190,12 +190,13 @@ class DQN(Base):
 
         if explore:
             deferred = Deferred((len(parts[0]), self.actions), values)
-            action = self.explorer(deferred, self.steps / self.config.epsilon_steps)
-            self.replay.begin(parts, action)
+            explorer = self.explorer if self.training else self.explorer.momentary
+            action = explorer(deferred, self.steps / self.config.epsilon_steps)
+            if self.training:
+                self.replay.begin(parts, action)
         else:
             action = greedy(values())
-        if self.first_action:
-            action = action + self.first_action
+        action = action + self.first_action if self.first_action else action
         return action[0] if single else action
 
     def switch_noise(self, on: bool) -> None:

@@ -77,6 +77,12 @@ class IQN(DQN):
             dueling=c.dueling, noisy=c.noisy_sigma if c.noisy else None, rng=rng,
         )  # fmt: skip
 
+    @property
+    def largest_product(self) -> int:
+        """Multiply-adds of the largest layer over a batch: after the embedding each fraction is a row."""
+        c = self.config
+        return int(super().largest_product * max(c.quantiles, c.target_quantiles, c.action_quantiles))
+
     def values(self, network: Any, parts: list[Any]) -> Any:
         """Q(s, a), the mean of K quantiles: (B, actions)."""
         return F.mean(network(parts, beside(parts[0], self.midpoints)), axis=1)

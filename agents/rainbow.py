@@ -1,7 +1,8 @@
 """Rainbow (Hessel et al. 2018, arXiv:1710.02298): C51 with all of double, dueling, n-step, prioritized and noisy.
 
 The projected distribution is that of the n-step return, of the action that the network chooses and the target network
-judges; its cross-entropy is the loss and the priority (sections 3 and 4). Noisy layers explore in place of ε.
+judges; its cross-entropy is the loss, and also the priority (section 3 has the divergence). Noisy layers explore in
+place of ε.
 """
 
 from dataclasses import dataclass

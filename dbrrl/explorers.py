@@ -26,6 +26,11 @@ class Explorer:
         """Actions for a batch; subclasses write it."""
         raise NotImplementedError(f"{type(self).__name__} has no __call__(): expected one, define it in the class")
 
+    @property
+    def momentary(self) -> "Explorer":
+        """One like it in which nothing lasts: for acts of which nothing is observed, any number at once."""
+        return self
+
     def reset(self, ended: np.ndarray) -> None:
         """Forget what lasts within an episode where one ended, bool (B,); here nothing does."""
 
@@ -130,6 +135,11 @@ class EZGreedy(EpsilonGreedy):
             lasting |= begun
         self.left -= lasting
         return self.action.copy() if lasting.all() else np.where(lasting, self.action, greedy(values))
+
+    @property
+    def momentary(self) -> Explorer:
+        """ε-greedy, with the same generator."""
+        return EpsilonGreedy(self.schedule, self.rng)
 
     def reset(self, ended: np.ndarray) -> None:
         """Choose anew where an episode ended, bool (B,)."""

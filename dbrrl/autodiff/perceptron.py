@@ -108,13 +108,14 @@ def _row_outputs(x: Any, arrays: Sequence[Any], activations: Sequence[str | None
     y, i = x, 0
     try:
         for activation in activations:
-            y = arrays[i].dot(y)
+            x = y
+            y = arrays[i].dot(x)
             y += arrays[i + 1]
             if activation is not None:
                 FUSED[activation][0](y, y)
             i += 2
     except ValueError:
-        raise _misfit(y, *arrays[i : i + 2]) from None
+        raise _misfit(x[None], *arrays[i : i + 2]) from None
     return y
 
 

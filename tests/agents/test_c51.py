@@ -9,10 +9,10 @@ import pytest
 from dbrrl import testing
 from dbrrl.agents import C51
 from dbrrl.agents.c51 import projection
-from dbrrl.errors import ConfigError
+from dbrrl.errors import AnomalyError, ConfigError
 from dbrrl.experiment import Experiment
 
-from .test_dqn import make
+from .test_dqn import feed, make
 from .test_dqn_learning import GAMMA, PROBES, QUICK, SEEDS, values
 
 ATOMS = {"atoms": 21, "value_min": -2.0, "value_max": 2.0}
@@ -64,6 +64,13 @@ def test_the_loss_is_the_cross_entropy_of_the_actions_taken() -> None:
         log_p = chosen - np.log(np.exp(chosen).sum())
         assert loss.numpy()[row] == pytest.approx(-(agent.target(batch)[row] * log_p).sum(), rel=1e-4)
     np.testing.assert_array_equal(priority, loss.numpy())
+
+
+@pytest.mark.parametrize("poison", [np.nan, np.inf])
+def test_a_reward_without_a_place_among_the_returns_ends_the_run(poison: float) -> None:
+    agent = make(C51, **ATOMS)
+    with np.errstate(all="ignore"), pytest.raises(AnomalyError, match="c51: expected finite rewards, got another at"):
+        feed(agent, 8, scale=poison)
 
 
 @pytest.mark.parametrize("dueling", [False, True])

@@ -206,6 +206,23 @@ def test_a_gradient_that_is_no_number_ends_the_run(poison: float, why: str) -> N
         feed(agent, 8, scale=poison)
 
 
+@pytest.mark.parametrize("settings", [{}, {"exploration": "ez_greedy"}, {"noisy": True}])
+def test_while_it_does_not_train_it_explores_with_any_number_and_nothing_changes(settings: dict[str, Any]) -> None:
+    agent = make(epsilon_start=1.0, epsilon_end=1.0, **settings)
+    feed(agent, 8)
+    if agent.explorer.lasting:
+        agent.explorer.left[:] = 9
+    drawn = agent.explorer.rng.bit_generator.state
+    before, agent.training = content(agent), False
+    actions = {tuple(agent.act(np.zeros((5, 3), np.float32))) for _ in range(20)}
+    if not agent.config.noisy:
+        assert len(actions) > 10
+        agent.explorer.rng.bit_generator.state = drawn
+        assert content(agent) == before
+    agent.training = True
+    feed(agent, 8)
+
+
 def test_same_seed_same_bits_other_seed_others() -> None:
     one, same, other = make(seed=3), make(seed=3), make(seed=4)
     for agent in (one, same, other):

@@ -41,6 +41,11 @@ def test_on_images_the_fractions_meet_what_the_convolutions_give() -> None:  # t
     assert [p.shape for p in network.advantage.parameters() if p.ndim == 2] == [(512, 3136), (6, 512)]
 
 
+def test_each_fraction_is_a_row_of_the_largest_product() -> None:
+    agent = make(IQN, hidden_sizes=(10, 8), batch_size=5, **FEW)
+    assert agent.largest_product == 5 * 6 * 10 * 8
+
+
 def test_quantiles_of_an_action() -> None:
     quantiles = np.arange(12.0).reshape(2, 2, 3)
     np.testing.assert_array_equal(of_action(quantiles, np.array([1, 2])), [[1, 4], [8, 11]])

@@ -104,6 +104,14 @@ def test_mistakes_are_explained_in_one_line(call: Any, error: type[DbrrlError], 
     assert "\n" not in text and "expected" in text and (": " in text or ";" in text)
 
 
+@pytest.mark.parametrize("rows", [1, 2])
+@pytest.mark.parametrize(("second", "shapes"), [((3, 5), r"4\), \(3, 5\), \(3,\)"), ((2, 4), r"4\), \(2, 4\), \(3,\)")])
+def test_the_layer_that_does_not_fit_is_named(rows: int, second: tuple[int, int], shapes: str) -> None:
+    parameters = [leaf(4, 6), leaf(4), leaf(*second), leaf(3)]
+    with no_grad(), pytest.raises(ShapeError, match=f"linear: expected x.*{shapes}"):
+        F.perceptron(np.ones((rows, 6)), parameters, ["relu", None])
+
+
 def test_backward_twice_through_a_freed_graph() -> None:
     x = leaf(3)
     y = (x * x).sum()
