@@ -90,8 +90,7 @@ class QNetwork(nn.Module):
         if self.value is not None:
             return self.outputs(self.features(parts))
         layers = self.body.layers + self.advantage.layers  # in one piece they are quicker
-        x = self._in_turn(layers, self.joined(parts) if self.images else parts[0])
-        return x if self.atoms is None else self.apart(x, self.actions)
+        return self.apart(self._in_turn(layers, self.joined(parts)), self.actions)
 
 
 def _linear(inputs: int, outputs: int, gain: float, noisy: float | None, rng: np.random.Generator) -> nn.Module:
