@@ -4,10 +4,11 @@ import functools
 import hashlib
 import importlib.metadata
 import platform
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+from . import git
 
 _LIBRARIES = ("numpy", "gymnasium", "safetensors")
 _PACKAGE = Path(__file__).parent.parent
@@ -18,7 +19,7 @@ def versions() -> dict[str, str]:
     """Versions of what computes, a digest of dbrrl's source, and the git commit of the working folder."""
     record = {"dbrrl": str(sys.modules["dbrrl"].__version__), "python": platform.python_version()}
     record |= {name: importlib.metadata.version(name) for name in _LIBRARIES}
-    return record | {"source": _source_digest(), "git_commit": _git_commit()}
+    return record | {"source": _source_digest(), "git_commit": git.commit()}
 
 
 def differences(recorded: dict[str, Any]) -> list[str]:
@@ -36,12 +37,3 @@ def _source_digest() -> str:
     for name in sorted(files):
         digest.update(f"{name.as_posix()}\0".encode() + files[name].read_bytes())
     return digest.hexdigest()[:16]
-
-
-def _git_commit() -> str:
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=1, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return "unknown"
-    return answer.stdout.strip() or "none"

@@ -1,0 +1,68 @@
+"""The commit and the uncommitted changes of the working folder, read without running anything that the folder names."""
+
+import os
+import subprocess
+import threading
+
+LONGEST = 1_000_000  # bytes of uncommitted changes that are kept
+_SECONDS = 3.0  # that one call may take
+# Off: what the settings of a repository can make git run, and objects that it would ask another machine for.
+_SETTINGS = ("core.fsmonitor=false", "core.hooksPath=/dev/null", "core.alternateRefsCommand=", "protocol.allow=never")
+_ENVIRONMENT = {"GIT_ALLOW_PROTOCOL": "none", "GIT_NO_LAZY_FETCH": "1", "GIT_TERMINAL_PROMPT": "0"}
+_DIFF = (
+    "diff", "--no-ext-diff", "--no-textconv", "--no-color", "--no-relative", "--submodule=short",
+    "--ignore-submodules=dirty", "--src-prefix=a/", "--dst-prefix=b/", "HEAD", "--",
+)  # fmt: skip
+
+
+def run(*arguments: str, settings: tuple[str, ...] = ()) -> bytes | None:
+    """What `git ARGUMENTS` prints here, at most LONGEST + 1 bytes; None where it fails or takes more than 3 seconds.
+
+    The settings of a repository can name programs that git runs. Hooks and the file-system monitor are off here;
+    filters, external diffs and conversions to text are the caller's to turn off, as `uncommitted` does.
+    """
+    options = [word for setting in (*_SETTINGS, *settings) for word in ("-c", setting)]
+    command = ["git", "--no-optional-locks", "--no-pager", *options, *arguments]
+    pipe, nothing = subprocess.PIPE, subprocess.DEVNULL
+    try:
+        process = subprocess.Popen(
+            command, stdin=nothing, stdout=pipe, stderr=nothing, env={**os.environ, **_ENVIRONMENT}
+        )
+    except OSError:
+        return None
+    timer = threading.Timer(_SECONDS, process.kill)
+    timer.start()
+    with process:
+        assert process.stdout is not None
+        output = process.stdout.read(LONGEST + 1)
+        cut = len(output) > LONGEST
+        if cut:
+            process.kill()
+    timer.cancel()
+    return output if cut or process.returncode == 0 else None
+
+
+def uncommitted() -> bytes | None:
+    """The changes of tracked files against HEAD as a patch, b"" for none; None where there is no commit, or no git.
+
+    A patch of more than LONGEST bytes is cut there. Files that git does not track are not in it, nor are changes inside
+    submodules. Filters that the repository's attributes ask for (such as Git LFS) are not run.
+    """
+    listed = run("config", "--null", "--name-only", "--list")
+    if listed is None:
+        return None
+    names = [name for name in listed.decode(errors="surrogateescape").split("\0") if name.startswith("filter.")]
+    if len(listed) > LONGEST or any("=" in name for name in names):
+        return None  # a filter that cannot be turned off ("-c" takes no such name) must not run
+    filters = sorted({name.rpartition(".")[0] for name in names})
+    off = [f"{name}.{key}" for name in filters for key in ("clean=", "smudge=", "process=", "required=false")]
+    patch = run(*_DIFF, settings=tuple(off))
+    return patch if patch is None or len(patch) <= LONGEST else patch[:LONGEST] + b"\n(cut here)\n"
+
+
+def commit() -> str:
+    """The commit that is checked out, with "-dirty" where tracked files differ from it; "none" without one."""
+    name = run("rev-parse", "--verify", "--quiet", "HEAD")
+    if name is None:
+        return "none"
+    return name.decode().strip() + ("-dirty" if uncommitted() else "")
