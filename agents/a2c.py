@@ -7,7 +7,8 @@ All environments step together for T steps; one gradient step on the whole rollo
 with G = r_t + γ r_{t+1} + ... + γᵏ V(s_{t+k}) up to the rollout's end, A = G - V(s). With λ < 1, A is the generalized
 advantage estimate (Schulman et al. 2016, arXiv:1506.02438, eq. 16) and G = A + V(s); λ = 1 gives the paper's returns.
 As in the published code (OpenAI Baselines): the mean in place of the sum, the gradient's global norm clipped at 0.5,
-RMSprop with ε = 1e-5, orthogonal initial weights. Time limits bootstrap from the true final observation.
+RMSprop with ε = 1e-5 inside the root and a mean square that starts at 1, a step size that falls linearly to 0,
+orthogonal initial weights. Not as there: time limits bootstrap from the true final observation.
 """
 
 from dataclasses import dataclass
@@ -29,15 +30,19 @@ class Config(BaseConfig):
     """Settings of A2C; the defaults are those of its published code (OpenAI Baselines)."""
 
     learning_rate: float = setting(7e-4, above=0, help="step size of the optimizer (published code)")
-    learning_rate_schedule: Literal["constant", "linear"] = setting("constant", help="linear: to 0 at total_steps")
-    optimizer: Literal["rmsprop", "adam"] = setting("rmsprop", help="rmsprop has its eps inside the root (paper, S2)")
+    learning_rate_schedule: Literal["constant", "linear"] = setting(
+        "linear", help="linear: to 0 at total_steps (published code)"
+    )
+    optimizer: Literal["rmsprop_tf", "rmsprop", "adam"] = setting(
+        "rmsprop_tf", help="both RMSprops have ε inside the root; the mean square of rmsprop_tf starts at 1, not 0"
+    )
     rmsprop_alpha: float = setting(0.99, at_least=0, below=1, help="decay of RMSprop's mean square (section 8)")
     optimizer_eps: float = setting(1e-5, above=0, help="ε of the optimizer (published code)")
     n_steps: int = setting(5, at_least=1, help="T, steps per environment in each rollout (t_max, section 8)")
     gamma: float = setting(0.99, at_least=0, at_most=1, help="discount factor (section 8)")
     gae_lambda: float = setting(1.0, at_least=0, at_most=1, help="λ of the advantage estimate; 1: n-step returns")
     normalize_advantage: bool = setting(False, help="zero mean, unit deviation in each rollout")
-    entropy_coef: float = setting(0.0, at_least=0, help="c₂, weight of the entropy bonus (β; 0.01 on Atari)")
+    entropy_coef: float = setting(0.01, at_least=0, help="c₂, weight of the entropy bonus (β, section 8)")
     value_coef: float = setting(0.5, at_least=0, help="c₁, weight of the squared value error (published code)")
     max_grad_norm: float = setting(0.5, above=0, help="largest global norm of the gradient (published code)")
     hidden_sizes: tuple[int, ...] | None = setting(None, at_least=1, help="hidden layers; none: 64,64; () on images")
@@ -62,11 +67,14 @@ class A2C(OnPolicyAgent):
     Config = Config
 
     def make_optimizer(self, module: nn.Module) -> Optimizer:
-        """RMSprop as in the paper (S2), or Adam."""
+        """RMSprop as in the paper (S2), from the mean square of TensorFlow's or from 0, or Adam."""
         c = self.config
         if c.optimizer == "adam":
             return Adam(module, c.learning_rate, eps=c.optimizer_eps)
-        return RMSprop(module, c.learning_rate, c.rmsprop_alpha, c.optimizer_eps, eps_inside_root=True)
+        start = 1.0 if c.optimizer == "rmsprop_tf" else 0.0
+        return RMSprop(
+            module, c.learning_rate, c.rmsprop_alpha, c.optimizer_eps, eps_inside_root=True, initial_mean_square=start
+        )
 
     @property
     def largest_product(self) -> int:

@@ -117,7 +117,7 @@ class Optimizer:
 def _check(**settings: float) -> None:
     """Refuse what is out of the range that a setting of this name has in every optimizer."""
     for name, value in settings.items():
-        if name in ("learning_rate", "weight_decay"):
+        if name in ("learning_rate", "weight_decay", "initial_mean_square"):
             ok, expected = value >= 0, "0 or above"
         else:
             ok, expected = (value > 0, "above 0") if name == "eps" else (0 <= value < 1, "in [0, 1)")
@@ -230,6 +230,8 @@ class RMSprop(Optimizer):
         centered: subtract the squared running mean of g from v (Graves 2013, eq. 40).
         eps_inside_root: as in the A3C and Nature DQN papers; PyTorch adds it outside.
         momentum: heavy-ball momentum on the scaled step.
+        initial_mean_square: v before the first step. With 0 the first steps are up to 1 / √(1 - ρ) times as long as
+            later ones; TensorFlow's RMSPropOptimizer begins with 1, and so with steps of about α g.
     """
 
     mean_square: Any
@@ -245,10 +247,12 @@ class RMSprop(Optimizer):
         centered: bool = False,
         eps_inside_root: bool = False,
         momentum: float = 0.0,
+        initial_mean_square: float = 0.0,
     ) -> None:
-        _check(alpha=alpha, eps=eps, momentum=momentum)
+        _check(alpha=alpha, eps=eps, momentum=momentum, initial_mean_square=initial_mean_square)
         self.moments = ("mean_square",) + ("mean",) * centered + ("velocity",) * bool(momentum)
         super().__init__(parameters, learning_rate)
+        self.mean_square.fill(initial_mean_square)
         self.alpha, self.eps, self.centered = alpha, eps, centered
         self.eps_inside_root, self.momentum = eps_inside_root, momentum
 

@@ -41,9 +41,15 @@ def adam(
 
 
 def rmsprop(
-    x: Any, gs: Any, eps: float = 1e-8, inside: bool = False, centered: bool = False, momentum: float = 0.0
+    x: Any,
+    gs: Any,
+    eps: float = 1e-8,
+    inside: bool = False,
+    centered: bool = False,
+    momentum: float = 0.0,
+    start: float = 0.0,
 ) -> Any:
-    v = mean = u = 0
+    v, mean, u = start, 0, 0
     for gradient in gs:
         g = gradient(x)
         v, mean = G * v + (1 - G) * g**2, G * mean + (1 - G) * g
@@ -74,6 +80,11 @@ CASES: list[Any] = [
         {"eps": 0.1, "centered": True, "inside": True},
     ),
     (lambda p: optim.RMSprop(p, A, G, 0.1, momentum=0.7), rmsprop, {"eps": 0.1, "momentum": 0.7}),
+    (
+        lambda p: optim.RMSprop(p, A, G, 0.1, eps_inside_root=True, initial_mean_square=1.0),  # of TensorFlow
+        rmsprop,
+        {"eps": 0.1, "inside": True, "start": 1.0},
+    ),
 ]
 cases = pytest.mark.parametrize(("make", "paper", "settings"), CASES)
 START = np.array([1.0, -2.0, 0.5, 3.0])
@@ -229,6 +240,7 @@ def test_clipping_takes_in_gradients_set_from_outside(device: str) -> None:
         (lambda p: optim.RMSprop(p, alpha=1), "alpha"),
         (lambda p: optim.RMSprop(p, eps=float("inf")), "eps"),
         (lambda p: optim.RMSprop(p, momentum=-0.1), "momentum"),
+        (lambda p: optim.RMSprop(p, initial_mean_square=-1.0), "initial_mean_square"),
     ],
 )
 def test_settings_out_of_range(make: Make, name: str) -> None:

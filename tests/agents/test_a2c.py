@@ -102,21 +102,40 @@ def test_the_gradient_is_that_of_the_loss_written_out_again(kind: str, gae_lambd
     np.testing.assert_allclose(agent.network.flat().grads, expected, atol=2e-4 * np.abs(expected).max())
 
 
-def test_the_step_is_that_of_rmsprop_with_eps_inside_the_root() -> None:
-    agent = known(8, n_steps=1, gamma=0.0, learning_rate=0.5, rmsprop_alpha=0.9, optimizer_eps=0.01, max_grad_norm=9.0)
+@pytest.mark.parametrize(("optimizer", "start"), [("rmsprop", 0.0), ("rmsprop_tf", 1.0)])
+def test_the_first_step_is_that_of_rmsprop_with_eps_inside_the_root(optimizer: str, start: float) -> None:
+    settings = {"learning_rate": 0.5, "rmsprop_alpha": 0.9, "optimizer_eps": 0.01, "max_grad_norm": 9.0}
+    agent = known(8, n_steps=1, gamma=0.0, optimizer=optimizer, **settings)
     action = agent.act(column(*[0.0] * 8))
     agent.observe(column(*[0.0] * 8), np.where(action == 0, 3.0, -1.0), np.ones(8, bool), np.zeros(8, bool))
-    # At w = 0 both actions have probability 1/2: d log π / dw is 1/2 for action 0 and -1/2 for action 1.
+    # At w = 0 both actions have probability 1/2: d log π / dw is 1/2 for action 0 and -1/2 for action 1, and the
+    # gradient of the entropy is 0.
     gradient = -np.where(action == 0, 0.5 * 3.0, -0.5 * -1.0).mean()
-    expected = -0.5 * gradient / np.sqrt(0.1 * gradient**2 + 0.01)
+    expected = -0.5 * gradient / np.sqrt(0.9 * start + 0.1 * gradient**2 + 0.01)
     np.testing.assert_allclose(agent.network.w.numpy(), [expected], rtol=1e-5)
     assert agent.statistics()["entropy"] == pytest.approx(np.log(2))
 
 
+def test_the_defaults_are_those_of_openai_baselines() -> None:
+    c = A2C.Config()  # against the arguments of `learn` in its a2c.py
+    assert (c.learning_rate, c.learning_rate_schedule, c.n_steps, c.gamma) == (7e-4, "linear", 5, 0.99)
+    assert (c.entropy_coef, c.value_coef, c.max_grad_norm, c.gae_lambda) == (0.01, 0.5, 0.5, 1.0)
+    one = make().optimizer  # against tf.train.RMSPropOptimizer(learning_rate, decay=0.99, epsilon=1e-5)
+    assert isinstance(one, RMSprop) and one.eps_inside_root and not (one.centered or one.momentum)
+    assert (one.alpha, one.eps) == (0.99, 1e-5) and (one.mean_square == 1).all()
+
+
 def test_the_optimizer_is_the_one_asked_for() -> None:
-    one, other = make().optimizer, make(optimizer="adam", optimizer_eps=1e-3).optimizer
-    assert isinstance(one, RMSprop) and one.eps_inside_root and (one.alpha, one.eps) == (0.99, 1e-5)
+    one, other = make(optimizer="rmsprop").optimizer, make(optimizer="adam", optimizer_eps=1e-3).optimizer
+    assert isinstance(one, RMSprop) and one.eps_inside_root and (one.mean_square == 0).all()
     assert isinstance(other, Adam) and other.eps == 1e-3
+
+
+def test_a_file_from_before_the_choice_of_a_start_keeps_its_meaning(tmp_path: Path) -> None:
+    agent = make(optimizer="rmsprop")  # what such a file says of its optimizer, whose mean square began at 0
+    agent.save(tmp_path / "agent.dbrrl")
+    back = A2C.load(tmp_path / "agent.dbrrl")
+    assert back.config == agent.config and (back.optimizer.mean_square == 0).all()
 
 
 def test_the_gradient_is_clipped_and_a_gradient_that_is_no_number_ends_the_run() -> None:

@@ -18,6 +18,7 @@ QUICK: dict[str, Any] = {
     "normalize_advantage": True,
     "learning_rate": 1e-2,
     "learning_rate_schedule": "linear",
+    "entropy_coef": 0.0,
     "gamma": GAMMA,
     "hidden_sizes": (32,),
     "eval_interval": 1_000_000,

@@ -19,7 +19,7 @@ NETWORK: dict[str, Any] = {
 }
 AGENTS: dict[str, dict[str, Any]] = {
     "ppo": {"n_steps": 16, "batch_size": 64, "n_epochs": 4, "learning_rate": 5e-3},
-    "a2c": {"n_steps": 8, "optimizer": "adam", "normalize_advantage": True, "learning_rate": 1e-2},
+    "a2c": {"n_steps": 8, "optimizer": "adam", "normalize_advantage": True, "learning_rate": 1e-2, "entropy_coef": 0.0},
     "a3c": {"n_steps": 8, "learning_rate": 5e-3, "rmsprop_eps": 1e-3, "entropy_coef": 0.02},
 }
 
