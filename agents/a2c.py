@@ -67,7 +67,7 @@ class A2C(OnPolicyAgent):
     Config = Config
 
     def make_optimizer(self, module: nn.Module) -> Optimizer:
-        """RMSprop as in the paper (S2), from the mean square of TensorFlow's or from 0, or Adam."""
+        """RMSprop as in the paper (S2), its mean square from 1 as TensorFlow's or from 0; or Adam."""
         c = self.config
         if c.optimizer == "adam":
             return Adam(module, c.learning_rate, eps=c.optimizer_eps)

@@ -38,18 +38,18 @@ from dbrrl.schedules import Schedule
 
 @dataclass(frozen=True)
 class Config(BaseConfig):
-    """Settings of A3C; the defaults are those of the paper's Atari experiments, its step size that of PFRL's."""
+    """Settings of A3C; the defaults are those of the paper's Atari experiments, and where it has none those of PFRL."""
 
     learning_rate: float = setting(7e-4, above=0, help="η, step size of RMSprop (drawn from 1e-4 to 1e-2 in the paper)")
     learning_rate_schedule: Literal["constant", "linear"] = setting("linear", help="linear: to 0 at total_steps")
     rmsprop_alpha: float = setting(0.99, at_least=0, below=1, help="α, decay of the mean square (section 8)")
-    rmsprop_eps: float = setting(0.1, above=0, help="ε, inside the root (published code)")
+    rmsprop_eps: float = setting(0.1, above=0, help="ε, inside the root (PFRL)")
     n_steps: int = setting(5, at_least=1, help="t_max, steps in each rollout (section 8)")
     gamma: float = setting(0.99, at_least=0, at_most=1, help="discount factor (section 8)")
     gae_lambda: float = setting(1.0, at_least=0, at_most=1, help="λ of the advantage estimate; 1: the paper's returns")
     entropy_coef: float = setting(0.01, at_least=0, help="β, weight of the entropy (section 8)")
-    value_coef: float = setting(0.5, at_least=0, help="c₁, weight of the squared value error (published code)")
-    max_grad_norm: float = setting(40.0, above=0, help="largest global norm of a rollout's gradient (published code)")
+    value_coef: float = setting(0.5, at_least=0, help="c₁, weight of the squared value error (paper: 1)")
+    max_grad_norm: float = setting(40.0, above=0, help="largest global norm of a rollout's gradient (PFRL)")
     normalize_reward: bool = setting(False, help="rewards by the deviation of the learner's returns, clipped at 10")
     hidden_sizes: tuple[int, ...] | None = setting(None, at_least=1, help="hidden layers; none: 64,64; () on images")
     recurrent: Literal["none", "lstm", "gru"] = setting("none", help="memory before the hidden layers")

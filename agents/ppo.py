@@ -32,7 +32,7 @@ from dbrrl.schedules import Schedule
 
 @dataclass(frozen=True)
 class Config(BaseConfig):
-    """Settings of PPO; the defaults are those of the paper's MuJoCo experiments (table 3) in its published code."""
+    """Settings of PPO; the defaults are those of the paper's MuJoCo experiments (table 3)."""
 
     learning_rate: float = setting(3e-4, above=0, help="step size of Adam (table 3)")
     learning_rate_schedule: Literal["constant", "linear"] = setting("constant", help="linear: to 0 at total_steps")
@@ -46,7 +46,7 @@ class Config(BaseConfig):
     clip_range_value: float | None = setting(None, above=0, help="how far a value may move per update (none: no limit)")
     normalize_advantage: bool = setting(True, help="zero mean, unit deviation in each minibatch")
     entropy_coef: float = setting(0.0, at_least=0, help="c₂, weight of the entropy bonus (eq. 9)")
-    value_coef: float = setting(0.5, at_least=0, help="c₁, weight of the squared value error (eq. 9)")
+    value_coef: float = setting(0.5, at_least=0, help="c₁, weight of the squared value error (published code: 0.25)")
     max_grad_norm: float = setting(0.5, above=0, help="largest global norm of the gradient")
     target_kl: float | None = setting(None, above=0, help="an update ends early beyond 1.5 times this KL (none: never)")
     adam_eps: float = setting(1e-5, above=0, help="ε of Adam")

@@ -172,6 +172,21 @@ def test_schedules_end_at_total_steps() -> None:
     assert agent.optimizer.learning_rate == 0.0 and agent.replay.beta == 1.0
 
 
+def test_what_follows_the_run_stays_where_its_end_is_unknown() -> None:
+    agent = make(prioritized=True, priority_beta=0.4, learning_rate_schedule="linear", learning_starts=0)
+    feed(agent, 20)
+    assert agent.num_updates > 0
+    assert agent.replay.beta == 0.4 and agent.optimizer.learning_rate == agent.config.learning_rate
+
+
+def test_one_draw_of_noise_serves_all_environments_of_a_step() -> None:
+    agent = make(noisy=True, num_envs=64)
+    same = np.ones((64, 3), np.float32)
+    chosen = [agent.act(same) for _ in range(30)]
+    assert all(len(set(actions.tolist())) == 1 for actions in chosen)  # equal observations, equal weights
+    assert len({int(actions[0]) for actions in chosen}) > 1  # others in the next step
+
+
 def test_importance_weights_scale_the_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
     agent, seen = make(prioritized=True, max_grad_norm=1e9, learning_rate=1e-9), []
     feed(agent, 3)

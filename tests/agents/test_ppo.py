@@ -166,8 +166,10 @@ def test_the_bound_is_one_and_a_half_times_target_kl(
     agent = make(batch_size=16, n_epochs=6, target_kl=0.01)
     learn = agent.minibatch
     monkeypatch.setattr(agent, "minibatch", lambda *args: learn(*args) | {"approx_kl": share * 0.01})
+    before = agent.network.flat().values.copy()
     feed(agent, 8)
     assert agent.num_updates == updates
+    assert np.any(agent.network.flat().values != before)  # the minibatch beyond it is learned from, too
 
 
 def test_every_epoch_sees_every_transition_once_in_an_order_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

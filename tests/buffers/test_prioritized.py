@@ -60,6 +60,16 @@ def test_new_transitions_get_the_largest_priority_so_far() -> None:
     assert story.buffer.tree[np.array([2, 3])] == pytest.approx(3.0)
 
 
+def test_a_new_transition_has_a_priority_of_at_least_one() -> None:
+    story = Story(make(20, 2, PrioritizedReplayBuffer, alpha=0.5), seed=0)
+    story.step()
+    story.buffer.sample(4, np.random.default_rng(0), GAMMA)
+    story.buffer.update(np.array([0, 1]), np.full(2, 0.01))  # all there are
+    story.step()
+    story.buffer.sample(1, np.random.default_rng(0), GAMMA)
+    assert (story.buffer.tree[np.array([2, 3])] == 1.0).all()
+
+
 def test_forgotten_and_invalid_rows_are_never_drawn() -> None:
     story = Story(make(6, 2, PrioritizedReplayBuffer), seed=3, invalid=True)
     rng = np.random.default_rng(1)
