@@ -1,7 +1,6 @@
 """Settings as data: frozen dataclasses whose fields carry range and meaning, checked when they are made."""
 
 import dataclasses
-import difflib
 import math
 import types
 import typing
@@ -11,6 +10,7 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from dbrrl.errors import ConfigError
+from dbrrl.suggestions import did_you_mean
 
 _EXPECTED = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 
@@ -141,17 +141,6 @@ def settings(config: type[Config]) -> tuple[Setting, ...]:
         for field in dataclasses.fields(config)
         if field.init
     )
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The end of a message on an unknown name: "; did you mean 'ppo'?", or all names if few."""
-    options = sorted(known)
-    near = difflib.get_close_matches(name, options, n=1) or difflib.get_close_matches(
-        name.lower(), [option for option in options if option.lower() == option], n=1
-    )
-    if near:
-        return f"; did you mean {near[0]!r}?"
-    return f"; known: {', '.join(options)}" if 0 < len(options) <= 12 else ""
 
 
 def _parts(annotation: Any) -> tuple[Any, bool]:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dbrrl.config import did_you_mean
 from dbrrl.errors import ConfigError, RunError
 from dbrrl.experiment import command, curves, table
 from dbrrl.experiment.directory import RunDirectory
+from dbrrl.suggestions import did_you_mean
 
 _TASK = ("num_envs", "max_episode_steps", "env_kwargs", "eval_env_kwargs")  # what else makes runs unlike
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from dbrrl.agent import Agent
-from dbrrl.config import did_you_mean
 from dbrrl.errors import ConfigError
+from dbrrl.suggestions import ABSENT_AGENTS, AGENTS, did_you_mean, plain
 
 _FOLDER = Path(__file__).parent / "agents"
 
@@ -27,7 +27,7 @@ def agent_class(name: str) -> type[Agent]:
     if ":" in name:
         return _own_class(name)
     if name not in agent_names():
-        raise ConfigError(f"unknown agent {name!r}{did_you_mean(name, agent_names())}")
+        raise ConfigError(f"unknown agent {name!r}{_instead(name)}")
     return _checked(importlib.import_module(f"dbrrl.agents.{name}").Agent, name)
 
 
@@ -55,6 +55,20 @@ def _presets(agent: str) -> dict[str, Any]:
     if agent not in agent_names() or not page.exists():
         return {}
     return tomllib.loads(page.read_text(encoding="utf-8"))
+
+
+def _instead(name: str) -> str:
+    """The end of a message on an unknown agent: one by another name, those that serve its actions, or the nearest."""
+    asked, known = plain(name), agent_names()
+    if asked in AGENTS:
+        meant, settings = AGENTS[asked]
+        return f"; did you mean {meant!r}{settings}?"
+    if asked in ABSENT_AGENTS:
+        space, words = ABSENT_AGENTS[asked]
+        serving = [one for one in known if space in {kind.__name__ for kind in agent_class(one).action_spaces}]
+        return f", which is not here yet; for {words} actions: {', '.join(serving)}"
+    first = asked.partition("_")[0]  # CleanRL names its files so: ppo_continuous_action
+    return did_you_mean(first if first in known else name, known)
 
 
 def _own_class(name: str) -> type[Agent]:

@@ -14,6 +14,20 @@ ENTRY_POINT = "ale_py.vector_env:AtariVectorEnv"
 RESEED = 2000
 """Steps after which the next episode of a game is seeded anew: it costs about 200 steps, and no more are replayed."""
 FIRST_CAPACITY = 64
+_GAMES = """
+Adventure AirRaid Alien Amidar Assault Asterix Asteroids Atlantis Atlantis2 Backgammon BankHeist BasicMath BattleZone
+BeamRider Berzerk Blackjack Bowling Boxing Breakout Carnival Casino Centipede ChopperCommand Combat CrazyClimber
+Crossbow Darkchambers Defender DemonAttack DonkeyKong DoubleDunk Earthworld ElevatorAction Enduro Entombed Et
+FishingDerby FlagCapture Freeway Frogger Frostbite Galaxian Gopher Gravitar Hangman HauntedHouse Hero HumanCannonball
+IceHockey Jamesbond JourneyEscape Joust Kaboom Kangaroo KeystoneKapers KingKong Klax Koolaid Krull KungFuMaster
+LaserGates LostLuggage MarioBros MazeCraze MiniatureGolf MontezumaRevenge MrDo MsPacman NameThisGame Othello Pacman
+Phoenix Pitfall Pitfall2 Pong Pooyan PrivateEye Qbert Riverraid RoadRunner Robotank Seaquest SirLancelot Skiing
+Solaris SpaceInvaders SpaceWar StarGunner Superman Surround Tennis Tetris TicTacToe3D TimePilot Trondead Turmoil
+Tutankham UpNDown Venture VideoCheckers VideoChess VideoCube VideoPinball Warlords WizardOfWor WordZapper YarsRevenge
+Zaxxon
+"""
+GAMES = frozenset(_GAMES.split())
+"""The games of ale-py, as its ids have them: "Pong" is ALE/Pong-v5."""
 
 # Arguments of ale-py's vector environment, and what Gymnasium's AtariPreprocessing calls them.
 _PREPROCESSING = {

@@ -1,6 +1,5 @@
 """From an environment's name to a vector environment, with one clear line for all that can go wrong."""
 
-import difflib
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, VectorEnv
 from dbrrl.backend import module_on
 from dbrrl.errors import EnvError
 
-from . import atari
+from . import atari, names
 from .batched import BatchedEnv
 from .recorder import Recorder
 from .registration import BATCHED
@@ -139,8 +138,8 @@ def resolve(env: str) -> EnvSpec:
     if env in gym.registry:
         return gym.registry[env]
     raise EnvError(
-        f"unknown environment {env!r}{_nearest(env, list(gym.registry))}: "
-        "give a Gymnasium id, or package.module:EnvClass for your own"
+        f"unknown environment {env!r}{names.instead(env, gym.registry)}: give a Gymnasium id, module:id where importing"
+        " the module registers it, or package.module:EnvClass for your own"
     )
 
 
@@ -151,8 +150,9 @@ def _resolve_class(env: str) -> EnvSpec:
         return gym.registry[name]
     entry = getattr(module, name, None)
     if entry is None:
-        names = [key for key in vars(module) if not key.startswith("_")]
-        raise EnvError(f"{env}: module {module_name!r} has no {name!r}{_nearest(name, names)}: check the spelling")
+        public = [key for key in vars(module) if not key.startswith("_")]
+        hint = names.nearest(name, public)
+        raise EnvError(f"{env}: module {module_name!r} has no {name!r}{hint}: check the spelling")
     # No function: a run's config.toml names one too, with arguments, and loading a file must run nothing.
     if not isinstance(entry, type):
         raise EnvError(
@@ -212,12 +212,6 @@ def _missing(env: str, error: Exception) -> EnvError:
         if word in text:
             return EnvError(f'{env} needs a library that is not installed: pip install "dbrrl[{extra}]"')
     return EnvError(f"{env} needs a library that is not installed: {_one_line(error)}: install it with pip")
-
-
-def _nearest(name: str, names: list[str]) -> str:
-    by_lower = {known.lower(): known for known in names}
-    near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
-    return f", did you mean {by_lower[near[0]]!r}?" if near else ""
 
 
 def _one_line(error: BaseException) -> str:

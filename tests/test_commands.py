@@ -83,6 +83,7 @@ def test_help_lists_the_agents_settings_with_range_and_meaning(
     assert stop.value.code == 0
     assert "--learning-rate X" in text and "how far an update moves the weights" in text
     assert "[a number above 0 and at most 1; default 0.01]" in text and "--num-envs N" in text
+    assert "--total-steps" not in text  # it follows from --steps
 
 
 @pytest.mark.parametrize(
@@ -111,6 +112,14 @@ def test_help_lists_the_agents_settings_with_range_and_meaning(
         (["--resume", "nowhere", "--out", "there"], "--out: a resumed run keeps its settings"),
         ([*STUB, "--num-envs", "1000000000"], "--num-envs: expected a whole number of at least 1 and at most 100000"),
         (["--resume", "nowhere", "--stepz", "1"], "unknown argument '--stepz'; did you mean '--steps'"),
+        (["--total-timesteps", "1000"], "unknown argument '--total-timesteps'; did you mean '--steps'"),
+        (["--total-steps", "1000"], "unknown argument '--total-steps'; did you mean '--steps'"),
+        (["--lr", "1e-3"], "unknown argument '--lr'; did you mean '--learning-rate'"),
+        (["--n-envs", "4"], "unknown argument '--n-envs'; did you mean '--num-envs'"),
+        (["--policy", "MlpPolicy"], "unknown argument '--policy': the network follows from the spaces"),
+        (["--agent", "dqn", "--exploration-fraction=0.1"], "did you mean '--epsilon-steps'.*not a share of the run"),
+        (["--agent", "sac"], "unknown agent 'sac', which is not here yet; for continuous actions: a2c, a3c, ppo"),
+        (["--env", "Pong-v5"], r"unknown environment 'Pong-v5', did you mean 'ALE/Pong-v5'"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(call: Call, arguments: list[str], pattern: str) -> None:

@@ -7,10 +7,12 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NoReturn, get_args, get_origin
 
-from dbrrl.config import Config, Setting, did_you_mean, settings
+from dbrrl.config import Config, Setting, settings
 from dbrrl.errors import ConfigError, DbrrlError, EnvError, WorkerError
+from dbrrl.suggestions import did_you_mean
 
 from .interruption import Interrupted
+from .settings import PLANNED
 
 MISTAKE = 2
 INTERRUPTED = 130
@@ -33,14 +35,14 @@ class Parser(argparse.ArgumentParser):
             name = word.partition("=")[0]
             flags = [flag for flag in self._option_string_actions if flag.startswith("--")]
             hint = did_you_mean(name, flags) if name.startswith("-") else ""
-            known = hint if "mean" in hint else ": see --help"
+            known = ": see --help" if not hint or hint.startswith("; known") else hint
             raise ConfigError(f"unknown argument {word!r}{known}")
         return vars(values)
 
     def add_settings(self, title: str, config: type[Config], shown: Mapping[str, Any] | None = None) -> None:
-        """A flag for each field of `config`; `shown` holds the defaults that a preset changes."""
+        """A flag for each field of `config` that the plan does not set; `shown`: defaults that a preset changes."""
         group = self.add_argument_group(title)
-        for entry in settings(config):
+        for entry in (entry for entry in settings(config) if entry.name not in PLANNED):
             flag = "--" + entry.name.replace("_", "-")
             named = dataclasses.replace(entry, name=flag)
             common: dict[str, Any] = {"dest": entry.name, "default": argparse.SUPPRESS, "action": _Value}

@@ -149,6 +149,12 @@ class Experiment:
             directory.write_config(record)
             self.display.say(f"run directory: {directory.path}")
             self.display.say(f"environments: {envs.num_envs} of {envs.env_id}, {envs.kind}")
+        horizon = getattr(plan.config, "total_steps", 0)
+        if 0 < horizon < plan.settings.steps:
+            self.display.warn(
+                f"total_steps: schedules end at step {horizon:,} of {plan.settings.steps:,} and stay at their last "
+                "value after it: leave it out, and they end with the run"
+            )
         loop = self._loop(plan, agent, envs, directory, interruption)
         loop.callbacks = [*build.callbacks(plan, directory, stack), *self.callbacks]
         return loop

@@ -8,10 +8,14 @@ from typing import Any, Literal
 
 from dbrrl import backend, registry
 from dbrrl.agent import Agent
-from dbrrl.config import Config, did_you_mean, setting, settings
+from dbrrl.config import Config, setting, settings
 from dbrrl.errors import ConfigError
+from dbrrl.suggestions import did_you_mean
 
 _RECORDED = ("preset", "chosen", "versions", "machine")  # tables of a run's config.toml that say what was
+
+PLANNED = ("total_steps",)  # fields of an agent's Config that follow from the plan: no flags
+_ARGUMENTS = ("out", "name", "progress", "preset", "callbacks")  # of Experiment, beside the settings
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -126,15 +130,24 @@ def settle(
     fields = [entry.name for entry in settings(found.Config)]
     for name in [*preset, *wanted]:
         if name not in names and name not in fields:
-            raise ConfigError(f"unknown setting {name!r}{did_you_mean(name, [*names, *fields])}")
+            known = [*names, *fields, *(_ARGUMENTS if name in explicit else ())]
+            raise ConfigError(f"unknown setting {name!r}{did_you_mean(name, known)}")
     values = preset | wanted
     chosen = Settings.from_dict({name: value for name, value in values.items() if name in names})
     if chosen.device != "auto":
         backend.parse_device(chosen.device)
     own = {name: value for name, value in values.items() if name in fields}
     if "total_steps" in fields:
-        own.setdefault("total_steps", chosen.steps)
+        own["total_steps"] = _horizon(explicit, written, chosen.steps)
     return Plan(chosen, found.Config.from_dict(own), found, kwargs, preset, eval_kwargs)
+
+
+def _horizon(explicit: Mapping[str, Any], written: Mapping[str, Any], steps: int) -> Any:
+    """Where schedules end: with the run, unless another step is given; 0, that of a Config as it is made, is none."""
+    if explicit.get("total_steps"):
+        return explicit["total_steps"]
+    recorded = written.get("total_steps", steps)
+    return steps if recorded == written.get("steps") else recorded
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from dbrrl import registry
-from dbrrl.config import did_you_mean
 from dbrrl.errors import ConfigError
 from dbrrl.experiment.settings import Plan, read, settle
+from dbrrl.suggestions import did_you_mean
 
 _FOLDER = Path(__file__).parent
 _NO_SUITES = ("environments", "published")  # data of other kinds in the same folder

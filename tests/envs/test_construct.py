@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from dbrrl.envs import make
+from dbrrl.envs import make, names
 from dbrrl.envs.construct import Request, resolve
 from dbrrl.errors import EnvError, SpaceError
 
@@ -68,6 +68,32 @@ def test_gymnasiums_meaning_of_the_colon_is_kept() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("Pong-v5", "ALE/Pong-v5"),
+        ("PongNoFrameskip-v4", "ALE/Pong-v5"),
+        ("MsPacman-ramDeterministic-v0", "ALE/MsPacman-v5"),
+        ("breakout", "ALE/Breakout-v5"),
+        ("Blackjack-v5", "Blackjack-v1"),  # a game of ale-py, too
+        ("LunarLander-v2", "LunarLander-v3"),
+        ("mountaincar", "MountainCar-v0"),
+    ],
+)
+@pytest.mark.parametrize("installed", [True, False])
+def test_an_id_of_another_time_or_library_is_answered_by_what_it_was(
+    name: str, meant: str, installed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(names.importlib.util, "find_spec", lambda _: object() if installed else None)
+    said = names.instead(name, list(gym.registry))
+    assert said.startswith(f", did you mean '{meant}'")
+    assert ('pip install "dbrrl[atari]"' in said) is (meant.startswith("ALE/") and not installed)
+
+
+def test_a_name_far_from_all_is_answered_with_none() -> None:
+    assert names.instead("Foo-v5", list(gym.registry)) == names.instead("highway-v0", list(gym.registry)) == ""
+
+
+@pytest.mark.parametrize(
     ("env", "line"),
     [
         (
@@ -76,7 +102,7 @@ def test_gymnasiums_meaning_of_the_colon_is_kept() -> None:
         ),
         ("cartpole", "did you mean 'CartPole-v"),
         ("dbrrl/Cartpole-v1", "did you mean 'dbrrl/CartPole-v1'"),
-        ("qqqqqqqqqq", "unknown environment 'qqqqqqqqqq': give a Gymnasium id"),
+        ("qqqqqqqqqq", "'qqqqqqqqqq': give a Gymnasium id, module:id where importing the module registers it"),
         ("", "unknown environment '': give"),
         ("nowhere:Env", "nowhere:Env: no module named 'nowhere': check the spelling"),
         ("dbrrl.nowhere:Env", "no module named 'dbrrl.nowhere': check"),
