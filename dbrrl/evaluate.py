@@ -128,7 +128,9 @@ def _kind(plan: Plan) -> str:
 def _report(result: evaluation.Evaluation, plan: Plan, file: Path) -> None:
     row = result.row()
     low, high = result.interval()
-    interval = f"(95 % interval {low:.2f} to {high:.2f})" if len(result.returns) > 1 else "(one episode)"
+    count = len(result.returns)  # one or two episodes say too little for an interval
+    few = "(one episode)" if count == 1 else "(two episodes)"
+    interval = f"(95 % interval {low:.2f} to {high:.2f})" if count > 2 else few
     print(f"{plan.settings.agent} on {plan.settings.env}, {len(result.returns)} episodes, agent: {file}")
     print(
         f"mean {row['mean']:.2f} {interval}  median {row['median']:.2f}  "

@@ -1,7 +1,9 @@
 """`python -m dbrrl.plot RUN [RUN ...] --out curve.png` draws the learning curves of several runs."""
 
 import argparse
+import dataclasses
 import json
+import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,11 +15,32 @@ from dbrrl.experiment.directory import RunDirectory
 from dbrrl.suggestions import did_you_mean
 
 _TASK = ("num_envs", "max_episode_steps", "env_kwargs", "eval_env_kwargs")  # what else makes runs unlike
+_SHORT = 0.9  # of the usual length of a line's runs: one that ends before is left out
 
-_DESCRIPTION = """Draw learning curves: a panel per environment, a line per agent, a 95 % interval over seeds.
+_DESCRIPTION = """Draw learning curves: a panel per environment, a line per agent, its mean over the seeds with a band.
 
 Runs of one agent that differ in their settings get a line each, named by the settings that differ. With --group-by
-the lines are those of the fields named: agent, or any setting in the runs' config.toml."""
+the lines are those of the fields named: agent, or any setting in the runs' config.toml. Runs of one seed in a line are
+averaged first. A run that does not fit (no evaluation yet, much shorter than the others of its line, a copy of another)
+is left out, and named."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Run:
+    """What is drawn of a run."""
+
+    path: Path
+    config: dict[str, Any]
+    rows: curves.Rows
+
+    @property
+    def seed(self) -> int:
+        return int(self.config.get("seed", 0))
+
+    @property
+    def end(self) -> float:
+        """The step of the last evaluation."""
+        return self.rows[-1].get("steps", 0.0)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -26,10 +49,16 @@ def main(arguments: Sequence[str]) -> None:
     path = Path(given["out"])
     if path.exists() and not given["overwrite"]:
         raise RunError(f"{path}: exists already: choose another name, or add --overwrite")
-    runs = [RunDirectory.open(run) for run in {Path(run).resolve(): Path(run) for run in given["runs"]}.values()]
-    groups = _groups(runs, given.get("group_by"))
-    curves.draw_groups(groups, path, x=given["x"], smooth=given["smooth"])
-    print(f"{_plural(len(runs), 'run')} in {_plural(len(groups), 'line')}: {path}")
+    left_out: list[str] = []
+    runs = _read([Path(run) for run in given["runs"]], left_out)
+    lines = _lines(runs, given.get("group_by"))
+    groups = [_group(label, env, _fitting(own, left_out)) for (label, env), own in lines.items()]
+    groups = _renamed(groups, given["labels"])
+    for line in left_out:
+        print(f"left out {line}", file=sys.stderr)
+    curves.draw_groups(groups, path, x=given["x"], smooth=given["smooth"], title=given["title"])
+    drawn = sum(len(group.runs) for group in groups)
+    print(f"{_plural(drawn, 'run')} in {_plural(len(groups), 'line')}: {path}")
 
 
 def _parse(arguments: Sequence[str]) -> dict[str, Any]:
@@ -47,6 +76,8 @@ def _parse(arguments: Sequence[str]) -> dict[str, Any]:
         metavar="FIELD",
         help="a line for each value of these: agent, or fields of the configuration",
     )
+    parser.add_argument("--labels", nargs="+", metavar="TEXT", help="names of the lines, in the order of their runs")
+    parser.add_argument("--title", metavar="TEXT", help="text above the figure")
     parser.add_argument("--overwrite", action="store_true", help="replace the image if it exists")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser.parse_all(arguments)
@@ -58,23 +89,88 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _groups(runs: Sequence[RunDirectory], fields: Sequence[str] | None) -> list[curves.Group]:
-    """The runs by environment, and by agent and settings or by the `fields` named."""
-    gathered: dict[tuple[str, str, str], list[curves.Rows]] = {}
-    for run in runs:
-        config = run.read_config()
-        rows = table.read(run.scores) if run.scores.exists() else []
+def _read(paths: Sequence[Path], left_out: list[str]) -> list[_Run]:
+    """The runs that have an evaluation, each folder once; the others are named in `left_out`.
+
+    Raises RunError where a folder is missing, or no run is left to draw.
+    """
+    runs = []
+    for path in {path.resolve(): path for path in paths}.values():
+        if path.is_file():
+            left_out.append(f"{path}: not the folder of a run")
+            continue
+        try:
+            directory = RunDirectory.open(path)
+        except RunError as error:
+            if not path.is_dir():
+                raise
+            left_out.append(str(error))
+            continue
+        rows = table.read(directory.scores) if directory.scores.exists() else []
         if not rows:
-            raise RunError(f"{run.path}: has no evaluation yet: leave it out, or let it train on")
-        env, agent = str(config.get("env")).removeprefix("dbrrl/"), str(config.get("agent"))
+            left_out.append(f"{path}: has no evaluation yet")
+            continue
+        runs.append(_Run(path, directory.read_config(), rows))
+    if not runs:
+        raise RunError(f"expected a run to draw, got {'; '.join(left_out)}")
+    return runs
+
+
+def _lines(runs: Sequence[_Run], fields: Sequence[str] | None) -> dict[tuple[str, str], list[_Run]]:
+    """The runs by label and environment: by agent and settings, or by the `fields` named."""
+    gathered: dict[tuple[str, str, str], list[_Run]] = {}
+    for run in runs:
+        env, agent = str(run.config.get("env")).removeprefix("dbrrl/"), str(run.config.get("agent"))
         if fields:
-            agent, own = _by_fields(config, fields, run.path)
+            agent, own = _by_fields(run.config, fields, run.path)
         else:
-            own = config.get("config", {}) | {name: config[name] for name in _TASK if name in config}
-            own.pop("total_steps", None)  # follows from --steps: no setting of its own
-        gathered.setdefault((env, agent, json.dumps(own, sort_keys=True)), []).append(rows)
+            own = _settings(run)
+        gathered.setdefault((env, agent, json.dumps(own, sort_keys=True)), []).append(run)
     keys = list(gathered)
-    return [curves.Group(key[1] if fields else _label(key, keys), key[0], gathered[key]) for key in keys]
+    return {(key[1] if fields else _label(key, keys), key[0]): gathered[key] for key in keys}
+
+
+def _settings(run: _Run) -> dict[str, Any]:
+    own: dict[str, Any] = run.config.get("config", {}) | {
+        name: run.config[name] for name in _TASK if name in run.config
+    }
+    own.pop("total_steps", None)  # follows from --steps: no setting of its own
+    return own
+
+
+def _fitting(runs: Sequence[_Run], left_out: list[str]) -> list[_Run]:
+    """The runs of a line without copies and without those much shorter than is usual among them."""
+    usual = statistics.median_high(run.end for run in runs)
+    kept: list[_Run] = []
+    for run in runs:
+        same = [other for other in kept if other.seed == run.seed and _settings(other) == _settings(run)]
+        copy = next((other for other in same if other.rows == run.rows), None)
+        if copy is not None:
+            left_out.append(f"{run.path}: a copy of {copy.path}: the same seed, settings and scores")
+        elif run.end < _SHORT * usual:
+            left_out.append(f"{run.path}: ends at step {run.end:,.0f}, the others of its line at {usual:,.0f}")
+        else:
+            kept.append(run)
+            if same:
+                print(
+                    f"{run.path}: has the seed and the settings of {same[0].path}: counted as one seed", file=sys.stderr
+                )
+    return kept
+
+
+def _group(label: str, env: str, runs: Sequence[_Run]) -> curves.Group:
+    return curves.Group(label, env, [run.rows for run in runs], [run.seed for run in runs])
+
+
+def _renamed(groups: Sequence[curves.Group], labels: Sequence[str] | None) -> list[curves.Group]:
+    """The groups under the names given; ConfigError where there are more or fewer names than lines."""
+    own = list(dict.fromkeys(group.label for group in groups))
+    if labels is None:
+        return list(groups)
+    if len(labels) != len(own):
+        raise ConfigError(f"--labels: expected {len(own)}, one for each of {'; '.join(own)}; got {len(labels)}")
+    names = dict(zip(own, labels, strict=True))
+    return [dataclasses.replace(group, label=names[group.label]) for group in groups]
 
 
 def _by_fields(config: dict[str, Any], fields: Sequence[str], path: Path) -> tuple[str, dict[str, Any]]:

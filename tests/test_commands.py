@@ -2,9 +2,11 @@
 
 import errno
 import importlib.util
+import itertools
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -271,6 +273,37 @@ def test_plot_draws_and_never_over_another_file(call: Call) -> None:
     assert_refused(call(plot, "runs/0", "--smooth", "0"), "--smooth: expected a whole number of at least 1, got '0'")
     Path("runs/0/scores.csv").write_text("steps,score\n1,2\n")
     assert_refused(call(plot, "runs/0", "--out", "odd.png"), "lacks the column 'mean'")
+
+
+def test_plot_counts_seeds_and_leaves_out_what_does_not_fit(call: Call) -> None:
+    for seed, rate in itertools.product(("0", "1", "2"), ("0.5", "0.1")):
+        call(train, *QUICK, "--seed", seed, "--learning-rate", rate, "--name", f"{seed}-{rate}", "--no-curve")
+    runs = sorted(str(path) for path in Path("runs").iterdir())
+    assert call(plot, *runs, "--group-by", "agent", "--out", "g.svg")[:2] == (0, "6 runs in 1 line: g.svg\n")
+    assert "(3 seeds, 6 runs) -->" in Path("g.svg").read_text()
+
+    shutil.copytree("runs/0-0.5", "runs/copy")
+    Path("runs/empty").mkdir()
+    Path("runs/notes.txt").write_text("mine")
+    shutil.copytree("runs/1-0.5", "runs/young")
+    Path("runs/young/scores.csv").unlink()
+    shutil.copytree("runs/2-0.5", "runs/short")
+    scores = Path("runs/short/scores.csv")
+    scores.write_text("".join(scores.read_text().splitlines(keepends=True)[:2]))
+    every = sorted(str(path) for path in Path("runs").iterdir())
+    code, output, errors = call(plot, *every, "--out", "h.svg", "--labels", "fast", "slow", "--title", "Both rates")
+    assert (code, output) == (0, "6 runs in 2 lines: h.svg\n")
+    for line in (
+        "left out runs/copy: a copy of runs/0-0.5: the same seed, settings and scores",
+        "left out runs/empty: not a run directory, or one that never started: it has no config.toml",
+        "left out runs/notes.txt: not the folder of a run",
+        "left out runs/young: has no evaluation yet",
+        "left out runs/short: ends at step 40, the others of its line at 400",
+    ):
+        assert line in errors
+    assert "<!-- fast (3 seeds) -->" in Path("h.svg").read_text() and "<!-- Both rates -->" in Path("h.svg").read_text()
+    assert_refused(call(plot, *runs, "--labels", "one", "--out", "i.svg"), "--labels: expected 2, one for each of")
+    assert_refused(call(plot, "runs/young", "--out", "i.svg"), "expected a run to draw, got runs/young: has no")
 
 
 def test_a_process_ends_with_the_code_and_no_traceback(tmp_path: Path) -> None:

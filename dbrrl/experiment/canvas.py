@@ -8,15 +8,21 @@ from typing import Any
 from dbrrl import checkpoint
 from dbrrl.errors import RunError
 
-# Okabe and Ito's palette: told apart by color-blind readers too; lines and markers tell them apart without color.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# Okabe and Ito's palette, which color-blind readers can tell apart, and nine colors far from it in CIELAB.
+COLORS = (
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#0000FF",
+    "#00DD00", "#FF00DD", "#440088", "#FF0066", "#555500", "#AACC44", "#661111", "#CCBB99",
+)  # fmt: skip
 LINES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 KINDS = ("png", "svg", "pdf")
 
 
 def style(index: int) -> dict[str, Any]:
-    """Color, line and marker of the series `index`: no two of the first 63 are alike in both color and marker."""
+    """Color, line and marker of the series `index`.
+
+    The first 16 differ in color, and the first 36 differ in line or marker, for prints without color.
+    """
     return {
         "color": COLORS[index % len(COLORS)],
         "linestyle": LINES[index % len(LINES)],
@@ -49,6 +55,15 @@ def thousands(value: float, position: int | None = None) -> str:
         if abs(value) >= size:
             return f"{value / size:g}{unit}"
     return f"{value:g}"
+
+
+def log_ticks(axis: Any) -> None:
+    """Make a logarithmic axis label 1, 2 and 5 of each decade, so that a short range has labels too."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(thousands)
+    axis.set_minor_formatter(NullFormatter())
 
 
 def save(figure: Any, path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from dbrrl.errors import RunError
 
 from .canvas import COLORS, dress, figure, save, style, thousands
-from .statistics import bootstrap_interval
+from .statistics import mean_interval
 
 AXES = {"steps": "environment steps", "time": "seconds", "episodes": "training episodes"}
 _COLUMNS = {"steps": "steps", "time": "elapsed", "episodes": "episodes"}
@@ -18,13 +18,33 @@ _COLUMNS = {"steps": "steps", "time": "elapsed", "episodes": "episodes"}
 Rows = Sequence[Mapping[str, float]]
 
 
+INTERVAL = "band: 95 % confidence interval of the mean over seeds (Student's t)"
+RANGE = "band of two seeds: from one to the other"
+
+
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """The runs of one agent in one environment, one table of scores per seed."""
+    """Runs that share a line: a table of scores each, and the seed each was made with.
+
+    Runs of one seed are averaged first, so that each seed counts once. Without `seeds` each run has its own.
+    """
 
     label: str
     panel: str
     runs: Sequence[Rows]
+    seeds: Sequence[int] | None = None
+
+    @property
+    def count(self) -> int:
+        """The number of different seeds."""
+        return len(self.runs if self.seeds is None else set(self.seeds))
+
+    def by_seed(self, values: np.ndarray) -> np.ndarray:
+        """The mean over the runs of each seed: (runs, n) -> (seeds, n)."""
+        if self.seeds is None:
+            return values
+        seeds = np.array(self.seeds)
+        return np.stack([values[seeds == seed].mean(axis=0) for seed in np.unique(seeds)])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,17 +56,18 @@ class Line:
     strong: bool = False
 
 
-def draw_run(scores: Rows, progress: Rows, title: str, path: Path) -> None:
-    """One run: evaluations with their spread, and the training returns behind them."""
+def draw_run(scores: Rows, progress: Rows, title: str, path: Path, *, recent: int) -> None:
+    """One run: evaluations with their spread, and behind them the training return, a mean of `recent` episodes."""
     made, (axes,) = figure(1)
     trained = [row for row in progress if "mean_return" in row and np.isfinite(row["mean_return"])]
     if trained:
-        axes.plot(_column(trained, "steps"), _column(trained, "mean_return"), color="0.6", label="training")
+        label = f"training: mean return of the latest {recent} episodes, with exploration"
+        axes.plot(_column(trained, "steps"), _column(trained, "mean_return"), color="0.6", label=label)
     steps, mean, spread = (_column(scores, name) for name in ("steps", "mean", "stdev"))
     low = np.maximum(mean - spread, _column(scores, "min"))
     high = np.minimum(mean + spread, _column(scores, "max"))
-    axes.fill_between(steps, low, high, color=COLORS[0], alpha=0.2, linewidth=0)
-    axes.plot(steps, mean, color=COLORS[0], marker="o", markersize=4, label="evaluation ± stdev")
+    axes.fill_between(steps, low, high, color=COLORS[0], alpha=0.2, linewidth=0, label="band: ± its standard deviation")
+    axes.plot(steps, mean, color=COLORS[0], marker="o", markersize=4, label="evaluation: mean return, no exploration")
     _dress(axes, title, "steps")
     save(made, path)
 
@@ -59,8 +80,12 @@ def draw_groups(
     smooth: int = 1,
     lines: Mapping[str, Sequence[Line]] | None = None,
     columns: int = 3,
+    title: str | None = None,
+    size: tuple[float, float] = (6.4, 4.2),
 ) -> None:
-    """Several runs: a panel per environment, a line per group, its mean with a 95 % interval over its seeds.
+    """Several runs: a panel per environment, a line per group, the mean over its seeds with a band.
+
+    The band is the 95 % t interval of the mean; of two seeds, which say too little for one, it is their range.
 
     Args:
         groups: what is drawn.
@@ -69,16 +94,21 @@ def draw_groups(
         smooth: evaluations over which each run's curve is averaged, centered, fewer at its ends; 1: none.
         lines: levels to draw, by panel.
         columns: panels side by side.
+        title: text above all panels.
+        size: width and height of a panel in inches.
     """
     panels = list(dict.fromkeys(group.panel for group in groups))
     labels = list(dict.fromkeys(group.label for group in groups))
-    made, all_axes = figure(len(panels), columns=columns)
+    made, all_axes = figure(len(panels), columns=columns, width=size[0], height=size[1])
+    if title is not None:
+        made.suptitle(title)
     for panel, axes in zip(panels, all_axes, strict=True):
         for group in (group for group in groups if group.panel == panel):
             look = style(labels.index(group.label)) | {"label": _with_seeds(group.label, groups)}
             _draw_group(axes, group, x, smooth, look)
         _dress(axes, panel, x)
-        _draw_lines(axes, (lines or {}).get(panel, ()))
+        _draw_lines(axes, (lines or {}).get(panel, ()), gap=0.21 / size[1])
+    _explain_bands(all_axes[-1], groups)
     save(made, path)
 
 
@@ -94,30 +124,49 @@ def moving_average(values: np.ndarray, width: int) -> np.ndarray:
 
 def _draw_group(axes: Any, group: Group, x: str, smooth: int, look: dict[str, Any]) -> None:
     curves = [(_column(rows, _COLUMNS[x]), moving_average(_column(rows, "mean"), smooth)) for rows in group.runs]
-    # Where seeds were evaluated at unlike places, each is read between its own, and nowhere beyond its ends.
+    # Where runs were evaluated at different steps, each is read between its own, and nowhere beyond its ends.
     start, end = max(places[0] for places, _ in curves), min(places[-1] for places, _ in curves)
     every = np.unique(np.concatenate([places for places, _ in curves]))
     grid = every[(every >= start) & (every <= end)]
     if not len(grid):
         raise RunError(f"{group.label} on {group.panel}: its runs share no part of the {AXES[x]}: plot them apart")
-    values = np.stack([np.interp(grid, places, means) for places, means in curves])
+    values = group.by_seed(np.stack([np.interp(grid, places, means) for places, means in curves]))
     every_nth = max(1, len(grid) // 12)  # markers tell lines apart, and are no longer seen where they touch
     axes.plot(grid, values.mean(axis=0), markersize=4, markevery=every_nth, **look)
-    if len(curves) > 1:
-        bounds = np.array([bootstrap_interval(column) for column in values.T])
+    if len(values) > 1:
+        bounds = np.array([_bounds(column) for column in values.T])
         axes.fill_between(grid, bounds[:, 0], bounds[:, 1], color=look["color"], alpha=0.15, linewidth=0)
 
 
+def _bounds(scores: np.ndarray) -> tuple[float, float]:
+    """The ends of a band: the range of two seeds, the 95 % interval of the mean of more."""
+    return (float(scores.min()), float(scores.max())) if len(scores) == 2 else mean_interval(scores)
+
+
+def _explain_bands(axes: Any, groups: Sequence[Group]) -> None:
+    """Name in the legend what the bands are."""
+    for label, drawn in (
+        (INTERVAL, any(group.count > 2 for group in groups)),
+        (RANGE, any(group.count == 2 for group in groups)),
+    ):
+        if drawn:
+            axes.fill_between([], [], color="0.75", linewidth=0, label=label)
+
+
 def _with_seeds(label: str, groups: Sequence[Group]) -> str:
-    """A label with the number of seeds behind it, in all panels."""
-    counts = {len(group.runs) for group in groups if group.label == label}
+    """A label with the number of seeds behind it, in all panels, and of runs where these are more."""
+    own = [group for group in groups if group.label == label]
+    counts = {group.count for group in own}
     fewest, most = min(counts), max(counts)
     count = str(most) if fewest == most else f"{fewest} to {most}"
-    return f"{label} ({count} seed{'s' if most > 1 else ''})"
+    seeds = f"{count} seed{'s' if most > 1 else ''}"
+    if any(len(group.runs) > group.count for group in own):
+        seeds += f", {sum(len(group.runs) for group in own)} runs"
+    return f"{label} ({seeds})"
 
 
-def _draw_lines(axes: Any, lines: Sequence[Line]) -> None:
-    """Levels across the panel, each named at its right edge; names that would overlap are moved apart."""
+def _draw_lines(axes: Any, lines: Sequence[Line], gap: float) -> None:
+    """Levels across the panel, each named at its right edge; names closer than `gap`, of 1, are moved apart."""
     if not lines:
         return
     low, high = axes.get_ylim()
@@ -127,7 +176,7 @@ def _draw_lines(axes: Any, lines: Sequence[Line]) -> None:
     low, high = axes.get_ylim()
     ordered = sorted(lines, key=lambda line: line.value)
     wanted = [(line.value - low) / (high - low) for line in ordered]
-    for line, place, at in zip(ordered, spread(wanted, 0.05), wanted, strict=True):
+    for line, place, at in zip(ordered, spread(wanted, gap), wanted, strict=True):
         color = "0.25" if line.strong else "0.55"
         leader = {"arrowstyle": "-", "color": color, "linewidth": 0.6, "shrinkA": 1, "shrinkB": 0, "relpos": (0, 0.5)}
         axes.axhline(line.value, color=color, linewidth=1.2 if line.strong else 0.8, linestyle=(0, (1, 2)), zorder=0.5)
@@ -145,15 +194,20 @@ def _draw_lines(axes: Any, lines: Sequence[Line]) -> None:
 
 
 def spread(places: Sequence[float], gap: float) -> list[float]:
-    """Ascending `places`, moved so that neighbors are `gap` apart or more; up to 1 where they fit, or else below it."""
-    moved: list[float] = []
-    for place in places:
-        moved.append(max(place, moved[-1] + gap) if moved else place)
-    highest = 1.0
-    for i in reversed(range(len(moved))):
-        moved[i] = min(moved[i], highest)
-        highest = moved[i] - gap
-    return moved
+    """Ascending `places` in [0, 1], moved as little as possible so that neighbors are `gap` apart or more.
+
+    Where they do not all fit, they go on below 0. The order stays, so lines from old to new places never cross.
+    """
+    clusters: list[tuple[float, int]] = []  # mean of (place - gap * index), number of places: isotonic regression
+    for index, place in enumerate(places):
+        mean, count = place - gap * index, 1
+        while clusters and clusters[-1][0] > mean:
+            before, size = clusters.pop()
+            mean, count = (before * size + mean * count) / (size + count), size + count
+        clusters.append((mean, count))
+    moved = [mean for mean, count in clusters for _ in range(count)]
+    highest = 1 - gap * (len(places) - 1)  # of the first place, with which the last is at 1
+    return [min(max(mean, 0.0), highest) + gap * index for index, mean in enumerate(moved)]
 
 
 def _dress(axes: Any, title: str, x: str) -> None:

@@ -11,7 +11,7 @@ from dbrrl.agent import Agent
 from dbrrl.envs import make, vector
 
 from .settings import Plan
-from .statistics import bootstrap_interval
+from .statistics import mean_interval
 
 # Environments stepped together where each costs Python time: few, as those that are done step in vain.
 _LANES = 10
@@ -36,8 +36,8 @@ class Evaluation:
         }
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """Percentile-bootstrap confidence interval of the mean return."""
-        return bootstrap_interval(self.returns, level=level)
+        """Student's confidence interval of the mean return; (mean, mean) for one episode."""
+        return mean_interval(self.returns, level)
 
 
 def evaluate(

@@ -17,7 +17,7 @@ from . import build, curves, devices, display
 from .callbacks import Callback
 from .directory import RunDirectory
 from .interruption import Interrupted, Interruption
-from .loop import Loop
+from .loop import RECENT, Loop
 from .settings import Plan, settle
 from .workers import Workers
 
@@ -39,7 +39,7 @@ class Run:
 
     def plot(self, path: str | Path) -> None:
         """Draw the learning curve into an image file (PNG, SVG or PDF by its ending)."""
-        curves.draw_run(self.scores, self.progress, build.title(self.plan), Path(path))
+        curves.draw_run(self.scores, self.progress, build.title(self.plan), Path(path), recent=RECENT)
 
 
 class Experiment:

@@ -1,12 +1,15 @@
-"""Statistics over a few seeds: interquartile means, bootstrap intervals, comparisons of two agents.
+"""Statistics over a few seeds: means with t intervals, interquartile means, bootstraps, comparisons of two agents.
 
-The definitions are those of Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge of the Statistical
-Precipice" (arXiv:2108.13264), and of their library rliable. Scores come as strata: one array (n,) per task, whose
-entries are the scores of n seeds; tasks may have unlike numbers of seeds. Scores that are not numbers are refused with
-a ConfigError: there is no place for them among the others.
+The interval of a mean is Student's. Everything else follows Agarwal et al. 2021, "Deep Reinforcement Learning at the
+Edge of the Statistical Precipice" (arXiv:2108.13264), and their library rliable. Scores come as strata: one array (n,)
+per task, whose entries are the scores of n seeds; tasks may have different numbers of seeds. NaN is refused with a
+ConfigError.
 """
 
+import functools
+import math
 from collections.abc import Callable, Sequence
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -30,10 +33,53 @@ def iqm(scores: np.ndarray, axis: int = -1) -> Any:
     return ordered.take(np.arange(count // 4, count - count // 4), axis=axis).mean(axis=axis)
 
 
+def mean_interval(scores: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    """Student's confidence interval of the mean: mean ± t s / √n, t of n - 1 degrees of freedom (Student 1908).
+
+    It holds the true mean of normal scores as often as `level` says, however few they are: of 5 seeds in 95 % of the
+    cases, where a percentile bootstrap's holds it in 84 %. One score gives (score, score).
+    """
+    scores = _numbers(scores)
+    mean, count = float(scores.mean()), len(scores)
+    if np.ptp(scores) == 0:
+        return float(scores[0]), float(scores[0])
+    half = student_quantile(count - 1, level) * float(scores.std(ddof=1)) / math.sqrt(count)
+    return mean - half, mean + half
+
+
+@functools.lru_cache(maxsize=256)
+def student_quantile(freedom: int, level: float = 0.95) -> float:
+    """The t with P(|T| <= t) = `level`, T of Student's distribution with `freedom` degrees of freedom.
+
+    Found by bisection on the finite series for whole degrees of freedom (Abramowitz and Stegun 1964, 26.7.3 and
+    26.7.4). Beyond 1,000 it is the normal distribution's, within 0.25 %.
+    """
+    if freedom > 1000:
+        return NormalDist().inv_cdf((1 + level) / 2)
+    low, high = 0.0, math.pi / 2  # of arctan(t / √freedom)
+    for _ in range(60):
+        angle = (low + high) / 2
+        low, high = (angle, high) if _within(angle, freedom) < level else (low, angle)
+    return math.sqrt(freedom) * math.tan(low)
+
+
+def _within(angle: float, freedom: int) -> float:
+    """P(|T| <= √freedom tan(angle))."""
+    odd, cosine = freedom % 2, math.cos(angle)
+    term, total = cosine if odd else 1.0, 0.0
+    for power in range(2 + odd, freedom + 1, 2):
+        total += term
+        term *= cosine**2 * (power - 1) / power
+    series = math.sin(angle) * total
+    return 2 / math.pi * (angle + series) if odd else series
+
+
 def bootstrap_interval(
     strata: np.ndarray | Sequence[np.ndarray], statistic: Statistic = np.mean, level: float = 0.95
 ) -> tuple[float, float]:
     """Confidence interval of `statistic` over all scores: percentile bootstrap, stratified by task, fixed seed.
+
+    It is rliable's, and too narrow for a mean of few scores: take `mean_interval` there.
 
     Each resample draws, for each task by itself, as many seeds as it has, with replacement (Efron 1979; Agarwal et
     al. 2021, section 4.1). A bare array is one stratum.

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from dbrrl.experiment.canvas import COLORS, dress, figure, save, style, thousands
+from dbrrl.experiment.canvas import COLORS, dress, figure, log_ticks, save, style, thousands
 from dbrrl.experiment.curves import Group, Line, draw_groups
 from dbrrl.experiment.statistics import performance_profile, profile_interval
 
@@ -39,23 +39,24 @@ def draw(found: Sequence[Cell], stem: Path) -> dict[str, str]:
     return drawn
 
 
-def reference_lines(env: str, agents: Sequence[str]) -> list[Line]:
-    """The threshold of an environment, and what others published for these agents; equal figures share a line."""
+def reference_lines(env: str, agent: str) -> list[Line]:
+    """The threshold of an environment, and what others published for this agent; equal figures share a line."""
     entry = reference.environment(env)
     lines = [] if entry is None or entry.threshold is None else [Line(entry.threshold, "threshold", strong=True)]
-    shared: dict[tuple[str, float], list[str]] = {}
-    for one in reference.published(env):
-        if one.agent in agents:
-            shared.setdefault((one.source.short, one.score), []).append(one.agent)
-    lines += [Line(score, f"{short} {', '.join(who)}") for (short, score), who in shared.items()]
+    shared: dict[float, list[str]] = {}
+    for one in reference.published(env, agent):
+        shared.setdefault(one.score, []).append(one.source.short)
+    lines += [Line(score, ", ".join(who)) for score, who in shared.items()]
     return lines
 
 
 def _curves(found: Sequence[Cell], envs: Sequence[str]) -> Any:
+    """A panel per cell, each over its own steps: the agents of an environment run for different numbers of them."""
     by_env = [cell for env in envs for cell in found if cell.env == env]
-    groups = [Group(cell.agent, cell.env, [run.rows for run in cell.runs]) for cell in by_env]
-    lines = {env: reference_lines(env, [cell.agent for cell in found if cell.env == env]) for env in envs}
-    return lambda path: draw_groups(groups, path, lines=lines, columns=2)
+    panels = {cell.name: f"{cell.agent}, {cell.env}" for cell in by_env}
+    groups = [Group(cell.agent, panels[cell.name], [run.rows for run in cell.runs]) for cell in by_env]
+    lines = {panels[cell.name]: reference_lines(cell.env, cell.agent) for cell in by_env}
+    return lambda path: draw_groups(groups, path, lines=lines, columns=4, size=(4.4, 2.7))
 
 
 def _panels(found: Sequence[Cell], envs: Sequence[str], draw_panel: Any, label: str) -> Any:
@@ -79,34 +80,44 @@ def _panels(found: Sequence[Cell], envs: Sequence[str], draw_panel: Any, label: 
 
 
 def _scores(axes: Any, cells: Sequence[Cell]) -> None:
-    """Bars from random play to the mean over seeds, each seed as a dot, and what others published."""
+    """Each seed as a dot, their mean with its interval, and what others published, over the range of our scores."""
     entry = reference.environment(cells[0].env)
-    every = np.concatenate([cell.scores for cell in cells])
-    floor = min(entry.low, every.min()) if entry is not None else every.min()
+    threshold = None if entry is None else entry.threshold
     for place, cell in enumerate(cells):
         mean = cell.estimate(MEAN)
-        error = [[mean.value - mean.low], [mean.high - mean.value]]
-        first = place == 0
-        axes.bar(place, mean.value - floor, bottom=floor, width=0.5, color="#56B4E9", edgecolor="black", linewidth=0.6,
-                 label="mean of the seeds, from random play" if first else None)  # fmt: skip
-        axes.errorbar(place, mean.value, error, color="black", capsize=4, linewidth=1.2,
-                      label="95 % interval" if first else None)  # fmt: skip
-        beside = place - 0.16 + 0.32 * (np.arange(len(cell.scores)) + 0.5) / len(cell.scores)
-        axes.plot(beside, cell.scores, ".", color="black", markersize=4, label="one seed" if first else None)
-        _published(axes, place, cell)
-    axes.set_ylim(bottom=floor - 0.03 * (axes.get_ylim()[1] - floor))
-    if entry is not None and entry.threshold is not None:
-        axes.axhline(entry.threshold, color="0.25", linewidth=1.2, linestyle=(0, (1, 2)), zorder=0.5, label="threshold")
+        label = {"label": "mean of the seeds"} if place == 0 else {}
+        axes.plot([place - 0.25, place + 0.25], [mean.value] * 2, color=COLORS[0], linewidth=2.5, **label)
+        if len(cell.runs) > 2:
+            label = {"label": "95 % interval of the mean (Student's t)"} if place == 0 else {}
+            error = [[mean.value - mean.low], [mean.high - mean.value]]
+            axes.errorbar(place, mean.value, error, color=COLORS[0], capsize=4, linewidth=1.2, **label)
+        across = place - 0.16 + 0.32 * (np.arange(len(cell.scores)) + 0.5) / len(cell.scores)
+        label = {"label": "one seed"} if place == 0 else {}
+        axes.plot(across, cell.scores, ".", color="black", markersize=5, **label)
+    if threshold is not None:
+        axes.axhline(threshold, color="0.25", linewidth=1.2, linestyle=(0, (1, 2)), zorder=0.5, label="threshold")
+    low, high = axes.get_ylim()
+    low, high = low - 0.1 * (high - low), high + 0.1 * (high - low)
+    for place, cell in enumerate(cells):
+        _published(axes, place, cell, low, high)
+    axes.set_ylim(low - 0.04 * (high - low), high + 0.04 * (high - low))
 
 
-def _published(axes: Any, place: int, cell: Cell) -> None:
+def _published(axes: Any, place: int, cell: Cell, low: float, high: float) -> None:
+    """Published scores at the right of a cell; one out of range is drawn at the edge with its number."""
     names = [source.name for source in dict.fromkeys(one.source for one in reference.published(cell.env))]
+    outside = 0
     for one in reference.published(cell.env, cell.agent):
         index = names.index(one.source.name)
         look = {"markeredgecolor": COLORS[1 + index % 6], "markersize": 6, "markeredgewidth": 1.5, "color": "white"}
         seeds = "1 run" if one.source.seeds == 1 else f"{one.source.seeds} seeds"
-        beside = place + 0.31 + 0.05 * index
-        axes.plot(beside, one.score, _PEER_MARKERS[index % 4], label=f"{one.source.name} ({seeds})", **look)
+        across, shown = place + 0.31 + 0.05 * index, min(max(one.score, low), high)
+        axes.plot(across, shown, _PEER_MARKERS[index % 4], label=f"{one.source.name} ({seeds})", **look)
+        if shown != one.score:
+            text = f"{'↓' if one.score < low else '↑'} {one.source.short} {one.score:.0f}"
+            axes.annotate(text, (place + 0.3, shown), (0, 7 + 9 * outside if one.score < low else -13 - 9 * outside),
+                          fontsize=7, textcoords="offset points")  # fmt: skip
+            outside += 1
 
 
 def _times(axes: Any, cells: Sequence[Cell]) -> None:
@@ -128,8 +139,14 @@ def _times(axes: Any, cells: Sequence[Cell]) -> None:
                           textcoords="offset points", ha="center")  # fmt: skip
     axes.set_yscale("log")
     axes.set_ylim(max(lowest, 1e-3) / 1.5, 1.7 * highest)
-    axes.yaxis.set_major_formatter(thousands)
-    axes.yaxis.set_minor_formatter("")
+    log_ticks(axes.yaxis)
+
+
+def _levels(scores: np.ndarray) -> np.ndarray:
+    """Normalized scores over which profiles differ: from just below the lowest run to just above the highest."""
+    low, high = float(scores.min()), float(scores.max())
+    margin = max(0.05 * (high - low), 0.005)
+    return np.linspace(low - margin, high + margin, 222)
 
 
 def _profiles(found: Sequence[Cell]) -> Any:
@@ -138,17 +155,16 @@ def _profiles(found: Sequence[Cell]) -> Any:
     envs = common_environments(scores)
     if not envs or len(scores) < 2:
         return None
-    best = max(float(by_env[env].max()) for by_env in scores.values() for env in envs)
-    levels = np.linspace(0, max(1.1, 1.02 * best), 111)
+    every = np.concatenate([by_env[env] for by_env in scores.values() for env in envs])
+    levels = _levels(every)
 
     def draw_all(path: Path) -> None:
         made, (axes,) = figure(1, width=8)
         for index, (agent, by_env) in enumerate(sorted(scores.items())):
             strata = [by_env[env] for env in envs]
             look = style(index)
-            axes.plot(
-                levels, performance_profile(strata, levels), label=agent, markersize=4, markevery=(index, 11), **look
-            )
+            shares = performance_profile(strata, levels)
+            axes.plot(levels, shares, label=agent, markersize=4, markevery=(2 * index, 22), **look)
             axes.fill_between(levels, *profile_interval(strata, levels), color=look["color"], alpha=0.12, linewidth=0)
         dress(
             axes,

@@ -14,9 +14,11 @@ from .summary import Cell, cells
 
 _MARK = "<!-- made by dbrrl.benchmark: run it again rather than edit this page -->"
 _CAPTIONS = {
-    "curves": "Mean of the evaluations over the seeds with its 95 % interval. Dotted: the threshold, and the final "
-    "scores that others published, after steps of their own (first table).",
-    "scores": "Final scores: bars reach from random play to the mean over the seeds.",
+    "curves": "Mean of the evaluations over the seeds with its 95 % interval (Student's t), a panel per agent and "
+    "environment, each over its own steps. Dotted: the threshold, and the final scores that others published for the "
+    "agent, after steps of their own (first table).",
+    "scores": "Final scores: each seed, their mean and its 95 % interval (Student's t). The axis spans our scores; a "
+    "published score out of its range stands at the edge with its number.",
     "times": "Seconds until an evaluation first reaches the threshold, evaluations included, one run among as many "
     "as ran side by side. Cells that never reach it are left out.",
     "profiles": "Performance profiles: the share of runs whose normalized score is above τ, with pointwise 95 % "

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dbrrl.experiment.statistics import Statistic, bootstrap_interval, first_reaching, iqm
+from dbrrl.experiment.statistics import Statistic, bootstrap_interval, first_reaching, iqm, mean_interval
 
 from . import reference
 from .results import Result
@@ -61,8 +61,9 @@ class Cell:
         return places is not None and bool(np.isfinite(places).any())
 
     def estimate(self, statistic: Statistic) -> Estimate:
-        """`statistic` of the final scores."""
-        return Estimate(float(statistic(self.scores)), *bootstrap_interval(self.scores, statistic))
+        """`statistic` of the final scores: a mean with its t interval, another with a percentile bootstrap's."""
+        interval = mean_interval(self.scores) if statistic is MEAN else bootstrap_interval(self.scores, statistic)
+        return Estimate(float(statistic(self.scores)), *interval)
 
     def to_threshold(self, column: str) -> np.ndarray | None:
         """Where each seed's evaluations first reach the threshold ("steps" or "elapsed"); infinity: never."""

@@ -13,9 +13,11 @@ from dbrrl.experiment.statistics import (
     first_reaching,
     improvement_interval,
     iqm,
+    mean_interval,
     performance_profile,
     probability_of_improvement,
     profile_interval,
+    student_quantile,
 )
 
 
@@ -42,6 +44,7 @@ def test_what_is_no_number_is_refused(scores: list[float]) -> None:
     calls = [
         lambda: iqm(odd),
         lambda: bootstrap_interval([good, odd]),
+        lambda: mean_interval(odd),
         lambda: probability_of_improvement([good], [odd]),
         lambda: improvement_interval([odd], [good]),
         lambda: performance_profile([odd], levels),
@@ -58,9 +61,34 @@ def test_scipy_says_the_same() -> None:
     for count in range(1, 25):
         scores = draw.normal(size=count)
         assert iqm(scores) == pytest.approx(stats.trim_mean(scores, 0.25))
+        for level in (0.5, 0.9, 0.95, 0.999):
+            assert student_quantile(count, level) == pytest.approx(stats.t.ppf((1 + level) / 2, count), rel=1e-9)
     x, y = draw.integers(0, 5, 12).astype(float), draw.integers(0, 5, 9).astype(float)
     u, _ = stats.mannwhitneyu(x, y, alternative="greater")
     assert probability_of_improvement([x], [y]) == pytest.approx(u / (12 * 9))
+
+
+# From the table of percentage points of Student's distribution in Abramowitz and Stegun 1964, 26.10, two-sided.
+@pytest.mark.parametrize(
+    ("freedom", "level", "expected"),
+    [(1, 0.95, 12.706), (2, 0.95, 4.303), (3, 0.95, 3.182), (4, 0.95, 2.776), (9, 0.95, 2.262), (30, 0.95, 2.042),
+     (120, 0.95, 1.980), (1, 0.5, 1.0), (4, 0.99, 4.604), (9, 0.9, 1.833), (10**6, 0.95, 1.960)],
+)  # fmt: skip
+def test_students_quantiles_are_those_of_the_table(freedom: int, level: float, expected: float) -> None:
+    assert student_quantile(freedom, level) == pytest.approx(expected, abs=6e-4)
+
+
+def test_the_interval_of_a_mean_by_hand() -> None:
+    low, high = mean_interval(np.array([1.0, 2.0, 3.0, 6.0]))  # mean 3, s = sqrt(14 / 3), t = 3.1824
+    assert (low, high) == pytest.approx((3 - 3.1824 * math.sqrt(14 / 12), 3 + 3.1824 * math.sqrt(14 / 12)), abs=1e-3)
+    assert mean_interval(np.array([3.0])) == (3.0, 3.0) and mean_interval(np.full(9, 500.1)) == (500.1, 500.1)
+
+
+@pytest.mark.parametrize("count", [3, 5, 10])
+def test_the_interval_of_a_mean_holds_the_true_mean_as_often_as_it_says(count: int) -> None:
+    samples = np.random.default_rng(count).normal(7.0, 3.0, (4000, count))
+    held = np.mean([low <= 7.0 <= high for low, high in map(mean_interval, samples)])
+    assert held == pytest.approx(0.95, abs=0.011)  # three standard errors of 4,000 samples
 
 
 def exact_quantiles(values: list[float], level: float) -> tuple[float, float]:

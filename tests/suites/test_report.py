@@ -67,11 +67,11 @@ def test_the_first_table_says_what_falls_short_and_what_is_missing(tmp_path: Pat
         "| dqn | 3/3 | 150k | 500.0 [500.0, 500.0] | 500.0 | SB3 500.0 at 50k | 100.0 at 50k |",
         "|  |  |  |  |  | CleanRL 488.7 at 500k | 500.0 at 150k |",
         "|  |  |  |  |  | CleanRL JAX 498.4 at 500k | 500.0 at 150k |",
-        "| ppo | **2/3** | 300 | 480.0 [470.0, 490.0] | **470.0** | SB3 500.0 at 100k | 480.0 at 300 |",
+        "| ppo | **2/3** | 300 | 480.0 [455.2, 504.8] | **470.0** | SB3 500.0 at 100k | 480.0 at 300 |",
         "|  |  |  |  |  | CleanRL 490.0 at 500k | 480.0 at 300 |",
         "|  |  |  |  |  | Baselines 497.5 at 500k | 480.0 at 300 |",
         "**Acrobot-v1** (-100)",
-        "| dqn, no preset | **0/2** | 300 | -105.5 [-106.0, -105.0] | **-106.0** | SB3 -76.6 at 100k | -105.5 at 300 |",
+        "| dqn, no preset | **0/2** | 300 | -105.5 | **-106.0** | SB3 -76.6 at 100k | -105.5 at 300 |",
         "|  |  |  |  |  | CleanRL -91.5 at 500k | -105.5 at 300 |",
         "|  |  |  |  |  | CleanRL JAX -88.9 at 500k | -105.5 at 300 |",
         "| ppo | **not run yet** |  |  |  |  |  |",
@@ -81,7 +81,7 @@ def test_the_first_table_says_what_falls_short_and_what_is_missing(tmp_path: Pat
 def test_the_other_sections_and_their_files(tmp_path: Path, made: tuple[Suite, Path]) -> None:
     page = report.write(tmp_path / "out", *made, report.State("x", 3))
     text = page.read_text().replace("\u00a0", " ")
-    assert "| ppo | 3 | 480.0 [470.0, 490.0] |" in section(text, "Statistics over the seeds")
+    assert "| ppo | 3 | 480.0 [470.0, 490.0] | 480.0 [455.2, 504.8] |" in section(text, "Statistics over the seeds")
     assert "| 300 | 1.5 |" in section(text, "Statistics over the seeds") and "| never | never |" in text
     # All three runs of DQN end above all of PPO in CartPole-v1, the one environment of both.
     assert "| **dqn** |  | 100 [100, 100] |" in section(text, "Between agents")
@@ -169,6 +169,6 @@ def test_the_same_results_give_the_same_figures_byte_for_byte(tmp_path: Path) ->
     files = sorted(path.name for path in (tmp_path / "a").iterdir())
     assert files and all((tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in files)
     svg = (tmp_path / "a" / "x-curves.svg").read_text()
-    for text in ("CartPole-v1", "dqn (3 seeds)", "threshold", "SB3 dqn", "CleanRL dqn", "environment steps"):
+    for text in ("dqn, CartPole-v1", "dqn (3 seeds)", "threshold", "SB3", "CleanRL", "environment steps"):
         assert f"<!-- {text} -->" in svg, text
     assert "ppo" not in svg  # of others, what is beside the agents drawn

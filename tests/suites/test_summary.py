@@ -3,9 +3,11 @@
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dbrrl.errors import RunError
+from dbrrl.experiment.statistics import bootstrap_interval
 from dbrrl.suites import results, summary
 from dbrrl.suites.summary import IQM, MEAN, Cell
 
@@ -44,7 +46,9 @@ def test_the_score_by_a_step_is_the_last_evaluation_until_then() -> None:
 def test_estimates_over_the_seeds() -> None:
     found = cell(*([score] for score in (1, 2, 8, 100)))
     assert found.estimate(IQM).value == 5 and found.estimate(MEAN).value == 27.75
-    assert found.estimate(MEAN).low >= 1 and found.estimate(MEAN).high <= 100
+    half = 3.1824 * np.std([1, 2, 8, 100], ddof=1) / 2  # t of 3 degrees of freedom
+    assert (found.estimate(MEAN).low, found.estimate(MEAN).high) == pytest.approx((27.75 - half, 27.75 + half), 1e-4)
+    assert (found.estimate(IQM).low, found.estimate(IQM).high) == bootstrap_interval(found.scores, IQM)
 
 
 def test_cells_gather_runs_by_seed_and_normalize() -> None:
