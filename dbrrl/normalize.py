@@ -100,26 +100,26 @@ class ObservationNormalizer:
         self.clip = clip
         self.statistics = RunningMeanStd(shape)
         self._low, self._high = np.float32(-clip), np.float32(clip)
-        self._refresh()
+        self._narrow: tuple[Any, Any] | None = None  # the mean and 1 / std in float32, made when they are wanted
 
     def update(self, x: np.ndarray) -> None:
         """Merge observations of shape (N, *shape) into the statistics."""
         self.statistics.update(x)
-        self._refresh()
+        self._narrow = None
 
     def __call__(self, x: Any) -> Any:
         """Observations of shape (..., *shape) as float32 of the same shape; `x` is left as it is."""
-        # The difference is taken in the precision of the input: a large mean must not eat it.
+        if x.dtype != np.float32:  # in float64: a large mean must not eat the difference
+            self.statistics.lie_beside(x)
+            y = (x - self.statistics.mean) / self.statistics.std
+            return np.minimum(np.maximum(y, -self.clip), self.clip).astype(np.float32)
+        if self._narrow is None or type(self._narrow[0]) is not type(x):
+            self.statistics.lie_beside(x)
+            self._narrow = self.statistics.mean.astype(np.float32), (1 / self.statistics.std).astype(np.float32)
+        mean, inverse_std = self._narrow
         if type(x) is not np.ndarray:
-            self.statistics.lie_beside(x)
-            if type(self._mean32) is not type(x):
-                self._refresh()
-            return np.minimum(np.maximum((x - self._mean32) * self._inverse_std, -self.clip), self.clip)
-        if type(self._mean32) is not np.ndarray:
-            self.statistics.lie_beside(x)
-            self._refresh()
-        deviation = x - (self._mean32 if x.dtype == np.float32 else self.statistics.mean)
-        y = np.asarray(np.multiply(deviation, self._inverse_std, dtype=np.float32, casting="same_kind"))
+            return np.minimum(np.maximum((x - mean) * inverse_std, -self.clip), self.clip)
+        y = np.asarray(np.multiply(x - mean, inverse_std, dtype=np.float32))
         np.maximum(y, self._low, out=y)
         np.minimum(y, self._high, out=y)
         return y
@@ -131,11 +131,7 @@ class ObservationNormalizer:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what `state_dict` gave; ShapeError where it is of other observations."""
         self.statistics.load_state_dict(state)
-        self._refresh()
-
-    def _refresh(self) -> None:
-        self._mean32 = self.statistics.mean.astype(np.float32)
-        self._inverse_std = (1 / self.statistics.std).astype(np.float32)
+        self._narrow = None
 
 
 class RewardNormalizer:

@@ -20,6 +20,9 @@ class Encoder:
     Box entries are flattened, Discrete and MultiDiscrete one-hot, MultiBinary 0 and 1; a Dict's entries follow one
     another in its order. A Box of three axes and dtype uint8 is an image; channels last are moved first.
 
+    Entries that float32 does not hold exactly (float64, integers from 32 bits on) are scaled, and by an agent also
+    normalized, in float64 and then cast; where neither is asked for they are only cast: 2²⁴ and 2²⁴ + 1 are then one.
+
     Args:
         space: of one observation.
         scale: entries of a Box that have finite bounds go from there to [-1, 1]; others, and images, stay as they are.
@@ -37,27 +40,44 @@ class Encoder:
         self.shapes = shapes + self.image_shapes
         if not self.shapes:
             raise SpaceError(f"observation: expected at least one number, got {space}: wrap the environment")
-        # The middle of each entry's bounds, and half their distance; and copies of them by device.
-        self._ranges: dict[str, Any] = {}
+        # The middle of each entry's bounds, and half their distance; and copies of them by device and precision.
+        self._ranges: dict[tuple[str, Any], Any] = {}
         self.range: np.ndarray | None = None
         if scale and self.vector_size:
             self.range = np.concatenate([_range(leaf) for _, leaf in self.leaves if not is_image(leaf)], axis=1)
+        self._origins = [_origin(leaf) for _, leaf in self.leaves]
+        self._shifted = any(origin is not None for origin in self._origins)
         self.dtypes = [np.dtype(np.float32)] * len(shapes) + [np.dtype(np.uint8)] * len(self.image_shapes)
 
     def __call__(self, observation: Any) -> list[np.ndarray]:
         """The parts of a batch of observations; arrays may share memory with it."""
-        if self._is_vector:
-            vector = observation if observation.dtype == np.float32 else observation.astype(np.float32)
+        narrow = observation.dtype == np.float32 if self._is_vector else False
+        if self._is_vector and (narrow or self.range is None):  # the usual cases
+            vector = observation if narrow else observation.astype(np.float32)
+            return [vector if self.range is None else self._scaled(vector)]
+        vector, *images = parts = self.exact(observation, shift=self.range is not None)
+        return [vector.astype(np.float32, copy=False), *images] if self.vector_size else parts
+
+    def exact(self, observation: Any, shift: bool = True) -> list[np.ndarray]:
+        """The parts before the vector is cast to float32, to be normalized: float32, or float64 where entries need it.
+
+        Entries of float64 or of integers from 32 bits on need it. Integers whose bounds float64 does not tell apart
+        (from 2⁵³ on) are counted from their lower bound, unless not `shift`.
+        """
+        shift = shift and self._shifted
+        if self._is_vector and not shift:
+            vector = _precise(observation)
             return [vector if self.range is None else self._scaled(vector)]
         vectors, images = [], []
-        for path, space in self.leaves:
+        for (path, space), origin in zip(self.leaves, self._origins, strict=True):
             x = observation
             for key in path:
                 x = x[key]
             if is_image(space):
                 images.append(x if _channels_first(space.shape) == space.shape else np.moveaxis(x, -1, 1))
             else:
-                vectors.append(_flat(x if hasattr(x, "ndim") else np.asarray(x), space))
+                x = x if hasattr(x, "ndim") else np.asarray(x)
+                vectors.append(_flat(x - beside(x, origin) if shift and origin is not None else x, space))
         joined = [vectors[0] if len(vectors) == 1 else np.concatenate(vectors, axis=1)] if vectors else []
         if self.range is not None:
             joined[0] = self._scaled(joined[0])
@@ -65,10 +85,11 @@ class Encoder:
 
     def _scaled(self, vector: Any) -> Any:
         """Entries within finite bounds to [-1, 1], where the vectors lie."""
-        device = "cpu" if type(vector) is np.ndarray else device_name(vector)
-        if device not in self._ranges:
-            self._ranges[device] = beside(vector, self.range)
-        middle, half = self._ranges[device]
+        key = "cpu" if type(vector) is np.ndarray else device_name(vector), vector.dtype
+        if key not in self._ranges:
+            assert self.range is not None
+            self._ranges[key] = beside(vector, self.range.astype(vector.dtype))
+        middle, half = self._ranges[key]
         return (vector - middle) / half
 
 
@@ -101,17 +122,35 @@ def _width(space: Any) -> int:
 
 
 def _range(space: Any) -> np.ndarray:
-    """The middle of each entry's bounds and half their distance, float32 (2, width); 0 and 1 where not finite."""
+    """The middle of each entry's bounds and half their distance, float64 (2, width); 0 and 1 where not finite."""
     if not isinstance(space, gym.spaces.Box):
-        return np.repeat(np.array([[0], [1]], np.float32), _width(space), axis=1)
-    low, high = (bound.astype(np.float64).ravel() for bound in (space.low, space.high))
+        return np.repeat(np.array([[0.0], [1.0]]), _width(space), axis=1)
+    origin = _origin(space)
+    shift = np.zeros_like(space.low) if origin is None else origin
+    low, high = ((bound - shift).astype(np.float64).ravel() for bound in (space.low, space.high))
     bounded = (high - low < np.finfo(np.float32).max) & (high > low)
     low, high = np.where(bounded, low, -1.0), np.where(bounded, high, 1.0)
-    return np.stack([low + high, high - low]).astype(np.float32) / 2
+    return np.stack([low + high, high - low]) / 2
+
+
+def _origin(space: Any) -> np.ndarray | None:
+    """The lower bounds of integers that float64 holds only as distances from there, 0 for others; None: all are 0."""
+    if not isinstance(space, gym.spaces.Box) or space.dtype not in (np.int64, np.uint64):
+        return None
+    low, high = space.low.astype(object), space.high.astype(object)  # Python's integers do not overflow
+    far = (np.maximum(abs(low), abs(high)) > 2**53) & (high - low <= 2**53)
+    return np.where(far, space.low, np.zeros_like(space.low)) if far.any() else None
+
+
+def _precise(x: Any) -> Any:
+    """`x` in float32 where that holds every number of its dtype, in float64 otherwise; no copy where it has it."""
+    if x.dtype == np.float32:
+        return x
+    return x.astype(np.float32 if np.can_cast(x.dtype, np.float32) else np.float64, copy=False)
 
 
 def _flat(x: Any, space: Any) -> Any:
-    """(B, width) float32 of a batch of one leaf space, where it lies."""
+    """(B, width) of a batch of one leaf space, where it lies, float32 or as `_precise`."""
     xp = array_module(x)
     if isinstance(space, gym.spaces.Discrete):
         return (x.reshape(-1, 1) == xp.arange(space.start, space.start + space.n)).astype(np.float32)
@@ -120,4 +159,4 @@ def _flat(x: Any, space: Any) -> Any:
         sizes = space.nvec.ravel()
         columns = [digits[:, i : i + 1] == xp.arange(int(n)) for i, n in enumerate(sizes)]
         return np.concatenate(columns, axis=1).astype(np.float32)
-    return x.reshape(len(x), -1).astype(np.float32)
+    return _precise(x.reshape(len(x), -1))

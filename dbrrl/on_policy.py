@@ -146,12 +146,12 @@ class OnPolicyAgent(RecordingAgent):
 
     def encode(self, observation: Any, update: bool = False) -> list[np.ndarray]:
         """The network's input for a batch of observations; `update` takes them into the running statistics first."""
-        parts = self.encoder(observation)
-        if self.observation_norm is not None:
-            if update:
-                self.observation_norm.update(parts[0])
-            parts = [self.observation_norm(parts[0]), *parts[1:]]
-        return parts
+        if self.observation_norm is None:
+            return self.encoder(observation)
+        vector, *images = self.encoder.exact(observation)
+        if update:
+            self.observation_norm.update(vector)
+        return [self.observation_norm(vector), *images]
 
     def distribution(self, outputs: Any) -> Distribution:
         """The policy that a batch of the network's outputs stands for."""

@@ -1,5 +1,7 @@
 """Running statistics against one pass over everything, and the normalizers against their formulas."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -70,6 +72,26 @@ def test_a_float64_observation_keeps_its_small_differences() -> None:
     normalizer = ObservationNormalizer((1,))
     normalizer.update(x)
     np.testing.assert_allclose(normalizer(x), [[-1.0], [1.0]], rtol=1e-3)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("dtype", [np.float64, np.int64])
+def test_large_entries_are_normalized_in_their_own_precision(dtype: Any, device: str) -> None:
+    t = np.arange(100.0).reshape(-1, 1)
+    with standin.installed():
+        x, normalizer = put((1.7e9 + t).astype(dtype), device), ObservationNormalizer((1,))
+        for row in range(100):
+            normalizer.update(x[row : row + 1])
+        y = normalizer(x)
+        assert y.dtype == np.float32
+        np.testing.assert_allclose(host(y, device), (t - 49.5) / t.std(), atol=1e-5)
+
+
+def test_entries_beyond_the_range_of_float32_come_out_finite() -> None:
+    x = np.array([[1e60], [3e60]])
+    normalizer = ObservationNormalizer((1,))
+    normalizer.update(x)
+    np.testing.assert_allclose(normalizer(x), [[-1], [1]])
 
 
 def test_rewards_are_divided_by_the_deviation_of_the_discounted_return() -> None:

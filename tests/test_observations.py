@@ -6,8 +6,11 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+from dbrrl.agents import A2C, A3C, C51, DQN, IQN, PPO, QRDQN, DoubleDQN, Rainbow
 from dbrrl.errors import SpaceError
 from dbrrl.observations import Encoder, is_image
+from tests import standin
+from tests.standin import host, put
 
 Box, Discrete, MultiDiscrete, MultiBinary, Dict = (
     gym.spaces.Box, gym.spaces.Discrete, gym.spaces.MultiDiscrete, gym.spaces.MultiBinary, gym.spaces.Dict
@@ -108,3 +111,82 @@ def test_scaled_entries_are_within_one() -> None:
     np.testing.assert_allclose(vector, [[1, 0.5, 7]], atol=1e-6)
     (image,) = Encoder(IMAGE, scale=True)(batch(IMAGE, 2))
     np.testing.assert_array_equal(image, Encoder(IMAGE)(batch(IMAGE, 2))[0])
+
+
+SECONDS = np.arange(100) + 1_700_000_000  # since 1970: float32 counts them in steps of 128
+FAR = 2**60
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize(
+    ("low", "high", "dtype", "entries"),
+    [
+        (1.7e9, 1.7e9 + 99, np.float64, SECONDS),
+        (1_700_000_000, 1_700_000_099, np.int32, SECONDS),
+        (1_700_000_000, 1_700_000_099, np.uint32, SECONDS),
+        (2**24, 2**24 + 99, np.int64, np.arange(100) + 2**24),
+        (FAR, FAR + 99, np.int64, np.arange(100) + FAR),
+        (2**63, 2**63 + 99, np.uint64, np.arange(100, dtype=np.uint64) + np.uint64(2**63)),
+        (-FAR, 99 - FAR, np.int64, np.arange(100) - FAR),
+    ],
+)
+def test_entries_beyond_float32_are_scaled_before_they_are_cast(
+    low: Any, high: Any, dtype: Any, entries: Any, device: str
+) -> None:
+    box = Box(np.array([low], dtype), np.array([high], dtype), dtype=dtype)
+    x = entries.astype(dtype).reshape(-1, 1)
+    expected = np.linspace(-1, 1, 100)
+    with standin.installed():
+        (alone,) = Encoder(box, scale=True)(put(x, device))
+        given = {"a": put(x, device), "b": put(np.arange(100) % 2, device)}
+        (inside,) = Encoder(Dict({"a": box, "b": Discrete(2)}), scale=True)(given)
+        assert alone.dtype == inside.dtype == np.float32
+        np.testing.assert_allclose(host(alone, device)[:, 0], expected, atol=1e-6)
+        np.testing.assert_allclose(host(inside, device)[:, 0], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int16, np.uint8])
+def test_entries_that_float32_holds_are_scaled_in_float32_as_ever(dtype: Any) -> None:
+    box = Box(np.array([0, 2], dtype), np.array([6, 100], dtype), dtype=dtype)
+    x = batch(box, 50)
+    narrow = x.astype(np.float32)
+    (vector,) = Encoder(box, scale=True)(x)
+    np.testing.assert_array_equal(vector, (narrow - np.float32([3, 51])) / np.float32([3, 49]))
+    assert vector.dtype == Encoder(box).exact(x)[0].dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "entries"),
+    [(0, 4_000_000_000, SECONDS.astype(np.float64)), (0, 2**40, SECONDS), (FAR, FAR + 100, np.arange(100) + FAR)],
+)
+@pytest.mark.parametrize("make", [PPO, A2C])
+def test_normalized_observations_of_large_entries_stay_distinct(
+    make: Any, low: int, high: int, entries: np.ndarray
+) -> None:
+    """The running mean and deviation of t = 0 ... 99 are known in closed form; what is stored is what was given."""
+    config = make.Config(n_steps=200, normalize_observation=True)
+    agent = make(Box(low, high, (1,), entries.dtype.type), Discrete(2), config)
+    for x in entries:
+        agent.act(x.reshape(1, 1))
+        agent.observe(x.reshape(1, 1), *np.zeros((3, 1)))
+    (given,) = agent.encode(entries.reshape(-1, 1))
+    t = np.arange(100)
+    np.testing.assert_allclose(given[:, 0], (t - t.mean()) / t.std(), atol=1e-5)
+    seen = agent.rollout.observations[0][:100, 0, 0]
+    running = [(k - k / 2) / max(np.sqrt(((k + 1) ** 2 - 1) / 12), 1e-4) for k in range(100)]
+    np.testing.assert_allclose(seen, running, atol=1e-5)
+    assert seen.dtype == given.dtype == np.float32
+
+
+@pytest.mark.parametrize("make", [PPO, A2C, A3C, DQN, DoubleDQN, C51, QRDQN, IQN, Rainbow])
+def test_every_agent_scales_large_entries_before_it_stores_them(make: Any) -> None:
+    box = Box(1.7e9, 1.7e9 + 99, (1,), np.float64)
+    agent = make(box, Discrete(2), make.Config(scale_observation=True))
+    for x in SECONDS.astype(np.float64):
+        agent.act(x.reshape(1, 1))
+        agent.observe(x.reshape(1, 1), *np.zeros((3, 1)))
+    (given,) = (agent.central if make is A3C else agent).encoder(SECONDS.astype(np.float64).reshape(-1, 1))
+    np.testing.assert_allclose(given[:, 0], np.linspace(-1, 1, 100), atol=1e-6)
+    if hasattr(agent, "replay"):
+        stored = agent.replay.sample(500, np.random.default_rng(0), 0.99, 1).parts[0]
+        assert len(np.unique(stored)) > 90 and stored.dtype == np.float32
