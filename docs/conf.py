@@ -20,7 +20,8 @@ project = "dbrrl"
 author = copyright = "the dbrrl authors"
 release = version = dbrrl.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_parser", "sphinx-mathjax-offline", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+myst_enable_extensions = ["dollarmath"]
 exclude_patterns = ["_*"]
 myst_heading_anchors = 4
 
