@@ -8,18 +8,19 @@ import gymnasium as gym
 import numpy as np
 
 from dbrrl import backend, checkpoint, seeding
+from dbrrl.arguments import AgentType, instead_of_spaces
 from dbrrl.backend import array_module
 from dbrrl.checkpoint import State
 from dbrrl.config import Config as AgentConfig
 from dbrrl.cuda.random import CounterGenerator
-from dbrrl.errors import CheckpointError, ConfigError, DbrrlError, SpaceError
+from dbrrl.errors import ArgumentError, CheckpointError, ConfigError, DbrrlError, SpaceError
 from dbrrl.spaces import Observation, as_batch, space_from_state, space_to_state, with_rows
 
 # What building an agent from a record of something else can raise.
 _MISFITS = (DbrrlError, LookupError, TypeError, ValueError, AttributeError, MemoryError)
 
 
-class Agent(abc.ABC):
+class Agent(metaclass=AgentType):
     """An agent for `num_envs` environments that step together: the leading axis is the environment.
 
     In a loop of your own, `observe` what each `step` gave, as it came: with Gymnasium's autoreset SAME_STEP it
@@ -44,6 +45,7 @@ class Agent(abc.ABC):
     Raises:
         SpaceError: the agent does not serve one of the spaces.
         ConfigError: a setting is out of range, or of another agent.
+        ArgumentError: an argument that there is not, or no spaces; the message has the right call.
     """
 
     Config: ClassVar[type[AgentConfig]]
@@ -239,6 +241,8 @@ class Agent(abc.ABC):
         } | numbers
 
     def _serve(self, what: str, space: gym.Space[Any], served: tuple[type[gym.Space[Any]], ...]) -> None:
+        if not isinstance(space, gym.Space):
+            raise ArgumentError(instead_of_spaces(type(self), space))
         if not isinstance(space, served):
             names = ", ".join(kind.__name__ for kind in served)
             raise SpaceError(f"{self.name} serves {what} of the spaces {names}, got {space}: choose another agent")

@@ -1,6 +1,7 @@
 """Settings as data: frozen dataclasses whose fields carry range and meaning, checked when they are made."""
 
 import dataclasses
+import inspect
 import math
 import types
 import typing
@@ -9,7 +10,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
-from dbrrl.errors import ConfigError
+from dbrrl.errors import ArgumentError, ConfigError
 from dbrrl.suggestions import did_you_mean
 
 _EXPECTED = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
@@ -101,8 +102,17 @@ class Config:
     """Base of every agent's Config: type and range of every field are checked when it is made.
 
     Fields are of the types int, float, bool, str, Literal[...], tuple[int, ...] (or of another scalar), and
-    X | None; numbers are finite. Raises ConfigError naming the field, what was expected and what came.
+    X | None; numbers are finite.
+
+    Raises:
+        ConfigError: a value of the wrong type or out of range; its field, what was expected and what came are named.
+        ArgumentError: a field that there is not; the nearest name is said.
     """
+
+    def __new__(cls, *_: Any, **values: Any) -> Self:
+        """The Config, whose fields are then set and checked."""
+        _refuse_unknown(cls, values)
+        return super().__new__(cls)
 
     def __post_init__(self) -> None:
         for entry in settings(type(self)):
@@ -115,15 +125,11 @@ class Config:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """The Config with these fields; ConfigError with the nearest name for a field there is not."""
-        known = [entry.name for entry in settings(cls)]
-        for name in values:
-            if name not in known:
-                raise ConfigError(f"unknown setting {name!r}{did_you_mean(name, known)}")
+        """The Config with these fields; ArgumentError with the nearest name for a field there is not."""
         return cls(**values)
 
     def replace(self, **changes: Any) -> Self:
-        """A copy with these fields changed; ConfigError for a field there is not."""
+        """A copy with these fields changed; ArgumentError for a field there is not."""
         return self.from_dict(self.to_dict() | changes)
 
 
@@ -141,6 +147,20 @@ def settings(config: type[Config]) -> tuple[Setting, ...]:
         for field in dataclasses.fields(config)
         if field.init
     )
+
+
+def _refuse_unknown(config: type[Config], names: Iterable[str]) -> None:
+    unknown = [name for name in names if name not in config.__dataclass_fields__]
+    if not unknown:
+        return
+    taken = inspect.signature(config.__init__).parameters  # a constructor of the user's own takes what it likes
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values()):
+        return
+    for name in unknown:
+        if name in vars(config).get("__annotations__", {}):
+            raise ArgumentError(f"{name} is no setting yet: write @dataclass(frozen=True) above {config.__qualname__}")
+        if name not in taken:
+            raise ArgumentError(f"unknown setting {name!r}{did_you_mean(name, config.__dataclass_fields__)}")
 
 
 def _parts(annotation: Any) -> tuple[Any, bool]:

@@ -29,6 +29,10 @@ class ConfigError(DbrrlError, ValueError):
     """A setting is unknown or out of range."""
 
 
+class ArgumentError(ConfigError, TypeError):
+    """A call has an argument that there is not, or is written as in another library; the message has the right call."""
+
+
 class SpaceError(DbrrlError, ValueError):
     """An agent does not serve this observation or action space."""
 

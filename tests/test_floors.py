@@ -27,7 +27,8 @@ FLOORS: list[list[str]] = [
         f"dbrrl.{part}"
         for part in ("checkpoint", "config", "seeding", "spaces", "heads", "observations", "actor_critic")
     ]
-    + ["dbrrl.suggestions", "dbrrl.on_policy", "dbrrl.recording_agent", "dbrrl.q_network", "dbrrl.recurrence"],
+    + ["dbrrl.suggestions", "dbrrl.on_policy", "dbrrl.recording_agent", "dbrrl.q_network", "dbrrl.recurrence"]
+    + ["dbrrl.arguments"],
     ["dbrrl.agents.", "dbrrl.envs."],
     ["dbrrl.experiment.", "dbrrl.suites.", "dbrrl.testing"],
     ["dbrrl.train", "dbrrl.evaluate", "dbrrl.plot", "dbrrl.benchmark"],
