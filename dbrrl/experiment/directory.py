@@ -3,7 +3,10 @@
 import contextlib
 import os
 import re
+import secrets
+import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,6 +17,7 @@ from dbrrl.errors import CheckpointError, RunError
 from . import settings, toml
 
 PARTS = ("agent", "environments", "loop")  # of a run's exact checkpoint
+_COMMANDS = 1_000_000  # bytes of command.txt that are kept when a line is added
 KEPT = 2  # exact checkpoints: the newest, and one more in case the disk damages it
 
 
@@ -33,26 +37,61 @@ class RunDirectory:
         self._lock: int | None = None
 
     @classmethod
-    def create(cls, out: Path, name: str | None, stem: str) -> Self:
-        """A new folder in `out`: `name`, or else `stem` and the time, made unlike any other.
+    def create(
+        cls, out: Path, name: str | None, stem: str, table: dict[str, Any], files: Mapping[str, bytes] | None = None
+    ) -> Self:
+        """A new folder in `out`, locked, with `table` as its config.toml and `files` by name.
+
+        It is called `name`, or else `stem` and the time, made unlike any other. It is filled under a hidden name and
+        then renamed: a process that is killed leaves the whole folder, or none of that name. An empty folder is taken
+        as none.
 
         Raises RunError where a folder `name` exists, or none can be made.
         """
         if name and (name in (".", "..") or Path(name).name != name):
             raise RunError(f"name: expected the name of one folder, got {name!r}: say where it lies with --out")
+        if name and _taken(out / name):
+            raise _exists(out / name)
+        hidden = out / f".{name or stem}.{secrets.token_hex(8)}.tmp"
+        directory = cls(hidden)
         try:
             out.mkdir(parents=True, exist_ok=True)
+            hidden.mkdir()
+            directory.lock()
+            directory.write_config(table)
+            for file, content in (files or {}).items():
+                checkpoint.write(hidden / file, content)
+            if name:
+                return directory._moved(out / name)
+            return directory._moved_to_any(out, f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}")
         except OSError as error:
             raise RunError(f"{out}: no run directory can be made: {error.strerror}") from error
+        finally:
+            if hidden.exists():
+                directory.release()
+                shutil.rmtree(hidden, ignore_errors=True)
+
+    def _moved(self, path: Path) -> Self:
+        """This folder, renamed to `path` in one step; RunError where something else has that name."""
+        with contextlib.suppress(OSError):
+            path.rmdir()  # an empty one
         try:
-            path = _make(out / name) if name else _make_unique(out, f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}")
-        except FileExistsError:
-            raise RunError(f"{out / (name or '')}: exists already: choose another, or resume it") from None
-        except OSError as error:
-            raise RunError(f"{out}: no run directory can be made: {error.strerror}") from error
-        directory = cls(path)
-        directory.lock()
-        return directory
+            os.rename(self.path, path)
+        except OSError:
+            if os.path.lexists(path):
+                raise _exists(path) from None
+            raise
+        moved = type(self)(path)
+        moved._lock, self._lock = self._lock, None
+        return moved
+
+    def _moved_to_any(self, out: Path, name: str) -> Self:
+        for attempt in range(1, 1000):
+            path = out / (name if attempt == 1 else f"{name}-{attempt}")
+            if not os.path.lexists(path):
+                with contextlib.suppress(RunError):
+                    return self._moved(path)
+        raise _exists(out / name)
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -87,6 +126,13 @@ class RunDirectory:
         """Remove what a killed process left half-written."""
         for file in self.path.rglob(".*.tmp"):
             file.unlink(missing_ok=True)
+
+    def add_start(self, files: Mapping[str, bytes]) -> None:
+        """Add what `record.start` says of a process that goes on with the run: its line after those of earlier ones."""
+        for name, content in files.items():
+            file = self.path / name
+            known = name == "command.txt" and file.is_file() and not file.is_symlink()
+            checkpoint.write(file, (file.read_bytes()[-_COMMANDS:] if known else b"") + content)
 
     def write_config(self, table: dict[str, Any]) -> None:
         """Write config.toml."""
@@ -137,13 +183,10 @@ def _whole(state: State, file: Path) -> State:
     return state
 
 
-def _make(path: Path) -> Path:
-    path.mkdir()
-    return path
+def _taken(path: Path) -> bool:
+    """Whether there is something of this name other than an empty folder."""
+    return os.path.lexists(path) and (path.is_symlink() or not path.is_dir() or any(path.iterdir()))
 
 
-def _make_unique(out: Path, name: str) -> Path:
-    for attempt in range(1, 1000):
-        with contextlib.suppress(FileExistsError):
-            return _make(out / (name if attempt == 1 else f"{name}-{attempt}"))
-    raise FileExistsError(name)
+def _exists(path: Path) -> RunError:
+    return RunError(f"{path}: exists already: choose another, or resume it")

@@ -13,7 +13,7 @@ from dbrrl.config import Config
 from dbrrl.envs import vector
 from dbrrl.errors import ConfigError, RunError
 
-from . import build, curves, devices, display
+from . import build, curves, devices, display, record
 from .callbacks import Callback
 from .directory import RunDirectory
 from .interruption import Interrupted, Interruption
@@ -143,10 +143,9 @@ class Experiment:
             self.display.say(said)
         directory = None
         if self.out is not None:
-            record = build.full_record(plan, envs)
-            directory = RunDirectory.create(self.out, self.name, build.stem(plan))
+            table = build.full_record(plan, envs)
+            directory = RunDirectory.create(self.out, self.name, build.stem(plan), table, record.start(0))
             stack.callback(directory.release)
-            directory.write_config(record)
             self.display.say(f"run directory: {directory.path}")
             self.display.say(f"environments: {envs.num_envs} of {envs.env_id}, {envs.kind}")
         horizon = getattr(plan.config, "total_steps", 0)
@@ -193,6 +192,7 @@ class Experiment:
         if plan is not self.plan:  # written only now that nothing can be refused any more
             directory.write_config(directory.read_config() | {"steps": steps})
             self._note_horizon(plan)
+        directory.add_start(record.start(loop.steps))
         loop.callbacks = [*build.callbacks(plan, directory, stack, purge_step=loop.steps + 1), *self.callbacks]
         for line in [*problems, *build.changes(directory)]:
             self.display.warn(line)
@@ -217,7 +217,10 @@ class Experiment:
             if steps < done:
                 raise ConfigError(f"steps: the run has done {done:,} already, got {steps:,}: give more")
             plan = dataclasses.replace(plan, settings=plan.settings.replace(steps=steps))
-        if state is not None and state["loop"]["finished"] and (steps is None or done >= plan.settings.steps):
+        planned = plan.settings.steps
+        # Killed after --steps MORE was written to config.toml: then the checkpoint was made for fewer.
+        extended = state is not None and (steps is not None or planned != state["loop"]["plan"]["steps"])
+        if state is not None and state["loop"]["finished"] and (not extended or done >= planned):
             raise RunError(f"{directory.path}: this run is finished ({done:,} steps): add --steps MORE to train on")
         return plan
 

@@ -60,9 +60,13 @@ def uncommitted() -> bytes | None:
     return patch if patch is None or len(patch) <= LONGEST else patch[:LONGEST] + b"\n(cut here)\n"
 
 
-def commit() -> str:
-    """The commit that is checked out, with "-dirty" where tracked files differ from it; "none" without one."""
+def commit(patch: bytes | None = None) -> str:
+    """The commit that is checked out, with "-dirty" where tracked files differ from it; "none" without one.
+
+    patch: what `uncommitted` gave, where it was asked already.
+    """
     name = run("rev-parse", "--verify", "--quiet", "HEAD")
     if name is None:
         return "none"
-    return name.decode().strip() + ("-dirty" if uncommitted() else "")
+    changed = uncommitted() if patch is None else patch
+    return name.decode().strip() + ("-dirty" if changed else "")

@@ -214,6 +214,8 @@ class Loop:
         return True
 
     def _finish(self) -> bool:
+        if self.directory is not None and not self.directory.checkpoint_files():
+            self.save()  # from here on the agent at the end may be there: what made it must be there, too
         if not self._evaluate(self.plan.settings.final_episodes, None):
             return False
         self.finished = True

@@ -1,10 +1,13 @@
-"""What decides a run's numbers besides its settings: versions, source, commit, machine."""
+"""What decides a run's numbers besides its settings: versions, source, commit, command line, uncommitted changes."""
 
 import functools
 import hashlib
 import importlib.metadata
+import os
 import platform
+import shlex
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,33 @@ def differences(recorded: dict[str, Any]) -> list[str]:
     now = versions()
     names = [name for name in now if name != "git_commit" and recorded.get(name) != now[name]]
     return [f"{name} {recorded.get(name, 'unknown')} is now {now[name]}" for name in names]
+
+
+def start(step: int) -> dict[str, bytes]:
+    """What a process that begins a run, or goes on with it at `step`, leaves beside config.toml: content by file name.
+
+    "command.txt": a line with the time, the step, the commit and path of the working folder, and the command line.
+    "uncommitted.patch" (after a resume "uncommitted-step-N.patch"): how the files of the working folder that git tracks
+    differ from that commit, where they do.
+    """
+    patch = git.uncommitted()
+    about = f"{time.strftime('%Y-%m-%d %H:%M:%S')}, step {step}, commit {git.commit(patch)}, in {_folder()}"
+    name = f"uncommitted-step-{step}.patch" if step else "uncommitted.patch"
+    line = f"{about}: {shlex.join(_command())}\n"
+    return {"command.txt": line.encode(errors="replace")} | ({name: patch} if patch else {})
+
+
+def _command() -> list[str]:
+    """The command line of this process; in one that a command started, that of the command."""
+    words = sys.orig_argv
+    return words if "--multiprocessing-fork" not in words else [sys.executable, *sys.argv]
+
+
+def _folder() -> str:
+    try:
+        return os.getcwd()
+    except OSError:
+        return "a folder that is gone"
 
 
 def _source_digest() -> str:

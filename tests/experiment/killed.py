@@ -14,7 +14,8 @@ calls_left = 0
 
 def sync_or_die(descriptor: int) -> None:
     global calls_left
-    calls_left -= 1
+    hidden = "/.run." in os.readlink(f"/proc/self/fd/{descriptor}")  # the folder of the run, which is being made
+    calls_left -= not hidden
     if calls_left == 0:
         die(descriptor)
     sync(descriptor)

@@ -1,7 +1,9 @@
 """The library's face of a run: exact steps, rows, precedence of settings, folders, interruption."""
 
 import csv
+import re
 import signal
+import sys
 import tomllib
 import warnings
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 
 from dbrrl import checkpoint, registry
 from dbrrl.errors import CheckpointError, ConfigError, RunError
-from dbrrl.experiment import Experiment, Interrupted, settle
+from dbrrl.experiment import Experiment, Interrupted, git, record, settle
 from dbrrl.experiment.directory import RunDirectory
 
 from .stub import OtherStub, Stub, StubConfig
@@ -127,12 +129,13 @@ def test_settings_of_the_agent_as_table_config_or_keyword() -> None:
         short(num_envs=0)
 
 
-def test_a_folder_holds_the_run(tmp_path: Path) -> None:
+def test_a_folder_holds_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(git, "uncommitted", lambda: b"")
     run = short(out=tmp_path, name="run", learning_rate=0.3, eval_interval=100, curve=True).run()
     folder = tmp_path / "run"
     assert run.directory == folder
     assert {path.name for path in folder.iterdir()} == {
-        *("config.toml", "scores.csv", "progress.csv", "curve.png", "checkpoints", "best", "final"),
+        *("config.toml", "command.txt", "scores.csv", "progress.csv", "curve.png", "checkpoints", "best", "final"),
     }
     config = tomllib.loads((folder / "config.toml").read_text())
     assert config["config"] == {"learning_rate": 0.3, "total_steps": 400} and config["seed"] == 0
@@ -164,6 +167,51 @@ def test_folders_are_never_taken_twice(tmp_path: Path) -> None:
     folders = {short(out=tmp_path).run().directory for _ in range(3)}
     assert len(folders) == 3
     assert all(folder is not None and "Stub-CartPole-v1-seed0-" in folder.name for folder in folders)
+
+
+def test_an_empty_folder_does_not_take_a_name_and_anything_else_does(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    run = short(out=tmp_path, name="run").run()
+    assert run.directory == tmp_path / "run" and (tmp_path / "run" / "config.toml").exists()
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "mine.txt").touch()
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for name in ("notes", "file", "link"):
+        with pytest.raises(RunError, match=f"{name}: exists already"):
+            short(out=tmp_path, name=name).run()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "link", "notes", "run"]
+    assert [path.name for path in (tmp_path / "notes").iterdir()] == ["mine.txt"]
+
+
+def test_a_folder_that_cannot_be_filled_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: Any) -> None:
+        raise CheckpointError("cannot be written: No space left on device")
+
+    monkeypatch.setattr(RunDirectory, "write_config", full)
+    with pytest.raises(CheckpointError, match="No space left"):
+        short(out=tmp_path, name="run").run()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_line_and_the_uncommitted_changes_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record.versions()  # asked once in a process, with the true commit
+    patches = iter([b"--- first", b"--- second", b""])
+    monkeypatch.setattr(git, "uncommitted", lambda: next(patches))
+    monkeypatch.setattr(git, "commit", lambda patch: "0" * 40)
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "dbrrl.train", "--name", "a b"])
+    interrupted(tmp_path, 30)
+    Experiment.resume(tmp_path / "run").run()
+    folder = tmp_path / "run"
+    first, second = (folder / "command.txt").read_text().splitlines()
+    command = f"commit {'0' * 40}, in {Path.cwd()}: python -m dbrrl.train --name 'a b'"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d, step 0, " + re.escape(command), first)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d, step 240, " + re.escape(command), second)
+    assert (folder / "uncommitted.patch").read_bytes() == b"--- first"
+    assert (folder / "uncommitted-step-240.patch").read_bytes() == b"--- second"
+    Experiment.resume(folder).run(steps=500)
+    assert len((folder / "command.txt").read_text().splitlines()) == 3
+    assert not (folder / "uncommitted-step-400.patch").exists()
 
 
 def test_wrong_settings_leave_no_folder(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Exact resume: real processes killed at any moment end with the bytes of a run that never was."""
 
 import csv
+import json
 import os
 import random
 import signal
@@ -69,8 +70,8 @@ def begin(out: Path, name: str, kind: str) -> list[str]:
     ]
 
 
-def finish(process: subprocess.Popen) -> str:
-    output, errors = process.communicate(timeout=60)
+def finish(process: subprocess.Popen, timeout: float = 60) -> str:
+    output, errors = process.communicate(timeout=timeout)
     assert process.returncode == 0, errors
     return output + errors
 
@@ -138,7 +139,7 @@ def test_killed_at_random_moments(whole: tuple[str, Path], tmp_path: Path) -> No
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
 def test_killed_while_a_file_is_written(whole: tuple[str, Path], tmp_path: Path, seed: int) -> None:
     (kind, reference), run = whole, tmp_path / "run"
-    moment = random.Random(f"{kind}{seed}").randint(8, 40)
+    moment = random.Random(f"{kind}{seed}").randint(6, 38)
     process = command([moment, *begin(tmp_path, "run", kind)], module=[KILLED])
     process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL
@@ -149,9 +150,22 @@ def test_killed_while_a_file_is_written(whole: tuple[str, Path], tmp_path: Path,
 @kinds("sync")
 def test_killed_before_the_first_checkpoint(whole: tuple[str, Path], tmp_path: Path) -> None:
     (kind, reference), run = whole, tmp_path / "run"
-    command([3, *begin(tmp_path, "run", kind)], module=[KILLED]).communicate(timeout=60)
+    command([1, *begin(tmp_path, "run", kind)], module=[KILLED]).communicate(timeout=60)
     assert resume_until_finished(run) == 0
     assert_same_run(reference, run)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks, and asks Linux which file is open")
+@pytest.mark.parametrize(
+    ("ways", "stride"), [("new", 3), pytest.param("new,extended", 1, marks=pytest.mark.slow)], ids=["some", "all"]
+)
+def test_a_run_killed_at_any_of_its_file_operations_goes_on_to_the_same_end(
+    tmp_path: Path, ways: str, stride: int
+) -> None:
+    words = [str(tmp_path), "tests.experiment.stub:Stub", ways, str(stride)]
+    outcomes = json.loads(finish(command(words, module=["-m", "tests.experiment.kill_points"]), 600))
+    assert [outcome for outcome in outcomes if not outcome["same"]] == []
+    assert len(outcomes) > 100 / stride * len(ways.split(",")) / 2
 
 
 @kinds("sync", "batched")
