@@ -4,8 +4,8 @@
 
 WAYS: "new" (a new run), "extended" (a finished run that is given more steps), or both with a comma. Each run is a fork
 of this process, which has one thread and has imported all there is to import. It dies, without a word, just before its
-N-th operation on a file under OUT, or in the N-th sync with the file half written; N goes up by STRIDE. The outcomes are
-printed as JSON, a table per kill point.
+N-th operation on a file under OUT, or in the N-th sync with the file half written; N goes up by STRIDE. The outcomes
+are printed as JSON, a table per kill point.
 """
 
 import functools
