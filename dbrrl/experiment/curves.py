@@ -103,10 +103,12 @@ def draw_groups(
     if title is not None:
         made.suptitle(title)
     for panel, axes in zip(panels, all_axes, strict=True):
+        drawn = []
         for group in (group for group in groups if group.panel == panel):
             look = style(labels.index(group.label)) | {"label": _with_seeds(group.label, groups)}
-            _draw_group(axes, group, x, smooth, look)
+            drawn.append(_draw_group(axes, group, x, smooth, look))
         _dress(axes, panel, x)
+        _limit(axes, drawn)
         _draw_lines(axes, (lines or {}).get(panel, ()), gap=0.21 / size[1])
     _explain_bands(all_axes[-1], groups)
     save(made, path)
@@ -122,7 +124,15 @@ def moving_average(values: np.ndarray, width: int) -> np.ndarray:
     return np.array([values[i - min(n, before) : i + min(n, after) + 1].mean() for i, n in enumerate(room)])
 
 
-def _draw_group(axes: Any, group: Group, x: str, smooth: int, look: dict[str, Any]) -> None:
+def _limit(axes: Any, drawn: Sequence[np.ndarray]) -> None:
+    """Show the range of the seeds' scores; an interval of few seeds may go far beyond it, and is cut there."""
+    low, high = min(values.min() for values in drawn), max(values.max() for values in drawn)
+    if low < high:
+        axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
+
+
+def _draw_group(axes: Any, group: Group, x: str, smooth: int, look: dict[str, Any]) -> np.ndarray:
+    """Draw the mean and the band of a group; the curve of each seed, (seeds, places)."""
     curves = [(_column(rows, _COLUMNS[x]), moving_average(_column(rows, "mean"), smooth)) for rows in group.runs]
     # Where runs were evaluated at different steps, each is read between its own, and nowhere beyond its ends.
     start, end = max(places[0] for places, _ in curves), min(places[-1] for places, _ in curves)
@@ -136,6 +146,7 @@ def _draw_group(axes: Any, group: Group, x: str, smooth: int, look: dict[str, An
     if len(values) > 1:
         bounds = np.array([_bounds(column) for column in values.T])
         axes.fill_between(grid, bounds[:, 0], bounds[:, 1], color=look["color"], alpha=0.15, linewidth=0)
+    return values
 
 
 def _bounds(scores: np.ndarray) -> tuple[float, float]:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dbrrl.experiment import curves
 from dbrrl.experiment.canvas import style, thousands
 from dbrrl.experiment.curves import INTERVAL, RANGE, Group, Line, draw_groups, draw_run, moving_average, spread
 
@@ -58,6 +59,14 @@ def test_the_legend_says_what_the_band_is_and_claims_no_interval_of_two_seeds(tm
     assert between in drawn and "95 %" not in drawn and "<!-- Mine -->" in drawn
     drawn = svg_of([Group("a", "p", three, [0, 1, 1])], tmp_path / "again.svg")
     assert "<!-- a (2 seeds, 3 runs) -->" in drawn and "95 %" not in drawn
+
+
+def test_a_panel_shows_the_range_of_the_scores_though_the_interval_of_few_seeds_goes_beyond(tmp_path: Path) -> None:
+    seen: list[tuple[float, float]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(curves, "save", lambda figure, path: seen.append(figure.axes[0].get_ylim()))
+        draw_groups([Group("a", "p", [rows(0, 0), rows(0, 100), rows(0, 50)])], tmp_path / "a.svg")
+    assert seen == [(-5.0, 105.0)]
 
 
 def test_a_runs_curve_says_of_how_many_episodes_the_training_line_is(tmp_path: Path) -> None:
