@@ -24,12 +24,14 @@ def main(arguments: Sequence[str]) -> None:
     overrides = {"steps": given["steps"]} if "steps" in given else {}
     if "episodes" in given:
         overrides |= dict.fromkeys(("eval_episodes", "final_episodes"), given["episodes"])
-    whole = suite.load(given["suite"], overrides)
+    agents, envs = _names(given, "agents"), _names(given, "envs")
+    whole = suite.load(given["suite"], overrides, given["trust"] or [*(agents or ()), *(envs or ())])
     seeds = given.get("seeds") or whole.seeds
     changed = "".join(f" --{name} {given[name]}" for name in ("steps", "episodes") if name in given)
+    changed += " --trust" if given["trust"] else ""
     session.run(
         whole,
-        whole.part(_names(given, "agents"), _names(given, "envs")),
+        whole.part(agents, envs),
         seeds=seeds,
         jobs=given.get("jobs") or backend.cpu_count(),
         out=Path(given.get("out") or Path("benchmarks") / whole.name),
@@ -52,6 +54,7 @@ def _parse(arguments: Sequence[str]) -> dict[str, Any]:
     add("--steps", type=_count, default=absent, metavar="N", help="steps of every run instead of the suite's")
     add("--episodes", type=_count, default=absent, metavar="N", help="episodes of every evaluation, likewise")
     add("--report", default=absent, metavar="FOLDER", help="copy the report there too [it lies in DIR/report]")
+    add("--trust", action="store_true", help="import the agents and environments that your SUITE file names")
     add("--renew", action="store_true", help="run again what lies in DIR with other settings than are wanted now")
     add("--debug", action="store_true", help="show the traceback of an error")
     return parser.parse_all(arguments)

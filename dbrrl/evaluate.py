@@ -1,6 +1,7 @@
 """`python -m dbrrl.evaluate RUN --episodes 100` plays episodes with a trained agent and prints its score."""
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 from dbrrl import checkpoint, registry
 from dbrrl.agent import Agent
+from dbrrl.checkpoint import State
 from dbrrl.envs import construct
 from dbrrl.errors import CheckpointError, ConfigError, RunError
 from dbrrl.experiment import Plan, build, command, devices, evaluation, settle, video
@@ -17,14 +19,15 @@ from dbrrl.experiment.settings import read
 _DESCRIPTION = """Play whole episodes with a trained agent, without exploration, and print its score.
 
 RUN is a run's folder (its final agent is taken, or the newest checkpoint of a run under way) or an agent's
-file. With the run's own seed the scores are those of the evaluation at its end."""
+file. With the run's own seed the scores are those of the evaluation at its end. A file brings no settings with it, also
+where it is in a run's folder: name its environment, or the settings file, in the command."""
 
 
 def main(arguments: Sequence[str]) -> None:
     """Evaluate as the command line says."""
     given = _parse(arguments)
     directory, file = _find(Path(given["run"]), given["best"])
-    plan = _plan(directory, given)
+    plan = _plan(directory, file, given)
     devices.check(plan)
     video_path = Path(given["video"]) if "video" in given else None
     if video_path is not None:
@@ -52,9 +55,11 @@ def _parse(arguments: Sequence[str]) -> dict[str, Any]:
     add("--best", action="store_true", help="take the agent with the best evaluation instead of the last")
     add("--stochastic", action="store_true", help="let the agent explore")
     add("--video", default=argparse.SUPPRESS, metavar="FILE", help="film one episode: .gif, .mp4")
-    add("--env", default=argparse.SUPPRESS, help="environment, for an agent's file outside a run's folder")
+    add("--env", default=argparse.SUPPRESS, help="environment, for an agent's file")
+    add("--config", default=argparse.SUPPRESS, metavar="FILE", help="a run's config.toml, for an agent's file")
     add("--device", default=argparse.SUPPRESS, metavar="NAME", help="cpu, cuda or cuda:1 [default: the run's]")
     add("--agent", default=argparse.SUPPRESS, help="your own agent's class, as package.module:Class")
+    add("--trust", action="store_true", help="import the agent and the environment that the run's config.toml names")
     add("--debug", action="store_true", help="show the traceback of an error")
     return parser.parse_all(arguments)
 
@@ -74,10 +79,9 @@ def _whole(text: str, least: int) -> int:
 
 
 def _find(path: Path, best: bool) -> tuple[RunDirectory | None, Path]:
-    """The run's folder, if there is one, and the file that holds the agent."""
-    if path.is_file():
-        above = RunDirectory(path.absolute().parent.parent)
-        return (above if above.config.exists() else None), path
+    """The run's folder, if that was named, and the file that holds the agent."""
+    if path.exists() and not path.is_dir():
+        return None, path
     directory = RunDirectory.open(path)
     files = [directory.final, *directory.checkpoint_files(), directory.best]
     if _goes_on(directory):
@@ -97,27 +101,32 @@ def _goes_on(directory: RunDirectory) -> bool:
         return False
 
 
-def _plan(directory: RunDirectory | None, given: dict[str, Any]) -> Plan:
-    file = read(directory.config) if directory is not None else {}
-    if directory is None and "env" not in given:
-        raise ConfigError(f"{given['run']}: this file names no environment: add --env NAME")
+def _plan(directory: RunDirectory | None, path: Path, given: dict[str, Any]) -> Plan:
+    """The settings of the run, or of the file named with --config; else what the command names and the agent is."""
     explicit: dict[str, Any] = {name: given[name] for name in ("agent", "env", "seed", "device") if name in given}
-    return settle(explicit, file=file, use_preset=False) if file else _bare_plan(explicit, Path(given["run"]))
-
-
-def _bare_plan(explicit: dict[str, Any], path: Path) -> Plan:
-    name = explicit.get("agent") or checkpoint.load(path, kind="agent").get("agent")
+    config = Path(given["config"]) if "config" in given else directory.config if directory is not None else None
+    if config is not None:
+        return settle(explicit, file=read(config), use_preset=False, trusted=given["trust"])
+    if "env" not in given:
+        raise ConfigError(f"{path}: an agent's file names no environment: add --env NAME, or --config RUN/config.toml")
+    name = explicit.get("agent") or _record(path).get("agent")
     if name not in registry.agent_names() and "agent" not in explicit:
         raise ConfigError(f"{path}: holds the agent {name!r}: add --agent package.module:Class")
     return settle(explicit | {"agent": name}, use_preset=False)
 
 
 def _load(file: Path, plan: Plan) -> Agent:
-    if file.parent.name == "checkpoints":
-        record = checkpoint.load(file, kind="run").get("agent", {})
-    else:
-        record = checkpoint.load(file, kind="agent")
-    return plan.agent_class.from_record(record, file, device=plan.settings.device, acting=True)
+    return plan.agent_class.from_record(_record(file), file, device=plan.settings.device, acting=True)
+
+
+def _record(file: Path) -> State:
+    """The agent in a file of its own, or in the exact checkpoint of a run."""
+    if not re.fullmatch(r"step-\d{12}\.dbrrl", file.name):
+        return checkpoint.load(file, kind="agent")
+    record = checkpoint.load(file, kind="run").get("agent")
+    if not isinstance(record, dict):
+        raise CheckpointError(f"{file}: not the checkpoint of a run: it has no agent")
+    return record
 
 
 def _kind(plan: Plan) -> str:

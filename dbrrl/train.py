@@ -11,7 +11,7 @@ from dbrrl import registry
 from dbrrl.config import settings
 from dbrrl.errors import ConfigError
 from dbrrl.experiment import Experiment, JsonLines, Run, Settings, command, devices, display, settle
-from dbrrl.experiment.settings import read
+from dbrrl.experiment.settings import flat, read
 
 _USAGE = "python -m dbrrl.train [--agent NAME] [--env NAME] [--steps N] [flags below] | --resume RUN"
 _DESCRIPTION = """Train an agent, evaluate it, save it and draw its learning curve.
@@ -38,7 +38,8 @@ def _start(given: dict[str, Any], shown: display.Quiet) -> Experiment:
     file = read(Path(given.pop("config"))) if "config" in given else None
     out, name = Path(given.pop("out", "runs")), given.pop("name", None)
     kwargs = {name: given.pop(name, None) for name in ("env_kwargs", "eval_env_kwargs")}
-    plan = settle(given, file=file, use_preset=given.pop("preset"), **kwargs)
+    trusted, use_preset = given.pop("trust"), given.pop("preset")
+    plan = settle(given, file=file, use_preset=use_preset, trusted=trusted, **kwargs)
     devices.check(plan)
     if plan.preset:
         values = ", ".join(f"{field}={value}" for field, value in plan.preset.items())
@@ -50,11 +51,12 @@ def _resume(given: dict[str, Any]) -> tuple[Experiment, int | None]:
     path = Path(given.pop("resume"))
     steps = given.pop("steps", None)
     given.pop("preset", None)
-    extra = list(given)
+    named = {name: given.pop(name, None) for name in ("agent", "env")}
+    trusted, extra = given.pop("trust"), list(given)
     if extra:
         flag = "--" + extra[0].replace("_", "-")
         raise ConfigError(f"{flag}: a resumed run keeps its settings: only --steps may be given with --resume")
-    return Experiment.resume(path), steps
+    return Experiment.resume(path, trust=trusted, **named), steps
 
 
 def _conclude(run: Run) -> None:
@@ -79,7 +81,7 @@ def _parse(arguments: Sequence[str]) -> dict[str, Any]:
     known, _ = first.parse_known_args([word for word in arguments if word not in ("-h", "--help")])
     if hasattr(known, "resume"):
         return _parser("the run resumed", None, {}).parse_all(arguments)
-    file = read(Path(known.config)) if hasattr(known, "config") else {}
+    file = flat(read(Path(known.config)), vars(known), known.trust) if hasattr(known, "config") else {}
     defaults = {entry.name: entry.default for entry in settings(Settings)}
     names = defaults | {name: file[name] for name in ("agent", "env") if name in file} | vars(known)
     agent = registry.agent_class(str(names["agent"]))
@@ -125,6 +127,7 @@ def _common(parser: command.Parser) -> command.Parser:
         metavar="JSON",
         help="environment arguments that are others in evaluations",
     )
+    add("--trust", action="store_true", help="import the agent and the environment that a run's files name")
     add("--no-preset", dest="preset", action="store_false", help="use no preset")
     add("--quiet", action="store_true", help="print the result alone")
     add("--json", action="store_true", help="print each event of the run as a line of JSON, and nothing else")

@@ -87,7 +87,7 @@ def test_smoke_killed_half_way_and_gone_on_with_gives_the_same_table(tmp_path: P
 
 def test_a_failed_run_is_reported_and_ends_no_other(call: Call) -> None:
     write_suite("tests.experiment.stub:Breaking", "CartPole-v1")
-    code, output, errors = call("own.toml", "--jobs", 1, "--out", "out")
+    code, output, errors = call("own.toml", "--trust", "--jobs", 1, "--out", "out")
     assert code == 2 and "[1/2] tests.experiment.stub:Stub on CartPole-v1, seed 0: score" in output
     lines = errors.splitlines()
     assert lines[0].startswith("failed: tests.experiment.stub:Stub on tests.experiment.stub:Breaking, seed 0: ")
@@ -95,7 +95,7 @@ def test_a_failed_run_is_reported_and_ends_no_other(call: Call) -> None:
     (kept,) = Path("out/errors").iterdir()
     assert "RuntimeError: the motor\nis stuck" in kept.read_text()
     assert {row["env"] for row in results(Path("out"))} == {"CartPole-v1"}
-    code, output, errors = call("own.toml", "--jobs", 1, "--out", "out")
+    code, output, errors = call("own.toml", "--trust", "--jobs", 1, "--out", "out")
     assert code == 2 and "2 runs, 1 done before" in output and "1 of 2 runs failed" in errors
 
 
@@ -104,7 +104,7 @@ def test_a_run_whose_process_is_killed_is_reported_and_a_signal_lets_the_others_
     cell = SUITE.partition("[[cells]]")[2].format(envs='"tests.experiment.stub:Breaking"', steps=300)
     text = SUITE.format(envs='"CartPole-v1"', steps=10**9) + "[[cells]]" + cell
     file.write_text(text + '[cells.env_kwargs]\nhow = "kill"\n')
-    process = start(file, "--jobs", 2, "--out", out)
+    process = start(file, "--trust", "--jobs", 2, "--out", out)
     while not list(out.glob("errors/*")) or not list(out.glob("runs/*CartPole*/config.toml")):
         assert process.poll() is None
         time.sleep(0.01)
@@ -130,26 +130,26 @@ def test_a_run_killed_before_it_began_is_begun_anew(call: Call) -> None:
     Path(f"out/runs/{name}").mkdir(parents=True)
     Path(f"out/runs/{name}/.config.toml.1.tmp").write_text("half")
     Path("out/benchmark.toml").write_text('suite = "own"\n')
-    assert call("own.toml", "--out", "out", "--episodes", 1)[0] == 0
+    assert call("own.toml", "--trust", "--out", "out", "--episodes", 1)[0] == 0
     assert [row["evaluation_episodes"] for row in results(Path("out"))] == ["1"] * 10
 
 
 def test_other_settings_are_refused_or_the_runs_renewed(call: Call) -> None:
     write_suite("CartPole-v1")
-    assert call("own.toml", "--out", "out")[0] == 0
-    code, output, _ = call("own.toml", "--out", "out")
+    assert call("own.toml", "--trust", "--out", "out")[0] == 0
+    code, output, _ = call("own.toml", "--trust", "--out", "out")
     assert code == 0 and "1 run, 1 done before" in output and "timing" not in output
     before = results(Path("out"))
-    code, _, errors = call("own.toml", "--out", "out", "--steps", 200)
+    code, _, errors = call("own.toml", "--trust", "--out", "out", "--steps", 200)
     assert code == 2 and "made with other settings: steps is 300 there and 200 now: choose another folder" in errors
     assert results(Path("out")) == before
-    code, output, _ = call("own.toml", "--out", "out", "--steps", 200, "--renew")
+    code, output, _ = call("own.toml", "--trust", "--out", "out", "--steps", 200, "--renew")
     assert code == 0 and "set aside as out/superseded/" in output
     assert results(Path("out"))[-1]["steps"] == "200" and len(list(Path("out/superseded").iterdir())) == 1
     page = Path("out/report/own.md")
-    assert call("own.toml", "--out", "out", "--steps", 200, "--seeds", 2)[0] == 0
+    assert call("own.toml", "--trust", "--out", "out", "--steps", 200, "--seeds", 2)[0] == 0
     assert "other settings" not in page.read_text()
-    assert call("own.toml", "--out", "out", "--seeds", 1, "--renew")[0] == 0  # the second seed stays as it was
+    assert call("own.toml", "--trust", "--out", "out", "--seeds", 1, "--renew")[0] == 0  # the second seed stays
     assert "- Made with other settings than the suite has now: tests.experiment.stub:Stub on Cart" in page.read_text()
 
 

@@ -69,8 +69,8 @@ def test_json_prints_events_alone(call: Call) -> None:
 
 def test_a_runs_config_repeats_the_run(call: Call) -> None:
     call(train, *QUICK, "--learning-rate", "0.5", "--name", "a")
-    call(train, "--config", "runs/a/config.toml", "--name", "b")
-    call(train, "--config", "runs/a/config.toml", "--name", "c", "--seed", "1")
+    call(train, "--trust", "--config", "runs/a/config.toml", "--name", "b")
+    call(train, "--trust", "--config", "runs/a/config.toml", "--name", "c", "--seed", "1")
     first, second, third = (Path(f"runs/{name}/final/agent.dbrrl").read_bytes() for name in "abc")
     assert first == second != third
 
@@ -149,7 +149,7 @@ def test_an_error_of_the_environment_is_one_line_and_nothing_is_lost(call: Call)
     often = ["--checkpoint-interval", "20", "--eval-interval", "1000", "--name", "a"]
     answer = call(train, *QUICK, *BREAKING, *often)
     said = r"environment 0 .*, step 50, step\(\): raised RuntimeError: the motor is stuck at .*stub.py:\d+: mend"
-    assert_refused(answer, rf"{said}.*--resume runs/a; --debug shows the traceback")
+    assert_refused(answer, rf"{said}.*--resume runs/a --trust; --debug shows the traceback")
     assert len(list(Path("runs/a/checkpoints").iterdir())) == 2
     code, _, errors = call(train, *QUICK, *BREAKING, "--debug", "--name", "b")
     assert code == 2 and errors.startswith("Traceback") and "the motor\nis stuck" in errors
@@ -163,29 +163,30 @@ def test_nan_from_the_environment_is_named(call: Call) -> None:
 def test_evaluate_repeats_the_final_score(call: Call) -> None:
     _, output, _ = call(train, *QUICK, "--name", "a", "--no-curve")
     score = re.search(r"score (\S+) over", output.splitlines()[-2])
-    code, output, errors = call(evaluate, "runs/a", "--episodes", "5")
+    code, output, errors = call(evaluate, "runs/a", "--trust", "--episodes", "5")
     assert (code, errors) == (0, "") and score is not None
     assert f"mean {score[1]} (95 % interval" in output and "runs/a/final/agent.dbrrl" in output
-    assert call(evaluate, "runs/a/final/agent.dbrrl", "--episodes", "5")[1].endswith(output.splitlines()[1] + "\n")
-    assert "best/agent.dbrrl" in call(evaluate, "runs/a", "--best", "--episodes", "2")[1]
-    assert call(evaluate, "runs/a", "--stochastic", "--seed", "3", "--episodes", "9")[0] == 0
+    named = ["runs/a/final/agent.dbrrl", "--config", "runs/a/config.toml", "--trust"]
+    assert call(evaluate, *named, "--episodes", "5")[1].endswith(output.splitlines()[1] + "\n")
+    assert "best/agent.dbrrl" in call(evaluate, "runs/a", "--trust", "--best", "--episodes", "2")[1]
+    assert call(evaluate, "runs/a", "--trust", "--stochastic", "--seed", "3", "--episodes", "9")[0] == 0
 
 
 def test_evaluate_takes_the_newest_checkpoint_of_a_run_under_way(call: Call) -> None:
     call(train, *QUICK, *BREAKING, "--checkpoint-interval", "20", "--eval-interval", "1000", "--name", "a")
-    assert "a/checkpoints/step-0000000000" in call(evaluate, "runs/a", "--episodes", "3")[1]
+    assert "a/checkpoints/step-0000000000" in call(evaluate, "runs/a", "--trust", "--episodes", "3")[1]
     newest = max(Path("runs/a/checkpoints").iterdir())
-    assert str(newest) in call(evaluate, newest, "--episodes", "3")[1]
+    assert str(newest) in call(evaluate, newest, "--config", "runs/a/config.toml", "--trust", "--episodes", "3")[1]
 
 
 def test_evaluate_takes_the_final_agent_until_its_run_goes_on(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     call(train, *QUICK, "--name", "a")
-    assert "final/agent.dbrrl" in call(evaluate, "runs/a", "--episodes", "3")[1]
+    assert "final/agent.dbrrl" in call(evaluate, "runs/a", "--trust", "--episodes", "3")[1]
     monkeypatch.setattr(Loop, "_finish", lambda loop: 1 / 0)
-    assert call(train, "--resume", "runs/a", "--steps", "800", "--quiet")[0] == 2
-    assert "a/checkpoints/step-000000000720" in call(evaluate, "runs/a", "--episodes", "3")[1]
+    assert call(train, "--resume", "runs/a", "--trust", "--steps", "800", "--quiet")[0] == 2
+    assert "a/checkpoints/step-000000000720" in call(evaluate, "runs/a", "--trust", "--episodes", "3")[1]
     max(Path("runs/a/checkpoints").iterdir()).write_bytes(b"")
-    assert "final/agent.dbrrl" in call(evaluate, "runs/a", "--episodes", "3")[1]
+    assert "final/agent.dbrrl" in call(evaluate, "runs/a", "--trust", "--episodes", "3")[1]
 
 
 def test_evaluate_refuses_what_does_not_fit(call: Call) -> None:
@@ -209,7 +210,7 @@ def test_an_agent_is_evaluated_without_its_replay_buffer(call: Call) -> None:
     code, output, _ = call(train, *words, "--no-tensorboard", "--name", "a")
     final = re.search(r"score (\S+) over", output)
     Path("disk").rmdir()
-    code, output, errors = call(evaluate, "runs/a", "--episodes", "3")
+    code, output, errors = call(evaluate, "runs/a", "--trust", "--episodes", "3")
     assert (code, errors) == (0, "")
     assert final is not None and f"mean {final[1]} (95 % interval" in output
 
@@ -217,18 +218,18 @@ def test_an_agent_is_evaluated_without_its_replay_buffer(call: Call) -> None:
 def test_videos_are_written_and_never_over_another_file(call: Call) -> None:
     pytest.importorskip("pygame")
     call(train, *QUICK, "--name", "a")
-    code, output, errors = call(evaluate, "runs/a", "--video", "v.gif", "--episodes", "2")
+    code, output, errors = call(evaluate, "runs/a", "--trust", "--video", "v.gif", "--episodes", "2")
     assert (code, errors) == (0, "") and output.endswith("video of one episode: v.gif\n")
     with Image.open("v.gif") as film:
         assert film.size == (600, 400) and film.n_frames >= 5  # type: ignore[attr-defined]
     assert [path.name for path in Path().glob("*v*.gif")] == ["v.gif"]
     if importlib.util.find_spec("moviepy"):
-        assert call(evaluate, "runs/a", "--video", "v.mp4", "--episodes", "2")[0] == 0
+        assert call(evaluate, "runs/a", "--trust", "--video", "v.mp4", "--episodes", "2")[0] == 0
         assert Path("v.mp4").read_bytes()[4:8] == b"ftyp" and not list(Path().glob(".*"))
     Path("there.gif").write_bytes(b"mine")
-    assert_refused(call(evaluate, "runs/a", "--video", "there.gif"), "there.gif: exists already")
-    assert_refused(call(evaluate, "runs/a", "--video", "v.avi"), r"ends in .gif or .mp4")
-    assert_refused(call(evaluate, "runs/a", "--video", "no/v.gif"), "no/v.gif: there is no folder no: make it first")
+    assert_refused(call(evaluate, "runs/a", "--trust", "--video", "there.gif"), "there.gif: exists already")
+    assert_refused(call(evaluate, "runs/a", "--trust", "--video", "v.avi"), r"ends in .gif or .mp4")
+    assert_refused(call(evaluate, "runs/a", "--video", "no/v.gif", "--trust"), "no/v.gif: there is no folder no")
     assert Path("there.gif").read_bytes() == b"mine"
 
 
@@ -241,7 +242,7 @@ def test_a_video_that_cannot_be_written_is_said(call: Call, monkeypatch: pytest.
 
     monkeypatch.setattr(Image.Image, "save", refuse)
     monkeypatch.setattr(Path, "unlink", refuse)
-    answer = call(evaluate, "runs/a", "--video", "v.gif", "--episodes", "2")
+    answer = call(evaluate, "runs/a", "--trust", "--video", "v.gif", "--episodes", "2")
     assert_refused(answer, "v.gif: cannot be written: Read-only file system")
 
 

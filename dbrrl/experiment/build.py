@@ -11,7 +11,7 @@ from dbrrl.cuda import blas
 from dbrrl.envs import make, vector
 from dbrrl.errors import CheckpointError, ConfigError, DbrrlError, RunError
 
-from . import devices, record
+from . import devices, record, trust
 from .callbacks import Callback, StopAt
 from .directory import RunDirectory
 from .events import make as make_events
@@ -165,6 +165,12 @@ def changes(directory: RunDirectory) -> list[str]:
     """A line where the software is not what the run began with."""
     changed = record.differences(directory.read_config().get("versions", {}))
     return [f"not the same software as the run began with: {'; '.join(changed)}"] if changed else []
+
+
+def resume_command(plan: Plan, directory: RunDirectory) -> str:
+    """What goes on with a run: "python -m dbrrl.train --resume RUN", and --trust where the run is of your own code."""
+    own = any(trust.is_foreign(field, getattr(plan.settings, field)) for field in ("agent", "env"))
+    return f"python -m dbrrl.train --resume {directory.path}{' --trust' if own else ''}"
 
 
 def stem(plan: Plan) -> str:

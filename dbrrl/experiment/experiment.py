@@ -105,11 +105,39 @@ class Experiment:
 
     @classmethod
     def resume(
-        cls, run: str | Path, *, progress: bool | None = None, callbacks: Sequence[Callback] = ()
+        cls,
+        run: str | Path,
+        *,
+        trust: bool = False,
+        agent: str | type[Agent] | None = None,
+        env: str | type | None = None,
+        progress: bool | None = None,
+        callbacks: Sequence[Callback] = (),
     ) -> Self:
-        """The experiment of an earlier run's folder, to go on with it; RunError where `run` is not one."""
+        """The experiment of an earlier run's folder, to go on with it.
+
+        Its files get no code of others imported: an agent or environment that is neither dbrrl's nor registered with
+        Gymnasium has to be named here too.
+
+        Args:
+            run: the folder.
+            trust: True imports whatever code the run's config.toml names.
+            agent, env: the run's own agent and environment once more, each as its name or its class.
+            progress, callbacks: as for a new experiment.
+
+        Raises:
+            RunError: `run` is no run directory, or has another agent or environment.
+            ConfigError: its config.toml is damaged, or names code that is not trusted.
+        """
         directory = RunDirectory.open(Path(run))
-        plan = settle({}, file=directory.read_config(), use_preset=False)
+        agent_class = agent if isinstance(agent, type) else None
+        named = {"agent": None if agent is None else _name(agent), "env": None if env is None else _name(env)}
+        trusted = True if trust else [name for name in named.values() if name is not None]
+        file = directory.read_config()
+        for field, name in named.items():
+            if name not in (None, file.get(field)):
+                raise RunError(f"{directory.path}: its {field} is {file.get(field)}, got {name}: leave it out")
+        plan = settle({}, file=file, use_preset=False, agent_class=agent_class, trusted=trusted)
         experiment = cls.from_plan(plan, out=None, name=None, shown=display.choose(progress))
         experiment.directory, experiment.callbacks = directory, list(callbacks)
         return experiment
@@ -235,16 +263,23 @@ class Experiment:
             ended = loop.run()
         except Exception as error:
             if directory is not None and directory.checkpoint_files():
-                again = f"python -m dbrrl.train --resume {directory.path}"
+                again = build.resume_command(self.plan, directory)
                 error.add_note(f"the run is kept up to its newest checkpoint, go on with: {again}")
             raise
         if not ended:
             loop.save()
             assert directory is not None
-            again = f"python -m dbrrl.train --resume {directory.path}"
+            again = build.resume_command(self.plan, directory)
             raise Interrupted(f"stopped and saved at step {loop.steps:,}; go on with: {again}")
         path = None if directory is None else directory.path
         run = Run(loop.scores.rows, loop.progress.rows, loop.agent, loop.plan, path)
         if directory is not None and loop.plan.settings.curve:
             run.plot(directory.curve)
         return run
+
+
+def _name(found: str | type) -> str:
+    """The name under which a run records an agent or an environment."""
+    if isinstance(found, type) and issubclass(found, Agent):
+        return registry.name_of(found)
+    return found if isinstance(found, str) else f"{found.__module__}:{found.__qualname__}"

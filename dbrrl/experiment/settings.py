@@ -2,7 +2,7 @@
 
 import dataclasses
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +12,9 @@ from dbrrl.config import Config, setting, settings
 from dbrrl.errors import ConfigError
 from dbrrl.suggestions import did_you_mean
 
+from . import trust
+
+_KWARGS = ("env_kwargs", "eval_env_kwargs")  # tables of arguments for the environment
 _RECORDED = ("preset", "chosen", "versions", "machine")  # tables of a run's config.toml that say what was
 
 PLANNED = ("total_steps",)  # fields of an agent's Config that follow from the plan: no flags
@@ -105,6 +108,7 @@ def settle(
     eval_env_kwargs: Mapping[str, Any] | None = None,
     use_preset: bool = True,
     agent_class: type[Agent] | None = None,
+    trusted: bool | Collection[str] = False,
 ) -> Plan:
     """The plan in which `explicit` wins over `file`, that over the preset, and that over the defaults.
 
@@ -115,10 +119,12 @@ def settle(
         eval_env_kwargs: those that are others in evaluations, such as rewards left unclipped.
         use_preset: whether the preset of the pair (agent, environment) takes part.
         agent_class: the agent's class, where the caller has it; else `agent` is looked up by name.
+        trusted: names of code ("package.module:Class") that are imported also where `file` alone gives them; True: all.
 
-    Raises ConfigError for an unknown agent or field (with the nearest name) or a value out of range.
+    Raises ConfigError for an unknown agent or field (with the nearest name), a value out of range, or a file that
+    names code which is not trusted.
     """
-    written = _flat(file or {})
+    written = flat(file or {}, explicit, trusted)
     kwargs = dict(written.pop("env_kwargs", {})) | dict(env_kwargs or {})
     eval_kwargs = dict(written.pop("eval_env_kwargs", {})) | dict(eval_env_kwargs or {})
     wanted = written | dict(explicit)
@@ -162,9 +168,22 @@ def read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: not a TOML file: {error}") from error
 
 
-def _flat(file: Mapping[str, Any]) -> dict[str, Any]:
-    own: dict[str, Any] = file.get("config", {})
-    for name in ("config", "env_kwargs", "eval_env_kwargs"):
+def flat(
+    file: Mapping[str, Any], explicit: Mapping[str, Any], trusted: bool | Collection[str] = False
+) -> dict[str, Any]:
+    """The settings of a file in one table, `env_kwargs` and `eval_env_kwargs` among them.
+
+    Raises ConfigError where it is not laid out like a settings file, or names code that is neither `trusted` nor
+    replaced by what is `explicit`.
+    """
+    for name in ("config", *_KWARGS):
         if not isinstance(file.get(name, {}), dict):
             raise ConfigError(f"settings file: {name} is a table, write [{name}]")
-    return {name: value for name, value in file.items() if name not in ("config", *_RECORDED)} | own
+    own: dict[str, Any] = file.get("config", {})
+    written = {name: value for name, value in file.items() if name not in ("config", *_RECORDED)} | own
+    for name in _KWARGS:
+        if not isinstance(written.get(name, {}), dict):
+            raise ConfigError(f"settings file: {name} is a table, write [{name}]")
+    used = {name: value for name, value in written.items() if name not in explicit}
+    trust.check(used, {name: written.get(name, {}) for name in _KWARGS}, trusted)
+    return written

@@ -77,7 +77,8 @@ class Folder:
         if not directory.config.exists():
             return None
         try:
-            before = settle({}, file=directory.read_config(), use_preset=False).to_dict()
+            known = (plan.settings.agent, plan.settings.env)
+            before = settle({}, file=directory.read_config(), use_preset=False, trusted=known).to_dict()
         except DbrrlError as error:
             return str(error)
         now = plan.to_dict()

@@ -68,7 +68,7 @@ def train(plan: Plan, path: Path, shown: Quiet) -> Run | None:
     elif _ended(_held(directory)):
         run = None
     else:
-        experiment = Experiment.resume(path)
+        experiment = Experiment.resume(path, agent=plan.settings.agent, env=plan.settings.env)
         experiment.display = shown
         run = experiment.run()
     discard_checkpoints(directory)

@@ -1,12 +1,13 @@
 """A suite as data: which agents run in which environments, with which settings, and how they are evaluated."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dbrrl import registry
 from dbrrl.errors import ConfigError
+from dbrrl.experiment import trust
 from dbrrl.experiment.settings import Plan, read, settle
 from dbrrl.suggestions import did_you_mean
 
@@ -74,11 +75,14 @@ def names() -> list[str]:
     return sorted(file.stem for file in _FOLDER.glob("*.toml") if file.stem not in _NO_SUITES)
 
 
-def load(name: str, overrides: Mapping[str, Any] | None = None) -> Suite:
+def load(
+    name: str, overrides: Mapping[str, Any] | None = None, trusted: bool | Collection[str] = False
+) -> Suite:
     """The suite called `name`, or in the file `name` (a path that ends in .toml).
 
-    `overrides` are settings that win over the suite's own. Raises ConfigError where there is no such suite (the
-    nearest name is said), or its file says something that is not understood.
+    `overrides` are settings that win over the suite's own; `trusted` are names of code that the file may give, True
+    allows all. Raises ConfigError where there is no such suite (the nearest name is said), or its file says something
+    that is not understood, or names code that is not trusted.
     """
     own = name.endswith(".toml")
     if not own and name not in names():
@@ -90,6 +94,9 @@ def load(name: str, overrides: Mapping[str, Any] | None = None) -> Suite:
     entries = _typed(table, "cells", list, str(path), [])
     shared = {key: table[key] for key in _SHARED if key in table}
     cells = [cell for entry in entries for cell in _cells(entry, shared, protocol, overrides or {}, str(path))]
+    for cell in cells:
+        arguments = {"env_kwargs": cell.env_kwargs, "eval_env_kwargs": cell.eval_env_kwargs}
+        trust.check({"agent": cell.agent, "env": cell.env}, arguments, trusted, ("--agents", "--envs"))
     pairs = [(cell.agent, cell.env) for cell in cells]
     if not pairs or len(pairs) != len(set(pairs)):
         twice = next((pair for pair in pairs if pairs.count(pair) > 1), None)

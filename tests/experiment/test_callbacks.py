@@ -70,7 +70,7 @@ def test_intervals_keep_their_places_across_a_resume_and_a_failure_leaves_the_ch
     with pytest.raises(ZeroDivisionError, match="mine"):
         Experiment(Stub, callbacks=[Call(fail, 170)], out=tmp_path, name="run", **SHORT).run()
     diary = Diary()
-    Experiment.resume(tmp_path / "run", callbacks=[diary]).run()
+    Experiment.resume(tmp_path / "run", trust=True, callbacks=[diary]).run()
     assert [line for line in diary.lines if line[0] in ("start", "interval")] == [("start", 300)]
     assert diary.lines[-2:] == [("end", 400), ("close", -1)]
 
@@ -95,8 +95,8 @@ def test_a_threshold_ends_the_run_evaluated_and_saved(by: str, tmp_path: Path) -
     assert [(row["steps"], row["evaluation_episodes"]) for row in run.scores] == [(100, 2), (100, 3)]
     assert (tmp_path / "run" / "final" / "agent.dbrrl").exists()
     with pytest.raises(RunError, match="is finished"):
-        Experiment.resume(tmp_path / "run").run()
-    more = Experiment.resume(tmp_path / "run").run(steps=600)
+        Experiment.resume(tmp_path / "run", trust=True).run()
+    more = Experiment.resume(tmp_path / "run", trust=True).run(steps=600)
     assert more.scores[-1]["steps"] == (200 if by == "setting" else 600)
 
 

@@ -121,6 +121,6 @@ def test_evaluations_may_have_other_arguments_than_training(tmp_path: Path) -> N
     others = {"env_kwargs": {"reward": 1.0, "rest": 0.5}, "eval_env_kwargs": {"reward": 100.0}}
     run = Experiment(Stub, env, out=tmp_path, name="run", **others, **quiet).run()  # type: ignore[arg-type]
     assert {row["mean"] for row in run.scores} == {502.5} and run.progress[-1]["mean_return"] == 7.5
-    again = Experiment.resume(tmp_path / "run").plan
+    again = Experiment.resume(tmp_path / "run", trust=True).plan
     assert again == run.plan and again.for_evaluation().env_kwargs == {"reward": 100.0, "rest": 0.5}
     assert "eval_env_kwargs" not in settle({}).to_dict()  # what runs of earlier versions recorded stays equal

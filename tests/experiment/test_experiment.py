@@ -201,7 +201,7 @@ def test_the_command_line_and_the_uncommitted_changes_are_kept(tmp_path: Path, m
     monkeypatch.setattr(git, "commit", lambda patch: "0" * 40)
     monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "dbrrl.train", "--name", "a b"])
     interrupted(tmp_path, 30)
-    Experiment.resume(tmp_path / "run").run()
+    Experiment.resume(tmp_path / "run", trust=True).run()
     folder = tmp_path / "run"
     first, second = (folder / "command.txt").read_text().splitlines()
     command = f"commit {'0' * 40}, in {Path.cwd()}: python -m dbrrl.train --name 'a b'"
@@ -209,7 +209,7 @@ def test_the_command_line_and_the_uncommitted_changes_are_kept(tmp_path: Path, m
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d, step 240, " + re.escape(command), second)
     assert (folder / "uncommitted.patch").read_bytes() == b"--- first"
     assert (folder / "uncommitted-step-240.patch").read_bytes() == b"--- second"
-    Experiment.resume(folder).run(steps=500)
+    Experiment.resume(folder, trust=True).run(steps=500)
     assert len((folder / "command.txt").read_text().splitlines()) == 3
     assert not (folder / "uncommitted-step-400.patch").exists()
 
@@ -225,7 +225,7 @@ def test_the_best_agent_is_kept_also_over_a_resume(tmp_path: Path) -> None:
     best = tmp_path / "run" / "best" / "agent.dbrrl"
     record = checkpoint.load(best, kind="agent")
     assert record["state"]["num_updates"] == 13  # the evaluation at step 104, of 8 environments
-    Experiment.resume(tmp_path / "run").run(steps=600)
+    Experiment.resume(tmp_path / "run", trust=True).run(steps=600)
     assert checkpoint.load(best, kind="agent")["state"]["num_updates"] == 13
 
 
@@ -240,7 +240,7 @@ def test_an_interrupted_run_goes_on_to_the_same_end(tmp_path: Path, at: int) -> 
     before = signal.getsignal(signal.SIGINT)
     interrupted(tmp_path, at)
     assert signal.getsignal(signal.SIGINT) is before
-    run = Experiment.resume(tmp_path / "run").run()
+    run = Experiment.resume(tmp_path / "run", trust=True).run()
     whole = short(Stub).run()
     assert np.array_equal(run.agent.weights, whole.agent.weights)  # type: ignore[attr-defined]
     for one, other in ((run.scores, whole.scores), (run.progress, whole.progress)):
@@ -265,7 +265,7 @@ def test_an_evaluation_that_was_interrupted_is_made_after_the_resume(tmp_path: P
     StoppingInEvaluation.armed = True
     with pytest.raises(Interrupted, match="at step 120;"):
         short(StoppingInEvaluation, out=tmp_path, name="run").run()
-    run = Experiment.resume(tmp_path / "run").run()
+    run = Experiment.resume(tmp_path / "run", trust=True).run()
     whole = short(StoppingInEvaluation).run()
     assert np.array_equal(run.agent.weights, whole.agent.weights)  # type: ignore[attr-defined]
     assert list(map(without_clock, run.scores)) == list(map(without_clock, whole.scores))
@@ -274,7 +274,7 @@ def test_an_evaluation_that_was_interrupted_is_made_after_the_resume(tmp_path: P
 def resumed(tmp_path: Path, change: Any) -> None:
     interrupted(tmp_path)
     change(tmp_path / "run")
-    Experiment.resume(tmp_path / "run").run()
+    Experiment.resume(tmp_path / "run", trust=True).run()
 
 
 def damage(path: Path) -> None:
@@ -338,7 +338,7 @@ def test_a_resume_that_is_refused_writes_nothing(tmp_path: Path) -> None:
     edit(tmp_path / "run", "seed = 0", "seed = 7")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     with pytest.raises(RunError, match="undo the change"):
-        Experiment.resume(tmp_path / "run").run(steps=900)
+        Experiment.resume(tmp_path / "run", trust=True).run(steps=900)
     assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
 
 
@@ -370,7 +370,7 @@ def test_a_run_that_ended_is_not_begun_anew_where_its_checkpoints_are_gone(tmp_p
         path.unlink()
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     with pytest.raises(RunError, match="a run that ended, and its checkpoints are gone"):
-        Experiment.resume(tmp_path / "run").run()
+        Experiment.resume(tmp_path / "run", trust=True).run()
     assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
 
 
@@ -427,7 +427,7 @@ def test_a_failing_checkpoint_leaves_the_earlier_ones(tmp_path: Path, monkeypatc
         short(out=tmp_path, name="run", eval_interval=100).run()
     monkeypatch.undo()
     assert saved == [104, 200]
-    run = Experiment.resume(tmp_path / "run").run()
+    run = Experiment.resume(tmp_path / "run", trust=True).run()
     assert np.array_equal(run.agent.weights, short().run().agent.weights)  # type: ignore[attr-defined]
 
 

@@ -105,7 +105,7 @@ def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def resume_until_finished(run: Path) -> int:
     """Resume to the end; how many exact checkpoints the killed run had left."""
     left = len(list((run / "checkpoints").glob("step-*.dbrrl")))
-    said = finish(command(["--resume", run]))
+    said = finish(command(["--resume", run, "--trust"]))
     assert f"resumed {run} at step" in said and "come back equal" not in said
     return left
 
@@ -127,7 +127,7 @@ def test_killed_at_random_moments(whole: tuple[str, Path], tmp_path: Path) -> No
         process.send_signal(signal.SIGKILL)
         process.communicate()
         kills += process.returncode == -signal.SIGKILL
-        process = command(["--resume", run])
+        process = command(["--resume", run, "--trust"])
     _, errors = process.communicate(timeout=60)
     # On a fast machine the last kill may have come after the end.
     assert process.returncode == 0 or "this run is finished" in errors, errors
@@ -178,7 +178,7 @@ def test_a_signal_saves_and_says_how_to_go_on(whole: tuple[str, Path], tmp_path:
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert errors.startswith("stopped and saved at step ") and errors.count("\n") == 1
-    assert errors.rstrip().endswith(f"go on with: python -m dbrrl.train --resume {run}")
+    assert errors.rstrip().endswith(f"go on with: python -m dbrrl.train --resume {run} --trust")
     assert resume_until_finished(run) == 1
     assert_same_run(reference, run)
 
@@ -186,11 +186,11 @@ def test_a_signal_saves_and_says_how_to_go_on(whole: tuple[str, Path], tmp_path:
 def test_a_finished_run_says_so_and_can_be_extended(tmp_path: Path) -> None:
     run = tmp_path / "run"
     finish(command([*begin(tmp_path, "run", "batched"), "--steps", "2000"]))
-    process = command(["--resume", run])
+    process = command(["--resume", run, "--trust"])
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 2
     assert errors == f"error: {run}: this run is finished (2,000 steps): add --steps MORE to train on\n"
-    said = finish(command(["--resume", run, "--steps", "3500"]))
+    said = finish(command(["--resume", run, "--trust", "--steps", "3500"]))
     assert "schedules keep their end at step 2,000" in said
     assert [row["steps"] for row in rows(run / "scores.csv")][-2:] == ["3000", "3500"]
 
@@ -200,7 +200,7 @@ def test_two_processes_cannot_write_one_run(tmp_path: Path) -> None:
     first = command([*begin(tmp_path, "run", "batched"), "--steps", "1000000000"])
     while not (run / "config.toml").exists():
         time.sleep(0.01)
-    second = command(["--resume", run])
+    second = command(["--resume", run, "--trust"])
     _, errors = second.communicate(timeout=60)
     first.kill()
     first.communicate()

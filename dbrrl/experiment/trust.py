@@ -1,0 +1,73 @@
+"""Code that a file names: it is imported only where the command line, or the caller, has named it too."""
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+import gymnasium as gym
+
+from dbrrl.errors import ConfigError
+
+# A text by which an environment's own constructor could import a module: "package.module:Name", as Gymnasium reads it.
+_NAME = re.compile(r"[^\W\d][\w.]+:[^\W\d][\w./-]*")
+
+
+def is_foreign(field: str, name: str) -> bool:
+    """Whether the `agent` or `env` called `name` is code that neither dbrrl has nor Gymnasium has registered."""
+    module, colon, _ = name.partition(":")
+    if not colon or (field == "env" and name in gym.registry):
+        return False
+    return module != "dbrrl" and not module.startswith("dbrrl.")
+
+
+def check(
+    written: Mapping[str, Any],
+    arguments: Mapping[str, Any],
+    trusted: bool | Collection[str],
+    flags: tuple[str, str] = ("--agent", "--env"),
+) -> None:
+    """Refuse a file whose settings `written`, or whose `arguments` for the environment, name code that is not trusted.
+
+    Args:
+        written: the file's settings; its `agent` and `env` are looked at.
+        arguments: tables of arguments by name, nested as TOML has them.
+        trusted: names that may be imported; True: all.
+        flags: what names an agent and an environment on the command line.
+
+    Raises:
+        ConfigError: it names other code; nothing was imported.
+    """
+    if trusted is True:
+        return
+    known: Collection[str] = () if trusted is False else trusted
+    for field, flag in zip(("agent", "env"), flags, strict=True):
+        name = str(written.get(field, ""))
+        if is_foreign(field, name) and name not in known:
+            raise ConfigError(
+                f"{field}: the file names {_short(name)}, code that is neither dbrrl's nor registered with Gymnasium, "
+                f"and a file alone gets nothing imported: if you trust that code, add --trust or {flag} {_short(name)} "
+                f"(in Python: trust=True or {field}=)"
+            )
+    for place, text in _texts(arguments, ""):
+        if _NAME.fullmatch(text) and text not in known:
+            raise ConfigError(
+                f"{place}: the file gives the environment {_short(text)}, which can be the name of code, and a file "
+                "alone gets nothing imported: if you trust that code, add --trust (in Python: trust=True)"
+            )
+
+
+def _texts(value: Any, place: str) -> Iterator[tuple[str, str]]:
+    """Every text inside nested tables and lists, with the keys that lead to it."""
+    if isinstance(value, str):
+        yield place, value
+    elif isinstance(value, Mapping):
+        for key, entry in value.items():
+            yield from _texts(key, place)
+            yield from _texts(entry, f"{place}: {key}" if place else str(key))
+    elif isinstance(value, list | tuple):
+        for entry in value:
+            yield from _texts(entry, place)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 80 else name[:77] + "..."
