@@ -25,7 +25,7 @@ import numpy as np
 from dbrrl import functional as F
 from dbrrl import nn, seeding
 from dbrrl.agent import Agent as Base
-from dbrrl.agent import true_next_observation, valid_rows
+from dbrrl.agent import valid_rows
 from dbrrl.checkpoint import State
 from dbrrl.config import Config as BaseConfig
 from dbrrl.config import setting
@@ -204,11 +204,15 @@ class A3C(Base):
         terminated: Any,
         truncated: Any,
         info: dict[str, Any] | None = None,
+        *,
+        valid: Any = None,
     ) -> None:
         """Give each learner its transition; those whose rollout is full commit, the first environment's first."""
-        observation, _ = self.as_batch(true_next_observation(next_observation, info))
+        if info:
+            next_observation = self.followed_by(next_observation, terminated, truncated, info, valid)
+        observation, _ = self.as_batch(next_observation)
         rewards, ends, limits = (np.reshape(x, -1) for x in (reward, terminated, truncated))
-        for i in map(int, np.flatnonzero(valid_rows(info, self.num_envs))):
+        for i in map(int, np.flatnonzero(valid_rows(valid, self.num_envs))):
             one = slice(i, i + 1)
             self.learner(i).observe(_row(observation, i), rewards[one], ends[one], limits[one])
         self.count()

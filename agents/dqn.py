@@ -24,7 +24,6 @@ import numpy as np
 from dbrrl import functional as F
 from dbrrl import nn, schedules, seeding
 from dbrrl.agent import Agent as Base
-from dbrrl.agent import true_next_observation
 from dbrrl.autodiff.engine import backward
 from dbrrl.autodiff.tensor import no_grad
 from dbrrl.backend import to_device, to_numpy
@@ -209,12 +208,13 @@ class DQN(Base):
         return arrays if self.device == "cpu" else [to_device(array, self.device) for array in arrays]
 
     def observe(
-        self, next_observation: Any, reward: Any, terminated: Any, truncated: Any, info: dict[str, Any] | None = None
-    ) -> None:
+        self, next_observation: Any, reward: Any, terminated: Any, truncated: Any,
+        info: dict[str, Any] | None = None, *, valid: Any = None,
+    ) -> None:  # fmt: skip
         """Store the transition; learn when an interval is over."""
-        c, valid = self.config, info.get("valid") if info else None
-        if info and "final_obs" in info:
-            next_observation = true_next_observation(next_observation, info)
+        c = self.config
+        if info:
+            next_observation = self.followed_by(next_observation, terminated, truncated, info, valid)
         observation, _ = self.as_batch(next_observation)
         reward = np.clip(reward, -1, 1) if c.clip_reward else reward
         reward = reward if c.reward_scale == 1 else c.reward_scale * np.asarray(reward)

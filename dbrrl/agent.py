@@ -9,12 +9,14 @@ import numpy as np
 
 from dbrrl import backend, checkpoint, seeding
 from dbrrl.arguments import AgentType, instead_of_spaces
-from dbrrl.backend import array_module
 from dbrrl.checkpoint import State
 from dbrrl.config import Config as AgentConfig
 from dbrrl.cuda.random import CounterGenerator
 from dbrrl.errors import ArgumentError, CheckpointError, ConfigError, DbrrlError, SpaceError
-from dbrrl.spaces import Observation, as_batch, space_from_state, space_to_state, with_rows
+from dbrrl.spaces import Observation, as_batch, space_from_state, space_to_state
+from dbrrl.transition import true_next_observation as true_next_observation
+from dbrrl.transition import valid_rows as valid_rows
+from dbrrl.transition import warn_of_marker
 
 # What building an agent from a record of something else can raise.
 _MISFITS = (DbrrlError, LookupError, TypeError, ValueError, AttributeError, MemoryError)
@@ -24,8 +26,9 @@ class Agent(metaclass=AgentType):
     """An agent for `num_envs` environments that step together: the leading axis is the environment.
 
     In a loop of your own, `observe` what each `step` gave, as it came: with Gymnasium's autoreset SAME_STEP it
-    takes the final observations out of `info`; with NEXT_STEP, pass `info | {"valid": ~ended}`, where `ended`
-    says which episodes ended one step before; with DISABLED, or one environment, reset after `observe`.
+    takes the final observations out of `info`; with NEXT_STEP, pass `valid=~ended`, where `ended` says which episodes
+    ended one step before; with DISABLED, or one environment, reset after `observe`. Nothing else of `info` is read: its
+    keys are the environment's own.
 
     An agent with a memory (`recurrent` is True) sees in `observe` where an episode ended, and forgets it. Where it does
     not learn nothing is observed: there `act(observation, explore=False, first=...)` says which rows begin an episode,
@@ -116,6 +119,8 @@ class Agent(metaclass=AgentType):
         terminated: np.ndarray,
         truncated: np.ndarray,
         info: dict[str, Any] | None = None,
+        *,
+        valid: np.ndarray | None = None,
     ) -> None:
         """Take in what followed the last `act`, and learn when that is due.
 
@@ -123,7 +128,8 @@ class Agent(metaclass=AgentType):
             next_observation: the true next observation, (num_envs, ...): the final one where one ended;
                 the "final_obs" of Gymnasium's same-step autoreset in `info` is put in its place.
             reward, terminated, truncated: shape (num_envs,).
-            info: "valid", bool (num_envs,), is False in rows that carry no transition; absent, all rows do.
+            info: what the environment's `step` gave; of it, only that "final_obs" is read. The runner gives none.
+            valid: bool (num_envs,), False in rows that carry no transition; None where all do.
         """
 
     @abc.abstractmethod
@@ -226,6 +232,14 @@ class Agent(metaclass=AgentType):
             return observation, False  # the usual case
         return as_batch(observation, self.observation_space)
 
+    def followed_by(
+        self, next_observation: Observation, terminated: Any, truncated: Any, info: dict[str, Any], valid: Any
+    ) -> Observation:
+        """The true next observations, given what `observe` was (see `true_next_observation`)."""
+        if valid is None and "valid" in info:
+            warn_of_marker(info, self.num_envs)
+        return true_next_observation(next_observation, info, terminated, truncated, valid)
+
     def record(self) -> State:
         """What `save` writes (name, settings, spaces, state) and `from_record` makes the agent of again."""
         spaces = {
@@ -263,22 +277,3 @@ def _same(one: Any, other: Any) -> bool:
     if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
         return len(one) == len(other) and all(map(_same, one, other))
     return np.array_equal(one, other)
-
-
-def true_next_observation(next_observation: Observation, info: dict[str, Any] | None) -> Observation:
-    """`next_observation` with the "final_obs" of Gymnasium's same-step autoreset put where one ended."""
-    if not info or "final_obs" not in info:
-        return next_observation
-    final = info["final_obs"]
-    if array_module(final) is not np:
-        return final  # ours on a GPU give those of all rows
-    mask = info.get("_final_obs", [entry is not None for entry in final])
-    rows = np.flatnonzero(mask)
-    return with_rows(next_observation, rows, [final[row] for row in rows])
-
-
-def valid_rows(info: dict[str, Any] | None, num_envs: int) -> np.ndarray:
-    """Which rows carry a transition, bool (num_envs,)."""
-    if info is None or "valid" not in info:
-        return np.ones(num_envs, dtype=bool)
-    return np.asarray(info["valid"], dtype=bool)

@@ -8,7 +8,6 @@ import numpy as np
 
 from dbrrl import nn, seeding
 from dbrrl.actor_critic import ActorCritic, RecurrentActorCritic, checked
-from dbrrl.agent import true_next_observation
 from dbrrl.autodiff.tensor import no_grad
 from dbrrl.backend import array_module, beside, module_on, to_device, to_numpy
 from dbrrl.buffers import RolloutBuffer
@@ -168,19 +167,15 @@ class OnPolicyAgent(RecordingAgent):
         return self.distribution(outputs), value
 
     def observe(
-        self,
-        next_observation: Any,
-        reward: Any,
-        terminated: Any,
-        truncated: Any,
-        info: dict[str, Any] | None = None,
-    ) -> None:
+        self, next_observation: Any, reward: Any, terminated: Any, truncated: Any,
+        info: dict[str, Any] | None = None, *, valid: Any = None,
+    ) -> None:  # fmt: skip
         """Store the transition; learn when the rollout is full, or the run at its end."""
-        rollout, valid = self.rollout, info.get("valid") if info else None
+        rollout = self.rollout
         if self.resident:
             module_on(self.device)  # makes it the current one of several
-        if info and "final_obs" in info:
-            next_observation = true_next_observation(next_observation, info)
+        if info:
+            next_observation = self.followed_by(next_observation, terminated, truncated, info, valid)
         if self.config.clip_reward:
             reward = np.clip(reward, -1, 1)
         if self.reward_norm is not None:

@@ -57,16 +57,6 @@ def as_batch(observation: Observation, space: gym.Space[Any]) -> tuple[Observati
     )
 
 
-def with_rows(observation: Observation, rows: np.ndarray, values: list[Any]) -> Observation:
-    """A copy of the batch `observation` in which `values[i]` stands in row `rows[i]`."""
-    if isinstance(observation, dict):
-        return {k: with_rows(part, rows, [value[k] for value in values]) for k, part in observation.items()}
-    copy = np.array(observation)
-    for row, value in zip(rows, values, strict=True):
-        copy[row] = value
-    return copy
-
-
 def _dict_as_batch(observation: Observation, space: Any) -> tuple[Observation, bool]:
     if not isinstance(observation, dict) or observation.keys() != space.spaces.keys():
         came = list(observation) if isinstance(observation, dict) else type(observation).__name__

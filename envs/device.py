@@ -51,15 +51,15 @@ class DeviceEnvironments(Environments):
         self.steps += 1
         final, observation, reward, terminated, truncated = self._play_there(to_device(action, self.device))
         self._kept += 1
-        self.finished, valid, info = [], self._all, {}
+        self.finished, valid, all_valid = [], self._all, True
         if limit is not None and limit < self.num_envs:
             valid = module_on(self.device).arange(self.num_envs) < limit
-            info = {"valid": valid}
+            all_valid = False
             self._ended_length[self._kept - 1, limit:] = 0
         if self._kept == KEPT:
             self.finished = self.settle()
         self.observation = observation
-        return Step(observation, final, reward, terminated, truncated, valid, info)
+        return Step(observation, final, reward, terminated, truncated, valid, {}, all_valid)
 
     @property
     def episode_length(self) -> Any:

@@ -52,13 +52,18 @@ def assemble(space: gym.Space[Any], leaves: Iterator[np.ndarray]) -> Any:
     return next(leaves)
 
 
+def copied(observation: Any) -> Any:
+    """A copy that shares no memory."""
+    return observation.copy() if type(observation) is np.ndarray else copy.deepcopy(observation)
+
+
 def with_final(observation: Any, final: Any, ended: np.ndarray, paths: list[Path]) -> Any:
     """A copy of a batched observation with the final ones in the rows where an episode ended.
 
     final: as in `info["final_obs"]`, either an object array of one unbatched observation per row (Gymnasium's
     sync and async environments) or a batched observation (array programs).
     """
-    result = observation.copy() if isinstance(observation, np.ndarray) else copy.deepcopy(observation)
+    result = copied(observation)
     if isinstance(final, np.ndarray) and final.dtype == object:
         for row in np.flatnonzero(ended).tolist():
             for path in paths:

@@ -9,7 +9,7 @@ from gymnasium import spaces
 
 from dbrrl.errors import EnvError
 
-from .leaves import assemble, leaf, leaf_spaces
+from .leaves import assemble, copied, leaf, leaf_spaces
 from .validation import observation_fault
 
 VIOLATION = "dbrrl_violation"
@@ -28,7 +28,11 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
     It also checks each single observation and reward before Gymnasium copies them into a batch, where a
     wrong dtype would be cast without a word. A violation, and an error the environment raises, is returned in
     `info` beside a placeholder (raised in a worker process, it would kill the worker) and ends the run in
-    the adapter.
+    the adapter. Nothing else is in `info`: nobody reads what the environment says there, infos of other shapes
+    could not be joined, and their keys could be those that Gymnasium or the adapter uses.
+
+    The first and the final observation of an episode are copied: the environment, and other copies of it, may use
+    the same array for what comes next, before these are joined.
     """
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:
@@ -58,7 +62,7 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
         line = self._fault(observation) or info_fault(info)
         if line is not None:
             return self._placeholder(), {VIOLATION: line}
-        return observation, info
+        return copied(observation), {}
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Step, and note the action."""
@@ -71,7 +75,10 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
         line = self._step_fault(result)
         if line is not None:
             return self._placeholder(), 0.0, False, False, {VIOLATION: line}
-        return result
+        observation, reward, terminated, truncated, _ = result
+        if terminated or truncated:
+            observation = copied(observation)
+        return observation, reward, terminated, truncated, {}
 
     def episode_state(self) -> dict[str, Any] | None:
         """What replays the current episode, or None before the first reset."""

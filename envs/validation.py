@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 import numpy as np
 
-from .leaves import INTEGERS, Path, field_name, leaf, leaf_spaces
+from .leaves import INTEGERS, Path, assemble, field_name, leaf, leaf_spaces
 
 FEW = 16  # numbers up to which Python's own sum is quicker than NumPy's product
 
@@ -61,6 +61,20 @@ def observation_fault(space: gym.Space[Any], value: Any) -> str | None:
         line = leaf_fault(sub, part, (), field_name(path))
         if line is not None:
             return line
+    return None
+
+
+def final_fault(space: gym.Space[Any], final: Any, ended: np.ndarray) -> Fault | None:
+    """What is wrong with a vector environment's `info["final_obs"]`, one per row or one batch, where one `ended`."""
+    listed = isinstance(final, np.ndarray) and final.dtype == object and final.shape == ended.shape
+    for row in np.flatnonzero(ended).tolist():
+        try:
+            parts = iter([leaf(final, path)[row] for path, _ in ([] if listed else leaf_spaces(space))])
+            line = observation_fault(space, final[row] if listed else assemble(space, parts))
+        except (KeyError, IndexError, TypeError):
+            line = f"expected a value of {space} in each row that ended, got none"
+        if line is not None:
+            return Fault(row, f"info['final_obs']: {line}")
     return None
 
 

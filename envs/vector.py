@@ -14,7 +14,7 @@ from dbrrl.errors import CheckpointError, EnvError, ShapeError
 from . import failures, snapshot
 from .leaves import assemble, leaf, leaf_spaces, with_final
 from .recorder import VIOLATION
-from .validation import BatchCheck, Fault, all_finite, any_set, not_finite
+from .validation import BatchCheck, Fault, all_finite, any_set, final_fault, not_finite
 
 Info = dict[str, Any]
 
@@ -36,7 +36,9 @@ class Step:
     valid: np.ndarray
     """bool (B,): False for rows that carry no transition (NEXT_STEP resets; beyond an exact step budget)."""
     info: dict[str, Any]
-    """Gymnasium's, without `final_obs`; with `valid` when not all rows are."""
+    """What a vector environment says of the step. {} of copies ("sync", "async"), whose infos are not joined."""
+    all_valid: bool = True
+    """Whether every row of `valid` is True."""
 
 
 class Environments:
@@ -66,6 +68,7 @@ class Environments:
         self._seed = seed
         self._mode = _autoreset_mode(vector_env, env_id)
         self._recorded = kind in ("sync", "async") and self._mode is AutoresetMode.SAME_STEP
+        self._copies = kind in ("sync", "async")
         self._check = BatchCheck(self.observation_space, self.num_envs)
         self._leaves = [path for path, _ in leaf_spaces(self.observation_space)]
         action = vector_env.action_space
@@ -82,6 +85,11 @@ class Environments:
     def reset(self) -> Any:
         """Begin an episode everywhere; returns the batched observation. Raises EnvError if it is unsound."""
         observation, info = self.vector_env.reset(seed=self._take_seeds())
+        if self._mode is AutoresetMode.SAME_STEP and "final_obs" in info:
+            raise EnvError(
+                f"{self.env_id}: expected no 'final_obs' in the info of a reset, got one: final observations have that "
+                "key, so give the environment's own info another"
+            )
         self.episode_return[:] = 0.0
         self._began[:] = self.steps
         self.finished, self._resetting = [], None
@@ -119,12 +127,13 @@ class Environments:
             valid = valid & (np.cumsum(valid) <= limit)
         self.finished, next_observation = [], observation
         if ended is not self._none and any_set(ended):
+            if self._mode is AutoresetMode.DISABLED:  # its reset may clear the arrays that it gave out
+                reward, terminated, truncated = reward.copy(), terminated.copy(), truncated.copy()
             next_observation, observation, info = self._cross(observation, info, ended)
             self._account(ended, valid)
-        if valid is not self._all and not valid.all():
-            info = {**info, "valid": valid}
         self.observation = observation
-        return Step(observation, next_observation, reward, terminated, truncated, valid, info)
+        all_valid = valid is self._all or bool(valid.all())
+        return Step(observation, next_observation, reward, terminated, truncated, valid, info, all_valid)
 
     def settle(self) -> list[tuple[float, int]]:
         """Return and length of episodes that ended and are not in `finished` yet: none here."""
@@ -215,6 +224,10 @@ class Environments:
                 f"{self.env_id}: expected info['final_obs'] where an episode ended, got none: "
                 "give it, as SAME_STEP environments do, or state another autoreset mode"
             )
+        if self.kind == "vector":  # ours are of the right form, and those of recorded copies are checked
+            fault = final_fault(self.observation_space, info["final_obs"], ended)
+            if fault is not None:
+                self._refuse(fault)
         final = with_final(observation, info["final_obs"], ended, self._leaves)
         self._check_observation(final, info)
         info = {key: value for key, value in info.items() if key not in ("final_obs", "_final_obs")}
@@ -235,7 +248,7 @@ class Environments:
         return action
 
     def _check_observation(self, observation: Any, info: dict[str, Any]) -> None:
-        if VIOLATION in info:
+        if self._copies and VIOLATION in info:
             self._refuse(*failures.reported(self.vector_env, info))
         if not self._check.sound(observation):
             self._refuse(self._check.fault(observation))

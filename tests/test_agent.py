@@ -1,15 +1,16 @@
 """The protocol's base class: spaces, files, and Gymnasium's raw final observations."""
 
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
 
-from dbrrl import checkpoint, testing
+from dbrrl import agents, checkpoint, testing
 from dbrrl.agent import true_next_observation, valid_rows
 from dbrrl.config import Config
-from dbrrl.errors import CheckpointError, ConfigError, SpaceError
+from dbrrl.errors import CheckpointError, ConfigError, EnvError, SpaceError
 
 from .experiment.stub import OtherStub, Stub, StubConfig
 
@@ -68,14 +69,43 @@ def test_a_record_that_does_not_fit_is_refused_in_one_line(tmp_path: Path, damag
     assert "\n" not in str(caught.value)
 
 
+def raw(*finals: Any) -> dict[str, Any]:
+    """What Gymnasium's SAME_STEP puts into `info`."""
+    listed = np.empty(len(finals), dtype=object)
+    for row, final in enumerate(finals):
+        listed[row] = final
+    mask = np.array([final is not None for final in finals])
+    return {"final_obs": listed, "_final_obs": mask, "final_info": {}, "_final_info": mask}
+
+
 def test_final_observations_of_gymnasium_are_put_where_an_episode_ended() -> None:
-    final = np.array([None, np.full(2, 7.0)], dtype=object)
-    given = np.zeros((2, 2))
-    true = true_next_observation(given, {"final_obs": final, "_final_obs": np.array([False, True])})
+    given, no, second = np.zeros((2, 2)), np.zeros(2, bool), np.array([False, True])
+    true = true_next_observation(given, raw(None, np.full(2, 7.0)), no, second)
     assert true.tolist() == [[0, 0], [7, 7]] and given.sum() == 0
-    assert true_next_observation(given, {"other": 1}) is given
-    final = np.array([{"a": np.array([5.0])}, None], dtype=object)
-    assert true_next_observation({"a": np.zeros((2, 1))}, {"final_obs": final})["a"].tolist() == [[5], [0]]
+    assert true_next_observation(given, {"other": 1}, no, second) is given
+    nested = raw({"a": np.array([5.0])}, None)
+    assert true_next_observation({"a": np.zeros((2, 1))}, nested, ~second, no)["a"].tolist() == [[5], [0]]
+    batch = {"final_obs": {"a": np.full((2, 1), 3.0)}}
+    assert true_next_observation({"a": np.zeros((2, 1))}, batch, no, second)["a"].tolist() == [[0], [3]]
+    with pytest.warns(DeprecationWarning, match="pass terminated and truncated"):
+        assert true_next_observation(given, raw(None, np.full(2, 7.0))).tolist() == [[0, 0], [7, 7]]
+
+
+def test_a_key_of_the_environments_own_is_no_final_observation() -> None:
+    given, no, yes = np.zeros((2, 2)), np.zeros(2, bool), np.ones(2, bool)
+    own = raw(np.full(2, 9.0), np.full(2, 9.0))
+    assert true_next_observation(given, own, no, no) is given  # its episode goes on
+    one = np.zeros(2)
+    assert true_next_observation(one, {"final_obs": np.full(2, 9.0)}, True, False) is one  # alone it resets nothing
+    del own["final_info"]
+    assert true_next_observation(given, own, yes, no, valid=yes) is given  # NEXT_STEP
+    with pytest.raises(EnvError, match="without the 'final_info' that Gymnasium puts beside it"):
+        true_next_observation(given, own, yes, no)
+    for final in (np.full(3, 9.0), "goal"):
+        with pytest.raises(EnvError, match=r"environment 1, .*final_obs.*: expected an observation of shape"):
+            true_next_observation(given, raw(None, final), no, np.array([False, True]))
+    with pytest.raises(EnvError, match=r"expected a dict with the key 'a', got ndarray"):
+        true_next_observation({"a": given}, raw(None, np.zeros(2)), no, np.array([False, True]))
 
 
 def test_the_same_from_gymnasiums_own_vector_environment() -> None:
@@ -84,8 +114,8 @@ def test_the_same_from_gymnasiums_own_vector_environment() -> None:
     envs.reset(seed=0)
     ended = 0
     for _ in range(40):
-        observation, _, terminated, _, info = envs.step(np.zeros(4, np.int64))
-        true = true_next_observation(observation, info)
+        observation, _, terminated, truncated, info = envs.step(np.zeros(4, np.int64))
+        true = true_next_observation(observation, info, terminated, truncated)
         ended += terminated.sum()
         # Past 12 degrees or 2.4 metres the pole has fallen; a fresh episode begins within 0.05 of the middle.
         assert (np.abs(true[terminated, 2]) > 0.2).all() and (np.abs(observation[terminated]) <= 0.05).all()
@@ -94,8 +124,10 @@ def test_the_same_from_gymnasiums_own_vector_environment() -> None:
 
 
 def test_rows_without_a_transition() -> None:
-    assert valid_rows(None, 3).tolist() == valid_rows({}, 3).tolist() == [True] * 3
-    assert valid_rows({"valid": [True, False, True]}, 3).tolist() == [True, False, True]
+    assert valid_rows(None, 3).tolist() == [True] * 3
+    assert valid_rows([True, False, True], 3).tolist() == [True, False, True]
+    with pytest.warns(DeprecationWarning, match="not info, whose keys are the environment's"):
+        assert valid_rows({"valid": [True, False, True]}, 3).tolist() == [True, False, True]
 
 
 @pytest.mark.parametrize(
@@ -109,3 +141,32 @@ def test_rows_without_a_transition() -> None:
 def test_wrong_arguments_are_said(options: dict, line: str) -> None:
     with pytest.raises(ConfigError, match=line):
         Stub(BOX, gym.spaces.Discrete(2), **options)
+
+
+@pytest.mark.parametrize("name", ["PPO", "A3C", "DQN"])
+def test_a_marker_in_info_is_not_read_and_said_so(name: str) -> None:
+    kind = getattr(agents, name)
+    agent = kind(BOX, gym.spaces.Discrete(2), num_envs=2)
+    agent.act(np.ones((2, 3), np.float32))
+    step = np.ones((2, 3), np.float32), np.ones(2), np.zeros(2, bool), np.zeros(2, bool)
+    with pytest.warns(UserWarning, match=r"info\['valid'\] marks no rows, .* pass observe\(\.\.\., valid=\.\.\.\)"):
+        agent.observe(*step, {"valid": np.array([True, False])})
+    agent.act(np.ones((2, 3), np.float32))
+    agent.observe(*step, {"valid": np.array([1.0, 0.0]), "_valid": np.ones(2, bool)})  # a key of the copies'
+    steps = agent.steps if name != "A3C" else sum(agent.learner(i).steps for i in range(2))
+    assert steps == 4
+
+
+@pytest.mark.parametrize("name", ["PPO", "A3C", "DQN"])
+def test_one_environments_own_keys_steer_nothing_in_a_loop_of_ones_own(name: str) -> None:
+    states = []
+    for info in ({}, {"valid": False, "final_obs": np.full(3, 9.0, np.float32), "_final_obs": True, "final_info": 1}):
+        kind = getattr(agents, name)
+        settings = {"n_steps": 4} if name != "DQN" else {"learning_starts": 4, "batch_size": 4, "buffer_size": 16}
+        agent = kind(BOX, gym.spaces.Discrete(2), kind.Config(**settings), seed=0)
+        for t in range(12):
+            agent.act(np.full(3, t / 12, np.float32))
+            agent.observe(np.full(3, (t + 1) / 12, np.float32), 1.0, t % 5 == 4, t % 5 == 2, info)
+        assert agent.num_updates > 0
+        states.append(checkpoint.encode(agent.state_dict(), kind="agent"))
+    assert states[0] == states[1]

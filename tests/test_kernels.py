@@ -170,7 +170,7 @@ def test_an_agent_learns_with_them() -> None:
         envs.reset()
         for _ in range(16):
             step = envs.step(agent.act(envs.observation))
-            agent.observe(step.next_observation, step.reward, step.terminated, step.truncated, step.info)
+            agent.observe(step.next_observation, step.reward, step.terminated, step.truncated)
         assert agent.num_updates == 4 * 2 * 2 and not agent.learn_there.refused
         assert bool(agent.learn_there._graphs) == captured
         ends.append(agent.network.flat().values.get())

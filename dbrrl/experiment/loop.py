@@ -18,6 +18,7 @@ from .directory import RunDirectory
 from .display import Quiet
 from .evaluation import Evaluation, environments, evaluate
 from .interruption import Interruption
+from .observing import observer
 from .settings import Plan
 from .table import Table
 from .workers import Workers
@@ -159,11 +160,12 @@ class Loop:
         agent, envs, total, num_envs = self.agent, self.envs, self.plan.settings.steps, self.envs.num_envs
         if isinstance(envs, Workers):
             return self._oversee(envs, until)
+        observe = observer(agent)
         while self.steps < until and not self.interruption.requested:
             remaining = total - self.steps
             step = envs.step(agent.act(envs.observation), remaining if remaining < num_envs else None)
-            agent.observe(step.next_observation, step.reward, step.terminated, step.truncated, step.info)
-            self.steps += int(np.count_nonzero(step.valid)) if "valid" in step.info else num_envs
+            observe(step)
+            self.steps += num_envs if step.all_valid else int(np.count_nonzero(step.valid))
             if envs.finished:
                 self._count(envs.finished)
             if time.perf_counter() >= self._refresh_at:

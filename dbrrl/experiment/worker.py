@@ -15,6 +15,7 @@ from dbrrl import backend, checkpoint, seeding
 from dbrrl.envs import make, vector
 from dbrrl.errors import DbrrlError
 
+from .observing import observer
 from .settings import Plan
 
 Block = tuple[str, tuple[int, ...], str]  # of shared memory: its name, and the shape and dtype of the vector in it
@@ -117,6 +118,7 @@ class Worker:
         )
         agent.attach(shared)
         self.learner = agent.learner(index)
+        self.observe = observer(self.learner)
         self.in_turn = bool(getattr(plan.config, "deterministic", False))
         if self.in_turn:
             self.learner.turn = Turn(self.learner, index, self.count, turn, lock)
@@ -142,12 +144,12 @@ class Worker:
     def run(self, until: int) -> np.ndarray:
         """Step while there are steps left to `until`, of all learners; episodes ended: (own step, return, length)."""
         finished: list[tuple[float, float, int]] = []
-        learner, envs = self.learner, self.envs
+        learner, envs, observe = self.learner, self.envs, self.observe
         while count := self.claim(until):
             for _ in range(count):
                 self.steps[self.index] += 1
                 step = envs.step(learner.act(envs.observation))
-                learner.observe(step.next_observation, step.reward, step.terminated, step.truncated, step.info)
+                observe(step)
                 finished += [(float(self.steps[self.index]), *episode) for episode in envs.finished]
         return np.array(finished, np.float64).reshape(-1, 3)
 

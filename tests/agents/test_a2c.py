@@ -165,7 +165,7 @@ def test_rows_without_a_transition_take_no_part() -> None:
         agent.observe(np.zeros((2, 3), np.float32), np.ones(2), np.ones(2, bool), np.zeros(2, bool))
     agents[1].act(np.zeros((2, 3), np.float32))
     nothing = np.zeros(2, bool)
-    agents[1].observe(np.zeros((2, 3), np.float32), np.full(2, 99.0), nothing, nothing, {"valid": nothing})
+    agents[1].observe(np.zeros((2, 3), np.float32), np.full(2, 99.0), nothing, nothing, valid=nothing)
     assert [agent.num_updates for agent in agents] == [1, 1] and agents[0].steps == agents[1].steps == 8
     np.testing.assert_allclose(*(agent.network.flat().values for agent in agents), atol=1e-6)
 
@@ -177,7 +177,7 @@ def test_what_lies_beyond_the_last_transition_of_an_environment_does_not_reach_i
         agent.update = agent.rollout.clear = lambda: None  # type: ignore[method-assign]
         play(agent, 3)
         agent.act(np.ones((2, 3), np.float32))
-        agent.observe(np.ones((2, 3), np.float32), np.full(2, last), no, no, {"valid": first})
+        agent.observe(np.ones((2, 3), np.float32), np.full(2, last), no, no, valid=first)
     (high, _), (low, _) = (agent.advantages() for agent in agents)
     np.testing.assert_array_equal(high[:3, 1], low[:3, 1])
     assert high[3, 0] > low[3, 0]

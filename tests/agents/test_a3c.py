@@ -130,8 +130,8 @@ def test_rows_without_a_transition_are_left_out() -> None:
     agent = make(n_steps=2)
     for _ in range(2):
         agent.act(np.ones((2, 3), np.float32))
-        valid = {"valid": np.array([True, False])}
-        agent.observe(np.ones((2, 3), np.float32), np.ones(2), np.zeros(2, bool), np.zeros(2, bool), valid)
+        valid = np.array([True, False])
+        agent.observe(np.ones((2, 3), np.float32), np.ones(2), np.zeros(2, bool), np.zeros(2, bool), valid=valid)
     assert [agent.learner(i).steps for i in range(2)] == [2, 0] and agent.num_updates == 1
 
 

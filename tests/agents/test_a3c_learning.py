@@ -32,7 +32,7 @@ def train(env: str, seed: int, steps: int, **settings: Any) -> Any:
     observation = envs.reset()
     for _ in range(steps // 4):
         step = envs.step(agent.act(observation))
-        agent.observe(step.next_observation, step.reward, step.terminated, step.truncated, step.info)
+        agent.observe(step.next_observation, step.reward, step.terminated, step.truncated, valid=step.valid)
         observation = step.observation
     agent.central.pull()
     return agent

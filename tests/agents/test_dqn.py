@@ -134,7 +134,7 @@ def test_rows_that_are_no_transitions_are_not_counted() -> None:
     agent, row = make(), np.zeros((2, 3), np.float32)
     for _ in range(9):
         agent.act(row)
-        agent.observe(row, np.zeros(2), np.zeros(2, bool), np.zeros(2, bool), {"valid": np.zeros(2, bool)})
+        agent.observe(row, np.zeros(2), np.zeros(2, bool), np.zeros(2, bool), valid=np.zeros(2, bool))
     assert agent.num_updates == agent.steps == len(agent.replay) == 0
 
 
@@ -312,7 +312,7 @@ def test_raw_final_observations_are_put_in_place() -> None:
         agent.act(np.ones((2, 3), np.float32))
     agents[0].observe(shown, np.ones(2), no, ended)
     raw = np.array([final[0], None], dtype=object)
-    agents[1].observe(begun, np.ones(2), no, ended, {"final_obs": raw, "_final_obs": ended})
+    agents[1].observe(begun, np.ones(2), no, ended, {"final_obs": raw, "final_info": raw})
     assert content(agents[0]) == content(agents[1])
 
 

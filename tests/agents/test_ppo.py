@@ -188,7 +188,7 @@ def test_nothing_to_learn_where_no_row_is_valid() -> None:
     agent, row = make(), np.zeros((2, 3), np.float32)
     for _ in range(8):
         agent.act(row)
-        agent.observe(row, np.zeros(2), np.zeros(2, bool), np.zeros(2, bool), {"valid": np.zeros(2, bool)})
+        agent.observe(row, np.zeros(2), np.zeros(2, bool), np.zeros(2, bool), valid=np.zeros(2, bool))
     assert agent.num_updates == agent.steps == agent.rollout.size == 0
 
 

@@ -31,7 +31,7 @@ def train(mode: AutoresetMode, recurrent: str = "none") -> tuple[PPO, list[int]]
     envs.reset()
     for _ in range(16 * 10):
         step = envs.step(agent.act(envs.observation))
-        agent.observe(step.next_observation, step.reward, step.terminated, step.truncated, step.info)
+        agent.observe(step.next_observation, step.reward, step.terminated, step.truncated, valid=step.valid)
     envs.close()
     return agent, sizes
 
@@ -59,5 +59,5 @@ def test_raw_final_observations_are_put_in_place() -> None:
         agent.act(np.ones((2, 3), np.float32))
     agents[0].observe(shown, np.ones(2), no, ended)
     raw = np.array([final[0], None], dtype=object)
-    agents[1].observe(begun, np.ones(2), no, ended, {"final_obs": raw, "_final_obs": ended})
+    agents[1].observe(begun, np.ones(2), no, ended, {"final_obs": raw, "final_info": raw})
     assert content(agents[0]) == content(agents[1])

@@ -249,7 +249,7 @@ def test_rows_without_a_transition_are_as_if_they_had_not_been() -> None:
         play_ending(agent)
     reset = np.zeros((2, 3), np.float32)
     agents[1].act(reset)
-    agents[1].observe(reset, np.full(2, 99.0), np.zeros(2, bool), np.zeros(2, bool), {"valid": np.zeros(2, bool)})
+    agents[1].observe(reset, np.full(2, 99.0), np.zeros(2, bool), np.zeros(2, bool), valid=np.zeros(2, bool))
     assert agents[0].num_updates == agents[1].num_updates == 10
     np.testing.assert_array_equal(agents[0].found[0], agents[1].found[0][:5])
     for one, other in zip(*(agent.network.state_dict().values() for agent in agents), strict=True):

@@ -170,7 +170,7 @@ def play(agent: Any, steps: int) -> list[list[Row]]:
         ]
         states = [reference.start() if row.ends else reference.after(row.x, row.state) for row in rows]
         played.append(rows)
-        agent.observe(following, reward, terminated, truncated, {"valid": valid})
+        agent.observe(following, reward, terminated, truncated, valid=valid)
         x = np.where([[row.ends] for row in rows], rng_observation(), following)
     return played
 
@@ -368,7 +368,7 @@ def test_training_begins_episodes_anew_in_every_autoreset_mode(mode: AutoresetMo
         after = np.where(step.valid, age + 1, 0)  # the step of the episode that was just taken
         same = running == after
         assert (same | (running == 0)).all()
-        agent.observe(step.next_observation, step.reward, step.terminated, step.truncated, step.info)
+        agent.observe(step.next_observation, step.reward, step.terminated, step.truncated, valid=step.valid)
     assert agent.num_updates == 1
 
 
@@ -383,7 +383,7 @@ def test_a_row_without_a_transition_is_as_if_it_had_not_been() -> None:
         if t == 2:
             drawn = agents[1].policy_rng.bit_generator.state
             agents[1].act(nothing + 9)
-            agents[1].observe(nothing, np.full(2, 99.0), no, no, {"valid": no})
+            agents[1].observe(nothing, np.full(2, 99.0), no, no, valid=no)
             agents[1].policy_rng.bit_generator.state = drawn
     assert [agent.num_updates for agent in agents] == [1, 1]
     np.testing.assert_allclose(*(agent.network.flat().values for agent in agents), atol=1e-6)

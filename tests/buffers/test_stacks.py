@@ -140,7 +140,7 @@ def learned(num_envs: int, device: str = "cpu", steps: int = 60, **settings: Any
     observation = envs.reset()
     for _ in range(steps):
         step = envs.step(agent.act(observation))
-        agent.observe(step.next_observation, step.reward, step.terminated, step.truncated, step.info)
+        agent.observe(step.next_observation, step.reward, step.terminated, step.truncated)
         observation = step.observation
     return agent
 

@@ -88,7 +88,7 @@ def test_the_last_steps_of_a_budget_count_alone() -> None:
     there = made("CartPole-v1", 4, max_episode_steps=1)
     there.reset()
     step = there.step(np.zeros(4, np.int64), 2)
-    assert host(step.info["valid"]).tolist() == [True, True, False, False]
+    assert host(step.valid).tolist() == [True, True, False, False]
     assert there.settle() == [(1.0, 1)] * 2
 
 

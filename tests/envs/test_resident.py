@@ -79,7 +79,7 @@ def test_an_agent_plays_there_without_a_copy(kind: Any, settings: dict[str, Any]
     for t in range(1, 81):
         with standin.copies() as count:
             step = envs.step(agent.act(observation))
-            agent.observe(step.next_observation, step.reward, step.terminated, step.truncated, step.info)
+            agent.observe(step.next_observation, step.reward, step.terminated, step.truncated)
             observation = step.observation
         if agent.num_updates > before:
             before = agent.num_updates

@@ -124,7 +124,7 @@ def test_step_fields() -> None:
         assert isinstance(step, Step) and step.reward.dtype == np.float64
         assert step.terminated.dtype == step.truncated.dtype == step.valid.dtype == np.bool_
         assert (step.next_observation is step.observation) == (number < 4)
-    assert step.truncated.all() and "valid" not in step.info and "final_obs" not in step.info
+    assert step.truncated.all() and step.all_valid and "final_obs" not in step.info
     assert not np.array_equal(step.observation, step.next_observation)
     assert environments.finished == [(5.0, 5)] * 4
     assert environments.observation is step.observation
@@ -138,7 +138,7 @@ def test_next_step_rows_are_marked() -> None:
     assert step.truncated.all() and step.valid.all()
     assert np.array_equal(step.observation, step.next_observation)
     step = environments.step(np.zeros(2, np.int64))
-    assert not step.valid.any() and not step.info["valid"].any()
+    assert not step.valid.any() and not step.all_valid
     assert environments.episode_length.tolist() == [0, 0]
 
 
@@ -148,7 +148,7 @@ def test_exact_budget() -> None:
     environments.step(np.zeros(4, np.int64), limit=4)
     step = environments.step(np.zeros(4, np.int64), limit=3)
     assert step.valid.tolist() == [True, True, True, False]
-    assert step.info["valid"].tolist() == step.valid.tolist()
+    assert not step.all_valid
     assert environments.finished == [(2.0, 2)] * 3
 
 

@@ -47,9 +47,11 @@ class Stub(agent.Agent):
         action = scores.argmax(axis=1)
         return action[0] if single else action
 
-    def observe(self, next_observation: Any, reward: Any, terminated: Any, truncated: Any, info: Any = None) -> None:
-        valid = agent.valid_rows(info, self.num_envs)
-        features = agent.true_next_observation(next_observation, info).reshape(self.num_envs, -1)
+    def observe(
+        self, next_observation: Any, reward: Any, terminated: Any, truncated: Any, info: Any = None, valid: Any = None
+    ) -> None:
+        valid = agent.valid_rows(valid, self.num_envs)
+        features = next_observation.reshape(self.num_envs, -1)
         gain = (np.asarray(reward) - terminated) * valid
         self.weights += self.config.learning_rate * (features * gain[:, None]).T @ self.noise
         self.weights /= 1 + np.abs(self.weights).max() / 10

@@ -29,10 +29,9 @@ def short(agent: Any = Stub, **options: Any) -> Experiment:
 class Counting(Stub):
     """Counts the transitions it is given."""
 
-    def observe(self, *arguments: Any) -> None:
-        super().observe(*arguments)
-        valid = (arguments[4] or {}).get("valid", np.ones(self.num_envs))
-        self.seen = getattr(self, "seen", 0) + int(np.sum(valid))
+    def observe(self, *arguments: Any, valid: Any = None) -> None:
+        super().observe(*arguments, valid=valid)
+        self.seen = getattr(self, "seen", 0) + int(np.sum(np.ones(self.num_envs) if valid is None else valid))
 
 
 class Worsening(Stub):
@@ -49,8 +48,8 @@ class Stopping(Stub):
 
     armed, at = False, 30
 
-    def observe(self, *arguments: Any) -> None:
-        super().observe(*arguments)
+    def observe(self, *arguments: Any, **options: Any) -> None:
+        super().observe(*arguments, **options)
         if self.num_updates == self.at and type(self).armed:
             type(self).armed = False
             signal.raise_signal(signal.SIGINT)

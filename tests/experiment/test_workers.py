@@ -68,7 +68,7 @@ def test_processes_that_commit_in_turn_are_learners_in_one_process(env: str) -> 
     for t in range(905):
         i = t % 2
         step = envs[i].step(twin.learner(i).act(envs[i].observation))
-        twin.learner(i).observe(step.next_observation, step.reward, step.terminated, step.truncated, step.info)
+        twin.learner(i).observe(step.next_observation, step.reward, step.terminated, step.truncated)
     for name, vector in agent.shared.items():
         np.testing.assert_array_equal(vector, twin.shared[name])
     assert agent.num_updates == 180

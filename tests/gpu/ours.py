@@ -141,7 +141,7 @@ class Loop:
         """One rollout and what is learned from it."""
         for _ in range(self.agent.config.n_steps):
             step = self.envs.step(self.agent.act(self.observation))
-            self.agent.observe(step.next_observation, step.reward, step.terminated, step.truncated, step.info)
+            self.agent.observe(step.next_observation, step.reward, step.terminated, step.truncated)
             self.observation = step.observation
 
 

@@ -137,7 +137,7 @@ class Loop:
         began, start = agent.steps, time.perf_counter()
         while agent.steps < began + steps:
             step = envs.step(agent.act(observation))
-            agent.observe(step.next_observation, step.reward, step.terminated, step.truncated, step.info)
+            agent.observe(step.next_observation, step.reward, step.terminated, step.truncated)
             observation = step.observation
         self.observation = observation
         return float((agent.steps - began) / (time.perf_counter() - start))

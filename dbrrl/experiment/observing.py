@@ -1,0 +1,36 @@
+"""How the runner tells an agent of a step: by arguments alone, none of which an environment can name."""
+
+import inspect
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from dbrrl.envs import Step
+
+
+def observer(agent: Any) -> Callable[[Step], None]:
+    """A function that lets `agent` observe a step. It is given nothing of the environment's own infos.
+
+    An agent whose `observe` takes no `valid` is told in the `info` of its own which rows carry a transition.
+    """
+    observe = agent.observe
+    parameters = inspect.signature(observe).parameters.values()
+    if any(p.name == "valid" or p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters):
+
+        def tell(step: Step) -> None:
+            valid = None if step.all_valid else step.valid
+            observe(step.next_observation, step.reward, step.terminated, step.truncated, valid=valid)
+
+        return tell
+    warnings.warn(
+        f"{type(agent).__name__}.observe takes no `valid`, and is given info={{'valid': ...}} in its place: write "
+        "observe(self, next_observation, reward, terminated, truncated, info=None, *, valid=None)",
+        DeprecationWarning,
+        stacklevel=2,
+    )
+
+    def tell_in_info(step: Step) -> None:
+        info = {} if step.all_valid else {"valid": step.valid}
+        observe(step.next_observation, step.reward, step.terminated, step.truncated, info)
+
+    return tell_in_info
