@@ -22,7 +22,7 @@ class GraphError(DbrrlError, RuntimeError):
 
 
 class AnomalyError(DbrrlError, FloatingPointError):
-    """An op gave a NaN or an infinity while anomaly detection was on, or a training number is not finite."""
+    """An op gave a NaN or an infinity while anomaly detection was on, or a number that must be finite is not."""
 
 
 class ConfigError(DbrrlError, ValueError):

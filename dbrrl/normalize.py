@@ -231,10 +231,23 @@ def _moved(array: Any, x: Any) -> Any:
     return beside(x, np.asarray(array)) if isinstance(array, np.ndarray | np.generic) else array
 
 
+NEAR = 1e-5  # deviations below this share of the mean may be nothing but its rounding in float32
+
+
 def standardized(x: Any) -> Any:
-    """`x` (n,) with zero mean and unit standard deviation."""
+    """`x` (n,) less its mean, divided by its standard deviation plus 1e-8; 0 where all numbers are equal."""
+    if x.dtype == np.float16:  # whose sums overflow
+        return standardized(x.astype(np.float32)).astype(x.dtype)
     if type(x) is not np.ndarray:
+        x = x - x[:1] if x.dtype == np.float64 else x
         wide = x.astype(np.float64)
         return kernels.normalized(x, np.sum(wide), np.sum(wide * wide), len(x))
-    centered = x - np.add.reduce(x) / len(x)
-    return centered / (np.sqrt(np.dot(centered, centered) / len(x)) + 1e-8)
+    mean = np.add.reduce(x) / len(x)
+    centered = x - mean
+    deviation = np.sqrt(np.dot(centered, centered) / len(x))
+    if deviation < NEAR * abs(mean):
+        # Differences of near numbers are exact: the mean of those rounds no more than they are apart.
+        shifted = x - x[0]
+        centered = shifted - np.add.reduce(shifted) / len(x)
+        deviation = np.sqrt(np.dot(centered, centered) / len(x))
+    return centered / (deviation + 1e-8)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dbrrl.errors import ShapeError
-from dbrrl.normalize import EPSILON, ObservationNormalizer, RewardNormalizer, RunningMeanStd
+from dbrrl.normalize import EPSILON, ObservationNormalizer, RewardNormalizer, RunningMeanStd, standardized
 from tests import standin
 from tests.standin import host, put
 
@@ -194,3 +194,35 @@ def test_a_state_of_other_shapes_is_refused() -> None:
         ObservationNormalizer((2,)).load_state_dict(ObservationNormalizer((3,)).state_dict())
     with pytest.raises(ShapeError, match="one entry per environment"):
         RewardNormalizer(2, 0.9)(np.zeros(3), np.zeros(3, bool))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("value", [3.3, -0.1, 1e-6, 1e4 / 3, 0.0])
+@pytest.mark.parametrize("n", [1, 7, 100, 70_000])
+def test_equal_numbers_standardized_are_zero(dtype: type, value: float, n: int, device: str) -> None:
+    y = host(standardized(put(np.full(n, value, dtype), device)), device)
+    assert y.dtype == dtype and not y.any()
+
+
+def test_equal_large_float64_standardized_are_zero(device: str) -> None:
+    assert not host(standardized(put(np.full(1000, 1e9 / 7), device)), device).any()
+
+
+def test_numbers_that_are_near_for_their_size_are_standardized_exactly() -> None:
+    x = np.float32(3.3) + np.spacing(np.float32(3.3)) * np.random.default_rng(0).integers(0, 4, 100).astype(np.float32)
+    wide = x.astype(np.float64)
+    expected = (wide - wide.mean()) / (wide.std() + 1e-8)
+    np.testing.assert_allclose(standardized(x), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_standardized_keeps_the_bits_of_its_formula() -> None:
+    for scale, mean in ((1.0, 0.0), (1e-3, 5.0), (100.0, -1e4)):
+        x = np.random.default_rng(1).normal(mean, scale, 64).astype(np.float32)
+        centered = x - np.add.reduce(x) / 64
+        np.testing.assert_array_equal(standardized(x), centered / (np.sqrt(np.dot(centered, centered) / 64) + 1e-8))
+
+
+def test_standardized_float16_does_not_overflow() -> None:
+    x = np.random.default_rng(2).normal(100, 50, 3000).astype(np.float16)
+    wide = x.astype(np.float64)
+    np.testing.assert_allclose(standardized(x), (wide - wide.mean()) / wide.std(), atol=2e-3)

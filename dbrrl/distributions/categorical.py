@@ -9,7 +9,26 @@ import numpy as np
 from dbrrl import functional as F
 from dbrrl.backend import beside
 from dbrrl.distributions.base import Distribution, choices, sum_last, values
-from dbrrl.errors import ShapeError
+from dbrrl.errors import AnomalyError, ShapeError
+
+
+# Exponential numbers come in steps of about 2^-23 from 0 on. A 0, drawn once in 10 million times, stands for all below
+# the first step: taken for less, it would let the most improbable choice win.
+SMALLEST = np.float32(2**-24)
+
+
+def _largest(scores: Any, what: str) -> np.ndarray:
+    """Argmax over the last axis of (..., k); AnomalyError names a row of the CPU's in which all are -inf."""
+    # A sum of squares is the quickest way to see that no number is infinite.
+    if type(scores) is np.ndarray and not np.vdot(scores, scores) < np.inf:
+        rows = np.argwhere((scores == -np.inf).all(-1))
+        if len(rows):
+            row = ", ".join(map(str, rows[0].tolist()))
+            raise AnomalyError(
+                f"Categorical.{what}: expected a choice above -inf in every row of logits {scores.shape}, got none in "
+                f"row {row}: leave at least one choice unmasked"
+            )
+    return scores.argmax(-1)  # type: ignore[no-any-return]
 
 
 class Categorical(Distribution):
@@ -34,17 +53,23 @@ class Categorical(Distribution):
         return F.exp(self.log_probs)
 
     def sample(self, rng: np.random.Generator) -> np.ndarray:
-        """Gumbel-max: argmax of logits - log Exp(1) is distributed as the softmax (Maddison et al. 2014)."""
+        """Gumbel-max: argmax of logits - log Exp(1) is distributed as the softmax (Maddison et al. 2014).
+
+        A choice whose logit is 20 below another's (a probability of at most 2e-9) is never drawn: the noise has the
+        resolution of float32. Neither is one of -inf.
+
+        Raises:
+            AnomalyError: every choice of a row is at -inf; on the CPU (on a GPU its log-probability is NaN).
+        """
         logits = values(self.logits)
         noise = rng.standard_exponential(logits.shape, np.float32)
-        # 0 can be drawn: its logarithm must stay finite, or -inf logits (masked actions) would give nan
-        np.maximum(noise, np.float32(1e-30), out=noise)
+        np.maximum(noise, SMALLEST, out=noise)
         np.log(noise, out=noise)
-        return np.subtract(logits, beside(logits, noise)).argmax(-1)  # type: ignore[no-any-return]
+        return _largest(np.subtract(logits, beside(logits, noise)), "sample")
 
     def mode(self) -> np.ndarray:
-        """The choice of largest probability (the first, if equal)."""
-        return values(self.logits).argmax(-1)  # type: ignore[no-any-return]
+        """The choice of largest probability (the first, if equal); errors as `sample`."""
+        return _largest(values(self.logits), "mode")
 
     def log_prob(self, x: Any) -> Any:
         """Log π(x): x integers (B,) from 0 to k - 1; ShapeError for others, on the CPU."""

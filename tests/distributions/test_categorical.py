@@ -9,7 +9,7 @@ import pytest
 
 from dbrrl.autodiff.tensor import Tensor
 from dbrrl.distributions import Bernoulli, Categorical, MultiCategorical
-from dbrrl.errors import ShapeError
+from dbrrl.errors import AnomalyError, ShapeError
 from dbrrl.testing import check_gradients
 from tests.distributions.checks import array, assert_frequencies
 from tests.standin import put
@@ -69,6 +69,51 @@ def test_categorical_samples_have_their_frequencies(logits: Any, form: Any, devi
     samples = array(p.sample(rng)).reshape(2, n)
     for row, probabilities in zip(samples, softmax(logits), strict=True):
         assert_frequencies(np.bincount(row, minlength=4), probabilities)
+
+
+class Noise:
+    """A generator whose exponential numbers are the same for each row."""
+
+    def __init__(self, *row: float) -> None:
+        self.row = row
+
+    def standard_exponential(self, shape: Any, dtype: Any) -> Any:
+        return np.broadcast_to(np.array(self.row, dtype), shape).copy()
+
+
+LARGEST = 24.4  # exponential number in float32: 7.7 - log(2^-24)
+
+
+@pytest.mark.parametrize("form", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("logits", [[0.0, -40.0], [0.0, -20.0], [60.0, 20.0], [-500.0, -INF], [0.0, -1000.0]])
+def test_a_choice_of_negligible_probability_is_never_drawn(logits: list[float], form: Any, device: str) -> None:
+    p = Categorical(put(np.array([logits], form), device))
+    assert array(p.sample(Noise(LARGEST, 0.0))).tolist() == [0]  # type: ignore[arg-type]
+    assert array(Categorical(put(np.array([logits[::-1]], form), device)).sample(Noise(0.0, LARGEST))).tolist() == [1]  # type: ignore[arg-type]
+
+
+def test_a_choice_as_probable_as_the_smallest_noise_is_drawn() -> None:
+    p = Categorical(np.array([[0.0, -16.0]], np.float32))  # of probability 1.1e-7, as a draw of 0
+    assert p.sample(Noise(1.0, 0.0)).tolist() == [1]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("form", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("act", [lambda p: p.sample(np.random.default_rng(0)), Categorical.mode])
+def test_a_row_without_a_choice_is_named(act: Any, form: Any) -> None:
+    logits = np.zeros((3, 2), form)
+    logits[1], logits[2, 0] = -INF, -INF
+    with pytest.raises(AnomalyError, match=r"above -inf in every row of logits \(3, 2\), got none in row 1: leave"):
+        act(Categorical(Tensor(logits)))
+    with pytest.raises(AnomalyError, match="got none in row 0, 1:"):
+        act(Categorical(logits[None]))
+    assert act(Categorical(np.array([[-INF, 3e38], [1e30, -INF]], np.float32))).tolist() == [1, 0]
+
+
+def test_ordinary_logits_give_the_draws_of_the_formula() -> None:
+    logits = np.random.default_rng(3).normal(0, 3, size=(5_000, 6)).astype(np.float32)
+    noise = np.random.default_rng(4).standard_exponential(logits.shape, np.float32)
+    expected = (logits - np.log(noise)).argmax(-1)
+    np.testing.assert_array_equal(Categorical(logits).sample(np.random.default_rng(4)), expected)
 
 
 @given
