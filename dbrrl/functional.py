@@ -37,7 +37,7 @@ from dbrrl.autodiff.perceptron import linear, noisy_linear, perceptron
 from dbrrl.autodiff.policy import categorical_log_prob, clipped_surrogate, entropy, normal_log_prob
 from dbrrl.autodiff.pool import avg_pool2d, max_pool2d
 from dbrrl.autodiff.recurrent import gru, rnn
-from dbrrl.autodiff.reduce import log_softmax, logsumexp, max, mean, min, softmax, std, sum, var
+from dbrrl.autodiff.reduce import log_softmax, logsumexp, max, mean, min, softmax, sum
 from dbrrl.autodiff.shape import (
     astype,
     broadcast_to,
@@ -50,6 +50,7 @@ from dbrrl.autodiff.shape import (
     swapaxes,
     transpose,
 )
+from dbrrl.autodiff.variance import std, var
 
 __all__ = [
     "abs", "add", "arctanh", "astype", "avg_pool2d", "broadcast_to", "categorical_log_prob", "clip",

@@ -236,7 +236,7 @@ NEAR = 1e-5  # deviations below this share of the mean may be nothing but its ro
 
 def standardized(x: Any) -> Any:
     """`x` (n,) less its mean, divided by its standard deviation plus 1e-8; 0 where all numbers are equal."""
-    if x.dtype == np.float16:  # whose sums overflow
+    if x.dtype.char == "e":  # float16, whose sums overflow
         return standardized(x.astype(np.float32)).astype(x.dtype)
     if type(x) is not np.ndarray:
         x = x - x[:1] if x.dtype == np.float64 else x
@@ -245,7 +245,7 @@ def standardized(x: Any) -> Any:
     mean = np.add.reduce(x) / len(x)
     centered = x - mean
     deviation = np.sqrt(np.dot(centered, centered) / len(x))
-    if deviation < NEAR * abs(mean):
+    if float(deviation) < NEAR * abs(float(mean)):
         # Differences of near numbers are exact: the mean of those rounds no more than they are apart.
         shifted = x - x[0]
         centered = shifted - np.add.reduce(shifted) / len(x)

@@ -66,11 +66,12 @@ class Optimizer:
         if not max_norm > 0:
             raise ConfigError(f"max_norm: expected a number above 0, got {max_norm}")
         g = self.flat.gather()
+        wide = g.astype(np.float32) if g.dtype.char == "e" else g  # whose squares soon overflow
         if type(g) is not np.ndarray:
-            squares = np.sum(g * g)
+            squares = np.sum(wide * wide)
             kernels.clip(squares, max_norm, g)
             return np.sqrt(squares)
-        norm = math.sqrt(g @ g)
+        norm = math.sqrt(wide @ wide)
         if norm > max_norm:
             g *= max_norm / norm
         return norm

@@ -83,6 +83,8 @@ def _kernel_matrix(w: Any) -> Any:
 class Conv2d(Op):
     """y = Σ x[window] w + b: one matrix product of patches. The three ops here are each other's gradients."""
 
+    sums = True
+
     def __init__(self, stride: Pair, padding: Pair, activation: str | None = None) -> None:
         self.stride, self.padding, self.activation = stride, padding, activation
 
@@ -136,6 +138,8 @@ class BytesConv2d(Op):
 class ConvInput(Op):
     """Gradient of Conv2d for its input: each place adds g w to its window (a transposed convolution)."""
 
+    sums = True
+
     def __init__(self, stride: Pair, padding: Pair, shape: tuple[int, ...]) -> None:
         self.stride, self.padding, self.shape = stride, padding, shape
 
@@ -171,6 +175,8 @@ class ConvInput(Op):
 
 class ConvWeight(Op):
     """Gradient of Conv2d for its weight: patchesᵀ g."""
+
+    sums = True
 
     def __init__(self, stride: Pair, padding: Pair, shape: tuple[int, ...]) -> None:
         self.stride, self.padding, self.shape = stride, padding, shape

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from dbrrl.autodiff.op import Op
+from dbrrl.autodiff.op import Op, is_half
 from dbrrl.autodiff.register import method
 from dbrrl.autodiff.tensor import Tensor, plain, state, wrap
 from dbrrl.autodiff.watch import notice_changes, watched
@@ -44,6 +44,8 @@ def _initial_gradient(tensor: Tensor, grad: Any) -> Any:
 
 def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
     """Sum `g` over the axes that broadcasting added to `shape`; works on arrays and tensors."""
+    if is_half(g) and not isinstance(g, Tensor):
+        return unbroadcast(g.astype(np.float32), shape).astype(np.float16)
     extra = g.ndim - len(shape)
     if extra == 1 and g.ndim == 2 and not isinstance(g, Tensor | np.ndarray):
         g = dense.sum_columns(g)

@@ -42,6 +42,7 @@ class GetItem(Op):
 class Scatter(Op):
     """y = 0 but for y[index] += g: the transpose of GetItem, and GetItem is its own transpose."""
 
+    sums = True
     saves_inputs = False
 
     def __init__(self, index: Any, shape: tuple[int, ...]) -> None:

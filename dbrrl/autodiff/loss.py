@@ -1,14 +1,16 @@
 """Losses, normalization and dropout, composed of the ops or fused where that is much faster."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from dbrrl.autodiff.elementwise import beside_all
 from dbrrl.autodiff.index import take_along_axis
-from dbrrl.autodiff.op import Op
+from dbrrl.autodiff.op import Op, is_half
 from dbrrl.autodiff.reduce import LogSoftmax, log_softmax, mean, sum
 from dbrrl.autodiff.tensor import Tensor, plain
+from dbrrl.autodiff.variance import less_mean
 from dbrrl.backend import array_module, beside
 from dbrrl.cuda import kernels
 from dbrrl.errors import ConfigError, ShapeError
@@ -31,6 +33,13 @@ def _same_shape(prediction: Any, target: Any, name: str) -> None:
         )
 
 
+def _in_float32(loss: Callable[..., Any], prediction: Any, target: Any, *settings: Any) -> Any:
+    """The loss of a prediction in float16, which may hold its mean though not its squares."""
+    y = loss(prediction.astype(np.float32), target, *settings)
+    wide = isinstance(target, Tensor) and target.dtype.itemsize > 2
+    return y if wide else y.astype(np.float16)
+
+
 class SquaredError(Op):
     """y = (a - b)²; da = 2 (a - b)."""
 
@@ -49,6 +58,8 @@ def mse_loss(prediction: Any, target: Any, reduction: str = "mean") -> Any:
     if reduction == "mean" and constant and prediction.shape == target.shape and target.size:
         return MeanSquaredError()(prediction, target)
     _same_shape(prediction, target, "mse_loss")
+    if is_half(prediction):
+        return _in_float32(mse_loss, prediction, target, reduction)
     return _reduce(SquaredError()(prediction, target), reduction, "mse_loss")
 
 
@@ -78,6 +89,8 @@ def huber_loss(prediction: Any, target: Any, delta: float = 1.0, reduction: str 
     _same_shape(prediction, target, "huber_loss")
     if not delta > 0:
         raise ConfigError(f"huber_loss: expected delta above 0, got {delta}")
+    if is_half(prediction):
+        return _in_float32(huber_loss, prediction, target, delta, reduction)
     return _reduce(Huber(float(delta))(prediction, target), reduction, "huber_loss")
 
 
@@ -86,6 +99,8 @@ class QuantileHuber(Op):
 
     `forward` leaves d in `error`, (n, N, M) as all that is computed within.
     """
+
+    sums = True
 
     def __init__(self, fractions: Any) -> None:
         self.fractions = fractions
@@ -136,6 +151,8 @@ def quantile_huber_loss(prediction: Any, target: Any, fractions: Any) -> Any:
 class CrossEntropy(Op):
     """y = -Σ p log softmax(x) over the last axis; dx = g (softmax(x) Σ p - p), dp = -g log softmax(x)."""
 
+    sums = True
+
     def forward(self, x: Any, p: Any) -> Any:
         self.inner = LogSoftmax(x.ndim - 1)
         self.log_probs = self.inner.forward(x)
@@ -171,8 +188,11 @@ def layer_norm(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) 
     for name, p in (("weight", weight), ("bias", bias)):
         if p is not None and p.shape != x.shape[-1:]:
             raise ShapeError(f"layer_norm: expected {name} of shape {x.shape[-1:]} for x {x.shape}, got {p.shape}")
-    centered = x - mean(x, axis=-1, keepdims=True)
-    y = centered / np.sqrt(mean(centered * centered, axis=-1, keepdims=True) + eps)
+    if is_half(x):
+        y = layer_norm(x.astype(np.float32), eps=eps).astype(np.float16)
+    else:
+        centered = less_mean(x, (x.ndim - 1,))
+        y = centered / np.sqrt(mean(centered * centered, axis=-1, keepdims=True) + eps)
     y = y if weight is None else y * weight
     return y if bias is None else y + bias
 
@@ -189,6 +209,8 @@ def dropout(x: Any, p: float, rng: np.random.Generator, training: bool = True) -
 
 class MeanSquaredError(Op):
     """y = Σ (a - b)² / n; da = 2 (a - b) / n."""
+
+    sums = True
 
     def forward(self, a: Any, b: Any) -> Any:
         if type(a) is not np.ndarray and a.dtype == b.dtype:

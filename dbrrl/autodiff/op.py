@@ -21,6 +21,7 @@ class Op:
     sums it back to the input's shape), or None. `cached` values of `forward` may serve when `g` is an array.
     """
 
+    sums: ClassVar[bool] = False  # whether it adds up many elements: float16 is then computed in float32
     saves_inputs: ClassVar[bool] = True  # whether backward reads the inputs, or the output is a view of one
     inputs: "tuple[Any, ...] | None" = None
     output: Any = None
@@ -65,6 +66,8 @@ class Op:
                     foreign = True
         if foreign:
             inputs = _align(inputs, arrays)
+        if self.sums and arrays[0].dtype.char == "e":
+            return self._in_float32(inputs)
         try:
             if observing and state.observer is not None:
                 y = state.observer.forward(self, arrays)
@@ -89,6 +92,19 @@ class Op:
             tensor.op = self
             tensor.requires_grad = True
         return tensor
+
+
+    def _in_float32(self, inputs: tuple[Any, ...]) -> Any:
+        """As `__call__` for float16, in which a sum ends at 65,504 and has no whole numbers above 2,048."""
+        narrow = all(is_half(x) for x in inputs if hasattr(x, "dtype"))
+        y = self(*(x.astype(np.float32) if is_half(x) else x for x in inputs))
+        return y.astype(np.float16) if narrow else y
+
+
+def is_half(x: Any) -> bool:
+    """Whether `x`, a tensor, an array or a number, is of type float16."""
+    dtype = getattr(x, "dtype", None)
+    return dtype is not None and dtype.char == "e"
 
 
 _new: Any = object.__new__

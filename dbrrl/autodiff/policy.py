@@ -6,7 +6,7 @@ import numpy as np
 
 from dbrrl.autodiff.chosen import choices
 from dbrrl.autodiff.index import numbers
-from dbrrl.autodiff.op import Op
+from dbrrl.autodiff.op import Op, is_half
 from dbrrl.autodiff.reduce import contiguous, fold, rowwise, softmax
 from dbrrl.autodiff.tensor import Tensor, plain
 from dbrrl.backend import beside
@@ -17,6 +17,8 @@ from dbrrl.errors import ShapeError
 
 class Entropy(Op):
     """y = -Σ e^l l over the last axis, of log-probabilities l; dl = -e^l (l + 1)."""
+
+    sums = True
 
     def forward(self, log_probs: Any) -> Any:
         if rowwise(log_probs):
@@ -52,6 +54,8 @@ def entropy(log_probs: Any) -> Any:
 
 class CategoricalLogProb(Op):
     """y[i] = x[i, k[i]] - ln Σ e^x[i], the log-probability of choice k; dx = g (onehot k - softmax x)."""
+
+    sums = True
 
     def __init__(self, index: Any) -> None:
         self.index = index
@@ -133,6 +137,9 @@ def clipped_surrogate(log_prob: Any, old_log_prob: Any, advantage: Any, clip_ran
             f"clipped_surrogate: expected three arrays (n,), got {log_prob.shape}, {old.shape}, {advantage.shape}: "
             "flatten time and environments first"
         )
+    if is_half(log_prob):
+        wide = clipped_surrogate(log_prob.astype(np.float32), old, advantage, clip_range)
+        return wide.astype(np.float16)
     old, advantage = (x.astype(log_prob.dtype, copy=False) for x in (old, advantage))
     return ClippedSurrogate(old, advantage, _number(clip_range, log_prob.dtype))(log_prob)
 
@@ -174,5 +181,7 @@ def normal_log_prob(mean: Any, log_std: Any, x: Any) -> Any:
             f"normal_log_prob: expected mean (B, n), log_std (n,) or (B, n) and x (B, n), got {mean.shape}, "
             f"{log_std.shape} and {x.shape}: give one sample per row"
         )
+    if is_half(mean) and is_half(log_std):
+        return normal_log_prob(mean.astype(np.float32), log_std.astype(np.float32), x).astype(np.float16)
     x = contiguous(x.astype(mean.dtype, copy=False))
     return NormalLogProb(x)(mean, log_std)

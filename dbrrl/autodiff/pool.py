@@ -35,6 +35,7 @@ class _Windows:
 class Pool(Op):
     """y = Σ weight_k x[window_k] over the elements k of the kernel; weights are plain numbers or masks."""
 
+    sums = True
     saves_inputs = False
 
     def __init__(self, windows: _Windows, weights: list[Any]) -> None:
@@ -54,6 +55,7 @@ class Pool(Op):
 class Unpool(Op):
     """x[window_k] += weight_k g: the transpose of Pool, whose transpose it is."""
 
+    sums = True
     saves_inputs = False
 
     def __init__(self, windows: _Windows, weights: list[Any]) -> None:

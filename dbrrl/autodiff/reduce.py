@@ -28,7 +28,8 @@ def normalize_axes(axis: Axis, ndim: int, name: str) -> tuple[int, ...]:
     return axes
 
 
-def _count(shape: tuple[int, ...], axes: tuple[int, ...]) -> int:
+def count(shape: tuple[int, ...], axes: tuple[int, ...]) -> int:
+    """How many elements each reduction over `axes` takes in."""
     return math.prod([shape[a] for a in axes])
 
 
@@ -52,6 +53,7 @@ _total: Any = np.add.reduce
 class Sum(Op):
     """y = Σ x over axes; the gradient is spread back."""
 
+    sums = True
     saves_inputs = False
 
     def __init__(self, axes: tuple[int, ...] | None, keepdims: bool) -> None:
@@ -76,13 +78,14 @@ def sum(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
 class Mean(Op):
     """y = Σ x / n over axes."""
 
+    sums = True
     saves_inputs = False
 
     def __init__(self, axes: tuple[int, ...] | None, keepdims: bool) -> None:
         self.axes, self.keepdims = axes, keepdims
 
     def forward(self, x: Any) -> Any:
-        self.n = x.size if self.axes is None else _count(x.shape, self.axes)
+        self.n = x.size if self.axes is None else count(x.shape, self.axes)
         if x.ndim == 1 and not self.keepdims:  # NumPy parses keywords slowly
             return np.add.reduce(x) / self.n
         return _total(x, axis=self.axes, keepdims=self.keepdims) / self.n
@@ -111,25 +114,6 @@ def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     return Mean(axes, keepdims)(x)
 
 
-@implements(np.var)
-@method("var")
-def var(x: Any, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Any:
-    """Variance over `axis`: Σ (x - mean)² / (n - ddof)."""
-    axes = normalize_axes(axis, x.ndim, "var")
-    n = _count(x.shape, axes)
-    if n - ddof <= 0:
-        raise ShapeError(f"var: expected more than {ddof} elements (ddof), got {n}: use a larger batch")
-    centered = x - mean(x, axes, keepdims=True)
-    return sum(centered * centered, axes, keepdims) / (n - ddof)
-
-
-@implements(np.std)
-@method("std")
-def std(x: Any, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Any:
-    """Standard deviation over `axis`, the root of `var`."""
-    return np.sqrt(var(x, axis, ddof, keepdims))
-
-
 def fold(ufunc: Any, x: Any, axis: Axis, keepdims: bool = False) -> Any:
     """`ufunc.reduce` of np.maximum or np.minimum, which CuPy knows by its methods only."""
     if type(x) is np.ndarray or isinstance(x, np.generic):
@@ -142,6 +126,7 @@ def fold(ufunc: Any, x: Any, axis: Axis, keepdims: bool = False) -> Any:
 class Max(Op):
     """y = max x over axes; equal maxima share the gradient."""
 
+    sums = True
     ufunc: Any = np.maximum
 
     def __init__(self, axes: tuple[int, ...], keepdims: bool) -> None:
@@ -189,6 +174,8 @@ def min(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
 class LogSumExp(Op):
     """y = ln Σ e^x over axes, shifted by the maximum; dy = softmax x."""
 
+    sums = True
+
     def __init__(self, axes: tuple[int, ...], keepdims: bool) -> None:
         self.axes, self.keepdims = axes, keepdims
 
@@ -213,6 +200,7 @@ def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
 class LogSoftmax(Op):
     """y = x - ln Σ e^x over one axis; the gradient is g - e^y Σ g."""
 
+    sums = True
     saves_inputs = False
 
     def __init__(self, axis: int) -> None:
@@ -268,6 +256,7 @@ def log_softmax(x: Any, axis: int = -1) -> Any:
 class Softmax(Op):
     """y = e^x / Σ e^x over one axis; the gradient is y (g - Σ g y)."""
 
+    sums = True
     saves_inputs = False
 
     def __init__(self, axis: int) -> None:

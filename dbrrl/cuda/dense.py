@@ -232,7 +232,8 @@ def sum_columns(x: Any) -> Any:
     """Σ x[i] of a matrix (m, n) on a GPU, (n,): CuPy's own sum takes a hundred times as long where m is large."""
     cupy = array_module(x)
     if not (hasattr(cupy, "RawModule") and x.dtype == np.float32 and x.size and x.flags.c_contiguous):
-        return np.sum(x, axis=0)
+        half = x.dtype == np.float16
+        return np.sum(x, axis=0, dtype=np.float32).astype(x.dtype) if half else np.sum(x, axis=0)
     while True:
         m, n = x.shape
         parts = -(-m // SUMMED)

@@ -78,7 +78,7 @@ def _clip(squares: Any, limit: float, g: Any) -> None:
 
 
 clip = Kernel(
-    "clip_norm", "T squares, float64 limit", "T g",
+    "clip_norm", "S squares, float64 limit", "T g",
     "double norm = sqrt((double)squares); if (norm > limit) g *= T(limit / norm)", _clip,
 )  # fmt: skip
 

@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from dbrrl.autodiff.tensor import Tensor, plain
+from dbrrl import functional as F
+from dbrrl.autodiff.tensor import plain
 from dbrrl.errors import DbrrlError
 
 
@@ -49,4 +50,4 @@ def choices(x: Any) -> Any:
 
 def sum_last(x: Any) -> Any:
     """Sum over the last axis."""
-    return x.sum(-1) if isinstance(x, Tensor) else np.add.reduce(x, -1)
+    return F.sum(x, -1)

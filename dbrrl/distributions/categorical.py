@@ -1,5 +1,6 @@
 """Discrete distributions: one choice, several choices, several yes-or-no."""
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -11,7 +12,6 @@ from dbrrl.backend import beside
 from dbrrl.distributions.base import Distribution, choices, sum_last, values
 from dbrrl.errors import AnomalyError, ShapeError
 
-
 # Exponential numbers come in steps of about 2^-23 from 0 on. A 0, drawn once in 10 million times, stands for all below
 # the first step: taken for less, it would let the most improbable choice win.
 SMALLEST = np.float32(2**-24)
@@ -19,8 +19,7 @@ SMALLEST = np.float32(2**-24)
 
 def _largest(scores: Any, what: str) -> np.ndarray:
     """Argmax over the last axis of (..., k); AnomalyError names a row of the CPU's in which all are -inf."""
-    # A sum of squares is the quickest way to see that no number is infinite.
-    if type(scores) is np.ndarray and not np.vdot(scores, scores) < np.inf:
+    if type(scores) is np.ndarray and scores.size and scores.item(scores.argmin()) == -math.inf:
         rows = np.argwhere((scores == -np.inf).all(-1))
         if len(rows):
             row = ", ".join(map(str, rows[0].tolist()))

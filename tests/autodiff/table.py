@@ -23,6 +23,7 @@ from dbrrl.autodiff import (
     recurrent,
     reduce,
     shape,
+    variance,
 )
 from dbrrl.autodiff.op import Op
 from dbrrl.autodiff.perceptron import Linear, Noisy, Perceptron
@@ -489,7 +490,7 @@ CASES: list[Case] = [
     *reductions("sum", reduce.Sum, np.sum, normal, ((5,), (3, 4), (2, 3, 2), (0, 3))),
     *reductions("mean", reduce.Mean, np.mean, normal),
     *reductions("var", reduce.Sum, np.var, normal),
-    *reductions("std", elementwise.Sqrt, np.std, distinct),
+    *reductions("std", variance.Deviation, np.std, distinct),
     *reductions("max", reduce.Max, np.max, distinct),
     *reductions("min", reduce.Min, np.min, distinct),
     *reductions(
@@ -506,7 +507,7 @@ CASES: list[Case] = [
     ),
     *variants(
         "std",
-        (elementwise.Sqrt,),
+        (variance.Deviation,),
         normal,
         ("ddof", lambda x: F.std(x, 0, ddof=1), lambda x: np.std(x, 0, ddof=1), (3, 4)),
     ),

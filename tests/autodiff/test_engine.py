@@ -12,6 +12,7 @@ from dbrrl.autodiff.gradcheck import check_gradients
 from dbrrl.autodiff.op import Op
 from dbrrl.autodiff.tensor import Tensor, no_grad
 from dbrrl.errors import GraphError
+from tests.standin import host, put
 
 
 def leaf(*values: float) -> Tensor:
@@ -148,6 +149,19 @@ def test_ties_share_the_gradient() -> None:
     np.testing.assert_allclose(grad(x.max(), x).array, [0.5, 0.5, 0])
     x = leaf(-1.0, 0.0, 0.5, 1.0, 2.0)
     np.testing.assert_array_equal(grad(F.clip(x, 0, 1).sum(), x).array, [0, 1, 1, 1, 0])
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("value", [3.3, 0.0, 12_345.678])
+def test_equal_numbers_have_no_deviation_and_no_gradient_of_it(value: float, dtype: type, device: str) -> None:
+    x = Tensor(put(np.full((2, 100), value, dtype), device), requires_grad=True)
+    for f in (F.std, F.var, lambda x: F.std(x, axis=1, ddof=1), lambda x: F.std(x, axis=0, keepdims=True)):
+        y = f(x)
+        (g,) = grad(y.sum(), [x], create_graph=True)
+        assert not host(y, device).any() and not host(g, device).any()
+    assert not host(F.layer_norm(x), device).any()
+    x = Tensor(put(np.array([[1.0, 1.0], [1.0, 3.0]], dtype), device), requires_grad=True)
+    np.testing.assert_array_equal(host(grad(F.std(x, axis=1).sum(), x), device), [[0, 0], [-0.5, 0.5]])
 
 
 def test_bounds_of_clip_may_be_tensors() -> None:
