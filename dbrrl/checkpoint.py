@@ -6,13 +6,15 @@ import json
 import math
 import os
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from dbrrl import files
 from dbrrl.errors import CheckpointError
+from dbrrl.files import write as write
 
 State = dict[str, Any]
 
@@ -109,38 +111,6 @@ def decode(content: bytes, *, kind: str) -> State:
     return state
 
 
-def write(path: str | os.PathLike[str], content: Iterable[Any] | bytes) -> None:
-    """Put `content`, whole or in pieces, at `path`: a reader, also after a crash, finds the old file or all of this."""
-    place = Path(path)
-    beside = place.with_name(f".{place.name}.{os.getpid()}.tmp")
-    try:
-        with open(beside, "wb") as file:
-            pieces: Iterable[Any] = (content,) if isinstance(content, bytes) else content
-            for piece in pieces:
-                file.write(piece)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, place)
-        _sync_folder(place.parent)
-    except OSError as error:
-        raise CheckpointError(
-            f"{place}: cannot be written: {error.strerror or error}; files saved earlier are intact"
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    # The rename itself is safe from a power cut only once the folder is on the disk; only POSIX can sync one.
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
 def _safetensors() -> Any:
     """The library that reads files, loaded with the first: learning alone needs none."""
     import safetensors.numpy
@@ -149,8 +119,7 @@ def _safetensors() -> Any:
 
 
 def _read(path: Path, kind: str) -> State:
-    if path.is_dir():
-        raise CheckpointError("is a folder, expected a checkpoint file")
+    files.size(path)
     with _safetensors().safe_open(path, framework="numpy") as file:
         metadata = file.metadata() or {}
         if _METADATA not in metadata:

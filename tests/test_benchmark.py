@@ -128,7 +128,7 @@ def test_a_run_killed_before_it_began_is_begun_anew(call: Call) -> None:
     write_suite("CartPole-v1")
     name = "tests.experiment.stub-Stub_CartPole-v1_seed0"
     Path(f"out/runs/{name}").mkdir(parents=True)
-    Path(f"out/runs/{name}/.config.toml.1.tmp").write_text("half")
+    Path(f"out/runs/{name}/.config.toml.dbrrl-0123456789abcdef.tmp").write_text("half")
     Path("out/benchmark.toml").write_text('suite = "own"\n')
     assert call("own.toml", "--trust", "--out", "out", "--episodes", 1)[0] == 0
     assert [row["evaluation_episodes"] for row in results(Path("out"))] == ["1"] * 10

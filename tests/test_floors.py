@@ -23,7 +23,7 @@ FLOORS: list[list[str]] = [
     ["dbrrl.autodiff.", "dbrrl.functional"],
     ["dbrrl.nn.", "dbrrl.optim", "dbrrl.distributions.", "dbrrl.returns"],
     [f"dbrrl.{part}" for part in ("agent", "transition", "registry", "buffers.", "explorers")]
-    + [f"dbrrl.{part}" for part in ("normalize", "schedules")]
+    + [f"dbrrl.{part}" for part in ("files", "normalize", "schedules")]
     + [
         f"dbrrl.{part}"
         for part in ("checkpoint", "config", "seeding", "spaces", "heads", "observations", "actor_critic")

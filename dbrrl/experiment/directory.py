@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from dbrrl import checkpoint
+from dbrrl import checkpoint, files
 from dbrrl.checkpoint import State
 from dbrrl.errors import CheckpointError, RunError
 
@@ -124,8 +124,24 @@ class RunDirectory:
 
     def sweep(self) -> None:
         """Remove what a killed process left half-written."""
-        for file in self.path.rglob(".*.tmp"):
-            file.unlink(missing_ok=True)
+        for folder in (self.path, *self._folders):
+            files.sweep(folder)
+
+    @property
+    def _folders(self) -> tuple[Path, ...]:
+        return self.best.parent, self.final.parent, self.checkpoints, self.events
+
+    def refuse_links(self) -> None:
+        """RunError where a folder or a table of the run is a link: what is written there would be written elsewhere."""
+        for path in (*self._folders, self.scores, self.progress):
+            if files.is_link(path):
+                raise RunError(f"{path}: is a link, and a run writes nothing through one: put there what it leads to")
+
+    def prepare(self, folder: Path) -> None:
+        """Make a folder of the run, unless it is there; RunError where a link is in its place."""
+        if files.is_link(folder):
+            self.refuse_links()
+        folder.mkdir(exist_ok=True)
 
     def add_start(self, files: Mapping[str, bytes]) -> None:
         """Add what `record.start` says of a process that goes on with the run: its line after those of earlier ones."""
@@ -144,7 +160,7 @@ class RunDirectory:
 
     def save_checkpoint(self, steps: int, state: State) -> Path:
         """Write the exact checkpoint at `steps` and remove all but the newest."""
-        self.checkpoints.mkdir(exist_ok=True)
+        self.prepare(self.checkpoints)
         path = self.checkpoints / f"step-{steps:012d}.dbrrl"
         checkpoint.save(path, state, kind="run")
         for old in self.checkpoint_files()[KEPT:]:

@@ -197,6 +197,7 @@ class Experiment:
         devices.check(self.plan)
         directory.lock()
         stack.callback(directory.release)
+        directory.refuse_links()
         directory.sweep()
         state, problems = directory.load_checkpoint()
         with build.distrust(directory):

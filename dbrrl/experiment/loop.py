@@ -222,7 +222,7 @@ class Loop:
             return False
         self.finished = True
         if self.directory is not None:
-            self.directory.final.parent.mkdir(exist_ok=True)
+            self.directory.prepare(self.directory.final.parent)
             self.agent.save(self.directory.final)
         self.save()
         for callback in self.callbacks:
@@ -258,7 +258,7 @@ class Loop:
         for callback in self.callbacks:
             callback.on_evaluation(self, row)
         if row["mean"] >= self.best and self.directory is not None:
-            self.directory.best.parent.mkdir(exist_ok=True)
+            self.directory.prepare(self.directory.best.parent)
             self.agent.save(self.directory.best)
         self.best = max(self.best, row["mean"])
         self.display.say(

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from dbrrl import backend, registry
+from dbrrl import backend, files, registry
 from dbrrl.agent import Agent
 from dbrrl.config import Config, setting, settings
 from dbrrl.errors import ConfigError
@@ -15,6 +15,7 @@ from dbrrl.suggestions import did_you_mean
 from . import trust
 
 _KWARGS = ("env_kwargs", "eval_env_kwargs")  # tables of arguments for the environment
+_LARGEST = 1 << 20  # bytes of a settings file
 _RECORDED = ("preset", "chosen", "versions", "machine")  # tables of a run's config.toml that say what was
 
 PLANNED = ("total_steps",)  # fields of an agent's Config that follow from the plan: no flags
@@ -159,12 +160,12 @@ def _horizon(explicit: Mapping[str, Any], written: Mapping[str, Any], steps: int
 def read(path: Path) -> dict[str, Any]:
     """The content of a settings file; ConfigError where it is missing or not TOML."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(files.read(path, _LARGEST).decode())
     except FileNotFoundError:
         raise ConfigError(f"{path}: there is no such file") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: not a TOML file: {error}") from error
 
 

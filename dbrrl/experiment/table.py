@@ -5,10 +5,14 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from dbrrl.checkpoint import State, write
+from dbrrl import files
+from dbrrl.checkpoint import State
 from dbrrl.errors import CheckpointError, RunError
 
 Row = dict[str, float]
+
+_LARGEST = 1 << 30  # bytes of a file
+_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
 
 
 class Table:
@@ -67,13 +71,13 @@ class Table:
         if len(lines) < self.count or header[: len(self.columns)] != self.columns:
             raise CheckpointError(f"{self.path}: has not the {self.count} rows that the checkpoint counts on")
         kept = (",".join(line.split(",")[: len(self.columns)]) for line in lines[: self.count])
-        write(self.path, "".join(f"{line}\n" for line in (",".join(self.columns), *kept)).encode())
+        files.write(self.path, "".join(f"{line}\n" for line in (",".join(self.columns), *kept)).encode())
 
     def _widen(self, path: Path, new: list[str]) -> None:
         lines = _lines(path)[1] if self.count else []
         header = ",".join([*self.columns, *new])
         empty = "," * len(new)
-        write(path, "".join(f"{line}\n" for line in (header, *(line + empty for line in lines))).encode())
+        files.write(path, "".join(f"{line}\n" for line in (header, *(line + empty for line in lines))).encode())
 
 
 def read(path: Path) -> list[Row]:
@@ -92,7 +96,7 @@ def read(path: Path) -> list[Row]:
 def _lines(path: Path) -> tuple[list[str], list[str]]:
     """The header's columns and the whole lines under it."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = files.read(path, _LARGEST).decode()
     except (OSError, UnicodeDecodeError) as error:
         raise RunError(f"{path}: cannot be read: {getattr(error, 'strerror', 'not a text file')}") from None
     whole = text[: text.rfind("\n") + 1].splitlines()
@@ -101,7 +105,7 @@ def _lines(path: Path) -> tuple[list[str], list[str]]:
 
 def _append(path: Path, line: str) -> None:
     try:
-        with open(path, "a", encoding="utf-8", newline="") as file:
+        with open(os.open(path, _APPEND, 0o666), "a", encoding="utf-8", newline="") as file:
             file.write(line)
     except OSError as error:
         raise RunError(f"{path}: cannot be written: {error.strerror}; make room, then resume") from error

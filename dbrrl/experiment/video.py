@@ -1,6 +1,5 @@
 """One episode as a film: MP4 by Gymnasium's recorder, GIF by Pillow; both are imported here alone."""
 
-import contextlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -8,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dbrrl import seeding
+from dbrrl import files, seeding
 from dbrrl.agent import Agent
 from dbrrl.envs import make, vector
 from dbrrl.errors import EnvError, RunError
@@ -48,17 +47,16 @@ def record(agent: Agent, plan: Plan, path: Path, *, explore: bool = False) -> No
         env_kwargs=plan.for_evaluation().env_kwargs,
         render_mode="rgb_array",
     )
-    beside = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    write = _write_gif if path.suffix.lower() == ".gif" else _write_mp4
     try:
-        write = _write_gif if path.suffix.lower() == ".gif" else _write_mp4
-        write(beside, _frames(agent, envs, explore), _seconds_per_frame(envs))
-        os.replace(beside, path)
+        with files.beside(path, path.suffix) as (temporary, descriptor):
+            os.close(descriptor)
+            write(temporary, _frames(agent, envs, explore), _seconds_per_frame(envs))
+            os.replace(temporary, path)
     except OSError as error:
         raise RunError(f"{path}: cannot be written: {error.strerror or error}") from error
     finally:
         envs.close()
-        with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
 
 
 def _frames(agent: Agent, envs: vector.Environments, explore: bool) -> Iterator[np.ndarray]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from dbrrl import checkpoint
+from dbrrl import files
 from dbrrl.errors import RunError
 from dbrrl.experiment import table
 from dbrrl.experiment.directory import RunDirectory
@@ -16,6 +16,7 @@ RUN = ("suite", "agent", "env", "seed", "preset", "num_envs")
 SCORES = ("steps", "episodes", "elapsed", "mean", "median", "stdev", "min", "max", "evaluation_episodes")
 VERSIONS = ("dbrrl", "python", "numpy", "gymnasium", "source", "git_commit")
 MACHINE = ("system", "cpu", "cores", "blas")
+_LARGEST = 1 << 30  # bytes of a table
 COLUMNS = (*RUN, *SCORES, "final", *VERSIONS, *MACHINE)
 
 
@@ -42,22 +43,21 @@ def write(path: Path, suite: str, directories: Iterable[RunDirectory]) -> None:
     writer.writerow(COLUMNS)
     for directory in directories:
         writer.writerows(_rows(suite, directory))
-    checkpoint.write(path, text.getvalue().encode())
+    files.write(path, text.getvalue().encode())
 
 
 def read(path: Path) -> list[Result]:
     """The runs in a table; RunError where it is missing, or is not one."""
     found: dict[tuple[str, str, int], Result] = {}
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            for line in csv.DictReader(file):
-                key = line["agent"], line["env"], int(line["seed"])
-                about = {name: line[name] for name in (*RUN, *VERSIONS, *MACHINE)}
-                result = found.setdefault(key, Result(*key, rows=[], about=about))
-                result.rows.append({name: float(line[name]) for name in SCORES})
+        for line in csv.DictReader(io.StringIO(files.read(path, _LARGEST).decode(), newline="")):
+            key = line["agent"], line["env"], int(line["seed"])
+            about = {name: line[name] for name in (*RUN, *VERSIONS, *MACHINE)}
+            result = found.setdefault(key, Result(*key, rows=[], about=about))
+            result.rows.append({name: float(line[name]) for name in SCORES})
     except OSError as error:
         raise RunError(f"{path}: cannot be read: {error.strerror}") from error
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, csv.Error) as error:
         raise RunError(f"{path}: expected the table of a benchmark, got something else ({error})") from error
     return list(found.values())
 

@@ -110,7 +110,7 @@ def go_on(out: Path, way: str, agent: str) -> None:
 
 
 def extend(out: Path, steps: int | None) -> None:
-    Experiment.resume(out / "run", progress=False).run(steps)
+    Experiment.resume(out / "run", trust=True, progress=False).run(steps)
 
 
 def content(run: Path) -> list[Any]:
@@ -131,7 +131,7 @@ def main(out: Path, agent: str, ways: list[str], stride: int) -> None:
     forked(lambda: begin(out, "whole", agent))
     whole = content(out / "whole")
     shutil.copytree(out / "whole", out / "ended")
-    forked(lambda: Experiment.resume(out / "whole", progress=False).run(MORE))
+    forked(lambda: Experiment.resume(out / "whole", trust=True, progress=False).run(MORE))
     extended = content(out / "whole")
     outcomes = []
     for way in ways:

@@ -106,7 +106,7 @@ def test_explicit_wins_over_file_over_preset_over_default(monkeypatch: pytest.Mo
 def test_schedules_end_with_the_run_unless_told_otherwise() -> None:
     assert short(config=StubConfig()).plan.config.total_steps == 400  # a Config as it is made says nothing of the run
     assert short(config={"total_steps": 100}).plan.config.total_steps == 100
-    recorded = {"agent": "tests.experiment.stub:Stub", "steps": 400, "config": {"total_steps": 400}}
+    recorded = {"agent": "double_dqn", "steps": 400, "config": {"total_steps": 400}}
     assert settle({}, file=recorded).config.total_steps == 400
     assert settle({"steps": 100}, file=recorded).config.total_steps == 100
     assert settle({"steps": 100}, file=recorded | {"steps": 900}).config.total_steps == 400  # gone on with, once
