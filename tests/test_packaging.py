@@ -75,13 +75,60 @@ def test_version_is_one_fact() -> None:
     assert dbrrl.__version__.count(".") == 2
 
 
+def tracked(root: Path) -> list[str]:
+    """The files of a checkout that git tracks; without git those that a package is made of, and no others."""
+    command = ["git", "-c", "core.quotePath=false", "ls-files", "-z"]
+    try:
+        answer = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        answer = ""
+    names = [name for name in answer.split("\0") if os.path.lexists(root / name) and name]
+    if "pyproject.toml" in names:
+        return names
+    sources = (path for folder in ("dbrrl", "agents", "envs") for path in (root / folder).rglob("*"))
+    found = [path for path in sources if path.suffix in (".py", ".pyi", ".toml", ".typed") or path.is_symlink()]
+    found = [path for path in found if not any(parent.is_symlink() for parent in path.parents)]
+    top = [root / name for name in ("pyproject.toml", "README.md", "LICENSE", "MANIFEST.in")]
+    return [path.relative_to(root).as_posix() for path in (*found, *top) if os.path.lexists(path)]
+
+
+def copy_checkout(root: Path, target: Path) -> None:
+    """Copy what `tracked` names: `target` may be inside the checkout, which then does not copy itself."""
+    for name in tracked(root):
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(root / name, target / name, follow_symlinks=False)
+
+
+@pytest.mark.parametrize("with_git", [True, False])
+def test_a_copy_of_the_checkout_holds_what_is_tracked_and_not_itself(
+    tmp_path: Path, with_git: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "checkout"
+    wanted = ["pyproject.toml", "README.md", "dbrrl/__init__.py", "agents/ppo.py", "agents/ppo.toml"]
+    for name in [*wanted, "runs/big.py", "tmp/pytest-0/x.py", ".venv/lib/y.py", "dbrrl/__pycache__/z.pyc"]:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(name)
+    (root / "dbrrl" / "agents").symlink_to("../agents")
+    if with_git:
+        if not shutil.which("git"):
+            pytest.skip("git is not installed")
+        for words in (["init", "-q"], ["add", *wanted, "dbrrl/agents"]):
+            subprocess.run(["git", *words], cwd=root, check=True)
+    else:
+        monkeypatch.setenv("PATH", str(tmp_path))
+    target = root / "tmp" / "pytest-1" / "tree"
+    copy_checkout(root, target)
+    copied = [path for path in target.rglob("*") if path.is_file() and not path.parent.is_symlink()]
+    assert sorted(path.relative_to(target).as_posix() for path in copied) == sorted(wanted)
+    assert os.readlink(target / "dbrrl" / "agents") == "../agents"
+
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the wheel and the source archive, built from a copy of the checkout."""
     pytest.importorskip("setuptools", minversion="77", reason="building needs setuptools 77")
     folder = tmp_path_factory.mktemp("build")
-    junk = shutil.ignore_patterns(".git", ".*_cache", "__pycache__", "build", "dist", "*.egg-info", ".venv*")
-    shutil.copytree(ROOT, folder / "tree", symlinks=True, ignore=junk)
+    copy_checkout(ROOT, folder / "tree")
     code = (
         "import sys; from setuptools import build_meta; out = sys.argv[1];"
         "build_meta.build_wheel(out); build_meta.build_sdist(out)"
