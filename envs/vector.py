@@ -76,6 +76,7 @@ class Environments:
         self._all, self._none = np.ones(self.num_envs, np.bool_), np.zeros(self.num_envs, np.bool_)
         self._all.setflags(write=False)
         self._resetting: np.ndarray | None = None
+        self._abandoned = ""  # why no copy can be put back
 
     @property
     def episode_length(self) -> np.ndarray:
@@ -143,6 +144,10 @@ class Environments:
         """A tuple of frames (height, width, 3), one per environment, if made with render_mode="rgb_array"."""
         return self.vector_env.render()
 
+    def abandon(self, reason: str) -> None:
+        """Say in states from now on that no copy can be put back, and why: each begins a new episode there."""
+        self._abandoned = reason
+
     def close(self) -> None:
         """Release the environments; a second call does nothing."""
         failures.close(self.vector_env)
@@ -162,8 +167,13 @@ class Environments:
             "episode_return": np.array(to_numpy(self.episode_return)),
             "episode_length": np.array(to_numpy(self.episode_length)),
             "resetting": None if self._resetting is None else self._resetting.copy(),
-            "environment": snapshot.save(self.vector_env, recorded=self._recorded) if started else {},
+            "environment": self._snapshot() if started else {},
         }
+
+    def _snapshot(self) -> dict[str, Any]:
+        if self._abandoned:
+            return {"cannot": self._abandoned}
+        return snapshot.save(self.vector_env, recorded=self._recorded)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> list[str]:
         """Put the environments back; the observation to act on is then `self.observation`.
@@ -194,7 +204,7 @@ class Environments:
         self._began = self.steps - np.array(state["episode_length"], np.int64)
         resetting = state["resetting"]
         self._resetting = None if resetting is None else np.array(resetting, np.bool_)
-        if self._recorded:
+        if self._recorded and "cannot" not in state["environment"]:
             lost = snapshot.replay_episodes(self.vector_env, state)
             for row, (observation, _) in lost.items():
                 for path in self._leaves:

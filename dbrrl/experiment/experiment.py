@@ -13,7 +13,7 @@ from dbrrl.config import Config
 from dbrrl.envs import vector
 from dbrrl.errors import ConfigError, RunError
 
-from . import build, curves, devices, display, record
+from . import build, curves, devices, display, record, saving
 from .callbacks import Callback
 from .directory import RunDirectory
 from .interruption import Interrupted, Interruption
@@ -260,18 +260,21 @@ class Experiment:
 
     def _finish(self, loop: Loop) -> Run:
         directory = loop.directory
+        again = "" if directory is None else build.resume_command(self.plan, directory)
         try:
             ended = loop.run()
+            if not ended:
+                loop.save()
+        except KeyboardInterrupt as stop:  # the second Ctrl-C: something hangs
+            if loop.saver.rescue():
+                raise Interrupted(f"{loop.saver.stopped()}; go on with: {again}") from stop
+            raise
         except Exception as error:
-            if directory is not None and directory.checkpoint_files():
-                again = build.resume_command(self.plan, directory)
-                error.add_note(f"the run is kept up to its newest checkpoint, go on with: {again}")
+            if directory is not None:
+                error.add_note(saving.kept(directory, loop.saver.rescue(), again))
             raise
         if not ended:
-            loop.save()
-            assert directory is not None
-            again = build.resume_command(self.plan, directory)
-            raise Interrupted(f"stopped and saved at step {loop.steps:,}; go on with: {again}")
+            raise Interrupted(f"{loop.saver.stopped()}; go on with: {again}")
         path = None if directory is None else directory.path
         run = Run(loop.scores.rows, loop.progress.rows, loop.agent, loop.plan, path)
         if directory is not None and loop.plan.settings.curve:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dbrrl import checkpoint
 from dbrrl.agent import Agent
 from dbrrl.checkpoint import State
 from dbrrl.envs import vector
@@ -19,12 +18,12 @@ from .display import Quiet
 from .evaluation import Evaluation, environments, evaluate
 from .interruption import Interruption
 from .observing import observer
+from .saving import Saver
 from .settings import Plan
 from .table import Table
 from .workers import Workers
 
 RECENT = 100  # training episodes behind the means of progress.csv
-LONGEST_WITHOUT_CHECKPOINT = 300.0  # seconds; longer where one takes more than a twentieth of that to write
 
 
 class Loop:
@@ -54,10 +53,11 @@ class Loop:
         self.finished = False
         self.recent: deque[tuple[float, int]] = deque(maxlen=RECENT)  # return and length of episodes that ended
         self._elapsed_before, self._started = 0.0, time.perf_counter()
-        self._checkpointed, self._writing = self._started, 0.0
         self._rate_from = (self._started, 0)
         self._refresh_at = self._started
         self._schedule()
+        self._plan_table = plan.to_dict()
+        self.saver = Saver(directory, agent, envs, [self.scores, self.progress], self.state_dict)
         if isinstance(envs, Workers):
             envs.bind(agent)
 
@@ -72,6 +72,7 @@ class Loop:
         self.display.start(total, self.steps)
         if self.envs.observation is None:
             self.envs.reset()
+        self.saver.mark()
         for callback in self.callbacks:
             callback.on_start(self)
         while not self.interruption.requested and self._attend():
@@ -97,24 +98,15 @@ class Loop:
     def save(self) -> None:
         """Write an exact checkpoint, if the run has a directory."""
         if self.directory is not None:
-            started = time.perf_counter()
-            self.scores.sync()
-            self.progress.sync()
-            with checkpoint.borrowed():
-                state = {
-                    "agent": self.agent.record(),
-                    "environments": self.envs.state_dict(),
-                    "loop": self.state_dict(),
-                }
-                self.directory.save_checkpoint(self.steps, state)
-            self._checkpointed, self._writing = time.perf_counter(), time.perf_counter() - started
+            self.saver.mark()
+            self.saver.write()
             for callback in self.callbacks:
                 callback.on_checkpoint(self)
 
     def state_dict(self) -> State:
         """Counters, tables, what is due next, and the settings it all follows from."""
         return {
-            "plan": self.plan.to_dict(),
+            "plan": self._plan_table,
             "steps": self.steps,
             "episodes": self.episodes,
             "elapsed": self.elapsed,
@@ -158,12 +150,19 @@ class Loop:
     def _advance(self, until: int) -> None:
         """Step to `until`, or until a signal comes."""
         agent, envs, total, num_envs = self.agent, self.envs, self.plan.settings.steps, self.envs.num_envs
+        self.saver.sound = False
         if isinstance(envs, Workers):
             return self._oversee(envs, until)
         observe = observer(agent)
         while self.steps < until and not self.interruption.requested:
             remaining = total - self.steps
-            step = envs.step(agent.act(envs.observation), remaining if remaining < num_envs else None)
+            action = agent.act(envs.observation)
+            try:
+                step = envs.step(action, remaining if remaining < num_envs else None)
+            except BaseException:
+                self._count(envs.settle())
+                self.saver.leave_out_step()
+                raise
             observe(step)
             self.steps += num_envs if step.all_valid else int(np.count_nonzero(step.valid))
             if envs.finished:
@@ -195,6 +194,7 @@ class Loop:
     def _attend(self) -> bool:
         """Do what has fallen due, the end of the run aside; False where a signal came while evaluating."""
         settings = self.plan.settings
+        self.saver.mark()
         if self.steps >= self.next_log:
             self._log()
             self.next_log = self._after(settings.log_every)
@@ -208,9 +208,7 @@ class Loop:
             if not self._evaluate(settings.eval_episodes, settings.eval_steps):
                 return False
             self.next_evaluation = self._after(settings.evaluate_every)
-        longest = max(LONGEST_WITHOUT_CHECKPOINT, 20 * self._writing)
-        overdue = time.perf_counter() - self._checkpointed > longest
-        if self.steps >= self.next_checkpoint or overdue:
+        if self.steps >= self.next_checkpoint or self.saver.overdue:
             self.next_checkpoint = self._after(settings.checkpoint_every)
             self.save()
         return True

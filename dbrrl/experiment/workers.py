@@ -49,6 +49,7 @@ class Workers:
         self.observation: Any = None  # that nothing has begun, as the loop asks environments
         self.agent: Any = None
         self.saved: list[State] = []
+        self.kept: dict[str, np.ndarray] = {}  # the shared vectors at the last `gather`
         self.counters: dict[str, np.ndarray] = {}
         self.memory: list[shared_memory.SharedMemory] = []
         self.processes: list[Any] = []
@@ -106,6 +107,22 @@ class Workers:
             self.agent.learner(i).load_state_dict(answer["learner"])
         self.agent.count()
         self.saved = [answer["environments"] for answer in answers]
+        self._keep()
+
+    def rewind(self) -> bool:
+        """Put the agent back to where it was when the last `gather` ended, after a failure of the workers.
+
+        From then on it works on memory of its own: other workers may still be learning into the shared one. False where
+        none was ever started.
+        """
+        if not self.kept:
+            return False
+        self.agent.attach({name: vector.copy() for name, vector in self.kept.items()})
+        return True
+
+    def _keep(self) -> None:
+        """Copy the shared vectors, while all workers wait."""
+        self.kept = {name: vector.copy() for name, vector in self.agent.shared.items()}
 
     def close(self) -> None:
         """End the processes and give back the memory; a second call does nothing."""
@@ -155,6 +172,7 @@ class Workers:
         for i, pipe in enumerate(self.pipes):
             self._tell(pipe, learner=None if fresh else done[i].state_dict(), environments=saved[i])
         self.observation = ()
+        self._keep()
         return self._answers()
 
     def _share(self, name: str, vector: np.ndarray, blocks: dict[str, Block]) -> np.ndarray:

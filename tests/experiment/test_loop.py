@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from dbrrl.experiment import Experiment
+from dbrrl.experiment import Experiment, saving
 from dbrrl.experiment import loop as loop_module
 
 from .stub import Stub
@@ -22,6 +22,8 @@ def test_checkpoints_that_take_long_to_write_are_rarer(
         nonlocal now
         now += seconds
         saved.append(steps)
+        directory.checkpoints.mkdir(exist_ok=True)
+        (directory.checkpoints / f"step-{steps:012d}.dbrrl").touch()
 
     def go(loop: loop_module.Loop, until: int) -> None:
         nonlocal now
@@ -29,7 +31,7 @@ def test_checkpoints_that_take_long_to_write_are_rarer(
         advance(loop, until)
 
     monkeypatch.setattr(loop_module.Loop, "_advance", go)
-    monkeypatch.setattr(loop_module, "LONGEST_WITHOUT_CHECKPOINT", 0.0)
+    monkeypatch.setattr(saving, "LONGEST", 0.0)
     monkeypatch.setattr(loop_module.RunDirectory, "save_checkpoint", save)
     monkeypatch.setattr(loop_module.time, "perf_counter", lambda: now)
     rare = {"eval_interval": 1000, "checkpoint_interval": 1000, "log_interval": 10}

@@ -1,0 +1,123 @@
+"""The exact checkpoints of a run: written between two steps, and once more when an error ends it."""
+
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from dbrrl import checkpoint
+from dbrrl.agent import Agent
+from dbrrl.checkpoint import State
+from dbrrl.envs import vector
+from dbrrl.errors import DbrrlError
+
+from .directory import RunDirectory
+from .observing import observer
+from .table import Table
+from .workers import Workers
+
+LONGEST = 300.0  # seconds without a checkpoint; longer where one takes more than a twentieth of that to write
+
+
+class Saver:
+    """Writes the checkpoints of one run, if it has a directory.
+
+    Attributes:
+        kept: the state of the loop at the last moment between two steps.
+        sound: whether agent and environments are as they were then; False while they are in a step.
+    """
+
+    def __init__(
+        self,
+        directory: RunDirectory | None,
+        agent: Agent,
+        envs: vector.Environments | Workers,
+        tables: Sequence[Table],
+        counts: Callable[[], State],
+    ) -> None:
+        self.directory, self.agent, self.envs, self.tables, self.counts = directory, agent, envs, tables, counts
+        self.kept: State = {}
+        self.sound = True
+        self._on_disk: State | None = None  # `kept`, as it was at the last checkpoint
+        self._busy = False
+        self._written, self._took = time.perf_counter(), 0.0
+
+    @property
+    def overdue(self) -> bool:
+        """Whether the last checkpoint was made so long ago that a kill would cost too much."""
+        return time.perf_counter() - self._written > max(LONGEST, 20 * self._took)
+
+    def mark(self) -> None:
+        """Agent, environments and loop are between two steps."""
+        self.sound = True
+        if self.directory is not None:
+            self.kept = self.counts()
+
+    def write(self) -> None:
+        """Write the checkpoint of the last mark; CheckpointError where it cannot be written."""
+        if self.directory is None:
+            return
+        started, self._busy = time.perf_counter(), True
+        for table in self.tables:
+            table.sync()
+        with checkpoint.borrowed():
+            parts = {"agent": self.agent.record(), "environments": self.envs.state_dict(), "loop": self.kept}
+            self.directory.save_checkpoint(self.kept["steps"], parts)
+        self._on_disk, self._busy = self.kept, False
+        self._written, self._took = time.perf_counter(), time.perf_counter() - started
+
+    def leave_out_step(self) -> None:
+        """Bring the agent, which has acted, out of a step in which the environments failed.
+
+        It observes a step without a transition, as where environments only begin episodes. The environments may have
+        failed half-way: those of the next checkpoint begin new episodes.
+        """
+        agent, envs = self.agent, self.envs
+        if not isinstance(envs, vector.Environments):
+            return
+        with contextlib.suppress(Exception):  # then the state stays unsound, and the first error is the one to tell
+            none, same = np.zeros(envs.num_envs, np.bool_), envs.observation
+            step = vector.Step(same, same, np.zeros(len(none)), none, none.copy(), none.copy(), {}, all_valid=False)
+            observer(agent)(step)
+            envs.abandon("a step of theirs failed")
+            self.mark()
+
+    def rescue(self) -> bool:
+        """After an error: see that the last moment between two steps is on the disk; False where it cannot be.
+
+        That is so where the agent was acting or learning, and where writing was what failed. What a log, an evaluation
+        or a callback had begun is not in the checkpoint: it is done again after a resume.
+        """
+        if self.directory is None or not self.kept or self._busy:
+            return False
+        if not self.sound and isinstance(self.envs, Workers):
+            self.sound = self.envs.rewind()
+        if self.kept is not self._on_disk and self.sound and not has_nan(self.agent.state_dict()):
+            with contextlib.suppress(DbrrlError, OSError):
+                self.write()
+        return self.kept is self._on_disk
+
+    def stopped(self) -> str:
+        """What is said of a run that Ctrl-C ended."""
+        return f"stopped and saved at step {self.kept['steps']:,}"
+
+
+def kept(directory: RunDirectory, saved: bool, again: str) -> str:
+    """What is said of a run that an error ended, and of going on with the command `again`."""
+    files = directory.checkpoint_files()
+    if not files:
+        return f"nothing of the run is saved yet, begin it again with: {again}"
+    step = f"step {int(files[0].stem.removeprefix('step-')):,}"
+    if saved:
+        return f"saved at {step}; go on with: {again}"
+    return f"what came after its newest checkpoint, {step}, could not be saved; go on with: {again}"
+
+
+def has_nan(state: Any) -> bool:
+    """Whether an array in the state holds a NaN, with which nothing should be gone on."""
+    if isinstance(state, np.ndarray):
+        return state.dtype.kind in "fc" and bool(np.isnan(state).any())
+    entries = state.values() if isinstance(state, dict) else state if isinstance(state, list | tuple) else ()
+    return any(has_nan(entry) for entry in entries)
