@@ -76,7 +76,7 @@ class Environments:
         self._all, self._none = np.ones(self.num_envs, np.bool_), np.zeros(self.num_envs, np.bool_)
         self._all.setflags(write=False)
         self._resetting: np.ndarray | None = None
-        self._abandoned = ""  # why no copy can be put back
+        self._lost: dict[str, Any] = {}  # in place of the copies' state, once they are abandoned
 
     @property
     def episode_length(self) -> np.ndarray:
@@ -146,7 +146,7 @@ class Environments:
 
     def abandon(self, reason: str) -> None:
         """Say in states from now on that no copy can be put back, and why: each begins a new episode there."""
-        self._abandoned = reason
+        self._lost = {"cannot": reason}
 
     def close(self) -> None:
         """Release the environments; a second call does nothing."""
@@ -167,13 +167,8 @@ class Environments:
             "episode_return": np.array(to_numpy(self.episode_return)),
             "episode_length": np.array(to_numpy(self.episode_length)),
             "resetting": None if self._resetting is None else self._resetting.copy(),
-            "environment": self._snapshot() if started else {},
+            "environment": self._lost or (snapshot.save(self.vector_env, recorded=self._recorded) if started else {}),
         }
-
-    def _snapshot(self) -> dict[str, Any]:
-        if self._abandoned:
-            return {"cannot": self._abandoned}
-        return snapshot.save(self.vector_env, recorded=self._recorded)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> list[str]:
         """Put the environments back; the observation to act on is then `self.observation`.

@@ -168,11 +168,11 @@ def test_the_step_that_failed_carries_no_transition(tmp_path: Path) -> None:
 class Diverging(Stub):
     """Learns with half of its weights, and then fails."""
 
-    def observe(self, *arguments: Any) -> None:
+    def observe(self, *arguments: Any, **options: Any) -> None:
         if self.num_updates == 70:
             self.weights[0] += 1
             raise AnomalyError("expected a finite gradient, got nan")
-        super().observe(*arguments)
+        super().observe(*arguments, **options)
 
 
 def test_an_agent_that_fails_while_it_learns_goes_on_from_its_newest_checkpoint(tmp_path: Path) -> None:
@@ -193,8 +193,8 @@ def test_a_run_without_a_checkpoint_says_how_to_begin_it_again(tmp_path: Path) -
 class Poisoned(Stub):
     """Weights that are no numbers, and nobody looks."""
 
-    def observe(self, *arguments: Any) -> None:
-        super().observe(*arguments)
+    def observe(self, *arguments: Any, **options: Any) -> None:
+        super().observe(*arguments, **options)
         self.weights[:] = np.nan
 
 
