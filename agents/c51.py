@@ -8,6 +8,7 @@ The distribution of r + γ Z(s', a*), a* the action of the largest Q under the t
 and the cross-entropy -Σ mᵢ log pᵢ(s, a) is minimized (algorithm 1). All else is DQN.
 """
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,11 +74,15 @@ class C51(DQN):
             )
         super().__init__(observation_space, action_space, config, **rest)
 
+    @functools.cached_property
+    def support(self) -> np.ndarray:
+        """The returns z₁ ... z_N, (N,)."""
+        c = self.config
+        return np.linspace(c.value_min, c.value_max, c.atoms, dtype=np.float32)
+
     def build(self, rng: np.random.Generator, atoms: int | None = None) -> nn.Module:
         """A network whose outputs are logits (B, actions, atoms)."""
-        c = self.config
-        self.support = np.linspace(c.value_min, c.value_max, c.atoms, dtype=np.float32)
-        return super().build(rng, c.atoms)
+        return super().build(rng, self.config.atoms)
 
     def values(self, network: Any, parts: list[Any]) -> Any:
         """Q(s, a) = Σ zᵢ pᵢ(s, a): (B, actions)."""

@@ -22,7 +22,7 @@ import gymnasium as gym
 import numpy as np
 
 from dbrrl import functional as F
-from dbrrl import nn, schedules, seeding
+from dbrrl import nn, q_network, schedules, seeding
 from dbrrl.agent import Agent as Base
 from dbrrl.autodiff.engine import backward
 from dbrrl.autodiff.tensor import no_grad
@@ -35,7 +35,6 @@ from dbrrl.errors import AnomalyError
 from dbrrl.explorers import Deferred, EpsilonGreedy, Explorer, EZGreedy, Greedy, greedy
 from dbrrl.observations import OBSERVATION_SPACES, Encoder
 from dbrrl.optim import Adam, Optimizer, RMSprop
-from dbrrl.q_network import QNetwork
 
 
 @dataclass(frozen=True)
@@ -132,7 +131,7 @@ class DQN(Base):
     def build(self, rng: np.random.Generator, atoms: int | None = None) -> nn.Module:
         """A network of this kind, with initial weights from `rng`."""
         c = self.config
-        return QNetwork(
+        return q_network.QNetwork(
             self.encoder, self.actions, c.hidden_sizes, c.activation,
             dueling=c.dueling, noisy=c.noisy_sigma if c.noisy else None, atoms=atoms, rng=rng,
         )  # fmt: skip
@@ -144,11 +143,12 @@ class DQN(Base):
 
     @property
     def network(self) -> Any:
-        """Q_θ; set it to a module of your own, parts of observations to (B, actions), before training."""
+        """Q_θ; set it before training to a module of your own whose outputs have the shape of those of this one."""
         return self._network
 
     @network.setter
     def network(self, module: nn.Module) -> None:
+        q_network.check(self, module, getattr(self, "_network", None))
         self._network = module.to(self.device)
         self.target_network: Any = copy.deepcopy(self._network)
         self.noisy_layers, self.noisy_target_layers = map(nn.noisy_layers, (self._network, self.target_network))

@@ -12,6 +12,7 @@ Where actions are chosen the K fractions are the midpoints (k - 1/2) / K, not dr
 else is DQN.
 """
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -66,12 +67,20 @@ class IQN(DQN):
     Config = Config
     remembered = (*DQN.remembered, "fraction_rng")
 
+    @functools.cached_property
+    def fraction_rng(self) -> np.random.Generator:
+        """What draws τ and τ'."""
+        return seeding.generator(self.seed, "fractions")
+
+    @functools.cached_property
+    def midpoints(self) -> np.ndarray:
+        """The K fractions for choosing actions, (K,)."""
+        k = self.config.action_quantiles
+        return (np.arange(k, dtype=np.float32) + np.float32(0.5)) / np.float32(k)
+
     def build(self, rng: np.random.Generator, atoms: int | None = None) -> nn.Module:
         """A network of fractions, too."""
         c = self.config
-        self.fraction_rng = seeding.generator(self.seed, "fractions")
-        k = c.action_quantiles
-        self.midpoints = (np.arange(k, dtype=np.float32) + np.float32(0.5)) / np.float32(k)
         return IQNetwork(
             c.cosines, self.encoder, self.actions, c.hidden_sizes, c.activation,
             dueling=c.dueling, noisy=c.noisy_sigma if c.noisy else None, rng=rng,

@@ -8,6 +8,7 @@ For each action the network gives N returns θ₁ ... θ_N, the quantiles of the
 with the Huber function h, quadratic up to κ = 1. All else is DQN.
 """
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,11 +36,15 @@ class QRDQN(DQN):
 
     Config = Config
 
+    @functools.cached_property
+    def fractions(self) -> np.ndarray:
+        """The midpoints τ̂₁ ... τ̂_N, (N,)."""
+        n = self.config.quantiles
+        return (np.arange(n, dtype=np.float32) + np.float32(0.5)) / np.float32(n)
+
     def build(self, rng: np.random.Generator, atoms: int | None = None) -> nn.Module:
         """A network whose outputs are quantiles (B, actions, N)."""
-        n = self.config.quantiles
-        self.fractions = (np.arange(n, dtype=np.float32) + np.float32(0.5)) / np.float32(n)
-        return super().build(rng, n)
+        return super().build(rng, self.config.quantiles)
 
     def values(self, network: Any, parts: list[Any]) -> Any:
         """Q(s, a) = Σ θᵢ / N: (B, actions)."""

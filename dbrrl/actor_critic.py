@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from dbrrl import fitting, nn
 from dbrrl import functional as F
-from dbrrl import nn
 from dbrrl.errors import ConfigError
 from dbrrl.heads import Head
 from dbrrl.observations import Encoder
@@ -110,13 +110,33 @@ class RecurrentActorCritic(PolicyAndValue):
 MEMORIES: dict[str, type[nn.LSTM] | type[nn.GRU]] = {"lstm": nn.LSTM, "gru": nn.GRU}
 
 
-def checked(module: Any) -> nn.Module:
-    """`module`; ConfigError where it cannot take the place of an ActorCritic."""
-    rows = hasattr(module, "policy") and hasattr(module, "value")
-    if not isinstance(module, nn.Module) or not (rows or hasattr(module, "initial_state")):
+def check(agent: Any, network: Any, size: int | None) -> None:
+    """Refuse a network that cannot take the place of an ActorCritic, or of a RecurrentActorCritic.
+
+    `size`: the number of outputs that the agent's head reads; None: it is not known.
+    """
+    rows = hasattr(network, "policy") and hasattr(network, "value")
+    if not isinstance(network, nn.Module) or not (rows or hasattr(network, "initial_state")):
         raise ConfigError(
             f"network: expected an nn.Module with policy(parts), value(parts) and forward(parts), or one with a memory "
-            f"(initial_state(batch), forward(parts, state, reset)), got {type(module).__name__}: write it like "
+            f"(initial_state(batch), forward(parts, state, reset)), got {type(network).__name__}: write it like "
             "dbrrl.actor_critic.ActorCritic or RecurrentActorCritic"
         )
-    return module
+    expected: dict[str, Any] = {"values of forward": (fitting.ROWS,), "values of value": (fitting.ROWS,)}
+    if size is not None:
+        expected |= dict.fromkeys(("outputs of forward", "outputs of policy"), (fitting.ROWS, size))
+        if agent.head.continuous:
+            expected["log_std"] = (size,)
+    fitting.check(agent, network, _outputs, expected)
+
+
+def _outputs(network: Any, parts: list[Any]) -> dict[str, Any]:
+    """What a network gives for a batch of observations, by name."""
+    log_std = {"log_std": getattr(network, "log_std", None)}
+    if hasattr(network, "initial_state"):
+        state = tuple(network.initial_state(len(parts[0])))
+        outputs, values, _ = network([part[None] for part in parts], state, None)
+        return {"outputs of forward": outputs[0], "values of forward": values[0]} | log_std
+    outputs, values = network(parts)
+    found = {"outputs of forward": outputs, "values of forward": values}
+    return found | {"outputs of policy": network.policy(parts), "values of value": network.value(parts)} | log_std

@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 import gymnasium as gym
 import numpy as np
 
-from dbrrl import nn, seeding
-from dbrrl.actor_critic import ActorCritic, RecurrentActorCritic, checked
+from dbrrl import actor_critic, nn, seeding
+from dbrrl.actor_critic import ActorCritic, RecurrentActorCritic
 from dbrrl.autodiff.tensor import no_grad
 from dbrrl.backend import array_module, beside, module_on, to_device, to_numpy
 from dbrrl.buffers import RolloutBuffer
@@ -73,7 +73,9 @@ class OnPolicyAgent(RecordingAgent):
 
     @network.setter
     def network(self, module: nn.Module) -> None:
-        self._network = network = checked(module).to(self.device)
+        known = type(self).distribution is OnPolicyAgent.distribution  # another may read other outputs
+        actor_critic.check(self, module, self.head.size if known else None)
+        self._network = network = module.to(self.device)
         self.memory = Memory(network, self.num_envs) if hasattr(network, "initial_state") else None
         self.recurrent, self.resident = self.memory is not None, self.memory is None and self.device != "cpu"
         self.optimizer = self.make_optimizer(module)

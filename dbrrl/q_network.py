@@ -1,13 +1,14 @@
 """The network of the DQN family: action values, or a few numbers for each action, plain or dueling, noisy or not."""
 
+import contextlib
 import math
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from dbrrl import fitting, nn
 from dbrrl import functional as F
-from dbrrl import nn
 from dbrrl.nn.networks import ACTIVATIONS
 from dbrrl.nn.sequential import InTurn
 from dbrrl.observations import Encoder
@@ -91,6 +92,18 @@ class QNetwork(nn.Module):
             return self.outputs(self.features(parts))
         layers = self.body.layers + self.advantage.layers  # in one piece they are quicker
         return self.apart(self._in_turn(layers, self.joined(parts)), self.actions)
+
+
+def check(agent: Any, network: Any, own: Any) -> None:
+    """Refuse a network that does not give a DQN, or what is built on it, its values; `own` is the one it replaces."""
+
+    def read(twin: Any, parts: list[Any]) -> dict[str, Any]:
+        found = {}
+        with contextlib.suppress(TypeError):  # IQN's takes fractions, too
+            found["outputs"] = twin(parts)
+        return found | {"values": agent.values(twin, parts)}
+
+    fitting.check(agent, network, read, {"values": (fitting.ROWS, agent.actions)}, own)
 
 
 def _linear(inputs: int, outputs: int, gain: float, noisy: float | None, rng: np.random.Generator) -> nn.Module:
