@@ -14,6 +14,7 @@ from dbrrl.config import Config as AgentConfig
 from dbrrl.cuda.random import CounterGenerator
 from dbrrl.errors import ArgumentError, CheckpointError, ConfigError, DbrrlError, SpaceError
 from dbrrl.spaces import Observation, as_batch, space_from_state, space_to_state
+from dbrrl.threads import OwnThreads
 from dbrrl.transition import true_next_observation as true_next_observation
 from dbrrl.transition import valid_rows as valid_rows
 from dbrrl.transition import warn_of_marker
@@ -22,7 +23,7 @@ from dbrrl.transition import warn_of_marker
 _MISFITS = (DbrrlError, LookupError, TypeError, ValueError, AttributeError, MemoryError)
 
 
-class Agent(metaclass=AgentType):
+class Agent(OwnThreads, metaclass=AgentType):
     """An agent for `num_envs` environments that step together: the leading axis is the environment.
 
     In a loop of your own, `observe` what each `step` gave, as it came: with Gymnasium's autoreset SAME_STEP it
@@ -95,7 +96,7 @@ class Agent(metaclass=AgentType):
 
     @property
     def largest_product(self) -> int:
-        """Multiply-adds of its largest matrix product; the runner chooses the BLAS threads by it."""
+        """Multiply-adds of its largest matrix product, by which the BLAS threads of `act` and `update` are chosen."""
         return 0
 
     @property

@@ -1,8 +1,7 @@
-"""The machine under the arrays: NumPy or CuPy by device name, BLAS threads, and a record of both."""
+"""The machine under the arrays: NumPy or CuPy by device name, and a record of it."""
 
 import ctypes
 import functools
-import os
 import platform
 import threading
 from collections.abc import Iterator
@@ -14,13 +13,12 @@ import numpy as np
 
 from dbrrl.allocator import keep_freed_memory
 from dbrrl.errors import ConfigError
-
-# Below 4 million multiply-adds a second thread gains under a third and keeps a core spinning for it:
-# measured on 2 cores, one thread against two, from (8, 64) @ (64, 64) to (1024, 1024) @ (1024, 1024).
-WORK_PER_THREAD = 2**21
-
-_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # "200000 100000": two cores' time; "max 100000": all of it
-_SYMBOLS = ("scipy_openblas_{}64_", "scipy_openblas_{}", "openblas_{}64_", "openblas_{}")
+from dbrrl.threads import auto_blas_threads as auto_blas_threads
+from dbrrl.threads import blas_threads as blas_threads
+from dbrrl.threads import cpu_count as cpu_count
+from dbrrl.threads import openblas
+from dbrrl.threads import set_blas_threads as set_blas_threads
+from dbrrl.threads import using_blas_threads as using_blas_threads
 
 
 def array_module(x: Any) -> Any:
@@ -129,56 +127,6 @@ def parse_device(device: str) -> tuple[str, int]:
     raise ConfigError(f'device: expected "cpu", "cuda" or "cuda:1", got {device!r}: correct the name')
 
 
-def blas_threads() -> int:
-    """How many threads NumPy's matrix products use now; 1 where its BLAS cannot be asked."""
-    ask = _blas_function("get_num_threads")
-    return int(ask()) if ask is not None else 1
-
-
-def set_blas_threads(n: int) -> None:
-    """Let NumPy's matrix products use `n` threads; without effect where the BLAS is not OpenBLAS.
-
-    Raises:
-        ConfigError: `n` is below 1.
-    """
-    if n < 1:
-        raise ConfigError(f"blas threads: expected 1 or more, got {n}: use 1 to turn threading off")
-    change = _blas_function("set_num_threads")
-    if change is not None and n != blas_threads():
-        change(int(n))
-
-
-@contextmanager
-def using_blas_threads(n: int) -> Iterator[None]:
-    """`set_blas_threads(n)` inside a `with` block, and what was before afterwards."""
-    before = blas_threads()
-    set_blas_threads(n)
-    try:
-        yield
-    finally:
-        set_blas_threads(before)
-
-
-def auto_blas_threads(work: int) -> int:
-    """The number of threads worth using, from the multiply-adds of the largest matrix product.
-
-    A product of (m, k) by (k, n) is `work = m * k * n`. Small networks get 1: they gain nothing from
-    more, and two runs side by side lose much.
-    """
-    return max(1, min(cpu_count(), work // WORK_PER_THREAD))
-
-
-def cpu_count() -> int:
-    """The CPU cores this process may use: those it may run on, or fewer by a container's quota."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
-    if _QUOTA.is_file():
-        quota, _, period = _QUOTA.read_text().partition(" ")
-        if quota.isdecimal() and period.strip().isdecimal():
-            cores = min(cores, max(1, round(int(quota) / int(period))))
-    return cores
-
-
 def machine_record(device: str = "cpu") -> dict[str, str | int]:
     """What decides the last bits of a run's numbers: CPU, cores, NumPy and its BLAS, threads, GPU."""
     record: dict[str, str | int] = {
@@ -244,38 +192,9 @@ def _driver_version() -> int | None:
     return None
 
 
-def _blas_function(name: str) -> Any:
-    """OpenBLAS's function `name`, under whichever of its known spellings the library has; else None."""
-    library = _openblas()
-    spellings = (pattern.format(name) for pattern in _SYMBOLS)
-    return next((getattr(library, s) for s in spellings if library is not None and hasattr(library, s)), None)
-
-
-@functools.cache
-def _openblas() -> ctypes.CDLL | None:
-    """The OpenBLAS that NumPy itself loaded: a second copy would have threads of its own."""
-    package = Path(np.__file__).parent
-    folders = (package.parent / "numpy.libs", package / ".dylibs")
-    bundled = [path for folder in folders if folder.is_dir() for path in sorted(folder.glob("*openblas*"))]
-    for path in [*bundled, *_mapped_openblas()]:
-        try:
-            return ctypes.CDLL(str(path))
-        except OSError:
-            continue
-    return None
-
-
-def _mapped_openblas() -> list[Path]:
-    """OpenBLAS libraries of this process, where the system lists them (a NumPy that bundles none)."""
-    maps = Path("/proc/self/maps")
-    lines = maps.read_text(errors="replace").splitlines() if maps.exists() else []
-    found = {line.split(maxsplit=5)[5] for line in lines if "openblas" in line.rpartition("/")[2]}
-    return [Path(path) for path in sorted(found)]
-
-
 def _blas_name() -> str:
     """The BLAS's own description of itself, its kernels included, or NumPy's record of its build."""
-    describe = _blas_function("get_config")
+    describe = openblas("get_config")
     if describe is None:
         build: Any = np.show_config(mode="dicts")
         blas = build["Build Dependencies"]["blas"]

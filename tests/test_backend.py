@@ -1,4 +1,4 @@
-"""Devices by name, BLAS threads, and the record of the machine."""
+"""Devices by name, and the record of the machine."""
 
 import json
 import sys
@@ -114,52 +114,6 @@ def test_there_and_back_on_a_gpu() -> None:
     assert backend.array_module(there).__name__ == "cupy"
     assert backend.to_device(there, "cuda:0") is there
     np.testing.assert_array_equal(backend.to_numpy(there), x)
-
-
-def test_blas_threads_are_set_and_put_back() -> None:
-    before = backend.blas_threads()
-    with backend.using_blas_threads(1):
-        assert backend.blas_threads() == 1
-    assert backend.blas_threads() == before
-    with pytest.raises(RuntimeError, match="inside"), backend.using_blas_threads(1):
-        raise RuntimeError("inside")
-    assert backend.blas_threads() == before
-    with pytest.raises(ConfigError, match="expected 1 or more, got 0"):
-        backend.set_blas_threads(0)
-
-
-@pytest.mark.skipif(backend._openblas() is None, reason="NumPy's BLAS here is not OpenBLAS")
-def test_openblas_takes_the_number_it_is_given() -> None:
-    with backend.using_blas_threads(1):
-        backend.set_blas_threads(2)
-        assert backend.blas_threads() == 2
-
-
-def test_another_blas_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backend, "_openblas", lambda: None)
-    backend.set_blas_threads(3)
-    assert backend.blas_threads() == 1
-    assert backend.machine_record()["blas"]
-
-
-def test_threads_grow_with_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backend, "cpu_count", lambda: 8)
-    assert backend.auto_blas_threads(0) == 1
-    assert backend.auto_blas_threads(256 * 64 * 64) == 1
-    assert backend.auto_blas_threads(64 * 256 * 256) == 2
-    assert backend.auto_blas_threads(1024**3) == 8
-
-
-@pytest.mark.parametrize(
-    ("text", "cores"), [("150000 100000\n", 2), ("1000 100000\n", 1), ("max 100000\n", 8)]
-)
-def test_a_container_with_a_quota_has_fewer_cores(
-    text: str, cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "cpu.max").write_text(text)
-    monkeypatch.setattr(backend, "_QUOTA", tmp_path / "cpu.max")
-    monkeypatch.setattr(backend.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
-    assert backend.cpu_count() == cores
 
 
 def test_the_record_says_what_decides_the_last_bits() -> None:

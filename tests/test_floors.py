@@ -17,6 +17,7 @@ FLOORS: list[list[str]] = [
         "dbrrl.allocator",
         "dbrrl.backend",
         "dbrrl.errors",
+        "dbrrl.threads",
         "dbrrl.cuda.",
         *(f"dbrrl.autodiff.{part}" for part in ("recording", "tensor", "watch")),
     ],
