@@ -73,6 +73,7 @@ class ActorLearner(OnPolicyAgent):
         self.index = index
         self.policy_rng = seeding.generator(seed, "policy", index)
         self.shared: dict[str, np.ndarray] = {}
+        self.buffers: list[tuple[str, nn.Module, str]] = []  # name in `shared`, module, its attribute
         self.turn: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
 
     def make_optimizer(self, module: nn.Module) -> RMSprop:
@@ -80,22 +81,37 @@ class ActorLearner(OnPolicyAgent):
         c = self.config
         return RMSprop(module, c.learning_rate, c.rmsprop_alpha, c.rmsprop_eps, eps_inside_root=True)
 
+    def join(self, shared: dict[str, np.ndarray]) -> None:
+        """Work on these shared vectors from now on."""
+        self.shared, self.buffers = shared, shared_buffers(self.network)
+
     def pull(self) -> None:
-        """Copy the shared weights θ into θ'."""
+        """Copy the shared weights θ into θ', and the shared buffers into those of its network."""
         flat = self.optimizer.flat
         np.copyto(flat.vector, self.shared["values"])
         flat.changed()
+        self.pull_buffers()
+
+    def pull_buffers(self) -> None:
+        """Copy the shared buffers into those of its network."""
+        for name, module, attribute in self.buffers:
+            setattr(module, attribute, self.shared[name].copy())
 
     def update(self) -> None:
         """The gradient of the rollout, by θ'; then a step of θ by it."""
         c = self.config
         parts, action, advantage, old_value = self.transitions()
         target = advantage + old_value
-        policy, value = self.policy_and_value(parts)
-        objective = (policy.log_prob(action) * advantage).sum()
-        value_loss, entropy = F.mse_loss(value, target, "sum"), policy.entropy().sum()
-        self.gradient([objective, value_loss, entropy], [-1.0, c.value_coef, -c.entropy_coef])
-        with self.turn:
+        with contextlib.ExitStack() as turn:
+            if self.buffers:  # the gradient is taken with those of now, and moves them
+                turn.enter_context(self.turn)
+                self.pull_buffers()
+            policy, value = self.policy_and_value(parts)
+            objective = (policy.log_prob(action) * advantage).sum()
+            value_loss, entropy = F.mse_loss(value, target, "sum"), policy.entropy().sum()
+            self.gradient([objective, value_loss, entropy], [-1.0, c.value_coef, -c.entropy_coef])
+            if not self.buffers:
+                turn.enter_context(self.turn)
             self.commit(len(advantage))
         self.latest = {
             "policy_loss": -objective.item() / len(advantage),
@@ -106,13 +122,15 @@ class ActorLearner(OnPolicyAgent):
         }
 
     def commit(self, rows: int) -> None:
-        """Change the shared vectors by the gradient of `rows` transitions (eq. S2); θ' follows."""
+        """Change the shared vectors by the gradient of `rows` transitions (eq. S2), and its buffers; θ' follows."""
         c, shared = self.config, self.shared
         optimizer: Any = self.optimizer
         schedule = Schedule(c.learning_rate_schedule, c.learning_rate, 0.0)
         optimizer.learning_rate = schedule(self.progress(int(shared["learned"].sum())))
         optimizer.mean_square = shared["mean_square"]
         optimizer.update(shared["values"], optimizer.flat.grads, np.empty_like(optimizer.flat.grads))
+        for name, module, attribute in self.buffers:
+            shared[name][...] = getattr(module, attribute)
         shared["learned"][self.index] += rows
         self.num_updates += 1
         self.pull()
@@ -122,8 +140,8 @@ class A3C(Base):
     """Asynchronous advantage actor-critic: one actor-learner per environment.
 
     Attributes:
-        shared: the vectors that all learners work on: "values" (θ), "mean_square" (v) and "learned", the steps each
-            learner has learned from.
+        shared: the arrays that all learners work on: "values" (θ), "mean_square" (v), "learned", the steps each
+            learner has learned from, and "buffers.NAME" for each buffer of the network (see `nn.Module`).
 
     Example:
         Experiment("a3c", "CartPole-v1", num_envs=2).run()      # two processes
@@ -156,8 +174,10 @@ class A3C(Base):
         values = self.central.optimizer.flat.values.copy()
         learned = np.zeros(self.num_envs, np.int64)
         self.shared = {"values": values, "mean_square": np.zeros_like(values), "learned": learned}
+        for name, module, attribute in shared_buffers(self.central.network):
+            self.shared[name] = np.array(getattr(module, attribute))
         self.learners: dict[int, ActorLearner] = {}
-        self.central.shared = self.shared
+        self.central.join(self.shared)
         self.recurrent = self.central.recurrent
 
     @property
@@ -174,7 +194,8 @@ class A3C(Base):
         """The actor-learner of environment `index`, made when it is first asked for."""
         if index not in self.learners:
             made = ActorLearner(self.observation_space, self.action_space, self.config, seed=self.seed, index=index)
-            made.network, made.shared = copy.deepcopy(self.network), self.shared
+            made.network = copy.deepcopy(self.network)
+            made.join(self.shared)
             made.pull()
             self.learners[index] = made
         return self.learners[index]
@@ -183,7 +204,7 @@ class A3C(Base):
         """Work on `vectors` from now on, which hold what `shared` holds."""
         self.shared = vectors
         for one in (self.central, *self.learners.values()):
-            one.shared = vectors
+            one.join(vectors)
 
     def act(self, observation: Any, explore: bool = True, first: Any = None) -> Any:
         """Each learner samples from its own policy; if not `explore`, the mode of the shared one."""
@@ -234,9 +255,10 @@ class A3C(Base):
     def load_state_dict(self, state: State) -> None:
         """Go on exactly where `state` was taken; CheckpointError where it is of other sizes."""
         for name, vector in self.shared.items():
-            if np.shape(state[name]) != vector.shape:
+            got = np.shape(state[name]) if name in state else "none"
+            if got != vector.shape:
                 raise CheckpointError(
-                    f"a3c: {name} expected shape {vector.shape}, got {np.shape(state[name])}: load with the same "
+                    f"a3c: {name} expected shape {vector.shape}, got {got}: load with the same "
                     "network and num_envs"
                 )
         for name, vector in self.shared.items():
@@ -244,6 +266,11 @@ class A3C(Base):
         for i, saved in enumerate(state["learners"]):
             self.learner(i).load_state_dict(saved)
         self.count()
+
+
+def shared_buffers(network: nn.Module) -> list[tuple[str, nn.Module, str]]:
+    """For each buffer of a network, but noise, its name among the shared arrays, its module and its attribute."""
+    return [(f"buffers.{name}", module, attribute) for name, module, attribute in network.named_buffers()]
 
 
 def _rows(observation: Any) -> int:

@@ -19,8 +19,8 @@ class DoubleDQN(DQN):
 
     def target(self, batch: Batch) -> Any:
         """The y of each transition, (n,)."""
+        best = self.judged(batch.next_parts).argmax(axis=1)
         with no_grad():
-            best = self.values(self.network, batch.next_parts).array.argmax(axis=1)
             following = self.values(self.target_network, batch.next_parts).array
         return batch.reward + batch.discount * F.pick(following, best)
 

@@ -13,7 +13,6 @@ n-step returns (Sutton & Barto 2018, eq. 7.1), prioritized replay (Schaul et al.
 layers in place of ε (Fortunato et al. 2018, arXiv:1706.10295). A variant overrides `target`, or `loss` and `values`.
 """
 
-import copy
 import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -150,8 +149,9 @@ class DQN(Base):
     def network(self, module: nn.Module) -> None:
         q_network.check(self, module, getattr(self, "_network", None))
         self._network = module.to(self.device)
-        self.target_network: Any = copy.deepcopy(self._network)
+        self.target_network: Any = nn.target_copy(self._network)
         self.noisy_layers, self.noisy_target_layers = map(nn.noisy_layers, (self._network, self.target_network))
+        self.has_buffers = any(True for _ in self._network.named_buffers())
         self.optimizer = self.make_optimizer(self._network)
         self.target_flat = nn.flatten([p for p in self.target_network.parameters() if p.requires_grad])
 
@@ -170,6 +170,11 @@ class DQN(Base):
             return Greedy(rng)
         return EZGreedy(epsilon, self.num_envs, rng) if c.exploration == "ez_greedy" else EpsilonGreedy(epsilon, rng)
 
+    def judged(self, parts: list[Any], noise: bool = True) -> Any:
+        """Q(s, ·) to choose by, an array (B, actions), in evaluation mode; with or without the network's `noise`."""
+        with nn.evaluation(noise=noise):
+            return self.values(self.network, parts).array
+
     def values(self, network: Any, parts: list[Any]) -> Any:
         """Q(s, ·) of a network for a batch of its inputs: (B, actions)."""
         return network(parts)
@@ -178,30 +183,24 @@ class DQN(Base):
         """The action of the largest value, or one to explore."""
         observation, single = self.as_batch(observation)
         parts = self.encoder(observation)
-        if self.config.noisy:
-            self.switch_noise(explore)
-            if explore:
-                nn.resample_noise(self.noisy_layers)
-
-        def values() -> np.ndarray:
-            with no_grad():
-                return to_numpy(self.values(self.network, self.placed(parts)).array)
-
+        if self.config.noisy and explore:
+            self.draw_noise()
         if explore:
-            deferred = Deferred((len(parts[0]), self.actions), values)
+            deferred = Deferred((len(parts[0]), self.actions), lambda: to_numpy(self.judged(self.placed(parts))))
             explorer = self.explorer if self.training else self.explorer.momentary
             action = explorer(deferred, self.steps / self.config.epsilon_steps)
             if self.training:
                 self.replay.begin(parts, action)
         else:
-            action = greedy(values())
+            action = greedy(to_numpy(self.judged(self.placed(parts), noise=False)))
         action = action + self.first_action if self.first_action else action
         return action[0] if single else action
 
-    def switch_noise(self, on: bool) -> None:
-        """The network's noise, or what else it does in training only; the target network's is always on."""
-        if self.network.training is not on:
-            self.network.train(on)
+    def draw_noise(self) -> None:
+        """New noise of a network that explores by it; on again, where `network.eval()` put it off."""
+        if not self.network.training:
+            self.network.train()
+        nn.resample_noise(self.noisy_layers)
 
     def placed(self, arrays: list[np.ndarray]) -> list[Any]:
         """The arrays on the agent's device."""
@@ -235,8 +234,7 @@ class DQN(Base):
         if c.learning_rate_schedule == "linear":
             optimizer.learning_rate = c.learning_rate * (1 - done)
         if c.noisy:
-            self.switch_noise(True)
-            nn.resample_noise(self.noisy_layers)
+            self.draw_noise()
             nn.resample_noise(self.noisy_target_layers, self.noise_rng)
         if isinstance(self.replay, PrioritizedReplayBuffer):
             self.replay.beta = c.priority_beta + (1 - c.priority_beta) * done
@@ -280,7 +278,7 @@ class DQN(Base):
         return batch.reward + batch.discount * F.pick(following, following.argmax(axis=1))
 
     def follow(self) -> None:
-        """Move the target network towards the network."""
+        """Move the target network towards the network; buffers are not learned: they are copied, whatever τ is."""
         target, values, tau = self.target_flat.vector, self.optimizer.flat.vector, self.config.tau
         if tau == 1:
             target[...] = values
@@ -288,6 +286,8 @@ class DQN(Base):
             target *= 1 - tau
             target += tau * values
         self.target_flat.changed()
+        if self.has_buffers:
+            nn.copy_buffers(self.network, self.target_network)
 
     def statistics(self) -> dict[str, float]:
         """Of the latest update, and the present share of random actions."""

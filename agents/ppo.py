@@ -18,7 +18,6 @@ import numpy as np
 
 from dbrrl import functional as F
 from dbrrl import nn, seeding
-from dbrrl.autodiff.tensor import no_grad
 from dbrrl.config import Config as BaseConfig
 from dbrrl.config import setting
 from dbrrl.cuda.dial import Dial
@@ -92,7 +91,7 @@ class PPO(OnPolicyAgent):
         parts, actions, advantage, value = self.transitions()
         if not len(advantage):
             return
-        with no_grad():
+        with nn.evaluation(noise=True):
             old_log_prob = self.policy(parts).log_prob(actions).array
         columns = [*parts, actions, old_log_prob, value, advantage + value, advantage]
         progress = self.progress(self.steps - len(advantage))

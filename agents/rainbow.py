@@ -8,7 +8,6 @@ place of ε.
 from dataclasses import dataclass
 from typing import Any
 
-from dbrrl.autodiff.tensor import no_grad
 from dbrrl.buffers import Batch
 from dbrrl.config import setting
 
@@ -35,8 +34,7 @@ class Rainbow(C51):
 
     def chosen(self, batch: Batch, target_values: Any) -> Any:
         """The action whose distribution is projected, (n,): the network's own choice."""
-        with no_grad():
-            return self.values(self.network, batch.next_parts).array.argmax(axis=1)
+        return self.judged(batch.next_parts).argmax(axis=1)
 
 
 Agent = Rainbow

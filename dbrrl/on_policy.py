@@ -8,7 +8,6 @@ import numpy as np
 
 from dbrrl import actor_critic, nn, seeding
 from dbrrl.actor_critic import ActorCritic, RecurrentActorCritic
-from dbrrl.autodiff.tensor import no_grad
 from dbrrl.backend import array_module, beside, module_on, to_device, to_numpy
 from dbrrl.buffers import RolloutBuffer
 from dbrrl.checkpoint import State
@@ -121,7 +120,7 @@ class OnPolicyAgent(RecordingAgent):
             replayed = self.choose_there if self.captured else None
             sample, action = (replayed or _chosen)(self.choose, explore, *parts)
         else:
-            with no_grad():
+            with nn.evaluation(noise=explore):
                 placed, memory = self.placed(parts), self.memory
                 outputs = self.network.policy(placed) if memory is None else memory.act(placed, learning, first)
                 policy = self.distribution(outputs)
@@ -136,7 +135,7 @@ class OnPolicyAgent(RecordingAgent):
 
     def choose(self, explore: bool, *parts: Any) -> tuple[Any, Any]:
         """A sample of the policy, or its mode, for the network's inputs, and the actions that it stands for."""
-        with no_grad():
+        with nn.evaluation(noise=explore):
             policy = self.distribution(self.network.policy(list(parts)))
         sample = policy.sample(self.policy_rng) if explore else policy.mode()
         return sample, self.head.to_action(sample)
@@ -216,7 +215,7 @@ class OnPolicyAgent(RecordingAgent):
         rows, finals = rollout.size + 1, []
         if rollout.finals:
             finals = [np.stack(column) for column in zip(*(final for _, _, final in rollout.finals), strict=True)]
-        with no_grad():
+        with nn.evaluation(noise=True):
             seen = [part[:rows] for part in rollout.observations]
             if memory is not None:
                 return memory.values(self.placed(seen), resets(rollout.ended), self.placed(finals))

@@ -5,7 +5,8 @@ from dbrrl.nn.activations import ELU, GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Soft
 from dbrrl.nn.conv import AvgPool2d, Conv2d, Flatten, MaxPool2d
 from dbrrl.nn.flat import Flat, flatten
 from dbrrl.nn.layers import Embedding, LayerNorm, Linear
-from dbrrl.nn.module import Module, Parameter
+from dbrrl.nn.mode import evaluation
+from dbrrl.nn.module import Module, Parameter, copy_buffers, target_copy
 from dbrrl.nn.networks import NatureCNN, mlp
 from dbrrl.nn.noise import Dropout, NoisyLinear, noisy_layers, resample_noise
 from dbrrl.nn.recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
@@ -14,6 +15,6 @@ from dbrrl.nn.sequential import Sequential
 __all__ = [
     "ELU", "GELU", "GRU", "LSTM", "RNN", "AvgPool2d", "Conv2d", "Dropout", "Embedding", "Flat", "Flatten", "GRUCell",
     "LSTMCell", "LayerNorm", "LeakyReLU", "Linear", "MaxPool2d", "Module", "NatureCNN", "NoisyLinear", "Parameter",
-    "RNNCell", "ReLU", "Sequential", "SiLU", "Sigmoid", "Softplus", "Tanh", "flatten", "init", "mlp", "noisy_layers",
-    "resample_noise",
+    "RNNCell", "ReLU", "Sequential", "SiLU", "Sigmoid", "Softplus", "Tanh", "copy_buffers", "evaluation",
+    "flatten", "init", "mlp", "noisy_layers", "resample_noise", "target_copy",
 ]  # fmt: skip

@@ -1,5 +1,6 @@
 """`Module` and `Parameter`: parts of a network that find their own parameters."""
 
+import copy
 from collections.abc import Iterator
 from typing import Any, ClassVar, Self
 
@@ -9,6 +10,8 @@ from dbrrl.autodiff.tensor import Tensor
 from dbrrl.backend import device_name, to_device, to_numpy
 from dbrrl.errors import CheckpointError, ConfigError, DtypeError
 from dbrrl.nn.flat import Flat, flatten, unflatten
+from dbrrl.nn.mode import NOISE, OWN
+from dbrrl.nn.mode import state as mode_state
 
 
 class Parameter(Tensor):
@@ -32,7 +35,18 @@ class Module:
     """
 
     buffers: ClassVar[tuple[str, ...]] = ()  # names of array attributes that are state but not learned
-    training: bool = True
+    draws: ClassVar[tuple[str, ...]] = ()  # those of them that are noise to explore by: each network draws its own
+
+    @property
+    def training(self) -> bool:
+        """Whether dropout, noise and what else belongs to learning alone are on; False inside `nn.evaluation()`."""
+        own: bool = self.__dict__.get("training", True)
+        allowed = mode_state.allowed
+        return own and (allowed == OWN or (allowed == NOISE and bool(self.draws)))
+
+    @training.setter
+    def training(self, mode: bool) -> None:
+        self.__dict__["training"] = mode
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Compute the output; subclasses write it."""
@@ -58,6 +72,12 @@ class Module:
     def parameters(self) -> list[Parameter]:
         """All parameters, each once."""
         return [p for _, p in self.named_parameters()]
+
+    def named_buffers(self) -> "Iterator[tuple[str, Module, str]]":
+        """(dotted name, owner, its attribute) of all that `buffers` names, except `draws`."""
+        for name, owner, attribute, _ in self._walk("", set()):
+            if attribute in owner.buffers and attribute not in owner.draws:
+                yield name, owner, attribute
 
     def modules(self) -> "Iterator[Module]":
         """This module and all inside it, each once."""
@@ -170,6 +190,21 @@ class Module:
     def describe(self) -> str:
         """The sizes that `repr` shows between the brackets."""
         return ""
+
+
+def target_copy(module: Module) -> Module:
+    """A copy to compute targets with: in evaluation mode, but for modules that explore by noise (with `draws`)."""
+    copied = copy.deepcopy(module)
+    for part in copied.modules():
+        part.training = part.training and bool(part.draws)
+    return copied
+
+
+def copy_buffers(source: Module, target: Module) -> None:
+    """Give a network the buffers of one that is built alike; each keeps its own random draws (`draws`)."""
+    pairs = zip(source.named_buffers(), target.named_buffers(), strict=True)
+    for (_, giver, attribute), (_, taker, _) in pairs:
+        setattr(taker, attribute, copy.deepcopy(getattr(giver, attribute)))
 
 
 def _items(name: str, value: Any) -> Iterator[tuple[str, Any]]:

@@ -56,6 +56,7 @@ class NoisyLinear(Module):
     """
 
     buffers = ("noise_in", "noise_out")
+    draws = ("noise_in", "noise_out")
 
     def __init__(
         self, in_features: int, out_features: int, sigma: float = 0.5, rng: np.random.Generator | int | None = None

@@ -12,18 +12,20 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dbrrl.agents import A3C
 from dbrrl.errors import WorkerError
 from dbrrl.experiment import Experiment, Run, command, worker
 from dbrrl.experiment.interruption import Interruption, ignored_by_children
 from dbrrl.experiment.workers import Workers
+from tests.agents.prepared import PreparedA3C
 
 ROOT = Path(__file__).parents[2]
 QUIET = {"curve": False, "tensorboard": False, "progress": False, "final_episodes": 5, "eval_interval": 1_000_000}
 SHARED_MEMORY = Path("/dev/shm")
 
 
-def train(steps: int, *, num_envs: int = 2, env: str = "CartPole-v1", **settings: Any) -> Run:
-    return Experiment("a3c", env, preset=False, num_envs=num_envs, steps=steps, **{**QUIET, **settings}).run()
+def train(steps: int, *, num_envs: int = 2, env: str = "CartPole-v1", agent: Any = "a3c", **settings: Any) -> Run:
+    return Experiment(agent, env, preset=False, num_envs=num_envs, steps=steps, **{**QUIET, **settings}).run()
 
 
 def blocks(pid: int) -> list[str]:
@@ -54,9 +56,9 @@ def test_the_steps_are_exact_over_all_workers(deterministic: bool) -> None:
     assert min(rates) == pytest.approx(7e-4 * left, rel=0.02, abs=7e-4 * 5 * commits / 1_003)
 
 
-@pytest.mark.parametrize("env", ["CartPole-v1", "Pendulum-v1"])
-def test_processes_that_commit_in_turn_are_learners_in_one_process(env: str) -> None:
-    run = train(905, env=env, deterministic=True, seed=3)
+@pytest.mark.parametrize(("env", "kind"), [("CartPole-v1", A3C), ("Pendulum-v1", A3C), ("CartPole-v1", PreparedA3C)])
+def test_processes_that_commit_in_turn_are_learners_in_one_process(env: str, kind: Any) -> None:
+    run = train(905, env=env, agent=kind, deterministic=True, seed=3)
     agent: Any = run.agent
     plan = run.plan
     envs = [worker.environments(plan, i) for i in range(2)]
@@ -72,6 +74,8 @@ def test_processes_that_commit_in_turn_are_learners_in_one_process(env: str) -> 
     for name, vector in agent.shared.items():
         np.testing.assert_array_equal(vector, twin.shared[name])
     assert agent.num_updates == 180
+    if kind is PreparedA3C:
+        assert agent.shared["buffers.running.batches"] == 180
 
 
 def test_the_agent_works_on_memory_of_its_own_after_the_run() -> None:

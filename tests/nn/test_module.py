@@ -1,6 +1,7 @@
 """Modules find their parameters wherever they stand, and give and take back all their state."""
 
 import copy
+import threading
 from typing import Any
 
 import numpy as np
@@ -102,6 +103,54 @@ def test_train_and_eval_reach_all_modules() -> None:
     np.testing.assert_array_equal(module(X).array, module(X).array)
     module.train()
     assert all(m.training for m in module.modules())
+
+
+def test_inside_evaluation_no_module_is_in_training_mode_and_afterwards_each_is_as_it_was() -> None:
+    module, frozen = nn.Sequential(nn.Dropout(0.5, rng=0), nn.Linear(3, 2, rng=1)), nn.Dropout(0.5, rng=0).eval()
+    other: list[bool] = []
+    with nn.evaluation():
+        assert not any(m.training for m in module.modules())
+        np.testing.assert_array_equal(module(X).array, module(X).array)
+        assert module(X).op is None  # no graph
+        assert not nn.NoisyLinear(3, 2, rng=0).training
+        with nn.evaluation(noise=True):
+            assert not nn.NoisyLinear(3, 2, rng=0).training  # the stricter one holds
+        thread = threading.Thread(target=lambda: other.append(module.training))
+        thread.start()
+        thread.join()
+    with nn.evaluation(noise=True):
+        assert nn.NoisyLinear(3, 2, rng=0).training and not module.training and not nn.Dropout(0.5, rng=0).training
+        assert not nn.NoisyLinear(3, 2, rng=0).eval().training
+        with nn.evaluation():
+            assert not nn.NoisyLinear(3, 2, rng=0).training
+        assert nn.NoisyLinear(3, 2, rng=0).training
+    with pytest.raises(KeyError), nn.evaluation():
+        raise KeyError
+    again = nn.evaluation()
+    with again, again:
+        assert not module.training
+    assert module(X).op is not None
+    assert all(m.training for m in module.modules()) and not frozen.training and other == [True]
+
+
+def test_buffers_are_copied_but_noise_is_not() -> None:
+    class Counted(nn.Module):
+        buffers = ("count", "mean")
+
+        def __init__(self, seed: int) -> None:
+            self.count, self.mean, self.noisy = np.zeros((), np.int64), np.zeros(2), nn.NoisyLinear(2, 2, rng=seed)
+
+    one, other = nn.Sequential(Counted(0)), nn.Sequential(Counted(1))
+    inner: Any = one[0]
+    inner.count, inner.mean[:] = inner.count + 3, 7.0
+    before = np.array(other[0].noisy.noise_in)  # type: ignore[attr-defined]
+    nn.copy_buffers(one, other)
+    target: Any = other[0]
+    assert target.count == 3 and target.mean.tolist() == [7.0, 7.0] and target.mean is not inner.mean
+    np.testing.assert_array_equal(target.noisy.noise_in, before)
+    assert [name for name, _, _ in one.named_buffers()] == ["layers.0.count", "layers.0.mean"]
+    copied = nn.target_copy(one.train())
+    assert one.training and not copied.training and copied[0].noisy.training  # type: ignore[attr-defined, index]
 
 
 def test_state_goes_round_bit_for_bit_generators_included() -> None:
