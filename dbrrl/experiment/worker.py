@@ -6,7 +6,7 @@ import os
 import threading
 import time
 import traceback
-from multiprocessing import connection, shared_memory
+from multiprocessing import connection
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,7 @@ from dbrrl.errors import DbrrlError
 
 from .observing import observer
 from .settings import Plan
-
-Block = tuple[str, tuple[int, ...], str]  # of shared memory: its name, and the shape and dtype of the vector in it
+from .shared import Block, view
 
 KIND = "message"
 AT_ONCE = 16  # steps that a learner takes at most before it asks for more: asking is what learners wait for in turn
@@ -47,17 +46,10 @@ def environments(plan: Plan, index: int) -> vector.Environments:
     )
 
 
-def vectors(blocks: dict[str, Block]) -> tuple[dict[str, np.ndarray], list[shared_memory.SharedMemory]]:
-    """The shared vectors, and the memory that must outlive them."""
-    memory = {key: shared_memory.SharedMemory(name) for key, (name, _, _) in blocks.items()}
-    found = {key: np.ndarray(shape, dtype, memory[key].buf) for key, (_, shape, dtype) in blocks.items()}
-    return found, list(memory.values())
-
-
 def work(plan: Plan, index: int, blocks: dict[str, Block], lock: Any, pipe: Any) -> None:
     """The process: it ends when the pipe is closed, when it fails, and when its parent is gone."""
     threading.Thread(target=end_with_parent, daemon=True).start()
-    shared, memory = vectors(blocks)
+    shared = {name: view(block) for name, block in blocks.items()}
     worker: Worker | None = None
     try:
         backend.set_blas_threads(plan.settings.threads or 1)
@@ -73,8 +65,7 @@ def work(plan: Plan, index: int, blocks: dict[str, Block], lock: Any, pipe: Any)
         if worker is not None:
             with contextlib.suppress(Exception):
                 worker.envs.close()  # it may have processes and files of its own
-        del memory  # kept until here: the vectors are views into it
-        os._exit(0)  # views are still alive: an ordinary exit would complain of each
+        os._exit(0)  # threads and exit handlers of the environment's keep nobody waiting
 
 
 def end_with_parent() -> None:

@@ -3,10 +3,8 @@
 import atexit
 import contextlib
 import multiprocessing
-import os
-import secrets
 import time
-from multiprocessing import connection, shared_memory
+from multiprocessing import connection
 from typing import Any
 
 import numpy as np
@@ -16,7 +14,8 @@ from dbrrl.errors import CheckpointError, WorkerError
 
 from .interruption import ignored_by_children
 from .settings import Plan
-from .worker import Block, environments, receive, send, work
+from .shared import Block, block, lock, view
+from .worker import environments, receive, send, work
 
 LAST_WORDS = 3.0  # seconds that the processes have to close their environments
 PAUSE_EVERY = 0.5  # seconds of work after which all workers wait for the parent, who then heeds signals
@@ -34,7 +33,7 @@ class Workers:
 
     Stands where the training environments of other runs stand: it has their spaces and their state. `bind` it to
     the agent, `reset` (or `load_state_dict`) to start the processes, `run` to let them work, `gather` to bring
-    what they have learned to the agent. The vectors that the learners share lie in shared memory, one block each.
+    what they have learned to the agent. The vectors that the learners share are in shared memory without a name.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -51,7 +50,6 @@ class Workers:
         self.saved: list[State] = []
         self.kept: dict[str, np.ndarray] = {}  # the shared vectors at the last `gather`
         self.counters: dict[str, np.ndarray] = {}
-        self.memory: list[shared_memory.SharedMemory] = []
         self.processes: list[Any] = []
         self.pipes: list[Any] = []
         self.rate = 1_000.0  # steps per second of all workers, by the last that were seen
@@ -136,35 +134,31 @@ class Workers:
                 process.join()
         self.pipes, self.processes = [], []
         atexit.unregister(self.close)
-        if self.memory:
+        if self.agent is not None and self.counters:
             self.agent.attach({name: vector.copy() for name, vector in self.agent.shared.items()})
             self.counters = {name: vector.copy() for name, vector in self.counters.items()}
-        for block in self.memory:
-            block.unlink()
-            with contextlib.suppress(BufferError):  # a view that someone kept: the memory goes with it
-                block.close()
-        self.memory = []
 
     def _start(self, saved: list[Any], *, fresh: bool) -> list[dict[str, Any]]:
         agent, count = self.agent, self.num_envs
-        blocks: dict[str, Block] = {}
-        agent.attach({name: self._share(name, vector, blocks) for name, vector in agent.shared.items()})
+        context = multiprocessing.get_context("spawn")
+        blocks: dict[str, Block] = {name: block(context, vector) for name, vector in agent.shared.items()}
+        agent.attach({name: view(made) for name, made in blocks.items()})
         done = [agent.learner(i) for i in range(count)]
         counters = {
             "steps": np.array([one.steps for one in done], np.int64),
             "taken": np.array([sum(one.steps for one in done)], np.int64),  # steps done or given out to be done
             "turn": np.array([sum(one.num_updates for one in done)], np.int64),
         }
-        self.counters = {name: self._share(name, vector, blocks) for name, vector in counters.items()}
-        context = multiprocessing.get_context("spawn")
-        lock = context.Lock()
+        counted = {name: block(context, vector) for name, vector in counters.items()}
+        self.counters, blocks = {name: view(made) for name, made in counted.items()}, blocks | counted
+        one_at_a_time = lock(context)
         atexit.register(self.close)  # not as daemons, which may have no processes of their own: environments may
         with ignored_by_children():
             for i in range(count):
                 ours, theirs = context.Pipe()
                 self.pipes.append(ours)
                 process = context.Process(
-                    target=work, args=(self.plan, i, blocks, lock, theirs), name=f"dbrrl worker {i}"
+                    target=work, args=(self.plan, i, blocks, one_at_a_time, theirs), name=f"dbrrl worker {i}"
                 )
                 self.processes.append(process)
                 process.start()
@@ -174,16 +168,6 @@ class Workers:
         self.observation = ()
         self._keep()
         return self._answers()
-
-    def _share(self, name: str, vector: np.ndarray, blocks: dict[str, Block]) -> np.ndarray:
-        """The same content in a block of shared memory."""
-        place = f"dbrrl-{os.getpid()}-{secrets.token_hex(4)}"  # macOS takes 30 characters
-        memory = shared_memory.SharedMemory(place, create=True, size=max(vector.nbytes, 1))
-        self.memory.append(memory)
-        blocks[name] = (memory.name, vector.shape, vector.dtype.str)
-        placed: np.ndarray = np.ndarray(vector.shape, vector.dtype, memory.buf)
-        placed[...] = vector
-        return placed
 
     def _tell(self, pipe: Any, **message: Any) -> None:
         with contextlib.suppress(OSError):  # a worker that is gone has said why, or `_answers` finds it dead

@@ -28,16 +28,18 @@ def train(steps: int, *, num_envs: int = 2, env: str = "CartPole-v1", agent: Any
     return Experiment(agent, env, preset=False, num_envs=num_envs, steps=steps, **{**QUIET, **settings}).run()
 
 
-def blocks(pid: int) -> list[str]:
-    """The blocks of shared memory of the run in process `pid`."""
-    return [path.name for path in SHARED_MEMORY.glob(f"dbrrl-{pid}-*")] if SHARED_MEMORY.exists() else []
+def named_blocks(*pids: int) -> list[str]:
+    """The shared memory and semaphores of processes that have a name, by which they outlive a kill."""
+    maps = [Path(f"/proc/{pid}/maps") for pid in pids]
+    lines = [line for file in maps if file.exists() for line in file.read_text().splitlines()]
+    return [line for line in lines if str(SHARED_MEMORY) in line and not line.endswith("(deleted)")]
 
 
 @pytest.fixture(autouse=True)
 def _nothing_stays() -> Any:
     yield
     assert not multiprocessing.active_children()
-    assert not blocks(os.getpid())
+    assert not named_blocks(os.getpid())
 
 
 @pytest.mark.parametrize("deterministic", [False, True])
@@ -131,7 +133,10 @@ def start(out: Path, *arguments: str) -> subprocess.Popen:
     words += ["--steps", "10000000"]
     line = [sys.executable, "-m", "dbrrl.train", *words, "--out", str(out), "--name", "run", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"}
-    return subprocess.Popen(line, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        line, env=environment, cwd=ROOT, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+    )
 
 
 def children(pid: int) -> list[int]:
@@ -139,19 +144,24 @@ def children(pid: int) -> list[int]:
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads Linux's list of processes")
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM, "all of them"])
 @pytest.mark.parametrize("mode", ["--deterministic", "--no-deterministic"])
-def test_nothing_stays_when_the_parent_ends(tmp_path: Path, number: int, mode: str) -> None:
+def test_nothing_stays_when_the_parent_ends(tmp_path: Path, number: Any, mode: str) -> None:
     process = start(tmp_path, mode, "--log-interval", "500")
     while not (tmp_path / "run" / "progress.csv").exists():
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
     family = children(process.pid)
-    assert len(family) == 3 and len(blocks(process.pid)) == 6  # two workers and Python's tracker of shared memory
-    process.send_signal(number)
+    assert len(family) == 3  # two workers, and the tracker that Python starts with the first
+    assert not named_blocks(process.pid, *family)  # a kill of all leaves nothing
+    if number == "all of them":
+        number = signal.SIGKILL
+        os.killpg(process.pid, number)
+    else:
+        process.send_signal(number)
     process.communicate(timeout=30)  # the pipes close when the last of the family is gone
     assert process.returncode == (-number if number == signal.SIGKILL else 130)
     deadline = time.monotonic() + 30
     while any(Path(f"/proc/{pid}").exists() for pid in family) and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert not [pid for pid in family if Path(f"/proc/{pid}").exists()] and not blocks(process.pid)
+    assert not [pid for pid in family if Path(f"/proc/{pid}").exists()]
