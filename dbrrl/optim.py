@@ -17,6 +17,8 @@ from dbrrl.errors import CheckpointError, ConfigError
 from dbrrl.nn.flat import Flat, flatten
 from dbrrl.nn.module import Module, Parameter
 
+_SWEEP = 128  # steps between looks for moments next to 0
+
 
 class Optimizer:
     """Base: holds the flat vectors of a module's (or a list of) parameters and named moment vectors beside them.
@@ -81,7 +83,19 @@ class Optimizer:
         g = self.flat.gather()
         self.clock.add(1)
         self.update(self.flat.vector, g, self._scratch)
+        if self.moments and type(g) is np.ndarray and self.steps % _SWEEP == 0:
+            self._clear_tiny()
         self.flat.changed()
+
+    def _clear_tiny(self) -> None:
+        """Set to 0 what is left in the moments of gradients that have long been 0, as those of a dead ReLU unit are.
+
+        It would shrink to subnormal numbers, never to 0 (0.9 times the smallest of them rounds to itself), and a
+        processor computes with each of those many times slower. The limit leaves a decay of 0.9 no time to get there.
+        """
+        for moment in (getattr(self, name) for name in self.moments):
+            if moment.dtype.itemsize > 2:  # float16 is computed as float32
+                np.copyto(moment, 0, where=np.abs(moment) < 1e6 * np.finfo(moment.dtype).tiny)
 
     def update(self, values: Any, g: Any, scratch: Any) -> None:
         """The rule: change `values` (n,) in place, given the gradient `g` (n,); `scratch` is free to use."""

@@ -285,3 +285,41 @@ def test_centered_rmsprop_survives_a_gradient_that_never_changes() -> None:
         optimizer.flat.grads[:] = gradient
         optimizer.step()
         assert np.isfinite(optimizer.flat.values).all()
+
+
+@pytest.mark.parametrize(
+    ("make", "dtype"),
+    [
+        (lambda p: optim.SGD(p, A, momentum=0.9), np.float32),
+        (optim.Adam, np.float32),
+        (optim.Adam, np.float64),
+        (optim.AdamW, np.float32),
+        (lambda p: optim.RMSprop(p, A, 0.9, centered=True, momentum=0.9), np.float32),
+        (lambda p: optim.RMSprop(p, A, 0.9, eps_inside_root=True), np.float32),
+    ],
+)
+def test_moments_of_a_dead_unit_become_zero_and_no_subnormal_numbers_which_cost_time(make: Make, dtype: Any) -> None:
+    optimizer = make([nn.Parameter(np.ones(6, dtype))])
+    tiny, subnormal = np.finfo(dtype).tiny, 0
+    for step in range(7200 if dtype == np.float64 else 1100):
+        optimizer.flat.grads[:] = [1, 1e-3, 1e-6, 0, 0, 0] if step < 9 else 0
+        optimizer.step()
+        if step % 32 == 0:
+            moments = np.abs([getattr(optimizer, name) for name in optimizer.moments])
+            subnormal += np.count_nonzero((moments != 0) & (moments < tiny))
+    assert subnormal == 0
+
+
+def test_clearing_tiny_moments_leaves_the_weights_bit_for_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    def trained(sweep: int) -> tuple[np.ndarray, int]:
+        monkeypatch.setattr(optim, "_SWEEP", sweep)
+        optimizer = optim.Adam([nn.Parameter(np.linspace(-1, 1, 60).astype(np.float32))])
+        rng = np.random.default_rng(0)
+        for _ in range(2500):  # most gradients are 0 for long: a unit that dies, or is rarely active
+            optimizer.flat.grads[:] = rng.normal(size=60) * (rng.random(60) < np.linspace(0, 0.05, 60) ** 2)
+            optimizer.step()
+        return np.array(optimizer.flat.values), np.count_nonzero(optimizer.first == 0)
+
+    (cleared, zeros), (left, before) = trained(128), trained(10**9)
+    np.testing.assert_array_equal(cleared, left)
+    assert zeros > before
