@@ -86,10 +86,11 @@ class ActorLearner(OnPolicyAgent):
         self.shared, self.buffers = shared, shared_buffers(self.network)
 
     def pull(self) -> None:
-        """Copy the shared weights θ into θ', and the shared buffers into those of its network."""
+        """Copy the shared weights θ into θ', unless these are the same memory, and the buffers into its network's."""
         flat = self.optimizer.flat
-        np.copyto(flat.vector, self.shared["values"])
-        flat.changed()
+        if flat.vector is not self.shared["values"]:
+            np.copyto(flat.vector, self.shared["values"])
+            flat.changed()
         self.pull_buffers()
 
     def pull_buffers(self) -> None:
@@ -171,7 +172,7 @@ class A3C(Base):
         self._begin()
 
     def _begin(self) -> None:
-        values = self.central.optimizer.flat.values.copy()
+        values = self.central.optimizer.flat.vector  # θ is the weights of `network`, until processes share another
         learned = np.zeros(self.num_envs, np.int64)
         self.shared = {"values": values, "mean_square": np.zeros_like(values), "learned": learned}
         for name, module, attribute in shared_buffers(self.central.network):
@@ -182,7 +183,10 @@ class A3C(Base):
 
     @property
     def network(self) -> Any:
-        """The policy and value networks; set it to a module of your own before training in a loop of your own."""
+        """The policy and value networks, of weights θ; set it to your own before training, in a loop of your own."""
+        vector = self.central.optimizer.flat.vector
+        same = vector is self.shared["values"] or np.array_equal(vector, self.shared["values"])
+        self.central.pull_buffers() if same else self.central.pull()
         return self.central.network
 
     @network.setter
@@ -195,6 +199,7 @@ class A3C(Base):
         if index not in self.learners:
             made = ActorLearner(self.observation_space, self.action_space, self.config, seed=self.seed, index=index)
             made.network = copy.deepcopy(self.network)
+            made.rollout.first_env = index
             made.join(self.shared)
             made.pull()
             self.learners[index] = made
@@ -232,6 +237,7 @@ class A3C(Base):
         if info:
             next_observation = self.followed_by(next_observation, terminated, truncated, info, valid)
         observation, _ = self.as_batch(next_observation)
+        self.check(observation, leaves(observation), reward, terminated, truncated)
         rewards, ends, limits = (np.reshape(x, -1) for x in (reward, terminated, truncated))
         for i in map(int, np.flatnonzero(valid_rows(valid, self.num_envs))):
             one = slice(i, i + 1)
@@ -239,8 +245,10 @@ class A3C(Base):
         self.count()
 
     def count(self) -> None:
-        """Take the number of updates from the learners."""
-        self.num_updates = sum(one.num_updates for one in self.learners.values())
+        """Take the number of updates from the learners, who change θ."""
+        before, self.num_updates = self.num_updates, sum(one.num_updates for one in self.learners.values())
+        if self.num_updates != before:
+            self.central.optimizer.flat.changed()
 
     def statistics(self) -> dict[str, float]:
         """Means over the learners of their latest update."""
@@ -263,6 +271,7 @@ class A3C(Base):
                 )
         for name, vector in self.shared.items():
             vector[...] = state[name]
+        self.central.optimizer.flat.changed()
         for i, saved in enumerate(state["learners"]):
             self.learner(i).load_state_dict(saved)
         self.count()
@@ -271,6 +280,13 @@ class A3C(Base):
 def shared_buffers(network: nn.Module) -> list[tuple[str, nn.Module, str]]:
     """For each buffer of a network, but noise, its name among the shared arrays, its module and its attribute."""
     return [(f"buffers.{name}", module, attribute) for name, module, attribute in network.named_buffers()]
+
+
+def leaves(observation: Any) -> list[Any]:
+    """The arrays inside a batch of observations."""
+    if not isinstance(observation, dict):
+        return [observation]
+    return [leaf for part in observation.values() for leaf in leaves(part)]
 
 
 def _rows(observation: Any) -> int:

@@ -97,8 +97,8 @@ class C51(DQN):
 
     def target(self, batch: Batch) -> Any:
         """The projected distribution m of each transition, (n, atoms); AnomalyError where a reward has no place."""
-        if oddity := batch.oddity():
-            raise AnomalyError(f"{self.name}: {oddity}")
+        if not np.isfinite(batch.reward).all():
+            raise AnomalyError(f"{self.name}: {batch.oddity(self.num_envs)}")
         with no_grad():
             probs = F.softmax(self.target_network(batch.next_parts), axis=-1).array
         support = beside(probs, self.support)

@@ -30,8 +30,9 @@ from dbrrl.buffers import Batch, PrioritizedReplayBuffer, ReplayBuffer
 from dbrrl.checkpoint import State
 from dbrrl.config import Config as BaseConfig
 from dbrrl.config import setting
-from dbrrl.errors import AnomalyError
+from dbrrl.errors import AnomalyError, no_gradient
 from dbrrl.explorers import Deferred, EpsilonGreedy, Explorer, EZGreedy, Greedy, greedy
+from dbrrl.heads import head_for
 from dbrrl.observations import OBSERVATION_SPACES, Encoder
 from dbrrl.optim import Adam, Optimizer, RMSprop
 
@@ -106,7 +107,7 @@ class DQN(Base):
         super().__init__(observation_space, action_space, config, num_envs=num_envs, seed=seed, device=device)
         c = self.config
         self.encoder = Encoder(observation_space, scale=c.scale_observation)
-        self.actions, self.first_action = int(self.action_space.n), int(self.action_space.start)  # type: ignore[attr-defined]
+        self.head, self.actions = head_for(action_space), int(self.action_space.n)  # type: ignore[attr-defined]
         self.replay_rng, self.noise_rng = seeding.generator(seed, "replay"), seeding.generator(seed, "noise")
         self.network = self.build(seeding.generator(seed, "network"))
         kind = PrioritizedReplayBuffer if c.prioritized else ReplayBuffer
@@ -179,7 +180,7 @@ class DQN(Base):
         """Q(s, ·) of a network for a batch of its inputs: (B, actions)."""
         return network(parts)
 
-    def act(self, observation: Any, explore: bool = True) -> np.ndarray:
+    def act(self, observation: Any, explore: bool = True) -> Any:
         """The action of the largest value, or one to explore."""
         observation, single = self.as_batch(observation)
         parts = self.encoder(observation)
@@ -193,7 +194,7 @@ class DQN(Base):
                 self.replay.begin(parts, action)
         else:
             action = greedy(to_numpy(self.judged(self.placed(parts), noise=False)))
-        action = action + self.first_action if self.first_action else action
+        action = self.head.to_action(action)
         return action[0] if single else action
 
     def draw_noise(self) -> None:
@@ -215,9 +216,10 @@ class DQN(Base):
         if info:
             next_observation = self.followed_by(next_observation, terminated, truncated, info, valid)
         observation, _ = self.as_batch(next_observation)
+        self.check(observation, parts := self.encoder(observation), reward, terminated, truncated)
         reward = np.clip(reward, -1, 1) if c.clip_reward else reward
         reward = reward if c.reward_scale == 1 else c.reward_scale * np.asarray(reward)
-        self.replay.end(self.encoder(observation), reward, terminated, truncated, valid)
+        self.replay.end(parts, reward, terminated, truncated, valid)
         if self.explorer.lasting:
             self.explorer.reset(np.logical_or(terminated, truncated))
         before = self.steps
@@ -245,9 +247,7 @@ class DQN(Base):
         backward([loss], [weight])
         norm = float(optimizer.clip_grad_norm(c.max_grad_norm))
         if not math.isfinite(norm):
-            gradient = f"expected a finite gradient in update {self.num_updates}, got nan or inf"
-            cure = "lower the learning rate, or find the op with dbrrl.detect_anomaly()"
-            raise AnomalyError(f"{self.name}: {batch.oddity() or f'{gradient}: {cure}'}")
+            raise AnomalyError(f"{self.name}: {batch.oddity(self.num_envs) or no_gradient(self.num_updates)}")
         optimizer.step()
         self.num_updates += 1
         if self.num_updates % c.target_update_interval == 0:

@@ -15,9 +15,9 @@ from dbrrl.cuda.random import CounterGenerator
 from dbrrl.errors import ArgumentError, CheckpointError, ConfigError, DbrrlError, SpaceError
 from dbrrl.spaces import Observation, as_batch, space_from_state, space_to_state
 from dbrrl.threads import OwnThreads
+from dbrrl.transition import check_finite, check_results, check_rows, warn_of_marker
 from dbrrl.transition import true_next_observation as true_next_observation
 from dbrrl.transition import valid_rows as valid_rows
-from dbrrl.transition import warn_of_marker
 
 # What building an agent from a record of something else can raise.
 _MISFITS = (DbrrlError, LookupError, TypeError, ValueError, AttributeError, MemoryError)
@@ -54,6 +54,7 @@ class Agent(OwnThreads, metaclass=AgentType):
 
     Config: ClassVar[type[AgentConfig]]
     training: bool = True  # False: nothing of the agent changes, not even by acts that explore
+    checks_input: bool = True  # whether `observe` checks all it is given; False where the environments have
     remembered: ClassVar[tuple[str, ...]] = ()  # attributes of its state: with state_dict, generators, plain values
     recurrent: bool = False  # whether it has a memory; `act` then takes `first`
     resident: bool = False  # whether observations and rewards may lie on the agent's GPU; `act` then answers there
@@ -240,6 +241,17 @@ class Agent(OwnThreads, metaclass=AgentType):
         if valid is None and "valid" in info:
             warn_of_marker(info, self.num_envs)
         return true_next_observation(next_observation, info, terminated, truncated, valid)
+
+    def check(self, observation: Any, parts: Any, reward: Any, terminated: Any, truncated: Any) -> None:
+        """Check what `observe` was given, unless that was done; `parts` are the observation's, to compute with.
+
+        Raises EnvError for what an environment must not give, ShapeError for another number of environments.
+        """
+        if not self.checks_input:
+            return
+        check_rows(parts, self.num_envs)
+        check_results(reward, terminated, truncated, self.num_envs)
+        check_finite(observation, parts)
 
     def record(self) -> State:
         """What `save` writes (name, settings, spaces, state) and `from_record` makes the agent of again."""

@@ -57,6 +57,14 @@ class GradientError(DbrrlError, AssertionError):
     """A gradient differs from the central difference it was checked against."""
 
 
+def no_gradient(update: int, found: str = "") -> str:
+    """What is said where the gradient of an update is not finite; `found` says more of it."""
+    return (
+        f"expected a finite gradient in update {update}, got nan or inf{found}: lower the learning rate, or find the "
+        "op with dbrrl.detect_anomaly()"
+    )
+
+
 def other_count(where: str, what: str, num_envs: int, got: object) -> ShapeError:
     """What is said where `what` should be of `num_envs` environments and is of another number, `got`."""
     return ShapeError(

@@ -51,14 +51,16 @@ class DiscreteHead(Head):
 
     def __init__(self, space: gym.spaces.Discrete) -> None:
         self.size, self.start = int(space.n), int(space.start)
+        self.dtype = None if space.dtype == np.int64 else space.dtype
 
     def distribution(self, outputs: Any, log_std: Any = None) -> Categorical:
         """One of n."""
         return Categorical(outputs)
 
     def to_action(self, sample: Any) -> Any:
-        """Counted from the space's `start`."""
-        return sample + self.start if self.start else sample
+        """Counted from the space's `start`, of its dtype."""
+        action = sample + self.start if self.start else sample
+        return action if self.dtype is None else action.astype(self.dtype)
 
 
 class MultiDiscreteHead(Head):

@@ -21,6 +21,7 @@ from dbrrl.optim import Optimizer
 from dbrrl.recording_agent import RecordingAgent, packed
 from dbrrl.recurrence import Memory, Sequences, resets
 from dbrrl.returns import gae
+from dbrrl.transition import check_results, check_rows
 
 
 class OnPolicyAgent(RecordingAgent):
@@ -177,6 +178,9 @@ class OnPolicyAgent(RecordingAgent):
             module_on(self.device)  # makes it the current one of several
         if info:
             next_observation = self.followed_by(next_observation, terminated, truncated, info, valid)
+        there = lies_there(truncated) or rollout.followed > 0
+        if self.checks_input and not there:
+            check_results(reward, terminated, truncated, self.num_envs)
         if self.config.clip_reward:
             reward = np.clip(reward, -1, 1)
         if self.reward_norm is not None:
@@ -187,11 +191,11 @@ class OnPolicyAgent(RecordingAgent):
             self.memory.step(rollout.ended[-1])
         self.steps += self.num_envs if valid is None else int(np.count_nonzero(valid))
         last = rollout.full or self.steps == self.config.total_steps
-        there = lies_there(truncated) or rollout.followed > 0
         if not there and not last and not np.any(truncated):
             return
         observation, _ = self.as_batch(next_observation)
         parts = self.encode(observation)
+        check_rows(parts, self.num_envs)
         if there:  # what is on a GPU is not looked at
             rollout.follow(parts)
         state = () if self.memory is None else self.memory.ahead

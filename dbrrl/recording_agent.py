@@ -10,7 +10,7 @@ from dbrrl.agent import Agent
 from dbrrl.autodiff.engine import backward
 from dbrrl.backend import to_numpy
 from dbrrl.cuda.graph import Captured
-from dbrrl.errors import AnomalyError
+from dbrrl.errors import AnomalyError, no_gradient
 from dbrrl.optim import Optimizer
 
 
@@ -38,10 +38,8 @@ class RecordingAgent(Agent):
         norm = self.optimizer.clip_grad_norm(self.config.max_grad_norm)
         if self.device == "cpu" and not math.isfinite(norm):
             values = ", ".join(f"{term.item():g}" for term in terms)
-            raise AnomalyError(
-                f"{self.name}: expected a finite gradient in update {self.num_updates}, got nan or inf (terms of the "
-                f"loss {values}): lower the learning rate, or find the op with dbrrl.detect_anomaly()"
-            )
+            found = f" (terms of the loss {values})"
+            raise AnomalyError(f"{self.name}: {no_gradient(self.num_updates, found)}")
 
     def replayed(self, learn: Callable[..., dict[str, Any]], rows: Any, record: bool, columns: list[Any]) -> Any:
         """`learn(rows, record, *columns)`; on a GPU as one graph while shapes, optimizer and settings stay the same."""

@@ -17,7 +17,9 @@ def space_to_state(space: gym.Space[Any]) -> State:
         case gym.spaces.Box():
             return {"type": "Box", "low": space.low, "high": space.high, "dtype": str(space.dtype)}
         case gym.spaces.Discrete():
-            return {"type": "Discrete", "n": int(space.n), "start": int(space.start)}
+            # Gymnasium 1.1 knows int64 alone, and no argument for it.
+            dtype = {} if space.dtype == np.int64 else {"dtype": str(space.dtype)}
+            return {"type": "Discrete", "n": int(space.n), "start": int(space.start)} | dtype
         case gym.spaces.MultiDiscrete():
             entries = {"nvec": space.nvec, "start": space.start, "dtype": str(space.dtype)}
             return {"type": "MultiDiscrete"} | entries
@@ -74,6 +76,11 @@ def _box(state: State) -> gym.Space[Any]:
     return gym.spaces.Box(low, high, shape=low.shape, dtype=dtype.type)
 
 
+def _discrete(state: State) -> gym.Space[Any]:
+    dtype: dict[str, Any] = {"dtype": np.dtype(state["dtype"]).type} if "dtype" in state else {}
+    return gym.spaces.Discrete(state["n"], start=state["start"], **dtype)
+
+
 def _multi_discrete(state: State) -> gym.Space[Any]:
     return gym.spaces.MultiDiscrete(state["nvec"], dtype=np.dtype(state["dtype"]).type, start=state["start"])
 
@@ -84,7 +91,7 @@ def _dict(state: State) -> gym.Space[Any]:
 
 _BUILDERS: dict[str, Any] = {
     "Box": _box,
-    "Discrete": lambda state: gym.spaces.Discrete(state["n"], start=state["start"]),
+    "Discrete": _discrete,
     "MultiDiscrete": _multi_discrete,
     "MultiBinary": lambda state: gym.spaces.MultiBinary(state["n"]),
     "Dict": _dict,

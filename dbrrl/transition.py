@@ -1,15 +1,20 @@
-"""What `observe` is told, read: the true next observations, and which rows carry a transition."""
+"""What `observe` is told, read and checked: the true next observations, the rows with a transition, sound numbers."""
 
 import warnings
+from collections.abc import Sequence
+from math import isfinite
 from typing import Any
 
 import numpy as np
 
 from dbrrl.backend import array_module
-from dbrrl.errors import EnvError
+from dbrrl.errors import EnvError, ShapeError, other_count
 from dbrrl.spaces import Observation
 
 Info = dict[str, Any]
+
+FEW = 16  # numbers up to which Python's own sum is quicker than NumPy's product
+LARGEST = float(np.finfo(np.float32).max)
 
 
 def true_next_observation(
@@ -83,6 +88,88 @@ def warn_of_marker(info: Info, num_envs: int) -> None:
             "rows that carry no transition",
             stacklevel=3,
         )
+
+
+def all_finite(array: np.ndarray) -> bool:
+    """Whether no number is NaN or infinite; one sum, or one dot product, decides unless it overflows."""
+    quick = sum(array.ravel().tolist()) if array.size <= FEW else np.vdot(array, array)
+    return isfinite(quick) or bool(np.isfinite(array).all())
+
+
+def within_float32(array: np.ndarray) -> bool:
+    """Whether every number is finite and float32 holds it; one sum, or one dot product, decides unless it is large."""
+    quick = sum(map(abs, array.ravel().tolist())) if array.size <= FEW else np.vdot(array, array)
+    return quick <= LARGEST or bool((np.abs(array) <= LARGEST).all())
+
+
+def check_results(reward: Any, terminated: Any, truncated: Any, num_envs: int) -> None:
+    """Check that what `observe` was given, on the host, is one number and two flags for each environment.
+
+    Alone, an environment may give them without an axis.
+
+    Raises:
+        ShapeError: not one entry per environment.
+        EnvError: something else than numbers, or a reward that is not finite or that float32 does not hold.
+    """
+    array, shape = np.ndarray, (num_envs,)
+    usual = type(reward) is type(terminated) is type(truncated) is array and reward.dtype.kind == "f"
+    if not usual or not reward.shape == terminated.shape == truncated.shape == shape:
+        for name, given in (("reward", reward), ("terminated", terminated), ("truncated", truncated)):
+            _check_form(name, np.asarray(given), shape)
+        reward = np.reshape(reward, -1).astype(np.float64)
+    elif terminated.dtype.kind != "b" or truncated.dtype.kind != "b":
+        _check_form("terminated", terminated, shape)
+        _check_form("truncated", truncated, shape)
+    if not within_float32(reward):
+        env = int(np.flatnonzero(~(np.abs(reward) <= LARGEST))[0])
+        raise EnvError(
+            f"reward: expected a finite number of at most {LARGEST:.3g} (float32), got {reward[env]} in environment "
+            f"{env}: mend the environment, or scale what it gives"
+        )
+
+
+def _check_form(name: str, array: np.ndarray, shape: tuple[int, ...]) -> None:
+    if array.dtype.kind not in "fbiu":
+        got = f"{array.flat[0]!r}" if array.size else f"dtype {array.dtype}"
+        raise EnvError(f"{name}: expected numbers, got {got}: convert it in the environment")
+    if array.shape != shape and (shape != (1,) or array.shape):
+        raise ShapeError(f"observe(): expected {name} of shape {shape}, got {array.shape}: one entry per environment")
+
+
+def check_rows(parts: Sequence[Any], num_envs: int) -> None:
+    """ShapeError where a batch of observations, of which `parts` are, has not one row per environment."""
+    if len(parts[0]) != num_envs:
+        raise other_count("observe()", "observations", num_envs, len(parts[0]))
+
+
+def check_finite(observation: Observation, parts: Sequence[Any]) -> None:
+    """Check a batch of observations by its `parts`, what networks take of it; those on a GPU are not looked at.
+
+    Raises:
+        EnvError: an entry is not finite, or float32 does not hold it.
+    """
+    for part in parts:
+        if type(part) is np.ndarray and part.dtype.kind == "f" and not all_finite(part):
+            found = (line for name, x in _fields(observation, "observation") if (line := _not_finite(name, x)))
+            raise EnvError(next(found, _not_finite("observation (as float32)", part)))
+
+
+def _fields(observation: Observation, name: str) -> list[tuple[str, np.ndarray]]:
+    """The arrays inside a batch of observations, named."""
+    if isinstance(observation, dict):
+        return [field for key, inner in observation.items() for field in _fields(inner, f"{name}[{key!r}]")]
+    return [(name, np.asarray(observation))]
+
+
+def _not_finite(name: str, array: np.ndarray) -> str:
+    """Which row of `array` is not finite; "" where all are."""
+    bad = np.argwhere(~np.isfinite(array))
+    if not len(bad):
+        return ""
+    return (
+        f"{name}: expected finite numbers, got {array[tuple(bad[0])]} in environment {bad[0][0]}: mend the "
+        "environment, or limit what it gives"
+    )
 
 
 def _with_rows(observation: Observation, rows: np.ndarray, final: Any) -> Observation:

@@ -7,7 +7,7 @@ import numpy as np
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
 from gymnasium.vector.async_vector_env import AsyncState
 
-from .recorder import TRACEBACK, VIOLATION
+from .recorder import TRACEBACK, VIOLATION, failure_line
 from .validation import Fault
 
 BROKEN = (EOFError, ConnectionError)
@@ -30,7 +30,7 @@ def reported(env: Vector, info: dict[str, Any]) -> tuple[Fault, BaseException | 
 
 
 def died(env: Vector, error: Exception) -> Fault:
-    """Which worker process of `env` died, and how; raises `error` where none did."""
+    """Which worker process of `env` died, and how; that `error` was raised, where none did."""
     workers = env.unwrapped.processes if isinstance(env.unwrapped, AsyncVectorEnv) else []
     gone = connection.wait([worker.sentinel for worker in workers], timeout=1)
     for row, worker in enumerate(workers):
@@ -38,7 +38,7 @@ def died(env: Vector, error: Exception) -> Fault:
             worker.join(1)  # its files close a moment before its exit code is known
             line = f"its process died (exit code {worker.exitcode}): look for what ended it, such as a lack of memory"
             return Fault(row, line)
-    raise error
+    return Fault(0, failure_line("step()", error))
 
 
 def close(env: Vector) -> None:

@@ -19,6 +19,7 @@ TRACEBACK = "dbrrl_traceback"
 """Key in `info` for the traceback, as text, of an error the environment raised."""
 
 FAILURES = (Exception, SystemExit)
+RESET, STEP = ("observation", "info"), ("observation", "reward", "terminated", "truncated", "info")
 FIRST_CAPACITY = 64
 
 
@@ -56,13 +57,8 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
             result = self.env.reset(seed=seed, options=options)
         except FAILURES as error:
             return self._placeholder(), self._failure("reset()", error)
-        if not isinstance(result, tuple) or len(result) != 2:
-            return self._placeholder(), {VIOLATION: _count_fault("reset()", "(observation, info)", result)}
-        observation, info = result
-        line = self._fault(observation) or info_fault(info)
-        if line is not None:
-            return self._placeholder(), {VIOLATION: line}
-        return copied(observation), {}
+        line = answer_fault("reset", result) or self._fault(result[0])
+        return (self._placeholder(), {VIOLATION: line}) if line is not None else (copied(result[0]), {})
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Step, and note the action."""
@@ -157,17 +153,14 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
 
     def _failure(self, call: str, error: BaseException) -> dict[str, Any]:
         self.error = error
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        text = " ".join(f"{type(error).__name__}: {error}".split())
-        line = f"{call}: raised {text} at {last.filename}:{last.lineno}: mend the environment"
-        return {VIOLATION: line, TRACEBACK: "".join(traceback.format_exception(error))}
+        return {VIOLATION: failure_line(call, error), TRACEBACK: "".join(traceback.format_exception(error))}
 
     def _step_fault(self, result: Any) -> str | None:
-        if not isinstance(result, tuple) or len(result) != 5:
-            return _count_fault("step()", "(observation, reward, terminated, truncated, info)", result)
-        observation, reward, terminated, truncated, info = result
-        fault = self._fault(observation) or reward_fault(reward) or flag_fault(terminated, truncated)
-        return fault or info_fault(info)
+        fault = answer_fault("step", result)
+        if fault is not None:
+            return fault
+        observation, reward, terminated, truncated, _ = result
+        return self._fault(observation) or reward_fault(reward) or flag_fault(terminated, truncated)
 
     def _fault(self, observation: Any) -> str | None:
         if self._box is not None and type(observation) is np.ndarray:  # the usual case, without a detour
@@ -180,6 +173,21 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
     def _placeholder(self) -> Any:
         space = self.env.observation_space
         return assemble(space, (np.zeros(sub.shape or (), sub.dtype) for _, sub in leaf_spaces(space)))
+
+
+def failure_line(call: str, error: BaseException) -> str:
+    """What a call raised, and where, as one line."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return f"{call}: raised {text} at {last.filename}:{last.lineno}: mend the environment"
+
+
+def answer_fault(call: str, result: Any) -> str | None:
+    """What is wrong with the form of what `reset` or `step` gave, or None."""
+    names = STEP if call == "step" else RESET
+    if not isinstance(result, tuple) or len(result) != len(names):
+        return _count_fault(f"{call}()", f"({', '.join(names)})", result)
+    return info_fault(result[-1])
 
 
 def reward_fault(reward: Any) -> str | None:

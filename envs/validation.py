@@ -1,14 +1,15 @@
 """Whether an environment returned what its spaces promise: fast to ask, slow only to explain."""
 
-from math import isfinite
 from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+
+from dbrrl.errors import EnvError
+from dbrrl.transition import LARGEST, all_finite, within_float32
 
 from .leaves import INTEGERS, Path, assemble, field_name, leaf, leaf_spaces
-
-FEW = 16  # numbers up to which Python's own sum is quicker than NumPy's product
 
 
 class Fault(NamedTuple):
@@ -16,12 +17,6 @@ class Fault(NamedTuple):
 
     row: int
     line: str
-
-
-def all_finite(array: np.ndarray) -> bool:
-    """Whether no number is NaN or infinite; one sum, or one dot product, decides unless it overflows."""
-    quick = sum(array.ravel().tolist()) if array.size <= FEW else np.vdot(array, array)
-    return isfinite(quick) or bool(np.isfinite(array).all())
 
 
 def any_set(flags: np.ndarray) -> bool:
@@ -76,6 +71,37 @@ def final_fault(space: gym.Space[Any], final: Any, ended: np.ndarray) -> Fault |
         if line is not None:
             return Fault(row, f"info['final_obs']: {line}")
     return None
+
+
+def results_fault(reward: Any, terminated: Any, truncated: Any, num_envs: int) -> Fault | None:
+    """What is wrong with the rewards and flags of one step, or None."""
+    for field, given in (("reward", reward), ("terminated", terminated), ("truncated", truncated)):
+        kinds = "fiu" if field == "reward" else "b"
+        array = given if type(given) is np.ndarray else np.asarray(given)
+        if array.dtype.kind not in kinds:
+            wanted = "bools" if kinds == "b" else "numbers"
+            got = repr(array.flat[0]) if array.size else f"an array of dtype {array.dtype}"
+            return Fault(0, f"{field}: expected {wanted}, got {got}: convert it in the environment")
+        if array.shape != (num_envs,):
+            return Fault(0, f"{field}: expected shape {(num_envs,)}, got {array.shape}: return one per environment")
+    reward = np.asarray(reward)
+    if within_float32(reward):
+        return None
+    row = int(np.flatnonzero(~(np.abs(reward) <= LARGEST))[0])
+    if np.isfinite(reward[row]):
+        return Fault(row, f"reward: expected at most {LARGEST:.3g} (float32), got {reward[row]}: scale it")
+    return not_finite("reward", reward, row)
+
+
+def autoreset_mode(vector_env: VectorEnv[Any, Any, Any], env_id: str) -> AutoresetMode:
+    """The mode that the environment's metadata state; EnvError where they do not."""
+    mode = vector_env.metadata.get("autoreset_mode")
+    if not isinstance(mode, AutoresetMode):
+        raise EnvError(
+            f"{env_id}: expected metadata['autoreset_mode'] to be a gymnasium.vector.AutoresetMode, "
+            f"got {mode!r}: state the mode in the vector environment's metadata"
+        )
+    return mode
 
 
 class BatchCheck:

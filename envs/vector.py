@@ -13,8 +13,8 @@ from dbrrl.errors import CheckpointError, EnvError, ShapeError
 
 from . import failures, snapshot
 from .leaves import assemble, leaf, leaf_spaces, with_final
-from .recorder import VIOLATION
-from .validation import BatchCheck, Fault, all_finite, any_set, final_fault, not_finite
+from .recorder import FAILURES, VIOLATION, answer_fault, failure_line
+from .validation import BatchCheck, Fault, any_set, autoreset_mode, final_fault, results_fault
 
 Info = dict[str, Any]
 
@@ -66,7 +66,7 @@ class Environments:
         self._began = np.zeros(self.num_envs, np.int64)  # `steps` where each episode began
         self.finished: list[tuple[float, int]] = []
         self._seed = seed
-        self._mode = _autoreset_mode(vector_env, env_id)
+        self._mode = autoreset_mode(vector_env, env_id)
         self._recorded = kind in ("sync", "async") and self._mode is AutoresetMode.SAME_STEP
         self._copies = kind in ("sync", "async")
         self._check = BatchCheck(self.observation_space, self.num_envs)
@@ -85,7 +85,7 @@ class Environments:
 
     def reset(self) -> Any:
         """Begin an episode everywhere; returns the batched observation. Raises EnvError if it is unsound."""
-        observation, info = self.vector_env.reset(seed=self._take_seeds())
+        observation, info = self._ask("reset", seed=self._take_seeds())
         if self._mode is AutoresetMode.SAME_STEP and "final_obs" in info:
             raise EnvError(
                 f"{self.env_id}: expected no 'final_obs' in the info of a reset, got one: final observations have that "
@@ -107,15 +107,14 @@ class Environments:
         """
         actions = self._checked(action)
         self.steps += 1
-        try:
-            observation, reward, terminated, truncated, info = self.vector_env.step(actions)
-        except failures.BROKEN as error:
-            self._refuse(failures.died(self.vector_env, error), error)
+        observation, reward, terminated, truncated, info = self._ask("step", actions)
         self._check_observation(observation, info)
         if self.kind != "batched":  # ours are of the right form, and finite where the observation is
+            fault = results_fault(reward, terminated, truncated, self.num_envs)
+            if fault is not None:
+                self._refuse(fault)
             reward = np.asarray(reward, np.float64)
             terminated, truncated = np.asarray(terminated, np.bool_), np.asarray(truncated, np.bool_)
-            self._check_numbers(reward, terminated, truncated)
         valid = self._all
         ended = terminated | truncated if any_set(terminated) or any_set(truncated) else self._none
         if self._resetting is not None:  # these rows only began an episode, their action was ignored
@@ -221,7 +220,7 @@ class Environments:
             return observation, observation, info
         if self._mode is AutoresetMode.DISABLED:
             final = copy.deepcopy(observation)
-            observation, reset_info = self.vector_env.reset(options={"reset_mask": ended.copy()})
+            observation, reset_info = self._ask("reset", options={"reset_mask": ended.copy()})
             self._check_observation(observation, reset_info)
             return final, observation, info
         if "final_obs" not in info:
@@ -258,16 +257,20 @@ class Environments:
         if not self._check.sound(observation):
             self._refuse(self._check.fault(observation))
 
-    def _check_numbers(self, reward: np.ndarray, terminated: np.ndarray, truncated: np.ndarray) -> None:
-        batch = (self.num_envs,)
-        shaped = reward.shape == batch and terminated.shape == batch and truncated.shape == batch
-        if shaped and all_finite(reward):
-            return
-        for field, array in (("reward", reward), ("terminated", terminated), ("truncated", truncated)):
-            if array.shape != batch:
-                line = f"{field}: expected shape {batch}, got {array.shape}: return one per environment"
-                self._refuse(Fault(0, line))
-        self._refuse(not_finite("reward", reward, int(np.flatnonzero(~np.isfinite(reward))[0])))
+    def _ask(self, call: str, *arguments: Any, **options: Any) -> Any:
+        """What the vector environment answers to "reset" or "step", of the right length; EnvError where it fails."""
+        try:
+            result = getattr(self.vector_env, call)(*arguments, **options)
+        except failures.BROKEN as error:
+            self._refuse(failures.died(self.vector_env, error), error)
+        except EnvError:
+            raise
+        except FAILURES as error:
+            raise EnvError(f"{self.env_id}, step {self.steps}, {failure_line(f'{call}()', error)}") from error
+        line = answer_fault(call, result) if self.kind == "vector" else None
+        if line is not None:
+            raise EnvError(f"{self.env_id}, step {self.steps}, {line}")
+        return result
 
     def _refuse(self, fault: Fault, cause: BaseException | None = None) -> NoReturn:
         raise EnvError(f"environment {fault.row} ({self.env_id}), step {self.steps}, {fault.line}") from cause
@@ -288,13 +291,3 @@ class Environments:
                 f"environments: expected the state of {self.num_envs} x {self.env_id} ({self.kind}), got "
                 f"{state['num_envs']} x {state['env_id']} ({kind}): resume with the settings of the saved run"
             )
-
-
-def _autoreset_mode(vector_env: VectorEnv[Any, Any, Any], env_id: str) -> AutoresetMode:
-    mode = vector_env.metadata.get("autoreset_mode")
-    if not isinstance(mode, AutoresetMode):
-        raise EnvError(
-            f"{env_id}: expected metadata['autoreset_mode'] to be a gymnasium.vector.AutoresetMode, "
-            f"got {mode!r}: state the mode in the vector environment's metadata"
-        )
-    return mode

@@ -1,13 +1,15 @@
 """Spaces as data, and batches of observations."""
 
 import dataclasses
+import inspect
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
 
-from dbrrl import checkpoint
+from dbrrl import agents, checkpoint
 from dbrrl.errors import ShapeError, SpaceError
 from dbrrl.spaces import as_batch, space_from_state, space_to_state
 
@@ -25,6 +27,9 @@ SPACES = [
     gym.spaces.Dict({"b": gym.spaces.Discrete(2), "a": gym.spaces.Dict({"c": gym.spaces.Box(0, 1, (2,))})}),
     gym.spaces.Dict([("z", gym.spaces.Discrete(2)), ("a", gym.spaces.Discrete(3))]),
 ]
+if "dtype" in inspect.signature(gym.spaces.Discrete).parameters:  # Gymnasium 1.2
+    kind: Any = gym.spaces.Discrete
+    SPACES += [kind(3, dtype=np.int32), kind(3, start=1, dtype=np.int8), gym.spaces.Dict(a=kind(2, dtype=np.uint8))]
 
 
 @pytest.mark.parametrize("space", SPACES, ids=str)
@@ -99,3 +104,17 @@ class Wrong:
 def test_wrong_shapes_are_named(wrong: Wrong) -> None:
     with pytest.raises(ShapeError, match="observation: "):
         as_batch(wrong.observation, wrong.space)
+
+
+@pytest.mark.parametrize("name", ["PPO", "A3C", "DQN", "IQN"])
+@pytest.mark.parametrize("dtype", [np.int32, np.uint8])
+def test_a_discrete_space_of_another_dtype_comes_back_with_the_agent(tmp_path: Path, name: str, dtype: Any) -> None:
+    if "dtype" not in inspect.signature(gym.spaces.Discrete).parameters:
+        pytest.skip("Gymnasium 1.1 has int64 alone")
+    options: Any = {"dtype": dtype}
+    space, kind = gym.spaces.Discrete(3, start=2, **options), getattr(agents, name)
+    agent = kind(gym.spaces.Box(-1, 1, (3,)), space, num_envs=2)
+    for explore in (True, False):
+        assert all(action in space for action in agent.act(np.zeros((2, 3), np.float32), explore))
+    agent.save(tmp_path / "agent")
+    assert kind.load(tmp_path / "agent").action_space == space

@@ -26,12 +26,18 @@ class Batch:
     index: np.ndarray  # int64 (n,): places in the buffer
     weight: np.ndarray | None = None  # float32 (n,): importance weights; None where all are 1
 
-    def oddity(self) -> str:
-        """What in it no update can be made of; "" where nothing is."""
-        places = self.index[~np.isfinite(to_numpy(self.reward))]
-        if not len(places):
-            return ""
-        return f"expected finite rewards, got another at place {places[0]} of the replay buffer: see what gave it"
+    def oddity(self, num_envs: int) -> str:
+        """What in it no update can be made of, with the environment of `num_envs` that gave it; "" where nothing is."""
+        fields = [("reward", [self.reward]), ("observation", self.parts), ("next observation", self.next_parts)]
+        for field, part in ((field, to_numpy(part)) for field, parts in fields for part in parts):
+            bad = np.argwhere(~np.isfinite(part)) if part.dtype.kind == "f" else np.zeros(0)
+            if len(bad):
+                place = self.index[bad[0][0]]
+                return (
+                    f"{field}: expected finite numbers, got {part[tuple(bad[0])]} in environment {place % num_envs}, "
+                    f"at place {place} of the replay buffer: mend the environment, or limit what it gives"
+                )
+        return ""
 
 
 class ReplayBuffer(Ring):

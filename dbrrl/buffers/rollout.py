@@ -20,6 +20,7 @@ class RolloutBuffer:
         finals: the true last observations of truncated episodes, as (t, environment, parts).
         following: of transitions that were given on a GPU, where none can be picked out without waiting: the true next
             observations of all, parts (T, B, ...).
+        first_env: the number of the first environment, for messages.
         all_valid: whether no row was marked otherwise.
         size: rows complete so far.
     """
@@ -47,6 +48,7 @@ class RolloutBuffer:
         self.terminated, self.truncated = (xp.zeros((n_steps, num_envs), np.bool_) for _ in range(2))
         self.valid = xp.ones((n_steps, num_envs), np.bool_)
         self.all_valid = True
+        self.first_env = 0
         self.finals: list[tuple[int, int, list[np.ndarray]]] = []
         self.following: list[Any] = []
         self.followed = 0
@@ -132,15 +134,25 @@ class RolloutBuffer:
         for store in self.observations:
             if store.dtype.kind == "f":
                 self._check_finite("observation", store[: self.size + 1])
+        for t, env, final in self.finals:
+            for part in final:
+                if part.dtype.kind == "f" and not np.isfinite(part).all():
+                    raise self._unsound("final observation", part, t, env)
+        for following in self.following if self.followed else ():
+            if following.dtype.kind == "f":
+                self._check_finite("next observation", following[: self.followed])
 
     def _check_finite(self, field: str, values: np.ndarray) -> None:
         if np.isfinite(values).all():
             return
         values = to_numpy(values)
-        step, env = np.argwhere(~np.isfinite(values))[0][:2]
-        raise EnvError(
-            f"{field}: expected finite numbers, got {values[step, env]} in environment {env}, {self.size - step} steps "
-            "before the end of the rollout: mend the environment, or limit what it gives"
+        step, env = map(int, np.argwhere(~np.isfinite(values))[0][:2])
+        raise self._unsound(field, values[step, env], step, env)
+
+    def _unsound(self, field: str, value: Any, step: int, env: int) -> EnvError:
+        return EnvError(
+            f"{field}: expected finite numbers, got {value} in environment {self.first_env + env}, {self.size - step} "
+            "steps before the end of the rollout: mend the environment, or limit what it gives"
         )
 
     def clear(self) -> None:

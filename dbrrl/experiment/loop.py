@@ -17,7 +17,7 @@ from .directory import RunDirectory
 from .display import Quiet
 from .evaluation import Evaluation, environments, evaluate
 from .interruption import Interruption
-from .observing import observer
+from .observing import observing
 from .saving import Saver
 from .settings import Plan
 from .table import Table
@@ -153,22 +153,22 @@ class Loop:
         self.saver.sound = False
         if isinstance(envs, Workers):
             return self._oversee(envs, until)
-        observe = observer(agent)
-        while self.steps < until and not self.interruption.requested:
-            remaining = total - self.steps
-            action = agent.act(envs.observation)
-            try:
-                step = envs.step(action, remaining if remaining < num_envs else None)
-            except BaseException:
-                self._count(envs.settle())
-                self.saver.leave_out_step()
-                raise
-            observe(step)
-            self.steps += num_envs if step.all_valid else int(np.count_nonzero(step.valid))
-            if envs.finished:
-                self._count(envs.finished)
-            if time.perf_counter() >= self._refresh_at:
-                self._refresh()
+        with observing(agent) as observe:
+            while self.steps < until and not self.interruption.requested:
+                remaining = total - self.steps
+                action = agent.act(envs.observation)
+                try:
+                    step = envs.step(action, remaining if remaining < num_envs else None)
+                except BaseException:
+                    self._count(envs.settle())
+                    self.saver.leave_out_step()
+                    raise
+                observe(step)
+                self.steps += num_envs if step.all_valid else int(np.count_nonzero(step.valid))
+                if envs.finished:
+                    self._count(envs.finished)
+                if time.perf_counter() >= self._refresh_at:
+                    self._refresh()
         self._count(envs.settle())
 
     def _count(self, finished: list[tuple[float, int]]) -> None:

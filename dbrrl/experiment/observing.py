@@ -1,18 +1,29 @@
 """How the runner tells an agent of a step: by arguments alone, none of which an environment can name."""
 
+import contextlib
 import inspect
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from dbrrl.envs import Step
 
 
-def observer(agent: Any) -> Callable[[Step], None]:
+@contextlib.contextmanager
+def observing(agent: Any) -> Iterator[Callable[[Step], None]]:
     """A function that lets `agent` observe a step. It is given nothing of the environment's own infos.
 
-    An agent whose `observe` takes no `valid` is told in the `info` of its own which rows carry a transition.
+    What the environments gave was checked there, and is not checked again inside the context. An agent whose `observe`
+    takes no `valid` is told in an `info` of its own which rows carry a transition.
     """
+    before, agent.checks_input = getattr(agent, "checks_input", True), False
+    try:
+        yield _observer(agent)
+    finally:
+        agent.checks_input = before
+
+
+def _observer(agent: Any) -> Callable[[Step], None]:
     observe = agent.observe
     parameters = inspect.signature(observe).parameters.values()
     if any(p.name == "valid" or p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters):
@@ -26,7 +37,7 @@ def observer(agent: Any) -> Callable[[Step], None]:
         f"{type(agent).__name__}.observe takes no `valid`, and is given info={{'valid': ...}} in its place: write "
         "observe(self, next_observation, reward, terminated, truncated, info=None, *, valid=None)",
         DeprecationWarning,
-        stacklevel=2,
+        stacklevel=4,
     )
 
     def tell_in_info(step: Step) -> None:

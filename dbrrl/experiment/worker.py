@@ -15,7 +15,7 @@ from dbrrl import backend, checkpoint, seeding
 from dbrrl.envs import make, vector
 from dbrrl.errors import DbrrlError
 
-from .observing import observer
+from .observing import observing
 from .settings import Plan
 from .shared import Block, view
 
@@ -109,7 +109,6 @@ class Worker:
         )
         agent.attach(shared)
         self.learner = agent.learner(index)
-        self.observe = observer(self.learner)
         self.in_turn = bool(getattr(plan.config, "deterministic", False))
         if self.in_turn:
             self.learner.turn = Turn(self.learner, index, self.count, turn, lock)
@@ -135,13 +134,13 @@ class Worker:
     def run(self, until: int) -> np.ndarray:
         """Step while there are steps left to `until`, of all learners; episodes ended: (own step, return, length)."""
         finished: list[tuple[float, float, int]] = []
-        learner, envs, observe = self.learner, self.envs, self.observe
-        while count := self.claim(until):
-            for _ in range(count):
-                self.steps[self.index] += 1
-                step = envs.step(learner.act(envs.observation))
-                observe(step)
-                finished += [(float(self.steps[self.index]), *episode) for episode in envs.finished]
+        learner, envs = self.learner, self.envs
+        with observing(learner) as observe:
+            while count := self.claim(until):
+                for _ in range(count):
+                    self.steps[self.index] += 1
+                    observe(envs.step(learner.act(envs.observation)))
+                    finished += [(float(self.steps[self.index]), *episode) for episode in envs.finished]
         return np.array(finished, np.float64).reshape(-1, 3)
 
     def claim(self, until: int) -> int:

@@ -9,7 +9,7 @@ import pytest
 
 from dbrrl import testing
 from dbrrl.agents import A3C
-from dbrrl.errors import CheckpointError, ConfigError, ShapeError
+from dbrrl.errors import CheckpointError, ConfigError, GraphError, ShapeError
 
 from .test_ppo import ACTIONS, BOX, OBSERVATIONS, TWO, Shared, content, feed
 from .test_ppo_loss import Known, column
@@ -116,6 +116,35 @@ def test_evaluation_is_by_the_shared_weights() -> None:
     action = agent.act(row, explore=False)
     np.testing.assert_array_equal(wanted.flat().values, agent.shared["values"])
     assert np.any(action != agent.learner(0).act(row, explore=False))
+
+
+def test_the_network_is_of_the_shared_weights_at_any_time() -> None:
+    agent = make(n_steps=2)
+    before = agent.network.flat().values.copy()
+    feed(agent, 4)
+    assert agent.num_updates > 0
+    np.testing.assert_array_equal(agent.network.flat().values, agent.shared["values"])
+    assert np.any(before != agent.shared["values"])
+    agent.attach({name: vector + 1 for name, vector in agent.shared.items()})  # as where processes share memory
+    np.testing.assert_array_equal(agent.network.flat().values, agent.shared["values"])
+
+
+def test_weights_given_to_the_network_are_learned_from() -> None:
+    agent, other = make(n_steps=2), make(n_steps=2, seed=1)
+    agent.network.load_state_dict(other.network.state_dict())
+    np.testing.assert_array_equal(agent.shared["values"], other.shared["values"])
+    np.testing.assert_array_equal(agent.learner(0).optimizer.flat.values, other.shared["values"])
+
+
+def test_a_graph_of_the_network_notices_an_update() -> None:
+    agent = make(n_steps=2)
+    row = np.ones((1, 3), np.float32)
+    agent.network.value([row]).sum().backward()
+    graph = agent.network.value([row]).sum()
+    agent.network.value([row]).sum().backward()  # to look at it changes nothing
+    feed(agent, 2)
+    with pytest.raises(GraphError):
+        graph.backward()
 
 
 def test_acting_outside_training_changes_nothing() -> None:

@@ -69,8 +69,10 @@ def test_the_loss_is_the_cross_entropy_of_the_actions_taken() -> None:
 @pytest.mark.parametrize("poison", [np.nan, np.inf])
 def test_a_reward_without_a_place_among_the_returns_ends_the_run(poison: float) -> None:
     agent = make(C51, **ATOMS)
-    with np.errstate(all="ignore"), pytest.raises(AnomalyError, match="c51: expected finite rewards, got another at"):
-        feed(agent, 8, scale=poison)
+    feed(agent, 8)
+    agent.replay.rewards[:] = poison
+    with pytest.raises(AnomalyError, match=f"c51: reward: expected finite numbers, got {poison} in environment"):
+        agent.update()
 
 
 @pytest.mark.parametrize("dueling", [False, True])

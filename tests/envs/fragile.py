@@ -89,6 +89,8 @@ class Broken(gym.Env[Any, Any]):
             observation = np.zeros((2, 1), np.float32)
         if late and self.broken == "reward":
             reward = np.inf
+        if late and self.broken == "large":
+            reward = -1e308
         if late and self.broken == "array":
             reward = np.ones(1)
         if late and self.broken == "ragged":

@@ -1,6 +1,7 @@
 """Broken contracts: environment, step, field, what was expected and the cure, in one line."""
 
 import os
+import sys
 import traceback
 from typing import Any
 
@@ -10,6 +11,7 @@ from fragile import Ours
 
 from dbrrl.envs import Environments, make
 from dbrrl.errors import EnvError
+from tests.experiment.odd import OddVector
 
 
 def seed() -> np.random.SeedSequence:
@@ -137,7 +139,7 @@ def test_large_but_finite_numbers_pass() -> None:
     class Large(Ours):
         def step(self, actions: Any) -> Any:
             _, reward, terminated, truncated, info = super().step(actions)
-            return np.full((2, 1), 3e38, np.float32), reward * 1e300, terminated, truncated, info
+            return np.full((2, 1), 3e38, np.float32), reward * 1e37, terminated, truncated, info
 
     environments = Environments(Large(2), "Large", seed=seed())
     environments.reset()
@@ -154,3 +156,80 @@ def test_part_of_a_nested_observation_is_named() -> None:
         EnvError, match=r"environment 0 .*, step 1, observation\['where'\] \(element 1\): expected"
     ):
         environments.step(np.zeros((2, 2), np.int64))
+
+
+def play(environments: Environments) -> None:
+    environments.reset()
+    for _ in range(3):
+        environments.step(np.array([0, 1]))
+
+
+class Faulty(OddVector):
+    """A user's vector environment that breaks the contract at its third step."""
+
+    def __init__(self, num_envs: int, how: str) -> None:
+        super().__init__(num_envs)
+        self.how, self.count = how, 0
+
+    def reset(self, **options: Any) -> Any:
+        if self.how == "reset raises":
+            raise RuntimeError("no way\nin")
+        return (super().reset(**options)[0],) if self.how == "reset one" else super().reset(**options)
+
+    def step(self, actions: Any) -> Any:
+        observation, reward, terminated, truncated, info = super().step(actions)
+        self.count += 1
+        if self.count < 3:
+            return observation, reward, terminated, truncated, info
+        if self.how == "raises":
+            raise ValueError("could not broadcast")
+        if self.how == "closes":
+            raise ConnectionError("the simulator is gone")
+        if self.how == "exits":
+            sys.exit(3)
+        if self.how == "four":
+            return observation, reward, terminated, info
+        if self.how == "info":
+            return observation, reward, terminated, truncated, None
+        given = {
+            "text": np.array(["1.0", "2.0"]),
+            "column": reward[:, None],
+            "object": np.array([1.0, None]),
+            "large": np.array([0.0, 1e308]),
+            "nan": np.array([0.0, np.nan]),
+        }
+        if self.how == "flags":
+            terminated = np.array(["False", "False"])
+        return observation, given.get(self.how, reward), terminated, truncated, info
+
+
+@pytest.mark.parametrize(
+    ("how", "line"),
+    [
+        ("reset raises", r"^Faulty, step 0, reset\(\): raised RuntimeError: no way in at .*validation.py:\d+: mend"),
+        ("reset one", r"^Faulty, step 0, reset\(\): expected \(observation, info\), got 1 values"),
+        ("raises", r"^Faulty, step 3, step\(\): raised ValueError: could not broadcast at .*py:\d+: mend"),
+        ("closes", r"^environment 0 \(Faulty\), step 3, step\(\): raised ConnectionError: the simulator is gone"),
+        ("exits", r"^Faulty, step 3, step\(\): raised SystemExit: 3"),
+        ("four", r"^Faulty, step 3, step\(\): expected \(observation, .* info\), got 4 values"),
+        ("info", r"^Faulty, step 3, info: expected a dict, got NoneType"),
+        ("text", r"^environment 0 \(Faulty\), step 3, reward: expected numbers, got .*'1.0'"),
+        ("object", r"^environment 0 \(Faulty\), step 3, reward: expected numbers, got 1.0"),
+        ("column", r"^environment 0 \(Faulty\), step 3, reward: expected shape \(2,\), got \(2, 1\)"),
+        ("large", r"^environment 1 \(Faulty\), step 3, reward: expected at most 3.4e\+38 \(float32\), got 1e\+308"),
+        ("nan", r"^environment 1 \(Faulty\), step 3, reward: expected a finite number, got nan"),
+        ("flags", r"^environment 0 \(Faulty\), step 3, terminated: expected bools, got .*'False'"),
+    ],
+)
+def test_a_vector_environment_of_ones_own_that_fails_is_named(how: str, line: str) -> None:
+    environments = Environments(Faulty(2, how), "Faulty", seed=seed())
+    with pytest.raises(EnvError, match=line):
+        play(environments)
+
+
+@pytest.mark.parametrize("vectorization", ["sync", "async"])
+def test_a_reward_beyond_float32_is_named(vectorization: str) -> None:
+    environments = make("fragile:Broken", 2, seed=seed(), env_kwargs={"broken": "large"}, vectorization=vectorization)
+    with pytest.raises(EnvError, match=r"environment 1 \(fragile:Broken\), step 3, reward: expected at most 3.4e\+38"):
+        play(environments)
+    environments.close()

@@ -7,8 +7,8 @@ import pytest
 
 from dbrrl import agents, checkpoint
 from dbrrl.agent import Agent
-from dbrrl.envs import make
-from dbrrl.experiment.observing import observer
+from dbrrl.envs import Environments, make
+from dbrrl.experiment.observing import observing
 
 from .stub import Stub
 
@@ -26,10 +26,10 @@ def trained(name: str, env: str, num_envs: int, vectorization: str, **env_kwargs
     if name not in ON_POLICY:
         settings = {"learning_starts": 8, "batch_size": 8, "buffer_size": 64, "hidden_sizes": (8,)}
     agent = kind(envs.observation_space, envs.action_space, kind.Config(**settings), num_envs=num_envs, seed=0)
-    observe = observer(agent)
     envs.reset()
-    for _ in range(40):
-        observe(envs.step(agent.act(envs.observation)))
+    with observing(agent) as observe:
+        for _ in range(40):
+            observe(envs.step(agent.act(envs.observation)))
     envs.close()
     assert agent.num_updates > 0
     return checkpoint.encode(agent.state_dict(), kind="agent")
@@ -94,13 +94,16 @@ class Old(Stub):
 def test_an_agent_without_that_argument_is_told_in_an_info_of_its_own() -> None:
     envs = make(VECTOR, 2, seed=np.random.SeedSequence(0), env_kwargs={"mode": "NEXT_STEP", "says": "markers"})
     agent: Agent = Old(envs.observation_space, envs.action_space, num_envs=2)
-    with pytest.warns(DeprecationWarning, match=r"Old.observe takes no `valid`"):
-        observe = observer(agent)
     envs.reset()
-    valid = []
-    for _ in range(12):
-        step = envs.step(np.zeros(2, np.int64))
-        observe(step)
-        valid.append({} if step.all_valid else {"valid": step.valid.tolist()})
+    with pytest.warns(DeprecationWarning, match=r"Old.observe takes no `valid`"):
+        valid = told(agent, envs)
     assert [{key: mask.tolist() for key, mask in info.items()} for info in agent.told] == valid  # type: ignore[attr-defined]
     assert {} in valid and len(valid) > 1
+
+
+def told(agent: Agent, envs: Environments) -> list[dict[str, Any]]:
+    with observing(agent) as observe:
+        steps = [envs.step(np.zeros(2, np.int64)) for _ in range(12)]
+        for step in steps:
+            observe(step)
+    return [{} if step.all_valid else {"valid": step.valid.tolist()} for step in steps]
