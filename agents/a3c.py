@@ -34,6 +34,7 @@ from dbrrl.on_policy import OnPolicyAgent
 from dbrrl.optim import RMSprop
 from dbrrl.returns import explained_variance
 from dbrrl.schedules import Schedule
+from dbrrl.transition import fields
 
 
 @dataclass(frozen=True)
@@ -237,7 +238,7 @@ class A3C(Base):
         if info:
             next_observation = self.followed_by(next_observation, terminated, truncated, info, valid)
         observation, _ = self.as_batch(next_observation)
-        self.check(observation, leaves(observation), reward, terminated, truncated)
+        self.check(observation, [x for _, x in fields(observation)], reward, terminated, truncated)
         rewards, ends, limits = (np.reshape(x, -1) for x in (reward, terminated, truncated))
         for i in map(int, np.flatnonzero(valid_rows(valid, self.num_envs))):
             one = slice(i, i + 1)
@@ -266,8 +267,7 @@ class A3C(Base):
             got = np.shape(state[name]) if name in state else "none"
             if got != vector.shape:
                 raise CheckpointError(
-                    f"a3c: {name} expected shape {vector.shape}, got {got}: load with the same "
-                    "network and num_envs"
+                    f"a3c: {name} expected shape {vector.shape}, got {got}: load with the same network and num_envs"
                 )
         for name, vector in self.shared.items():
             vector[...] = state[name]
@@ -280,13 +280,6 @@ class A3C(Base):
 def shared_buffers(network: nn.Module) -> list[tuple[str, nn.Module, str]]:
     """For each buffer of a network, but noise, its name among the shared arrays, its module and its attribute."""
     return [(f"buffers.{name}", module, attribute) for name, module, attribute in network.named_buffers()]
-
-
-def leaves(observation: Any) -> list[Any]:
-    """The arrays inside a batch of observations."""
-    if not isinstance(observation, dict):
-        return [observation]
-    return [leaf for part in observation.values() for leaf in leaves(part)]
 
 
 def _rows(observation: Any) -> int:

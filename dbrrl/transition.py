@@ -150,14 +150,14 @@ def check_finite(observation: Observation, parts: Sequence[Any]) -> None:
     """
     for part in parts:
         if type(part) is np.ndarray and part.dtype.kind == "f" and not all_finite(part):
-            found = (line for name, x in _fields(observation, "observation") if (line := _not_finite(name, x)))
+            found = (line for name, x in fields(observation) if (line := _not_finite(name, x)))
             raise EnvError(next(found, _not_finite("observation (as float32)", part)))
 
 
-def _fields(observation: Observation, name: str) -> list[tuple[str, np.ndarray]]:
-    """The arrays inside a batch of observations, named."""
+def fields(observation: Observation, name: str = "observation") -> list[tuple[str, np.ndarray]]:
+    """The arrays inside a batch of observations, each with what messages call it."""
     if isinstance(observation, dict):
-        return [field for key, inner in observation.items() for field in _fields(inner, f"{name}[{key!r}]")]
+        return [field for key, inner in observation.items() for field in fields(inner, f"{name}[{key!r}]")]
     return [(name, np.asarray(observation))]
 
 

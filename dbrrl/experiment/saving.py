@@ -14,7 +14,7 @@ from dbrrl.envs import vector
 from dbrrl.errors import DbrrlError
 
 from .directory import RunDirectory
-from .observing import observer
+from .observing import observing
 from .table import Table
 from .workers import Workers
 
@@ -80,7 +80,8 @@ class Saver:
         with contextlib.suppress(Exception):  # then the state stays unsound, and the first error is the one to tell
             none, same = np.zeros(envs.num_envs, np.bool_), envs.observation
             step = vector.Step(same, same, np.zeros(len(none)), none, none.copy(), none.copy(), {}, all_valid=False)
-            observer(agent)(step)
+            with observing(agent) as observe:
+                observe(step)
             envs.abandon("a step of theirs failed")
             self.mark()
 
