@@ -31,7 +31,7 @@ def main(arguments: Sequence[str]) -> None:
     devices.check(plan)
     video_path = Path(given["video"]) if "video" in given else None
     if video_path is not None:
-        video.check(video_path)
+        video.check(video_path, plan)
     agent = _load(file, plan)
     agent.training = False  # also where it explores: normalizers stand still
     lanes = agent.num_envs if given["stochastic"] else None

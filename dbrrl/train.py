@@ -10,7 +10,7 @@ from typing import Any
 from dbrrl import registry
 from dbrrl.config import settings
 from dbrrl.errors import ConfigError
-from dbrrl.experiment import Experiment, JsonLines, Run, Settings, command, devices, display, settle
+from dbrrl.experiment import Experiment, JsonLines, Run, Settings, build, command, display, settle
 from dbrrl.experiment.settings import flat, read
 
 _USAGE = "python -m dbrrl.train [--agent NAME] [--env NAME] [--steps N] [flags below] | --resume RUN"
@@ -40,7 +40,7 @@ def _start(given: dict[str, Any], shown: display.Quiet) -> Experiment:
     kwargs = {name: given.pop(name, None) for name in ("env_kwargs", "eval_env_kwargs")}
     trusted, use_preset = given.pop("trust"), given.pop("preset")
     plan = settle(given, file=file, use_preset=use_preset, trusted=trusted, **kwargs)
-    devices.check(plan)
+    build.check(plan)
     if plan.preset:
         values = ", ".join(f"{field}={value}" for field, value in plan.preset.items())
         shown.say(f"preset for {plan.settings.agent} on {plan.settings.env}: {values}")
@@ -141,7 +141,7 @@ def _json_table(text: str) -> dict[str, Any]:
     except ValueError:
         table = None
     if not isinstance(table, dict):
-        raise argparse.ArgumentTypeError(f'expected a JSON table such as {{"gravity": 9.8}}, got {text!r}')
+        raise argparse.ArgumentTypeError(f'expected a JSON table such as {{"g": 9.81}}, got {text!r}')
     return table
 
 

@@ -1,6 +1,7 @@
 """From an environment's name to a vector environment, with one clear line for all that can go wrong."""
 
 import importlib
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -20,7 +21,10 @@ from .registration import BATCHED
 from .sync import SameStepSync
 
 VECTORIZATIONS = ("auto", "batched", "vector", "sync", "async")
-EXTRAS = {"box2d": "box2d", "mujoco": "mujoco", "ale_py": "atari", "ale-py": "atari", "atari": "atari"}
+EXTRAS = {
+    "box2d": "box2d", "mujoco": "mujoco", "ale_py": "atari", "ale-py": "atari", "atari": "atari",
+    "pygame": "video",  # last: Gymnasium names its own extra, such as box2d, in the same message
+}
 """A word in the message of a failed import, and the extra of ours that brings what is missing."""
 
 T = TypeVar("T")
@@ -42,6 +46,7 @@ class Request:
             limit, mode = self.max_episode_steps, self.render_mode
             return Recorder(_attempt(self.env, lambda: atari.single(spec, dict(self.env_kwargs), limit, mode)))
         arguments = dict(self.env_kwargs, disable_env_checker=True)
+        _check_arguments(spec, self.env_kwargs)
         if self.max_episode_steps is not None:
             arguments["max_episode_steps"] = self.max_episode_steps
         if self.render_mode is not None:
@@ -88,6 +93,8 @@ def build_on(device: str, request: Request, num_envs: int, vectorization: str) -
 def choose(request: Request, vectorization: str) -> str:
     """The kind that `build` makes: "auto" takes our batched equivalent, else a vector entry point, else sync.
 
+    Copies of the single environment are taken, too, where its vector class lacks an argument that is given.
+
     Raises EnvError: unknown name, or a kind the environment does not have.
     """
     if vectorization not in VECTORIZATIONS:
@@ -99,7 +106,7 @@ def choose(request: Request, vectorization: str) -> str:
             return "sync"
         if ours and not request.env_kwargs:
             return "batched"
-        return "vector" if spec.vector_entry_point is not None and not spec.additional_wrappers else "sync"
+        return "vector" if _vector_serves(spec, request.env_kwargs) else "sync"
     if vectorization == "batched" and not ours:
         raise EnvError(f"{request.env} has no batched equivalent ({', '.join(BATCHED)} have): use vectorization auto")
     if vectorization == "vector" and spec.vector_entry_point is None:
@@ -173,13 +180,41 @@ def _import(module: str, env: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name is not None and (module == error.name or module.startswith(f"{error.name}.")):
             if module == "ale_py":
-                raise _missing(env, error) from error
+                raise missing(env, error) from error
             raise EnvError(
                 f"{env}: no module named {error.name!r}: check the spelling, and run from the folder that holds it"
             ) from error
-        raise _missing(env, error) from error
+        raise missing(env, error) from error
     except Exception as error:  # a user's module may raise anything while it is imported
         raise EnvError(f"{env}: importing {module!r} failed: {_one_line(error)}: mend the module") from error
+
+
+def _vector_serves(spec: EnvSpec, env_kwargs: dict[str, Any]) -> bool:
+    """Whether the environment has a vector class that takes all arguments, or no other class to take them."""
+    if spec.vector_entry_point is None or spec.additional_wrappers:
+        return False
+    taken = _parameters(spec.vector_entry_point, spec.id) if env_kwargs else None
+    return taken is None or spec.entry_point is None or set(env_kwargs) <= set(taken)
+
+
+def _check_arguments(spec: EnvSpec, env_kwargs: dict[str, Any]) -> None:
+    """EnvError where the environment's constructor lacks one of the arguments; it names those that there are."""
+    taken = _parameters(spec.entry_point, spec.id) if env_kwargs else None
+    for name in env_kwargs:
+        if taken is not None and name not in taken:
+            own = ", ".join(one for one in taken if one != "render_mode") or "none"
+            hint = names.nearest(name, taken)
+            raise EnvError(f"{spec.id}: its constructor has no argument {name!r}{hint} (it takes: {own}): correct it")
+
+
+def _parameters(entry: Any, env: str) -> list[str] | None:
+    """The names of the arguments of an entry point; None where it takes any, or cannot be asked."""
+    creator = _attempt(env, lambda: load_env_creator(entry)) if isinstance(entry, str) else entry
+    try:
+        found = inspect.signature(creator).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    return None if any(one.kind is one.VAR_KEYWORD for one in found) else [one.name for one in found]
 
 
 def _check_render_mode(spec: EnvSpec, mode: str) -> None:
@@ -199,14 +234,15 @@ def _attempt(env: str, construct: Callable[[], T]) -> T:
     except EnvError:
         raise
     except (ImportError, DependencyNotInstalled) as error:
-        raise _missing(env, error) from error
+        raise missing(env, error) from error
     except Exception as error:  # a user's constructor may raise anything
         raise EnvError(
             f"{env}: it could not be made: {_one_line(error)}: check the environment and its arguments"
         ) from error
 
 
-def _missing(env: str, error: Exception) -> EnvError:
+def missing(env: str, error: Exception) -> EnvError:
+    """The error to raise where an environment failed to import something: it names the extra that brings it."""
     text = str(error).lower()
     for word, extra in EXTRAS.items():
         if word in text:

@@ -85,6 +85,17 @@ def test_smoke_killed_half_way_and_gone_on_with_gives_the_same_table(tmp_path: P
     assert not list(killed.rglob("step-*.dbrrl")) and not list(killed.rglob("*.tmp"))
 
 
+def test_an_extra_that_is_missing_is_said_once_and_before_any_run(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mujoco", None)
+    code, output, errors = call("mujoco", "--seeds", 2, "--jobs", 1, "--out", "out")
+    assert (code, output.count("\n")) == (2, 1)  # how many runs there are
+    assert errors == (
+        'error: HalfCheetah-v5 needs a library that is not installed: pip install "dbrrl[mujoco]"; --debug shows the '
+        "traceback\n"
+    )
+    assert not list(Path("out").rglob("config.toml"))
+
+
 def test_a_failed_run_is_reported_and_ends_no_other(call: Call) -> None:
     write_suite("tests.experiment.stub:Breaking", "CartPole-v1")
     code, output, errors = call("own.toml", "--trust", "--jobs", 1, "--out", "out")

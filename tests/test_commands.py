@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from dbrrl import evaluate, plot, train
-from dbrrl.experiment import command
+from dbrrl.experiment import command, evaluation, events, video
 from dbrrl.experiment.loop import Loop
 
 STUB = ["--agent", "tests.experiment.stub:Stub"]
@@ -231,6 +231,36 @@ def test_videos_are_written_and_never_over_another_file(call: Call) -> None:
     assert_refused(call(evaluate, "runs/a", "--trust", "--video", "v.avi"), r"ends in .gif or .mp4")
     assert_refused(call(evaluate, "runs/a", "--video", "no/v.gif", "--trust"), "no/v.gif: there is no folder no")
     assert Path("there.gif").read_bytes() == b"mine"
+
+
+def test_a_video_that_cannot_be_made_is_refused_before_an_episode_is_played(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call(train, *QUICK, "--name", "a", "--no-curve")
+    monkeypatch.setattr(evaluation, "evaluate", None)
+    monkeypatch.setitem(sys.modules, "pygame", None)
+    for name in ("v.gif", "v.mp4"):
+        answer = call(evaluate, "runs/a", "--trust", "--video", name)
+        assert_refused(answer, r'CartPole-v1 needs a library that is not installed: pip install "dbrrl\[video\]"')
+    monkeypatch.setattr(video, "_frame", lambda envs: None)
+    monkeypatch.setattr(video.importlib.util, "find_spec", lambda name: None)  # type: ignore[attr-defined]
+    answer = call(evaluate, "runs/a", "--trust", "--video", "v.mp4")
+    assert_refused(answer, r'v.mp4: needs moviepy: pip install "dbrrl\[video\]", or choose .gif')
+
+
+@pytest.mark.parametrize("words", [["--tensorboard", "true"], ["--tensorboard"]])
+def test_events_without_tensorboard_are_refused_before_a_folder_is_made(
+    call: Call, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "_installed", lambda: False)
+    assert_refused(call(train, *QUICK[:-1], *words), r'tensorboard: it is not installed: pip install "dbrrl\[tensorb')
+    assert not Path("runs").exists()
+    call(train, *QUICK, "--name", "a", "--no-curve")
+    config = Path("runs/a/config.toml")
+    config.write_text(config.read_text().replace("tensorboard = false", "tensorboard = true"))
+    before = {path: path.read_bytes() for path in Path("runs").rglob("*") if path.is_file()}
+    assert_refused(call(train, "--resume", "runs/a", "--trust", "--steps", "800"), "tensorboard: it is not installed")
+    assert before == {path: path.read_bytes() for path in Path("runs").rglob("*") if path.is_file()}
 
 
 def test_a_video_that_cannot_be_written_is_said(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:

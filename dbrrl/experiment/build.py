@@ -14,6 +14,7 @@ from dbrrl.errors import CheckpointError, ConfigError, DbrrlError, RunError
 from . import devices, record, trust
 from .callbacks import Callback, StopAt
 from .directory import RunDirectory
+from .events import check as check_events
 from .events import make as make_events
 from .interruption import ignored_by_children
 from .settings import Plan
@@ -55,12 +56,18 @@ def new_agent(plan: Plan, envs: vector.Environments | Workers) -> Agent:
     )
 
 
+def check(plan: Plan) -> None:
+    """ConfigError where the run needs a device or a package that is not there."""
+    devices.check(plan)
+    check_events(plan.settings.tensorboard)
+
+
 def begin(plan: Plan, stack: contextlib.ExitStack) -> tuple[Plan, vector.Environments | Workers, Agent]:
     """A new run's environments and agent, and its plan with the device that "auto" stands for.
 
-    Raises ConfigError, before anything is made, for a device that is none of this agent or this machine.
+    Raises ConfigError, before anything is made, where `check` does.
     """
-    devices.check(plan)
+    check(plan)
     if plan.settings.device == "auto":
         if plan.agent_class.asynchronous:
             plan = devices.on(plan, "cpu", f"{plan.settings.agent} runs a process per environment on the CPU")

@@ -66,11 +66,16 @@ class Events(Callback):
 
 
 def make(folder: Path, wanted: bool | None, purge_step: int | None = None) -> Events | None:
-    """Events in `folder` if `wanted`, or if it is None and tensorboard is installed.
+    """Events in `folder` if `wanted`, or if it is None and tensorboard is installed; errors as `check`."""
+    check(wanted)
+    return Events(folder, purge_step) if _installed() and wanted is not False else None
 
-    Raises ConfigError where they are wanted and tensorboard is missing.
-    """
-    installed = importlib.util.find_spec("tensorboard") is not None
-    if wanted and not installed:
+
+def check(wanted: bool | None) -> None:
+    """ConfigError where events are wanted and tensorboard is missing."""
+    if wanted and not _installed():
         raise ConfigError('tensorboard: it is not installed: pip install "dbrrl[tensorboard]"')
-    return Events(folder, purge_step) if installed and wanted is not False else None
+
+
+def _installed() -> bool:
+    return importlib.util.find_spec("tensorboard") is not None

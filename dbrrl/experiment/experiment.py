@@ -13,7 +13,7 @@ from dbrrl.config import Config
 from dbrrl.envs import vector
 from dbrrl.errors import ConfigError, RunError
 
-from . import build, curves, devices, display, record, saving
+from . import build, curves, display, record, saving
 from .callbacks import Callback
 from .directory import RunDirectory
 from .interruption import Interrupted, Interruption
@@ -194,7 +194,7 @@ class Experiment:
         stack: contextlib.ExitStack,
     ) -> Loop:
         """A run from its newest exact checkpoint, or from its start where none was made."""
-        devices.check(self.plan)
+        build.check(self.plan)
         directory.lock()
         stack.callback(directory.release)
         directory.refuse_links()

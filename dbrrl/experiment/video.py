@@ -1,15 +1,17 @@
 """One episode as a film: MP4 by Gymnasium's recorder, GIF by Pillow; both are imported here alone."""
 
+import importlib.util
 import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from gymnasium.error import DependencyNotInstalled
 
 from dbrrl import files, seeding
 from dbrrl.agent import Agent
-from dbrrl.envs import make, vector
+from dbrrl.envs import construct, make, vector
 from dbrrl.errors import EnvError, RunError
 
 from .evaluation import begins, choose
@@ -18,19 +20,26 @@ from .settings import Plan
 _SECONDS_PER_FRAME = 1 / 30
 
 
-def check(path: Path) -> None:
-    """RunError where `path` exists or lies in no folder, or its ending is not one we write, or can write here."""
+def check(path: Path, plan: Plan) -> None:
+    """See, before an episode is played, that `path` can be written and the environment of `plan` be drawn.
+
+    Raises RunError where `path` exists or lies in no folder, or its ending is not one we write, or can write here;
+    EnvError where the environment cannot be drawn, or not without a package that is missing.
+    """
     if path.exists():
         raise RunError(f"{path}: exists already: choose another name")
     if not path.parent.is_dir():
         raise RunError(f"{path}: there is no folder {path.parent}: make it first")
     if path.suffix.lower() not in (".gif", ".mp4"):
         raise RunError(f"{path}: expected a name that ends in .gif or .mp4")
-    if path.suffix.lower() == ".mp4":
-        try:
-            import moviepy  # noqa: F401
-        except ImportError:
-            raise RunError(f'{path}: needs moviepy: pip install "dbrrl[video]", or choose .gif') from None
+    envs = _environments(plan, 1)
+    try:
+        envs.reset()
+        _frame(envs)
+    finally:
+        envs.close()
+    if path.suffix.lower() == ".mp4" and importlib.util.find_spec("moviepy") is None:
+        raise RunError(f'{path}: needs moviepy: pip install "dbrrl[video]", or choose .gif')
 
 
 def record(agent: Agent, plan: Plan, path: Path, *, explore: bool = False) -> None:
@@ -38,15 +47,7 @@ def record(agent: Agent, plan: Plan, path: Path, *, explore: bool = False) -> No
 
     Raises RunError where it cannot be written, EnvError where the environment cannot be drawn.
     """
-    check(path)
-    envs = make(
-        plan.settings.env,
-        agent.num_envs if explore else 1,  # an exploring agent acts for all its environments at once
-        seed=seeding.sequence(plan.settings.seed, "evaluation"),
-        max_episode_steps=plan.settings.max_episode_steps,
-        env_kwargs=plan.for_evaluation().env_kwargs,
-        render_mode="rgb_array",
-    )
+    envs = _environments(plan, agent.num_envs if explore else 1)  # one that explores acts for all of them at once
     write = _write_gif if path.suffix.lower() == ".gif" else _write_mp4
     try:
         with files.beside(path, path.suffix) as (temporary, descriptor):
@@ -57,6 +58,17 @@ def record(agent: Agent, plan: Plan, path: Path, *, explore: bool = False) -> No
         raise RunError(f"{path}: cannot be written: {error.strerror or error}") from error
     finally:
         envs.close()
+
+
+def _environments(plan: Plan, count: int) -> vector.Environments:
+    return make(
+        plan.settings.env,
+        count,
+        seed=seeding.sequence(plan.settings.seed, "evaluation"),
+        max_episode_steps=plan.settings.max_episode_steps,
+        env_kwargs=plan.for_evaluation().env_kwargs,
+        render_mode="rgb_array",
+    )
 
 
 def _frames(agent: Agent, envs: vector.Environments, explore: bool) -> Iterator[np.ndarray]:
@@ -71,7 +83,10 @@ def _frames(agent: Agent, envs: vector.Environments, explore: bool) -> Iterator[
 
 
 def _frame(envs: vector.Environments) -> np.ndarray:
-    frames = envs.render()
+    try:
+        frames = envs.render()
+    except (ImportError, DependencyNotInstalled) as error:
+        raise construct.missing(envs.env_id, error) from error
     if not frames or frames[0] is None:
         raise EnvError(f"{envs.env_id}: it gives no frames to film (render_mode rgb_array)")
     return np.asarray(frames[0], np.uint8)

@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
-from dbrrl.errors import RunError
+from gymnasium.error import DependencyNotInstalled
+
+from dbrrl.envs import construct
+from dbrrl.errors import EnvError, RunError
 from dbrrl.experiment import Interrupted, devices
 from dbrrl.experiment.directory import RunDirectory
 from dbrrl.experiment.settings import Plan
@@ -38,6 +41,7 @@ def run(
 
     Raises:
         ConfigError: the suite's settings are wrong, or a run's device is not there.
+        EnvError: an environment cannot be made, for want of an extra for instance.
         RunError: `out` is not this suite's, or holds runs with other settings (and not `renew`), or a run failed.
         Interrupted: a signal stopped it; the same call goes on.
     """
@@ -58,6 +62,19 @@ def run(
         folder.release()
 
 
+def _require_packages(plans: list[Plan]) -> None:
+    """EnvError for the first environment that lacks a package; what else is wrong with one, its own runs will say."""
+    requests = [construct.Request(plan.settings.env, plan.env_kwargs) for plan in plans]
+    for number, request in enumerate(requests):
+        if request in requests[:number]:
+            continue
+        try:
+            construct.build(request, 1, "auto")[0].close()
+        except EnvError as error:
+            if isinstance(error.__cause__, ImportError | DependencyNotInstalled):
+                raise
+
+
 def _wants(cell: Cell, seed: int) -> bool:
     return cell.seeds is None or seed < cell.seeds
 
@@ -76,6 +93,7 @@ class _Session:
         self.board.say(f"suite {self.suite.name} in {self.folder.path}: {_runs(self.total)}, {self.ended} done before")
         whole = True
         if todo:
+            _require_packages([plan for _, plan in todo])
             tasks = self._tasks(todo)
             self._announce(tasks)
             whole = pool.run(tasks, self.jobs, self.board, self._note)
