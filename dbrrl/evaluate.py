@@ -12,7 +12,7 @@ from dbrrl.agent import Agent
 from dbrrl.checkpoint import State
 from dbrrl.envs import construct
 from dbrrl.errors import CheckpointError, ConfigError, RunError
-from dbrrl.experiment import Plan, build, command, devices, evaluation, settle, video
+from dbrrl.experiment import Plan, build, command, devices, display, evaluation, settle, video
 from dbrrl.experiment.directory import RunDirectory
 from dbrrl.experiment.settings import read
 
@@ -37,7 +37,8 @@ def main(arguments: Sequence[str]) -> None:
     lanes = agent.num_envs if given["stochastic"] else None
     envs = evaluation.environments(plan, given["episodes"], kind=_kind(plan), lanes=lanes)
     build.check_spaces(agent, envs, str(file))
-    result = evaluation.evaluate(agent, envs, episodes=given["episodes"], explore=given["stochastic"])
+    warn = display.Errors().warn
+    result = evaluation.evaluate(agent, envs, episodes=given["episodes"], explore=given["stochastic"], warn=warn)
     envs.close()
     assert result is not None
     _report(result, plan, file)

@@ -1,6 +1,7 @@
 """Evaluation: the policy without exploration, in environments and with seeds of its own."""
 
 import dataclasses
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ from .statistics import mean_interval
 
 # Environments stepped together where each costs Python time: few, as those that are done step in vain.
 _LANES = 10
+PATIENCE = 30_000  # steps of each environment in which no episode ends, before that is said (Atari's limit: 27,000)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,11 +50,14 @@ def evaluate(
     steps: int | None = None,
     explore: bool = False,
     stop: Callable[[], bool] = lambda: False,
+    warn: Callable[[str], None] = warnings.warn,
 ) -> Evaluation | None:
     """Play `episodes` whole episodes, each environment an equal part of them; None where `stop` said so.
 
     The quota is fixed beforehand: taking the first episodes to end would favor short ones. With `steps`, an
     environment starts episodes until its part of them is used instead, and ends each that it has started.
+
+    An episode that never ends keeps this from returning: `warn` is told after `PATIENCE` steps, and ten times as many.
     """
     lanes = environments.num_envs
     quota = np.full(lanes, episodes // lanes) + (np.arange(lanes) < episodes % lanes)
@@ -60,9 +65,14 @@ def evaluate(
     used = np.zeros(lanes, np.int64)
     results: list[tuple[float, int]] = []
     observation, first = environments.reset(), np.ones(lanes, np.bool_)
+    waited, patience = 0, PATIENCE
     while (used < budget).any():
         if stop():
             return None
+        waited += 1
+        if waited == patience:
+            patience *= 10
+            warn(endless(environments.env_id, waited, int(np.count_nonzero(used < budget))))
         step = environments.step(choose(agent, observation, explore, first))
         observation, first = step.observation, begins(step)
         if environments.finished:
@@ -70,9 +80,18 @@ def evaluate(
             for row, (episode_return, length) in zip(rows, environments.finished, strict=True):
                 if used[row] < budget[row]:
                     results.append((episode_return, length))
+                    waited = 0
                     used[row] += 1 if steps is None else length
     returns, lengths = zip(*results, strict=True)
     return Evaluation(np.array(returns, np.float64), np.array(lengths, np.int64))
+
+
+def endless(env_id: str, steps: int, environments: int = 1) -> str:
+    """What is said where episodes are waited for that may never end."""
+    return (
+        f"{env_id}: no episode of the evaluation has ended in {steps:,} steps ({environments} waited for): if they "
+        "never end, limit them with max_episode_steps (--max-episode-steps N)"
+    )
 
 
 def choose(agent: Agent, observation: Any, explore: bool, first: np.ndarray) -> np.ndarray:

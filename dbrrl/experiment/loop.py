@@ -245,7 +245,8 @@ class Loop:
     def _play(self, plan: Plan, episodes: int, steps: int | None) -> Evaluation | None:
         envs = environments(plan, episodes, kind=self.envs.kind)
         try:
-            return evaluate(self.agent, envs, episodes=episodes, steps=steps, stop=lambda: self.interruption.requested)
+            stop, warn = lambda: self.interruption.requested, self.display.warn
+            return evaluate(self.agent, envs, episodes=episodes, steps=steps, stop=stop, warn=warn)
         finally:
             envs.close()
 

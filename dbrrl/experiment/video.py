@@ -14,7 +14,7 @@ from dbrrl.agent import Agent
 from dbrrl.envs import construct, make, vector
 from dbrrl.errors import EnvError, RunError
 
-from .evaluation import begins, choose
+from .evaluation import PATIENCE, begins, choose, endless
 from .settings import Plan
 
 _SECONDS_PER_FRAME = 1 / 30
@@ -74,12 +74,13 @@ def _environments(plan: Plan, count: int) -> vector.Environments:
 def _frames(agent: Agent, envs: vector.Environments, explore: bool) -> Iterator[np.ndarray]:
     observation, first = envs.reset(), np.ones(envs.num_envs, np.bool_)
     yield _frame(envs)
-    while True:
+    for _ in range(PATIENCE):
         step = envs.step(choose(agent, observation, explore, first))
         observation, first = step.observation, begins(step)
         if step.terminated[0] or step.truncated[0]:  # what is drawn now is already the next episode
             return
         yield _frame(envs)
+    raise EnvError(endless(envs.env_id, PATIENCE))
 
 
 def _frame(envs: vector.Environments) -> np.ndarray:

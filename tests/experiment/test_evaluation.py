@@ -124,3 +124,47 @@ def test_evaluations_may_have_other_arguments_than_training(tmp_path: Path) -> N
     again = Experiment.resume(tmp_path / "run", trust=True).plan
     assert again == run.plan and again.for_evaluation().env_kwargs == {"reward": 100.0, "rest": 0.5}
     assert "eval_env_kwargs" not in settle({}).to_dict()  # what runs of earlier versions recorded stays equal
+
+
+class Undecided(Scaled):
+    """Every second copy that is made never ends an episode."""
+
+    made = 0
+
+    def __init__(self, some: bool = False) -> None:
+        super().__init__()
+        type(self).made += 1
+        self.endless = not some or self.made % 2 == 0
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        observation, reward, ended, cut, info = super().step(action)
+        return observation, reward, ended and not self.endless, cut, info
+
+
+@pytest.mark.parametrize("steps", [None, 40])
+@pytest.mark.parametrize("some", [False, True])
+def test_episodes_that_never_end_are_said_and_the_setting_that_limits_them(
+    monkeypatch: pytest.MonkeyPatch, steps: int | None, some: bool
+) -> None:
+    monkeypatch.setattr(evaluation, "PATIENCE", 50)
+    name = "tests.experiment.test_evaluation:Undecided"
+    environments = envs.make(name, 4, seed=seeding.sequence(0), vectorization="sync", env_kwargs={"some": some})
+    said: list[str] = []
+    agent = Stub(environments.observation_space, environments.action_space, num_envs=4)
+    result = evaluation.evaluate(
+        agent, environments, episodes=4, steps=steps, stop=lambda: environments.steps >= 620, warn=said.append
+    )
+    assert result is None and len(said) == 2
+    waited = "(2 waited for)" if some else "(4 waited for)"
+    assert waited in said[0] and "in 50 steps" in said[0] and "in 500 steps" in said[1]
+    assert f"{name}: no episode of the evaluation has ended" in said[0] and "--max-episode-steps N" in said[0]
+
+
+def test_a_run_whose_episodes_never_end_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "PATIENCE", 50)
+    name = "tests.experiment.test_evaluation:Undecided"
+    options: dict[str, Any] = {"steps": 20, "curve": False, "tensorboard": False, "final_episodes": 2}
+    with pytest.raises(UserWarning, match="no episode of the evaluation has ended in 50 steps"):  # an error in tests
+        Experiment(Stub, name, **options).run()
+    run = Experiment(Stub, name, **options, max_episode_steps=5).run()
+    assert run.scores[-1]["mean"] == 5
