@@ -9,7 +9,7 @@ import numpy as np
 
 from dbrrl import backend, checkpoint, seeding
 from dbrrl.arguments import AgentType, instead_of_spaces
-from dbrrl.checkpoint import State
+from dbrrl.checkpoint import State, copied
 from dbrrl.config import Config as AgentConfig
 from dbrrl.cuda.random import CounterGenerator
 from dbrrl.errors import ArgumentError, CheckpointError, ConfigError, DbrrlError, SpaceError
@@ -139,11 +139,18 @@ class Agent(OwnThreads, metaclass=AgentType):
         """The latest training statistics, such as policy_loss or entropy; empty before the first update."""
 
     def state_dict(self) -> State:
-        """Everything its future depends on: by default the attributes that `remembered` names."""
-        return {name: _state_of(getattr(self, name)) for name in self.remembered}
+        """Everything its future depends on: by default the attributes that `remembered` names.
+
+        They are copies, which do not change as the agent goes on; within `checkpoint.borrowed()` large arrays may be
+        the agent's own.
+        """
+        return {name: state_of(getattr(self, name)) for name in self.remembered}
 
     def load_state_dict(self, state: State) -> None:
-        """Go on exactly where the agent stood that gave `state`; CheckpointError where it does not fit."""
+        """Go on exactly where the agent stood that gave `state`, of which nothing is kept but copies.
+
+        Raises CheckpointError where it does not fit.
+        """
         missing = [name for name in self.remembered if name not in state]
         if missing:
             raise CheckpointError(f"{self.name}: expected a state with {missing}, got none: save it with this version")
@@ -156,7 +163,7 @@ class Agent(OwnThreads, metaclass=AgentType):
             elif hasattr(value, "load_state_dict"):
                 value.load_state_dict(saved)
             else:
-                setattr(self, name, saved)
+                setattr(self, name, tuple(copied(saved)) if isinstance(value, tuple) else copied(saved))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the whole agent (settings, spaces, state) to one file, atomically."""
@@ -275,12 +282,13 @@ class Agent(OwnThreads, metaclass=AgentType):
             raise SpaceError(f"{self.name} serves {what} of the spaces {names}, got {space}: choose another agent")
 
 
-def _state_of(value: Any) -> Any:
+def state_of(value: Any) -> Any:
+    """The state of an attribute: that of a generator, what `state_dict` gives, or a copy of a plain value."""
     if isinstance(value, np.random.Generator):
         return seeding.generator_state(value)
     if hasattr(value, "state_dict"):
         return value.state_dict()
-    return dict(value) if isinstance(value, dict) else value
+    return copied(value)
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -1,16 +1,18 @@
 """Checks for your own agents, environments and functions: an AssertionError says what is wrong."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
 from dbrrl import checkpoint, seeding
-from dbrrl.agent import Agent
+from dbrrl.agent import Agent, state_of
 from dbrrl.autodiff.gradcheck import check_gradients
 from dbrrl.checkpoint import State
 from dbrrl.envs.check import check_env
+from dbrrl.errors import CheckpointError
 
 __all__ = ["check_agent", "check_env", "check_gradients"]
 
@@ -22,27 +24,44 @@ def check_agent(make_agent: Callable[[], Agent], *, steps: int = _STEPS) -> None
 
     Its actions are in the action space, for its own batch, other batches and single observations, and acting
     without exploration changes nothing; two agents made alike stay alike; a state saved in the middle of a
-    rollout gives back an agent that goes on bit for bit, statistics included.
+    rollout, and through a file, gives back an agent that goes on bit for bit, statistics included; a state that
+    was given out does not change.
 
     Args:
         make_agent: makes a fresh agent, always with the same seed.
         steps: transitions to feed; more than a rollout's length lets the agent learn on the way.
+
+    Raises:
+        AssertionError: a promise is not kept; where two states should be equal, with the entries that are not.
     """
     agent, twin = make_agent(), make_agent()
-    _check_actions(agent)
+    _check_acting(agent)
     for index in range(steps):
         _step(agent, index)
         _step(twin, index)
     _check_equal(agent, twin, "two agents made alike differ after the same transitions")
-    before = _bytes(agent)
-    _check_actions(agent)
-    _require(_bytes(agent) == before, "act(explore=False) changed the agent")
-    back = type(agent).from_record(agent.record(), device=agent.device)
+    given = agent.state_dict()
+    before = _encoded(given)
+    _check_acting(agent)
+    saved = checkpoint.encode(agent.record(), kind="agent")
+    back = type(agent).from_record(checkpoint.decode(saved, kind="agent"), device=agent.device)
     _check_equal(agent, back, "an agent loaded from its state differs")
     for index in range(steps, 2 * steps):
         _step(agent, index)
         _step(back, index)
-    _check_equal(agent, back, "an agent loaded from its state went on otherwise")
+    _check_same(before, _encoded(given), "a state went on changing after it was given out", "give copies of them")
+    try:
+        _check_equal(agent, back, "an agent loaded from its state went on otherwise")
+    except AssertionError as error:
+        forgotten = ", ".join(_forgotten(agent, make_agent()))
+        cure = f": what changed on the way and is not in its state: {forgotten}" if forgotten else ""
+        raise AssertionError(f"{error}{cure}") from None
+
+
+def _check_acting(agent: Agent) -> None:
+    before = _encoded(agent.state_dict())
+    _check_actions(agent)
+    _check_same(before, _encoded(agent.state_dict()), "act(explore=False) changed the agent")
 
 
 def _check_actions(agent: Agent) -> None:
@@ -100,12 +119,48 @@ def _require_legal(agent: Agent, action: Any) -> None:
 
 
 def _check_equal(one: Agent, other: Agent, message: str) -> None:
-    _require(_bytes(one) == _bytes(other), message)
+    _check_same(_encoded(one.state_dict()), _encoded(other.state_dict()), message)
     _require(repr(one.statistics()) == repr(other.statistics()), f"{message}, in its statistics")
 
 
-def _bytes(agent: Agent) -> bytes:
-    state: State = agent.state_dict()
+def _check_same(one: bytes, other: bytes, message: str, cure: str = "") -> None:
+    """Require that two encoded states are equal bit for bit, and name the entries that are not."""
+    if one == other:
+        return
+    mine, its = (checkpoint.decode(content, kind="agent") for content in (one, other))
+    found = list(_differing(mine, its, ""))
+    shown = ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
+    raise AssertionError(f"{message}: {shown} {'differs' if len(found) == 1 else 'differ'}{': ' * bool(cure)}{cure}")
+
+
+def _differing(one: Any, other: Any, place: str) -> Iterator[str]:
+    """Where two states differ, as dotted names, those of the agent's attributes first."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        for key in dict.fromkeys((*one, *other)):
+            inner = f"{place}.{key}" if place else key
+            if key not in one or key not in other:
+                yield inner
+            else:
+                yield from _differing(one[key], other[key], inner)
+    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        for index, (mine, its) in enumerate(zip(one, other, strict=True)):
+            yield from _differing(mine, its, f"{place}[{index}]")
+    elif _encoded({"": one}) != _encoded({"": other}):
+        yield place
+
+
+def _forgotten(agent: Agent, fresh: Agent) -> Iterator[str]:
+    """The attributes that are no part of an agent's state and are other ones than those of a fresh agent."""
+    kept = agent.state_dict()
+    for name, value in vars(agent).items():
+        if name in kept or name.startswith("_") or name not in vars(fresh):
+            continue
+        with contextlib.suppress(CheckpointError):  # no state: a function, say
+            if _encoded({name: state_of(value)}) != _encoded({name: state_of(vars(fresh)[name])}):
+                yield name
+
+
+def _encoded(state: State) -> bytes:
     return checkpoint.encode(state, kind="agent")
 
 

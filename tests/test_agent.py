@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from dbrrl import agents, checkpoint, testing
+from dbrrl.agent import Agent as Base
 from dbrrl.agent import true_next_observation, valid_rows
 from dbrrl.config import Config
 from dbrrl.errors import CheckpointError, ConfigError, EnvError, SpaceError
@@ -170,3 +171,85 @@ def test_one_environments_own_keys_steer_nothing_in_a_loop_of_ones_own(name: str
         assert agent.num_updates > 0
         states.append(checkpoint.encode(agent.state_dict(), kind="agent"))
     assert states[0] == states[1]
+
+
+class Historian(Stub):
+    """Keeps plain lists, dicts, tuples and arrays, all changed in place; its state is what `remembered` names."""
+
+    remembered = ("weights", "noise", "generator", "num_updates", "history", "seen", "counts", "last")
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.history: list[Any] = [[0.0]]
+        self.seen: dict[str, Any] = {"rewards": [], "more": {"n": [0]}}
+        self.counts, self.last = np.zeros(2), (0, 0.0)
+
+    def observe(self, next_observation: Any, reward: Any, *rest: Any, **more: Any) -> None:
+        super().observe(next_observation, reward, *rest, **more)
+        self.history[0].append(float(reward[0]))
+        self.history.append([float(reward[1])])
+        self.seen["rewards"].append(float(reward[0]))
+        self.seen["more"]["n"][0] += 1
+        self.counts += 1
+        self.last = (self.last[0] + 1, hash(self.last) * 0.0)
+
+    state_dict, load_state_dict = Base.state_dict, Base.load_state_dict
+
+
+def historian() -> Historian:
+    return Historian(BOX, gym.spaces.Discrete(2), num_envs=2, seed=3)
+
+
+def test_a_state_does_not_follow_the_agent_that_gave_it_nor_the_one_that_took_it() -> None:
+    agent, taker = historian(), historian()
+    zeros, no = np.zeros((2, 3), np.float32), np.zeros(2, bool)
+    for _ in range(3):
+        agent.act(zeros)
+        agent.observe(zeros, np.ones(2), no, no)
+    state = agent.state_dict()
+    before = checkpoint.encode(state, kind="agent")
+    taker.load_state_dict(state)
+    for one in (agent, taker):
+        one.act(zeros)
+        one.observe(zeros, np.ones(2), no, no)
+    assert checkpoint.encode(state, kind="agent") == before
+    assert len(agent.history) == len(taker.history) == 5 and len(state["history"]) == 4
+    assert taker.last == agent.last == (4, 0.0)  # a tuple again
+
+
+def test_an_agent_with_lists_and_dicts_keeps_the_protocol(tmp_path: Path) -> None:
+    testing.check_agent(historian)
+    agent = historian()
+    agent.save(tmp_path / "x")
+    assert type(Historian.load(tmp_path / "x").last) is tuple
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (
+            {"state_dict": lambda self: {**Base.state_dict(self), "history": self.history}},
+            "went on changing after it was given out: history differs: give copies",
+        ),
+        (
+            {"load_state_dict": lambda self, state: Base.load_state_dict(self, {**state, "history": [[0.0]]})},
+            "loaded from its state differs: history differs",
+        ),
+        (
+            {"remembered": tuple(name for name in Historian.remembered if name != "generator")},
+            "went on otherwise: weights, noise differ: what changed on the way and is not in its state: generator$",
+        ),
+        (
+            {"act": lambda self, observation, explore=True: Stub.act(self, observation, True)[:0]},
+            "act gave 0 actions for 2 observations",
+        ),
+        (
+            {"act": lambda self, *rest, **more: self.counts.__iadd__(1) is None or Stub.act(self, *rest, **more)},
+            r"act\(explore=False\) changed the agent: counts differs",
+        ),
+    ],
+)
+def test_the_check_names_what_is_wrong(broken: dict[str, Any], message: str) -> None:
+    kind = type("Broken", (Historian,), broken)
+    with pytest.raises(AssertionError, match=message):
+        testing.check_agent(lambda: kind(BOX, gym.spaces.Discrete(2), num_envs=2, seed=3))
