@@ -8,6 +8,7 @@ from typing import Any
 
 from dbrrl import backend
 from dbrrl.experiment import command
+from dbrrl.experiment.output import lossy
 from dbrrl.suites import session, suite
 
 _DESCRIPTION = """Run a benchmark suite: agents in environments, several seeds each, side by side.
@@ -18,6 +19,7 @@ python -m dbrrl.train would leave it, DIR/results.csv holds every evaluation of 
 with tables and figures, drawn from that table."""
 
 
+@lossy()
 def main(arguments: Sequence[str]) -> None:
     """Run as the command line says."""
     given = _parse(arguments)

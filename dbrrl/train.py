@@ -11,6 +11,7 @@ from dbrrl import registry
 from dbrrl.config import settings
 from dbrrl.errors import ConfigError
 from dbrrl.experiment import Experiment, JsonLines, Run, Settings, build, command, display, settle
+from dbrrl.experiment.output import lossy
 from dbrrl.experiment.settings import flat, read
 
 _USAGE = "python -m dbrrl.train [--agent NAME] [--env NAME] [--steps N] [flags below] | --resume RUN"
@@ -20,6 +21,7 @@ Everything lands in a new folder under --out. Settings known to solve the enviro
 where you give none; what you give wins over --config, that over the preset."""
 
 
+@lossy()
 def main(arguments: Sequence[str]) -> None:
     """Train as the command line says."""
     given = _parse(arguments)

@@ -42,11 +42,17 @@ def died(env: Vector, error: Exception) -> Fault:
 
 
 def close(env: Vector) -> None:
-    """Close `env`, also where the answer of a process that died would be waited for; twice does nothing."""
+    """Close `env`; twice does nothing.
+
+    Processes are ended without a word where one has died, or a call of them is still waiting for its answer (after
+    Ctrl-C in a step that hangs): that answer may never come.
+    """
     base = env.unwrapped
-    dead = isinstance(base, AsyncVectorEnv) and any(worker.exitcode is not None for worker in base.processes)
-    if isinstance(base, AsyncVectorEnv) and dead and not base.closed:
+    if not isinstance(base, AsyncVectorEnv) or base.closed:
+        return env.close()
+    if base._state is not AsyncState.DEFAULT or any(worker.exitcode is not None for worker in base.processes):
+        for worker in base.processes:
+            worker.kill()
         base._state = AsyncState.DEFAULT
-        base.close(terminate=True)
-    else:
-        env.close()
+        return base.close(terminate=True)
+    return env.close()

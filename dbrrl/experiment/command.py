@@ -1,6 +1,7 @@
 """What the commands share: flags made of settings, one-line errors, exit codes."""
 
 import argparse
+import contextlib
 import dataclasses
 import sys
 import traceback
@@ -91,21 +92,24 @@ def run(main: Callable[[Sequence[str]], None], arguments: Sequence[str] | None =
     try:
         main([word for word in words if word != "--debug"])
     except Interrupted as stop:
-        print(stop, file=sys.stderr)
+        _tell(str(stop))
         return INTERRUPTED
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
+        _tell("stopped")
         return INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output is gone: nobody is left to tell
         return MISTAKE
     except Exception as error:
-        if debug:
-            traceback.print_exc()
-        else:
-            print(f"error: {one_line(error)}", file=sys.stderr)
+        _tell(traceback.format_exc().rstrip() if debug else f"error: {one_line(error)}")
         return MISTAKE
     return 0
+
+
+def _tell(text: str) -> None:
+    """Print to standard error, if it is still open."""
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
 
 
 def one_line(error: BaseException) -> str:

@@ -1,11 +1,15 @@
-"""Ctrl-C and termination asked for politely: the run finishes its step and saves."""
+"""Ctrl-C, a closed terminal, and termination asked for politely: the run finishes its step and saves."""
 
 import contextlib
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any
+
+PATIENCE = 10.0  # seconds
+_HANGUP = (signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()  # Windows has none
 
 
 class Interrupted(KeyboardInterrupt):
@@ -13,38 +17,57 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Interruption:
-    """Inside a `with` block, the first SIGINT or SIGTERM only sets `requested`; the second acts as usual."""
+    """Inside a `with` block, the first SIGINT, SIGTERM or SIGHUP only sets `requested`; a second Ctrl-C acts as usual.
+
+    SIGHUP, which a terminal that is closed sends, stays ignored where it is (`nohup`). Where nothing has come of the
+    first signal after PATIENCE seconds, a line on standard error says that a second Ctrl-C helps.
+    """
 
     def __init__(self) -> None:
         self.requested = False
         self._before: dict[int, Any] = {}
+        self._reminder = threading.Timer(PATIENCE, _remind)
+        self._reminder.daemon = True
 
     def __enter__(self) -> "Interruption":
         # Python lets the main thread alone set handlers; elsewhere signals stay with whoever has them.
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+            hangups = [number for number in _HANGUP if signal.getsignal(number) is not signal.SIG_IGN]
+            self._before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM, *hangups)}
             for number in self._before:
                 signal.signal(number, self._note)
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._reminder.cancel()
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
+        if not self.requested:
+            self.requested = True
+            self._reminder.start()
+        elif number not in _HANGUP:  # a terminal may send more than one as it closes
             raise KeyboardInterrupt
-        self.requested = True
+
+
+def _remind() -> None:
+    with contextlib.suppress(OSError, ValueError):
+        print(
+            "still stopping: a step, an evaluation or the saving takes long; Ctrl-C once more ends it at once",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 @contextlib.contextmanager
 def ignored_by_children() -> Iterator[None]:
-    """Processes started inside ignore Ctrl-C: a terminal sends it to all, and the run needs them to save."""
+    """Processes started inside ignore Ctrl-C and SIGHUP: a terminal sends it to all, and the run needs them to save."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     mask: Any = getattr(signal, "pthread_sigmask", None)  # children inherit it, and here the signal only waits
-    before = mask(signal.SIG_BLOCK, {signal.SIGINT}) if mask else signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = mask(signal.SIG_BLOCK, {signal.SIGINT, *_HANGUP}) if mask else signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
     finally:

@@ -1,7 +1,11 @@
 """What is saved when an error ends a run: the last moment between two steps, from which it goes on exactly."""
 
+import contextlib
+import multiprocessing
 import os
 import signal
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -224,6 +228,33 @@ def test_a_second_ctrl_c_ends_a_step_that_hangs_and_saves(tmp_path: Path) -> Non
         experiment(Stub, tmp_path, f"{__name__}:Hanging", vectorization="sync", eval_interval=10**6).run()
     with pytest.warns(UserWarning, match="starts a new episode"):
         Experiment.resume(tmp_path / "run", progress=False, trust=True).run()
+
+
+class Stuck(Loose):
+    """Hangs in its process; the first to do so has two signals sent to the process that waits for it."""
+
+    def __init__(self, parent: int, mark: str) -> None:
+        self.parent, self.mark = parent, Path(mark)
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        if Loose.count == 50:
+            with contextlib.suppress(FileExistsError):
+                self.mark.touch(exist_ok=False)
+                os.kill(self.parent, signal.SIGINT)
+                os.kill(self.parent, signal.SIGTERM)  # two of one signal may come as one
+            threading.Event().wait()
+        return super().step(action)
+
+
+@pytest.mark.parametrize(("agent", "kind", "step"), [(Stub, "async", 100), ("a3c", "auto", 80)])
+def test_a_second_ctrl_c_ends_processes_that_hang(tmp_path: Path, agent: Any, kind: str, step: int) -> None:
+    settings = {"vectorization": kind, "log_interval": 40, "eval_interval": 10**6}
+    settings |= {"deterministic": True} if agent == "a3c" else {}
+    kwargs = {"parent": os.getpid(), "mark": str(tmp_path / "stuck")}
+    began = time.monotonic()
+    with pytest.raises(Interrupted, match=rf"^stopped and saved at step {step}; go on with: "):
+        experiment(agent, tmp_path, f"{__name__}:Stuck", env_kwargs=kwargs, **settings).run()
+    assert time.monotonic() - began < 60 and not multiprocessing.active_children()
 
 
 @pytest.mark.parametrize("deterministic", [False, True])
