@@ -12,7 +12,7 @@ from dbrrl.config import settings
 from dbrrl.errors import ConfigError
 from dbrrl.experiment import Experiment, JsonLines, Run, Settings, build, command, display, settle
 from dbrrl.experiment.output import lossy
-from dbrrl.experiment.settings import flat, read
+from dbrrl.experiment.settings import flat, read, said_of
 
 _USAGE = "python -m dbrrl.train [--agent NAME] [--env NAME] [--steps N] [flags below] | --resume RUN"
 _DESCRIPTION = """Train an agent, evaluate it, save it and draw its learning curve.
@@ -83,16 +83,19 @@ def _parse(arguments: Sequence[str]) -> dict[str, Any]:
     known, _ = first.parse_known_args([word for word in arguments if word not in ("-h", "--help")])
     if hasattr(known, "resume"):
         return _parser("the run resumed", None, {}).parse_all(arguments)
-    file = flat(read(Path(known.config)), vars(known), known.trust) if hasattr(known, "config") else {}
+    written = read(Path(known.config)) if hasattr(known, "config") else {}
+    file = flat(written, vars(known), known.trust)
     defaults = {entry.name: entry.default for entry in settings(Settings)}
     names = defaults | {name: file[name] for name in ("agent", "env") if name in file} | vars(known)
-    agent = registry.agent_class(str(names["agent"]))
+    with said_of(written if not hasattr(known, "agent") else {}):
+        agent = registry.agent_class(str(names["agent"]))
     preset = registry.preset(str(names["agent"]), str(names["env"]))
     return _parser(str(names["agent"]), agent, preset).parse_all(arguments)
 
 
 def _parser(name: str, agent: Any, preset: dict[str, Any]) -> command.Parser:
-    parser = _common(command.Parser(prog="python -m dbrrl.train", usage=_USAGE, description=_DESCRIPTION))
+    agents = f"Agents: {', '.join(registry.agent_names())}; --agent NAME --help lists the settings of one."
+    parser = _common(command.Parser(prog="python -m dbrrl.train", usage=_USAGE, description=f"{_DESCRIPTION} {agents}"))
     parser.add_settings("run", Settings, preset)
     if agent is not None:
         parser.add_settings(f"agent {name}", agent.Config, preset)

@@ -1,5 +1,6 @@
 """The commands as a user meets them: what they print, what they refuse, and how they exit."""
 
+import csv
 import errno
 import importlib.util
 import itertools
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from dbrrl import evaluate, plot, train
+from dbrrl import evaluate, plot, registry, train
 from dbrrl.experiment import command, evaluation, events, video
 from dbrrl.experiment.loop import Loop
 
@@ -65,6 +66,22 @@ def test_json_prints_events_alone(call: Call) -> None:
     events = [json.loads(line)["event"] for line in output.splitlines()]
     assert (code, errors) == (0, "") and events[0] == "start"
     assert events[-5:] == ["evaluation", "checkpoint", "evaluation", "checkpoint", "end"]
+
+
+def test_json_says_the_runs_folder_and_its_final_scores(call: Call) -> None:
+    _, output, _ = call(train, *QUICK, "--json", "--no-curve", "--name", "a")
+    rows = [json.loads(line) for line in output.splitlines()]
+    assert rows[0]["folder"] == rows[-1]["folder"] == "runs/a"
+    with Path("runs/a/scores.csv").open(newline="") as file:
+        last = list(csv.DictReader(file))[-1]
+    for name in ("mean", "median", "stdev", "min", "max", "evaluation_episodes"):
+        assert rows[-1][name] == float(last[name])
+
+
+def test_help_without_an_agent_lists_the_agents(call: Call, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        train.main(["--help"])
+    assert f"Agents: {', '.join(registry.agent_names())};" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_runs_config_repeats_the_run(call: Call) -> None:
@@ -133,7 +150,24 @@ def test_files_that_are_wrong_are_said_in_one_line(call: Call) -> None:
     Path("bad.toml").write_text("steps = = 3")
     assert_refused(call(train, *STUB, "--config", "bad.toml"), "bad.toml: not a TOML file")
     Path("odd.toml").write_text('[config]\nlearning_rat = 1\n[machine]\ncpu = "x"')
-    assert_refused(call(train, *STUB, "--config", "odd.toml"), "unknown setting 'learning_rat'; did you mean")
+    assert_refused(call(train, *STUB, "--config", "odd.toml"), "odd.toml: unknown setting 'learning_rat'; did you mean")
+    for text, said in (
+        ("steps = 1.5", "steps: expected a whole number of at least 1, got 1.5"),
+        ("[config]\nlearning_rate = -1", "learning_rate: expected a number above 0"),
+        ("config = 1", r"config is a table, write \[config\]"),
+        ('device = "tpu"', "device: expected"),
+        ('agent = "sac"', "unknown agent 'sac'"),
+    ):
+        Path("odd.toml").write_text(text)
+        own = [] if "agent" in text else STUB
+        assert_refused(call(train, *own, "--config", "odd.toml"), f"odd.toml: {said}")
+    assert_refused(call(train, *STUB, "--config", "odd.toml", "--device", "tpu"), "device: expected.*'tpu'")
+    call(train, *QUICK, "--name", "a", "--no-curve")
+    config = Path("runs/a/config.toml")
+    config.write_text(config.read_text().replace("learning_rate = 0.01", "learning_rate = 7"))
+    for answer in (call(train, "--resume", "runs/a", "--trust"), call(evaluate, "runs/a", "--trust")):
+        assert_refused(answer, "runs/a/config.toml: learning_rate: expected a number above 0 and at most 1, got 7")
+    shutil.rmtree("runs")
     Path("runs").write_text("a file")
     assert_refused(call(train, *QUICK), "runs: no run directory can be made")
 
@@ -184,7 +218,7 @@ def test_evaluate_takes_the_final_agent_until_its_run_goes_on(call: Call, monkey
     assert "final/agent.dbrrl" in call(evaluate, "runs/a", "--trust", "--episodes", "3")[1]
     monkeypatch.setattr(Loop, "_finish", lambda loop: 1 / 0)
     assert call(train, "--resume", "runs/a", "--trust", "--steps", "800", "--quiet")[0] == 2
-    assert "a/checkpoints/step-000000000720" in call(evaluate, "runs/a", "--trust", "--episodes", "3")[1]
+    assert "a/checkpoints/step-000000000800" in call(evaluate, "runs/a", "--trust", "--episodes", "3")[1]
     max(Path("runs/a/checkpoints").iterdir()).write_bytes(b"")
     assert "final/agent.dbrrl" in call(evaluate, "runs/a", "--trust", "--episodes", "3")[1]
 

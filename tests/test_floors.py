@@ -34,6 +34,7 @@ FLOORS: list[list[str]] = [
     ["dbrrl.agents.", "dbrrl.envs."],
     ["dbrrl.experiment.", "dbrrl.suites.", "dbrrl.testing"],
     ["dbrrl.train", "dbrrl.evaluate", "dbrrl.plot", "dbrrl.benchmark"],
+    ["dbrrl.__main__"],
     ["dbrrl"],
 ]
 BY_NAME = ("dbrrl.registry", "dbrrl.envs", "dbrrl.envs.construct", "dbrrl")  # may import a module by a name in a string

@@ -14,6 +14,7 @@ from .evaluation import Evaluation
 from .settings import Plan
 
 Row = Mapping[str, float]
+_SCORES = ("mean", "median", "stdev", "min", "max", "evaluation_episodes")
 
 
 class Running(Protocol):
@@ -25,6 +26,10 @@ class Running(Protocol):
     steps: int
     """Environment steps so far, all environments together."""
     episodes: int
+
+    @property
+    def folder(self) -> Path | None:
+        """The run's folder; None where it has none."""
 
     @property
     def elapsed(self) -> float:
@@ -146,7 +151,8 @@ class Checkpoint(Callback):
 class JsonLines(Callback):
     """Writes each event as a line of JSON: {"event": "evaluation", "steps": 1000, "mean": 21.5, ...}.
 
-    Events: start, progress, evaluation, checkpoint, end. Numbers that JSON lacks (nan, inf) become null. After a
+    Events: start (with the run's folder), progress, evaluation, checkpoint, end (with the folder, and the scores of the
+    evaluation at the end). Numbers that JSON lacks (nan, inf) become null. After a
     resume a second "start" says the step at which the run goes on: what came after it before is void.
 
     Args:
@@ -158,6 +164,7 @@ class JsonLines(Callback):
 
     def __init__(self, target: str | Path | TextIO | None = None) -> None:
         self._owned = isinstance(target, str | Path)
+        self._latest: Row = {}
         try:
             self._stream: Any = open(target, "a", encoding="utf-8") if isinstance(target, str | Path) else target  # noqa: SIM115
         except OSError as error:
@@ -166,7 +173,8 @@ class JsonLines(Callback):
     def on_start(self, run: Running) -> None:
         """The step at which it begins or goes on."""
         chosen = run.plan.settings
-        self._write("start", {"steps": run.steps, "agent": chosen.agent, "env": chosen.env, "seed": chosen.seed})
+        what = {"agent": chosen.agent, "env": chosen.env, "seed": chosen.seed}
+        self._write("start", {"steps": run.steps, **what, "folder": _text(run.folder)})
 
     def on_log(self, run: Running, row: Row) -> None:
         """The training statistics."""
@@ -174,6 +182,7 @@ class JsonLines(Callback):
 
     def on_evaluation(self, run: Running, row: Row) -> None:
         """The scores."""
+        self._latest = row
         self._write("evaluation", row)
 
     def on_checkpoint(self, run: Running) -> None:
@@ -182,7 +191,9 @@ class JsonLines(Callback):
 
     def on_end(self, run: Running) -> None:
         """The last line of a run that came to its end."""
-        self._write("end", {"steps": run.steps, "elapsed": round(run.elapsed, 3)})
+        scores = {name: self._latest[name] for name in _SCORES if name in self._latest}
+        ended = {"steps": run.steps, "elapsed": round(run.elapsed, 3), "folder": _text(run.folder)}
+        self._write("end", ended | scores)
 
     def close(self) -> None:
         """Close the file; a stream that was given stays open."""
@@ -195,7 +206,11 @@ class JsonLines(Callback):
 
 
 def _finite(value: Any) -> bool:
-    return isinstance(value, str) or math.isfinite(value)
+    return value is None or isinstance(value, str) or math.isfinite(value)
+
+
+def _text(folder: Path | None) -> str | None:
+    return None if folder is None else str(folder)
 
 
 def _positive(name: str, value: int) -> int:

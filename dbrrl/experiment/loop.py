@@ -5,6 +5,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -60,6 +61,11 @@ class Loop:
         self.saver = Saver(directory, agent, envs, [self.scores, self.progress], self.state_dict)
         if isinstance(envs, Workers):
             envs.bind(agent)
+
+    @property
+    def folder(self) -> Path | None:
+        """The run's folder; None where it has none."""
+        return None if self.directory is None else self.directory.path
 
     @property
     def elapsed(self) -> float:

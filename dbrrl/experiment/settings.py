@@ -1,8 +1,9 @@
 """What a run is to do: the runner's settings, and how explicit values, a file, a preset and defaults meet."""
 
+import contextlib
 import dataclasses
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -125,28 +126,42 @@ def settle(
     Raises ConfigError for an unknown agent or field (with the nearest name), a value out of range, or a file that
     names code which is not trusted.
     """
-    written = flat(file or {}, explicit, trusted)
+    file = file or {}
+    written = flat(file, explicit, trusted)
     kwargs = dict(written.pop("env_kwargs", {})) | dict(env_kwargs or {})
     eval_kwargs = dict(written.pop("eval_env_kwargs", {})) | dict(eval_env_kwargs or {})
     wanted = written | dict(explicit)
     names = {entry.name: entry.default for entry in settings(Settings)}
     agent = str(wanted.get("agent", names["agent"]))
-    found = agent_class or registry.agent_class(agent)
+    with said_of(file if "agent" not in explicit else {}):
+        found = agent_class or registry.agent_class(agent)
     preset = registry.preset(agent, str(wanted.get("env", names["env"]))) if use_preset else {}
     preset = {name: value for name, value in preset.items() if name not in wanted}
     fields = [entry.name for entry in settings(found.Config)]
-    for name in [*preset, *wanted]:
-        if name not in names and name not in fields:
-            known = [*names, *fields, *(_ARGUMENTS if name in explicit else ())]
-            raise ConfigError(f"unknown setting {name!r}{did_you_mean(name, known)}")
+    with said_of(file):
+        _check({name: value for name, value in written.items() if name not in explicit}, found.Config, ())
+    _check({**preset, **explicit}, found.Config, _ARGUMENTS)
     values = preset | wanted
     chosen = Settings.from_dict({name: value for name, value in values.items() if name in names})
     if chosen.device != "auto":
-        backend.parse_device(chosen.device)
+        with said_of(file if "device" not in explicit else {}):
+            backend.parse_device(chosen.device)
     own = {name: value for name, value in values.items() if name in fields}
     if "total_steps" in fields:
         own["total_steps"] = _horizon(explicit, written, chosen.steps)
     return Plan(chosen, found.Config.from_dict(own), found, kwargs, preset, eval_kwargs)
+
+
+def _check(values: Mapping[str, Any], config: type[Config], others: Collection[str]) -> None:
+    """ConfigError where one of `values` is no setting of the run or of `config`, or is out of range.
+
+    `others` are names that are known, too, to those who ask for one that there is not.
+    """
+    known = {entry.name: entry for entry in (*settings(Settings), *settings(config))}
+    for name, value in values.items():
+        if name not in known:
+            raise ConfigError(f"unknown setting {name!r}{did_you_mean(name, [*known, *others])}")
+        known[name].check(value)
 
 
 def _horizon(explicit: Mapping[str, Any], written: Mapping[str, Any], steps: int) -> Any:
@@ -157,10 +172,28 @@ def _horizon(explicit: Mapping[str, Any], written: Mapping[str, Any], steps: int
     return steps if recorded == written.get("steps") else recorded
 
 
-def read(path: Path) -> dict[str, Any]:
+class Written(dict[str, Any]):
+    """The content of a settings file, which knows its path."""
+
+    def __init__(self, content: Mapping[str, Any], path: Path) -> None:
+        super().__init__(content)
+        self.path = path
+
+
+@contextlib.contextmanager
+def said_of(file: Mapping[str, Any]) -> Iterator[None]:
+    """A ConfigError inside names the settings file; one that no file caused, `file` being {}, stays as it is."""
+    try:
+        yield
+    except ConfigError as error:
+        place = getattr(file, "path", "settings file") if file else None
+        raise ConfigError(f"{place}: {error}" if place else str(error)) from error.__cause__
+
+
+def read(path: Path) -> Written:
     """The content of a settings file; ConfigError where it is missing or not TOML."""
     try:
-        return tomllib.loads(files.read(path, _LARGEST).decode())
+        return Written(tomllib.loads(files.read(path, _LARGEST).decode()), path)
     except FileNotFoundError:
         raise ConfigError(f"{path}: there is no such file") from None
     except OSError as error:
@@ -177,14 +210,19 @@ def flat(
     Raises ConfigError where it is not laid out like a settings file, or names code that is neither `trusted` nor
     replaced by what is `explicit`.
     """
+    with said_of(file):
+        return _flat(file, explicit, trusted)
+
+
+def _flat(file: Mapping[str, Any], explicit: Mapping[str, Any], trusted: bool | Collection[str]) -> dict[str, Any]:
     for name in ("config", *_KWARGS):
         if not isinstance(file.get(name, {}), dict):
-            raise ConfigError(f"settings file: {name} is a table, write [{name}]")
+            raise ConfigError(f"{name} is a table, write [{name}]")
     own: dict[str, Any] = file.get("config", {})
     written = {name: value for name, value in file.items() if name not in ("config", *_RECORDED)} | own
     for name in _KWARGS:
         if not isinstance(written.get(name, {}), dict):
-            raise ConfigError(f"settings file: {name} is a table, write [{name}]")
+            raise ConfigError(f"{name} is a table, write [{name}]")
     used = {name: value for name, value in written.items() if name not in explicit}
     trust.check(used, {name: written.get(name, {}) for name in _KWARGS}, trusted)
     return written

@@ -126,8 +126,9 @@ def test_json_lines_say_what_the_tables_say(tmp_path: Path) -> None:
     rows = [json.loads(line) for line in stream.getvalue().splitlines()]
     filed = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
     assert rows[:-1] == filed[:-1] and rows[-1].keys() == filed[-1].keys()  # each reads the clock at its end
-    assert rows[0] == {"event": "start", "steps": 0, "agent": rows[0]["agent"], "env": "CartPole-v1", "seed": 0}
-    assert rows[-1]["event"] == "end" and rows[-1]["steps"] == 400
+    start = {"event": "start", "steps": 0, "agent": rows[0]["agent"], "env": "CartPole-v1", "seed": 0, "folder": None}
+    assert rows[0] == start
+    assert rows[-1]["event"] == "end" and rows[-1]["steps"] == 400 and rows[-1]["mean"] == run.score
     told = [row for row in rows if row["event"] == "evaluation"]
     assert [{name: row[name] for name in saved} for row, saved in zip(told, run.scores, strict=True)] == run.scores
     with pytest.raises(RunError, match="cannot be written"):

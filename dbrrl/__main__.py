@@ -1,0 +1,57 @@
+"""`python -m dbrrl train --agent ppo`, or `dbrrl train ...`: the commands under one name; alone it lists them."""
+
+import sys
+from collections.abc import Callable, Sequence
+
+from dbrrl import benchmark, evaluate, plot, registry, train
+from dbrrl.errors import ConfigError
+from dbrrl.experiment import command
+from dbrrl.suggestions import did_you_mean
+
+_COMMANDS: dict[str, tuple[Callable[[Sequence[str]], None], str]] = {
+    "train": (train.main, "train an agent, evaluate it, save it and draw its learning curve"),
+    "evaluate": (evaluate.main, "play episodes with a trained agent, print its score, film one"),
+    "plot": (plot.main, "draw the learning curves of several runs"),
+    "benchmark": (benchmark.main, "run a suite of agents, environments and seeds, and report on it"),
+}
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Pass the words after a command's name on to it, or say what there is; ConfigError for another name."""
+    name = arguments[0] if arguments else "--help"
+    if name in ("-V", "--version"):
+        print(f"dbrrl {_version()}")
+    elif name in ("-h", "--help"):
+        print(_help())
+    elif name in _COMMANDS:
+        _COMMANDS[name][0](arguments[1:])
+    else:
+        raise ConfigError(f"unknown command {name!r}{did_you_mean(name, _COMMANDS)}")
+
+
+def script() -> int:
+    """The installed command `dbrrl`: its exit code."""
+    return command.run(main)
+
+
+def _version() -> str:
+    return str(sys.modules["dbrrl"].__version__)
+
+
+def _help() -> str:
+    lines = [f"  python -m dbrrl {name:<10} {text}" for name, (_, text) in _COMMANDS.items()]
+    return "\n".join(
+        [
+            f"dbrrl {_version()}: deep reinforcement learning on NumPy and CuPy",
+            "",
+            *lines,
+            "",
+            f"Agents: {', '.join(registry.agent_names())}.",
+            "Each command explains itself with --help; python -m dbrrl --version says the version.",
+            "To begin: python -m dbrrl train --agent ppo --env CartPole-v1",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(script())

@@ -1,0 +1,44 @@
+"""The commands under one name."""
+
+import importlib.metadata
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import dbrrl
+from dbrrl import __main__, registry
+from dbrrl.errors import ConfigError
+from dbrrl.experiment import command
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_python_m_dbrrl_lists_commands_and_agents() -> None:
+    found = subprocess.run([sys.executable, "-m", "dbrrl"], capture_output=True, text=True, check=True, cwd=ROOT)
+    for name in ("train", "evaluate", "plot", "benchmark"):
+        assert f"python -m dbrrl {name} " in found.stdout
+    assert ", ".join(registry.agent_names()) in found.stdout and found.stderr == ""
+
+
+@pytest.mark.parametrize("flag", ["--version", "-V"])
+def test_the_version_is_said(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.run(__main__.main, [flag]) == 0
+    assert capsys.readouterr().out == f"dbrrl {dbrrl.__version__}\n"
+    assert importlib.metadata.version("dbrrl") == dbrrl.__version__
+
+
+def test_a_command_gets_the_words_after_its_name(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("train", "evaluate", "plot", "benchmark"):
+        with pytest.raises(SystemExit, match="0"):
+            __main__.main([name, "--help"])
+        assert capsys.readouterr().out.startswith(f"usage: python -m dbrrl.{name} ")
+    with pytest.raises(ConfigError, match="unknown command 'trane'; did you mean 'train'"):
+        __main__.main(["trane"])
+
+
+def test_the_installed_command_is_this_one() -> None:
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
+    assert scripts == {"dbrrl": "dbrrl.__main__:script"} and callable(__main__.script)
