@@ -1,5 +1,7 @@
 """What becomes of an environment's own errors, and of worker processes that die."""
 
+import contextlib
+import time
 from multiprocessing import connection
 from typing import Any
 
@@ -12,6 +14,8 @@ from .validation import Fault
 
 BROKEN = (EOFError, ConnectionError)
 """What reading from, or writing to, a process that died raises."""
+
+LAST_WORDS = 3.0  # seconds that processes have to close their environments
 
 Vector = VectorEnv[Any, Any, Any]
 
@@ -44,15 +48,31 @@ def died(env: Vector, error: Exception) -> Fault:
 def close(env: Vector) -> None:
     """Close `env`; twice does nothing.
 
-    Processes are ended without a word where one has died, or a call of them is still waiting for its answer (after
-    Ctrl-C in a step that hangs): that answer may never come.
+    Processes that may not answer, because one of them died or because a call was broken off (by Ctrl-C, say) whose
+    answers are half read, are told to close their environments, and killed where that takes longer than `LAST_WORDS`.
     """
     base = env.unwrapped
     if not isinstance(base, AsyncVectorEnv) or base.closed:
-        return env.close()
-    if base._state is not AsyncState.DEFAULT or any(worker.exitcode is not None for worker in base.processes):
+        env.close()
+    elif base._state is not AsyncState.DEFAULT or any(worker.exitcode is not None for worker in base.processes):
+        _end(base)
+    else:
+        env.close()
+
+
+def _end(base: AsyncVectorEnv[Any, Any]) -> None:
+    base._state, base.closed = AsyncState.DEFAULT, True
+    pipes = [pipe for pipe in base.parent_pipes if pipe is not None]
+    for pipe in pipes:
+        with contextlib.suppress(OSError):  # it is gone
+            pipe.send(("close", None))
+    until = time.monotonic() + LAST_WORDS
+    try:
+        for worker in base.processes:
+            worker.join(max(until - time.monotonic(), 0))
+    finally:
         for worker in base.processes:
             worker.kill()
-        base._state = AsyncState.DEFAULT
-        return base.close(terminate=True)
-    return env.close()
+            worker.join()
+        for pipe in pipes:
+            pipe.close()

@@ -13,6 +13,7 @@ from dbrrl.agent import true_next_observation, valid_rows
 from dbrrl.config import Config
 from dbrrl.errors import CheckpointError, ConfigError, EnvError, SpaceError
 
+from .experiment.odd import Odd
 from .experiment.stub import OtherStub, Stub, StubConfig
 
 BOX = gym.spaces.Box(-1, 1, (3,), np.float32)
@@ -253,3 +254,22 @@ def test_the_check_names_what_is_wrong(broken: dict[str, Any], message: str) -> 
     kind = type("Broken", (Historian,), broken)
     with pytest.raises(AssertionError, match=message):
         testing.check_agent(lambda: kind(BOX, gym.spaces.Discrete(2), num_envs=2, seed=3))
+
+
+@pytest.mark.parametrize("name", sorted(agents.__all__))
+@pytest.mark.parametrize("nested", [False, True])
+def test_an_environment_may_use_one_array_for_its_observations_in_a_loop_of_ones_own(name: str, nested: bool) -> None:
+    kind, states = getattr(agents, name), []
+    settings = {"n_steps": 4} if hasattr(kind.Config(), "n_steps") else {"learning_starts": 4, "batch_size": 4}
+    for reuses in ("", "own"):
+        env = Odd(reuses=reuses, nested=nested)
+        agent = kind(env.observation_space, env.action_space, kind.Config(**settings), seed=0)
+        observation, _ = env.reset(seed=0)
+        for _ in range(30):
+            observation, reward, terminated, truncated, info = env.step(agent.act(observation))
+            agent.observe(observation, reward, terminated, truncated, info)
+            if terminated or truncated:
+                observation, _ = env.reset()
+        assert agent.num_updates > 0
+        states.append(checkpoint.encode(agent.state_dict(), kind="agent"))
+    assert states[0] == states[1]

@@ -1,5 +1,6 @@
 """The adapter: three autoreset modes, its accounts, exact budgets, and broken contracts named."""
 
+import threading
 from typing import Any
 
 import gymnasium as gym
@@ -8,7 +9,7 @@ import pytest
 from fragile import Ours, Walk
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from dbrrl.envs import Environments, Step, make
+from dbrrl.envs import Environments, Step, failures, make
 from dbrrl.errors import EnvError, ShapeError
 
 MODES = [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP, AutoresetMode.DISABLED]
@@ -225,3 +226,50 @@ def test_render_gives_one_frame_per_environment() -> None:
     assert len(frames) == 2 and frames[0].shape == (400, 600, 3)
     environments.close()
     environments.close()
+
+
+@pytest.mark.parametrize("read", [0, 1])
+def test_closing_ends_the_processes_of_a_call_that_was_broken_off(read: int) -> None:
+    environments = make("fragile:Walk", 2, seed=seed(), vectorization="async")
+    base: Any = environments.vector_env
+    environments.reset()
+    base.step_async(np.zeros((2, 2), np.int64))
+    for pipe in base.parent_pipes[:read]:
+        pipe.recv()
+    environments.close()
+    assert [worker.exitcode for worker in base.processes] == [0, 0]  # by themselves
+    environments.close()
+
+
+def test_closing_after_ctrl_c_in_the_middle_of_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    environments = make("fragile:Walk", 2, seed=seed(), vectorization="async")
+    base: Any = environments.vector_env
+    environments.reset()
+
+    def interrupted(infos: Any, info: Any, row: int) -> Any:
+        if row == 1:
+            raise KeyboardInterrupt
+        return infos
+
+    monkeypatch.setattr(base, "_add_info", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        environments.step(np.zeros((2, 2), np.int64))
+    environments.close()
+    assert [worker.exitcode for worker in base.processes] == [0, 0]
+
+
+class Stuck(Walk):
+    """Its first step takes for ever."""
+
+    def step(self, action: Any) -> Any:
+        threading.Event().wait()
+
+
+def test_an_environment_that_hangs_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(failures, "LAST_WORDS", 0.05)
+    environments = make("test_vector:Stuck", 2, seed=seed(), vectorization="async")
+    base: Any = environments.vector_env
+    environments.reset()
+    base.step_async(np.zeros((2, 2), np.int64))
+    environments.close()
+    assert [worker.exitcode for worker in base.processes] == [-9, -9]
