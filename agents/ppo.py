@@ -35,7 +35,9 @@ class Config(BaseConfig):
 
     learning_rate: float = setting(3e-4, above=0, help="step size of Adam (table 3)")
     learning_rate_schedule: Literal["constant", "linear"] = setting("constant", help="linear: to 0 at total_steps")
-    n_steps: int = setting(2048, at_least=1, help="T, steps per environment in each rollout (table 3)")
+    n_steps: int | None = setting(
+        None, at_least=1, help="T, steps per environment in each rollout; none: 2048 / num_envs (table 3 has one actor)"
+    )
     batch_size: int = setting(64, at_least=1, help="transitions per minibatch (table 3)")
     n_epochs: int = setting(10, at_least=1, help="passes over each rollout (table 3)")
     gamma: float = setting(0.99, at_least=0, at_most=1, help="discount factor (table 3)")

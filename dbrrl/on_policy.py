@@ -23,6 +23,8 @@ from dbrrl.recurrence import Memory, Sequences, resets
 from dbrrl.returns import gae
 from dbrrl.transition import check_results, check_rows
 
+TRANSITIONS, SHORTEST = 2048, 16  # of a rollout whose n_steps is not given: in all, and steps at the least
+
 
 class OnPolicyAgent(RecordingAgent):
     """An agent that acts for `n_steps` steps with one policy, learns from them in `update`, and forgets them.
@@ -51,6 +53,7 @@ class OnPolicyAgent(RecordingAgent):
     ) -> None:
         super().__init__(observation_space, action_space, config, num_envs=num_envs, seed=seed, device=device)
         c = self.config
+        self.n_steps: int = c.n_steps or max(SHORTEST, TRANSITIONS // num_envs)
         self.encoder = Encoder(observation_space, scale=getattr(c, "scale_observation", False))
         self.head = head_for(action_space)
         self.policy_rng = seeding.generator_on(device, seed, "policy")
@@ -82,9 +85,7 @@ class OnPolicyAgent(RecordingAgent):
         # A rollout lies where the agent computes; with a memory its sequences are cut on the host.
         encoder, head, place = self.encoder, self.head, self.device if self.resident else "cpu"
         samples = head.sample_shape, head.sample_dtype
-        self.rollout = RolloutBuffer(
-            self.config.n_steps, self.num_envs, encoder.shapes, encoder.dtypes, *samples, place
-        )
+        self.rollout = RolloutBuffer(self.n_steps, self.num_envs, encoder.shapes, encoder.dtypes, *samples, place)
         self.choose_there = Captured(_chosen) if self.resident else None
         self.learn_there = Captured(packed) if self.resident else None
 
@@ -272,8 +273,7 @@ class OnPolicyAgent(RecordingAgent):
 
     def product(self, rows: int) -> int:
         """Multiply-adds of the largest layer over so many transitions; a memory takes them one step at a time."""
-        if self.memory is not None:
-            rows = max(1, rows // self.config.n_steps)
+        rows = rows if self.memory is None else max(1, rows // self.n_steps)
         return rows * max(int(p.size) for p in self.network.parameters())
 
     def progress(self, learned: int) -> float:

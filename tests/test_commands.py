@@ -56,6 +56,18 @@ def test_a_run_from_start_to_curve(call: Call) -> None:
     assert "learning_rate = 0.5" in config and '[chosen]\nvectorization = "batched"\nthreads = 1' in config
 
 
+def test_a_run_says_when_it_begins_to_learn_and_that_there_is_no_preset(call: Call) -> None:
+    short = ["--eval-interval", "9999", "--final-episodes", "1", "--no-curve", "--no-tensorboard"]
+    chain = ["--env", "dbrrl/Chain-v0", *short]
+    lines = call(train, *chain, "--steps", "2100")[1].splitlines()
+    assert "no preset for ppo on dbrrl/Chain-v0: the defaults, and what is given" in lines
+    assert "first update at step 2,048" in lines
+    lines = call(train, *chain, "--steps", "64")[1].splitlines()
+    assert "first update at step 2,048, after the last of 64: nothing will be learned" in lines
+    lines = call(train, "--env", "CartPole-v1", *short, "--steps", "600")[1].splitlines()
+    assert "first update at step 512" in lines and not any(line.startswith("no preset") for line in lines)
+
+
 def test_quiet_prints_the_result_alone(call: Call) -> None:
     code, output, errors = call(train, *QUICK, "--quiet", "--no-curve")
     assert code == 0 and len(output.splitlines()) == 2 and errors == ""

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from dbrrl import backend, seeding
+from dbrrl import backend, registry, seeding
 from dbrrl.agent import Agent
 from dbrrl.checkpoint import State
 from dbrrl.cuda import blas
@@ -86,6 +86,31 @@ def begin(plan: Plan, stack: contextlib.ExitStack) -> tuple[Plan, vector.Environ
         envs = environments(plan, stack)
         agent = new_agent(plan, envs)
     return plan, envs, agent
+
+
+def beginning(plan: Plan, agent: Agent) -> list[str]:
+    """What to say as a run begins: that no preset was found, and the step of the first update as settings tell it."""
+    settings, lines = plan.settings, []
+    if not registry.preset(settings.agent, settings.env):
+        lines.append(f"no preset for {settings.agent} on {settings.env}: the defaults, and what is given")
+    first = _first_update(agent)
+    if first is not None:
+        never = "" if first <= settings.steps else f", after the last of {settings.steps:,}: nothing will be learned"
+        lines.append(f"first update at step {first:,}{never}")
+    return lines
+
+
+def _first_update(agent: Agent) -> int | None:
+    c, num_envs = agent.config, agent.num_envs
+    rollout = getattr(agent, "n_steps", None) or getattr(c, "n_steps", None)
+    if rollout:
+        return int(rollout * num_envs)
+    if not hasattr(c, "learning_starts") or not hasattr(c, "update_interval"):
+        return None
+    steps = -(-max(1, c.learning_starts) // num_envs) * num_envs
+    while steps // c.update_interval == (steps - num_envs) // c.update_interval:
+        steps += num_envs
+    return int(steps)
 
 
 def same_agent(plan: Plan, envs: vector.Environments | Workers, saved: State, directory: RunDirectory) -> Agent:

@@ -176,6 +176,8 @@ class Experiment:
             stack.callback(directory.release)
             self.display.say(f"run directory: {directory.path}")
             self.display.say(f"environments: {envs.num_envs} of {envs.env_id}, {envs.kind}")
+        for line in build.beginning(plan, agent):
+            self.display.say(line)
         horizon = getattr(plan.config, "total_steps", 0)
         if 0 < horizon < plan.settings.steps:
             self.display.warn(

@@ -38,7 +38,8 @@ def test_a_display_is_told_how_far_the_run_is() -> None:
     experiment.run()
     assert [steps for steps, _, _ in shown.updates] == list(range(4, 401, 4))
     assert all(rate > 0 for _, rate, _ in shown.updates) and shown.updates[-1][2] > 0
-    assert shown.others[0] == (400, 0) and shown.others[-1] == "closed" and len(shown.others) == 12
+    assert shown.others[0].startswith("no preset for ") and shown.others[1] == (400, 0)
+    assert shown.others[-1] == "closed" and len(shown.others) == 13
 
 
 def test_the_bar_prints_lines_above_it_and_goes(capsys: pytest.CaptureFixture[str]) -> None:

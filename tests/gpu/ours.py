@@ -139,7 +139,7 @@ class Loop:
 
     def rollout(self) -> None:
         """One rollout and what is learned from it."""
-        for _ in range(self.agent.config.n_steps):
+        for _ in range(self.agent.n_steps):
             step = self.envs.step(self.agent.act(self.observation))
             self.agent.observe(step.next_observation, step.reward, step.terminated, step.truncated)
             self.observation = step.observation
