@@ -143,7 +143,7 @@ class Array(NDArrayOperatorsMixin):
         assert type(values) is np.ndarray
         if values.dtype.char not in "?bBhHiIlLqQefdFD":
             raise ValueError(f"Unsupported dtype {values.dtype}")
-        self.values, self.base = values, base
+        self.values, self.base = values, base if base is None or base.base is None else base.base
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
         raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()`")

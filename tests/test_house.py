@@ -12,7 +12,7 @@ TREE = (*FOLDERS, "examples", "tests", "docs", ".ci")
 MAX_FILE, MAX_FUNCTION = 300, 60
 LONGER_FILES = {
     "dbrrl/autodiff/elementwise.py": 380,  # one op after the other, a paragraph each
-    "dbrrl/autodiff/tensor.py": 340,  # Tensor in one piece
+    "dbrrl/autodiff/tensor.py": 360,  # Tensor in one piece
     "tests/autodiff/table.py": 780,  # one row an op
 }
 LONGER_FUNCTIONS = {

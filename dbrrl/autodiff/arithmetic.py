@@ -7,7 +7,7 @@ import numpy as np
 
 from dbrrl.autodiff.op import Op
 from dbrrl.autodiff.register import implements, method, reflected
-from dbrrl.autodiff.tensor import Tensor, plain
+from dbrrl.autodiff.tensor import Tensor, kept, plain
 from dbrrl.backend import beside
 
 
@@ -179,7 +179,7 @@ class Where(Op):
 @implements(np.where)
 def where(condition: Any, a: Any, b: Any) -> Any:
     """Elements of a where `condition` (a boolean array, without gradient) holds, else of b; broadcast."""
-    return Where(beside(plain(a if hasattr(a, "shape") else b), plain(condition)))(a, b)
+    return Where(beside(plain(a if hasattr(a, "shape") else b), kept(condition)))(a, b)
 
 
 class Clip(Op):

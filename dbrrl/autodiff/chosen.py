@@ -7,7 +7,7 @@ import numpy as np
 from dbrrl.autodiff.elementwise import beside_all
 from dbrrl.autodiff.index import Scatter, numbers
 from dbrrl.autodiff.op import Op
-from dbrrl.autodiff.tensor import Tensor, plain
+from dbrrl.autodiff.tensor import Tensor, kept, plain
 from dbrrl.backend import beside
 from dbrrl.errors import ShapeError
 
@@ -15,7 +15,7 @@ from dbrrl.errors import ShapeError
 def choices(name: str, x: Any, index: Any) -> Any:
     """Integers (n,) beside x (n, k)."""
     array = plain(x)
-    index = beside(array, plain(index))
+    index = beside(array, kept(index))
     shape = array.shape
     if len(shape) != 2 or index.shape != shape[:1] or index.dtype.kind not in "iu":
         raise ShapeError(

@@ -8,7 +8,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from dbrrl.autodiff.op import Op
 from dbrrl.autodiff.perceptron import activated, before
-from dbrrl.autodiff.tensor import Tensor, plain
+from dbrrl.autodiff.tensor import Tensor, kept, plain
 from dbrrl.cuda import conv as on_gpu
 from dbrrl.errors import ConfigError, ShapeError
 
@@ -228,7 +228,7 @@ def conv2d(
         )
     steps = pair(stride, "conv2d: stride", 1), pair(padding, "conv2d: padding", 0)
     if x.dtype == np.uint8 and on_gpu.serves(plain(x), plain(weight)):
-        bytes_op = BytesConv2d(plain(x), *steps, activation)
+        bytes_op = BytesConv2d(kept(x), *steps, activation)
         return bytes_op(weight) if bias is None else bytes_op(weight, bias)
     op = Conv2d(*steps, activation)
     return op(x, weight) if bias is None else op(x, weight, bias)

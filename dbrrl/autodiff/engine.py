@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from dbrrl.autodiff.op import Op, is_half
+from dbrrl.autodiff.memory import handed_out, latest, notice_changes
+from dbrrl.autodiff.op import Op, is_half, share_memory
 from dbrrl.autodiff.register import method
 from dbrrl.autodiff.tensor import Tensor, plain, state, wrap
-from dbrrl.autodiff.watch import notice_changes, watched
 from dbrrl.backend import array_module, beside
 from dbrrl.cuda import dense
 from dbrrl.errors import GraphError, ShapeError
@@ -36,7 +36,7 @@ def _initial_gradient(tensor: Tensor, grad: Any) -> Any:
     if shape != tensor.shape:
         raise ShapeError(f"backward(grad): expected shape {tensor.shape}, got {shape}: pass one gradient per element")
     if isinstance(grad, Tensor):
-        return grad
+        return grad if grad.dtype == array.dtype else grad.astype(array.dtype)
     if array_module(grad) is not np:
         return grad.astype(tensor.dtype, copy=False)
     return beside(array, np.asarray(grad, dtype=tensor.dtype))
@@ -74,10 +74,23 @@ def _refuse(op: Op, inputs: tuple[Any, ...] | None) -> GraphError:
     )
 
 
+def _cut(x: Tensor) -> GraphError:
+    return GraphError(
+        f"requires_grad of what {type(x.op).__name__} computed (shape {x.shape}) was set to False, which cuts its "
+        "graph: expected a leaf there; use detach() for the values alone"
+    )
+
+
+def _changed(inputs: tuple[Any, ...], order: int) -> bool:
+    """Whether one of `inputs` was changed in place since the time `order`."""
+    return any(isinstance(x, Tensor) and x.memory.changed < order for x in inputs)
+
+
 def _recorded_output(op: Op) -> Tensor:
     """The output of `op` as a member of the graph, for a backward pass that is recorded itself."""
     y = wrap(op.output)
     y.op, y.requires_grad = op, True
+    share_memory(y, op.inputs or ())
     return y
 
 
@@ -100,11 +113,17 @@ def walk(
     before, state.recording = state.recording, create_graph
     # Gradients still to hand on; after each op, those of its inputs.
     receivers: Sequence[Any] = outputs
-    arriving: Sequence[Any] = [g if isinstance(g, Tensor) else wrap(g) for g in grads] if create_graph else grads
+    arriving: Sequence[Any] = [g if isinstance(g, Tensor) else wrap(g) for g in grads]
+    if not create_graph:
+        arriving = [g.array for g in arriving]
     try:
         while True:
             for x, g in zip(receivers, arriving):  # noqa: B905 - the keyword costs a tenth of the loop
-                if g is None or not isinstance(x, Tensor) or not x.requires_grad:
+                if not isinstance(x, Tensor):
+                    continue
+                if not x.requires_grad and x.op is not None:
+                    raise _cut(x)
+                if g is None or not x.requires_grad:
                     continue
                 shape = x.array.shape
                 if g.shape != shape:
@@ -130,19 +149,13 @@ def walk(
             if order in inner:
                 found[order] = g
             inputs = op.inputs
-            if watched and inputs is not None:
+            if handed_out and inputs is not None:
                 notice_changes(inputs)
             if inputs is None:
                 raise _refuse(op, inputs)
-            version, values = 0, []
-            for x in inputs:
-                if isinstance(x, Tensor):
-                    version += x.version
-                    values.append(x.array)
-                else:
-                    values.append(x)
-            if version != op.version and op.saves_inputs:
+            if latest[0] < order and op.saves_inputs and _changed(inputs, order):
                 raise _refuse(op, inputs)
+            values = [x.array if isinstance(x, Tensor) else x for x in inputs]
             y, given = (_recorded_output(op), inputs) if create_graph else (op.output, values)
             arriving = op.backward(g, y, *given) if observer is None else observer.backward(op, g, y, given)
             if type(arriving) is not tuple:
@@ -160,9 +173,10 @@ def walk(
 def _accumulate(leaf: Tensor, g: Any) -> None:
     """Add `g` to the gradient of a leaf: in place where it lives in a flat vector."""
     if isinstance(g, Tensor):
-        leaf.grad = g if leaf.grad is None else leaf.grad + g
+        own = _own(g, leaf)
+        leaf.grad = own if leaf.grad is None else leaf.grad + own
     elif leaf.grad is None:
-        leaf.grad = np.array(g, dtype=leaf.dtype) if isinstance(g, np.generic) else g.astype(leaf.dtype)
+        leaf.grad = _own(g, leaf).array
     elif isinstance(leaf.grad, Tensor):
         leaf.grad = leaf.grad + g
     else:
@@ -255,11 +269,16 @@ def grad(
                 f"grad(): the outputs do not depend on inputs[{i}] (shape {targets[i].shape}): expected an input "
                 "they were computed from; pass allow_unused=True to get None instead"
             )
-    result = [None if g is None else _as_gradient(g, t) for g, t in zip(gradients, targets, strict=True)]
+    result = [None if g is None else _own(g, t) for g, t in zip(gradients, targets, strict=True)]
     return result[0] if one else result
 
 
-def _as_gradient(g: Any, tensor: Tensor) -> Any:
-    """`g` as a Tensor of the dtype of the one it belongs to: beside a wider tensor it may have grown wide itself."""
-    g = g if isinstance(g, Tensor) else wrap(np.asarray(g) if isinstance(g, np.generic) else g)
-    return g if g.dtype == tensor.dtype else g.astype(tensor.dtype)
+def _own(g: Any, tensor: Tensor) -> Tensor:
+    """`g` as a gradient of `tensor`: of its dtype (beside a wider one it may have grown wide), in memory of its own.
+
+    Where gradients are only handed on, `g` is the array that the user gave, or that of another tensor's gradient.
+    """
+    if isinstance(g, Tensor):
+        fresh = g.op is not None and g.array.base is None and g.dtype == tensor.dtype
+        return g if fresh else g.astype(tensor.dtype)
+    return wrap(np.array(g, dtype=tensor.dtype) if isinstance(g, np.generic) else g.astype(tensor.dtype))

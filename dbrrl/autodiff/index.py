@@ -8,7 +8,7 @@ import numpy as np
 from dbrrl.autodiff.op import Op
 from dbrrl.autodiff.reduce import normalize_axes
 from dbrrl.autodiff.register import implements, method
-from dbrrl.autodiff.tensor import Tensor, plain
+from dbrrl.autodiff.tensor import Tensor, kept, plain
 from dbrrl.backend import array_module, beside
 from dbrrl.errors import DtypeError, ShapeError
 
@@ -25,6 +25,8 @@ def _mask(index: Any) -> bool:
 
 class GetItem(Op):
     """y = x[index]; the gradient goes back to the places it came from."""
+
+    saves_inputs = False
 
     def __init__(self, index: Any) -> None:
         self.index = index
@@ -65,7 +67,7 @@ def _plain_index(index: Any, x: Any) -> Any:
     if isinstance(index, tuple):
         return tuple(_plain_index(i, x) for i in index)
     if isinstance(index, Tensor):
-        index = index.array
+        index = kept(index)
     if isinstance(index, list):
         index = np.asarray(index, dtype=np.intp if not index else None)
     if getattr(index, "dtype", None) is None:

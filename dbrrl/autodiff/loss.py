@@ -9,7 +9,7 @@ from dbrrl.autodiff.elementwise import beside_all
 from dbrrl.autodiff.index import take_along_axis
 from dbrrl.autodiff.op import Op, is_half
 from dbrrl.autodiff.reduce import LogSoftmax, log_softmax, mean, sum
-from dbrrl.autodiff.tensor import Tensor, plain
+from dbrrl.autodiff.tensor import Tensor, kept, plain
 from dbrrl.autodiff.variance import less_mean
 from dbrrl.backend import array_module, beside
 from dbrrl.cuda import kernels
@@ -175,7 +175,7 @@ def cross_entropy(logits: Any, target: Any, reduction: str = "mean") -> Any:
                 f"cross_entropy: expected integer targets of shape {logits.shape[:-1]} for logits {logits.shape}, "
                 f"got {target.shape}: give one class per row"
             )
-        index = np.expand_dims(target.array if isinstance(target, Tensor) else target, -1)
+        index = np.expand_dims(kept(target), -1)
         loss = -np.squeeze(take_along_axis(log_softmax(logits), index), -1)
     else:
         _same_shape(logits, target, "cross_entropy")

@@ -1,16 +1,14 @@
 """`Op`: one differentiable operation, which records itself when it meets a tensor that wants gradients."""
 
-import itertools
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
+from dbrrl.autodiff.memory import clock, handed_out, notice_changes
 from dbrrl.autodiff.tensor import Tensor, observing, state, wrap
-from dbrrl.autodiff.watch import notice_changes, watched
 from dbrrl.backend import beside, device_name
 from dbrrl.errors import DbrrlError, DeviceError, DtypeError, GraphError, ShapeError
-
-_order = itertools.count(0, -1)  # newer ops get smaller numbers: a heap yields the newest first
 
 
 class Op:
@@ -22,12 +20,11 @@ class Op:
     """
 
     sums: ClassVar[bool] = False  # whether it adds up many elements: float16 is then computed in float32
-    saves_inputs: ClassVar[bool] = True  # whether backward reads the inputs, or the output is a view of one
+    saves_inputs: ClassVar[bool] = True  # whether backward reads the inputs
     inputs: "tuple[Any, ...] | None" = None
     output: Any = None
     gradient: Any = None  # what has arrived so far while a walk is under way
-    order: int = 0
-    version: int = 0
+    order: int = 0  # the time of the call
     trace: str = ""  # the user's source line, kept by detect_anomaly
     saved: Any = None  # checksums of what backward reads, kept by detect_anomaly
 
@@ -46,10 +43,9 @@ class Op:
 
     def __call__(self, *inputs: Any) -> Any:
         """Apply to tensors and arrays: a Tensor if any input is one, else the plain array."""
-        if watched:
+        if handed_out:
             notice_changes(inputs)
         track = tensors = foreign = False
-        version = 0
         arrays = []
         for x in inputs:
             if isinstance(x, Tensor):
@@ -58,7 +54,6 @@ class Op:
                     track = True
                 elif x.array.dtype.kind != "f":
                     foreign = True
-                version += x.version
                 arrays.append(x.array)
             else:
                 arrays.append(x)
@@ -79,6 +74,8 @@ class Op:
             return y
         tensor = _new(Tensor)
         tensor.array = y
+        if y.base is not None or y is arrays[0] or y is arrays[-1]:
+            share_memory(tensor, inputs)
         if track and state.recording:
             if self.inputs is not None:
                 raise GraphError(
@@ -87,8 +84,7 @@ class Op:
                 )
             self.inputs = inputs
             self.output = y
-            self.version = version
-            self.order = next(_order)
+            self.order = next(clock)
             tensor.op = self
             tensor.requires_grad = True
         return tensor
@@ -99,6 +95,20 @@ class Op:
         narrow = all(is_half(x) for x in inputs if hasattr(x, "dtype"))
         y = self(*(x.astype(np.float32) if is_half(x) else x for x in inputs))
         return y.astype(np.float16) if narrow else y
+
+
+def share_memory(tensor: Tensor, inputs: Sequence[Any]) -> None:
+    """Give `tensor` the memory of the one of `inputs` whose values it shows, if there is one."""
+    y = tensor.array
+    base = y if y.base is None else y.base  # the same for all views of one array
+    for x in inputs:
+        if not isinstance(x, Tensor):
+            continue
+        a = x.array
+        # The parameters of a network are views of one vector: only where they meet they are the same memory.
+        if a is y or ((a is base or a.base is base) and np.may_share_memory(a, y)):
+            tensor.memory = x.share()
+            return
 
 
 def is_half(x: Any) -> bool:

@@ -1,15 +1,16 @@
 """Linear layers: one alone, one with noise, or several one after the other as one op."""
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from dbrrl.autodiff.elementwise import rectified
+from dbrrl.autodiff.memory import handed_out
 from dbrrl.autodiff.op import Op
 from dbrrl.autodiff.tensor import Tensor, observing, plain, state, wrap
-from dbrrl.autodiff.watch import watched
 from dbrrl.backend import beside
 from dbrrl.cuda import dense
 from dbrrl.errors import ShapeError
@@ -49,7 +50,7 @@ class Perceptron(Op):
             y = _affine(y, parameters[i], parameters[i + 1], activation)
             outputs.append(y)
             i += 2
-        return y if y.ndim == x.ndim else y.reshape(*x.shape[:-1], -1)
+        return y if y.ndim == x.ndim else y.reshape(*x.shape[:-1], y.shape[-1])
 
     def backward(self, g: Any, y: Any, x: Any, *parameters: Any) -> Any:
         outputs, last, g = self.outputs, len(self.activations) - 1, _rows(g)
@@ -121,7 +122,7 @@ def _row_outputs(x: Any, arrays: Sequence[Any], activations: Sequence[str | None
 
 def _rows(x: Any) -> Any:
     """(..., n) as a matrix (rows, n)."""
-    return x if len(x.shape) == 2 else x.reshape(-1, x.shape[-1])
+    return x if len(x.shape) == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
 
 def _like(rows: Any, x: Any) -> Any:
@@ -241,7 +242,7 @@ def perceptron(x: Any, parameters: Sequence[Any], activations: Sequence[str | No
         for i, activation in enumerate(activations):
             x = linear(x, parameters[2 * i], parameters[2 * i + 1], activation)
         return x
-    if type(x) is np.ndarray and not (state.recording or watched):
+    if type(x) is np.ndarray and not (state.recording or handed_out):
         try:  # nothing to record; tensors of one type have nothing to convert
             arrays = [p.array for p in parameters]
         except AttributeError:

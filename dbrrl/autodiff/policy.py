@@ -8,7 +8,7 @@ from dbrrl.autodiff.chosen import choices
 from dbrrl.autodiff.index import numbers
 from dbrrl.autodiff.op import Op, is_half
 from dbrrl.autodiff.reduce import contiguous, fold, rowwise, softmax
-from dbrrl.autodiff.tensor import Tensor, plain
+from dbrrl.autodiff.tensor import Tensor, kept, plain
 from dbrrl.backend import beside
 from dbrrl.cuda import kernels
 from dbrrl.cuda import policy as rows
@@ -131,11 +131,11 @@ def clipped_surrogate(log_prob: Any, old_log_prob: Any, advantage: Any, clip_ran
     """Mean of min(r A, clip(r, 1 - ε, 1 + ε) A), with r = e^(log_prob - old_log_prob): the objective of PPO
     (Schulman et al. 2017, eq. 7), to be maximized. Arrays (n,) of one shape; only `log_prob` gets a gradient.
     """
-    old, advantage = beside(plain(log_prob), (plain(old_log_prob), plain(advantage)))
-    if not log_prob.shape == old.shape == advantage.shape or len(old.shape) != 1:
+    old, advantage = beside(plain(log_prob), (kept(old_log_prob), kept(advantage)))
+    if not log_prob.shape == old.shape == advantage.shape or len(old.shape) != 1 or not old.size:
         raise ShapeError(
-            f"clipped_surrogate: expected three arrays (n,), got {log_prob.shape}, {old.shape}, {advantage.shape}: "
-            "flatten time and environments first"
+            "clipped_surrogate: expected three arrays (n,) of at least one number, got "
+            f"{log_prob.shape}, {old.shape}, {advantage.shape}: flatten time and environments first"
         )
     if is_half(log_prob):
         wide = clipped_surrogate(log_prob.astype(np.float32), old, advantage, clip_range)
@@ -175,7 +175,7 @@ def normal_log_prob(mean: Any, log_std: Any, x: Any) -> Any:
     Raises:
         ShapeError: x has another shape than the mean, or one is no matrix.
     """
-    x = beside(plain(mean), plain(x))
+    x = beside(plain(mean), kept(x))
     if len(mean.shape) != 2 or x.shape != mean.shape or log_std.shape not in (mean.shape, mean.shape[1:]):
         raise ShapeError(
             f"normal_log_prob: expected mean (B, n), log_std (n,) or (B, n) and x (B, n), got {mean.shape}, "

@@ -15,6 +15,8 @@ from dbrrl.errors import ShapeError
 class Reshape(Op):
     """The same elements in another shape."""
 
+    saves_inputs = False
+
     def __init__(self, shape: Any) -> None:
         self.shape = shape
 
@@ -40,6 +42,8 @@ def reshape(x: Any, *shape: Any) -> Any:
 
 class Transpose(Op):
     """Axes in another order."""
+
+    saves_inputs = False
 
     def __init__(self, axes: tuple[int, ...] | None) -> None:
         self.axes = axes
@@ -77,6 +81,8 @@ def swapaxes(x: Any, axis1: int, axis2: int) -> Any:
 
 class BroadcastTo(Op):
     """Repeat along axes of size 1 and new leading axes; the engine sums the gradient back."""
+
+    saves_inputs = False
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.shape = shape

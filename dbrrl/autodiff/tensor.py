@@ -1,16 +1,15 @@
 """`Tensor`: an array that remembers how it was computed. The op files attach its operators, the engine `backward`."""
 
 import operator
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 import numpy as np
 
+from dbrrl.autodiff.memory import UNSHARED, Memory, change, hand_out
 from dbrrl.autodiff.recording import no_grad as no_grad
 from dbrrl.autodiff.recording import observing as observing
 from dbrrl.autodiff.recording import state as state
-from dbrrl.autodiff.watch import fingerprint, hand_out
 from dbrrl.backend import beside, to_device, to_numpy
 from dbrrl.errors import DtypeError, GraphError, ShapeError
 
@@ -39,9 +38,7 @@ class Tensor:
     requires_grad: bool = False
     grad: Any = None  # array of the same shape (a Tensor after create_graph=True), or None
     op: Any = None  # the op that made this tensor; None for a leaf
-    version: int = 0  # counts in-place changes
-    handed_out: int = 0  # arrays from `data` that are alive, through which the values may change unseen
-    fingerprint: int = 0  # of the values when last looked at
+    memory: Memory = UNSHARED  # knows when the values were changed; one for all tensors that share them
 
     def __init__(self, data: Any, requires_grad: bool = False) -> None:
         if isinstance(data, Tensor):
@@ -93,7 +90,10 @@ class Tensor:
     @property
     def data(self) -> Any:
         """The values. Read-only for a computed tensor; a change of a leaf's is noticed by `backward`, on the CPU."""
-        return _read_only(self.array) if self.op is not None else hand_out(self.array, (self,))
+        if self.op is not None or self.memory.fixed:
+            return _read_only(self.array)
+        self._make_room()
+        return hand_out(self.array, ((self.share(), self.array),))
 
     @data.setter
     def data(self, value: Any) -> None:
@@ -101,11 +101,11 @@ class Tensor:
             value = np.asarray(value, dtype=self.dtype) if not hasattr(value, "dtype") else value
             if value.shape != self.shape:
                 raise ShapeError(f"data: expected shape {self.shape}, got {value.shape}: make a new Tensor instead")
-            if self.op is not None:
+            if self.op is not None or self.memory.fixed:
                 raise GraphError("data: expected a leaf, got a computed tensor, whose values a graph needs: copy it")
+            self._make_room()
             self.array[...] = beside(self.array, plain(value))  # in place: it may be a view into a flat vector
-        self.version += 1
-        self.fingerprint = fingerprint(self.array)
+        self.changed()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -191,17 +191,40 @@ class Tensor:
 
     def __setitem__(self, index: Any, value: Any) -> None:
         self._refuse_in_place()
-        if not self.requires_grad and self.array.base is None and sys.getrefcount(self.array) > 2:
-            self.array = self.array.copy()  # a view of it may be needed by a graph
+        if state.recording and isinstance(value, Tensor) and value.requires_grad:
+            raise GraphError(
+                "in-place change by a tensor that requires gradients, which is not recorded: expected plain values; "
+                "use where() or concatenate(), or value.detach() to leave the graph"
+            )
+        self._make_room()
         self.array[beside(self.array, index)] = beside(self.array, plain(value))
-        self.version += 1
+        self.changed()
 
     def _refuse_in_place(self) -> None:
-        if self.op is not None or (self.requires_grad and state.recording):
+        if self.op is not None or self.memory.fixed or (self.requires_grad and state.recording):
             raise GraphError(
                 "in-place change of a tensor that takes part in a graph: expected a new tensor; "
                 "use where() or concatenate(), or wrap the change in no_grad() if it is a leaf"
             )
+
+    def _make_room(self) -> None:
+        """Let a single number of NumPy's, which cannot be changed, be an array without axes."""
+        if isinstance(self.array, np.generic):
+            self.array = np.asarray(self.array)
+
+    def share(self) -> Memory:
+        """The memory of the values, for one that shows them too; of values that a graph computed it is fixed."""
+        if self.memory is UNSHARED:
+            self.memory = Memory(fixed=self.op is not None)
+        return self.memory
+
+    def changed(self) -> None:
+        """Say that the values were changed in place: a graph recorded before refuses to go backward."""
+        self.share().changed = change()
+
+    def move(self, array: Any) -> None:
+        """Hold the values in `array` from now on, as a memory of its own."""
+        self.array, self.memory = array, Memory(self.memory.changed)
 
     def item(self) -> Any:
         """The value of a one-element tensor as a Python number; ShapeError for any other."""
@@ -214,11 +237,29 @@ class Tensor:
         return to_numpy(np.asarray(self.data) if isinstance(self.array, np.generic) else self.data)
 
     def detach(self) -> "Tensor":
-        """The same values cut off from the graph."""
-        return wrap(self.data)
+        """The same values cut off from the graph: a view, whose changes are changes of this tensor."""
+        tensor = wrap(self.array)
+        tensor.memory = self.share()
+        return tensor
+
+    def __copy__(self) -> "Tensor":
+        self.share()
+        copied = object.__new__(type(self))
+        vars(copied).update(vars(self))
+        return copied
 
     def requires_grad_(self, value: bool = True) -> "Tensor":
-        """Ask (or stop asking) for gradients of this leaf; returns it."""
+        """Ask (or stop asking) for gradients of this leaf; returns it.
+
+        Raises:
+            DtypeError: it is of integers or booleans.
+            GraphError: it is no leaf, and asking no more would cut its graph.
+        """
+        if not value and self.op is not None:
+            raise GraphError(
+                f"requires_grad_(False): expected a leaf, got what {type(self.op).__name__} computed, whose graph that "
+                "would cut: use detach() for the values alone"
+            )
         if value and self.array.dtype.kind != "f":
             raise DtypeError(
                 f"requires_grad expected a floating-point tensor, got {self.array.dtype}: "
@@ -294,6 +335,11 @@ def wrap(array: Any) -> Tensor:
     tensor: Tensor = Tensor.__new__(Tensor)
     tensor.array = array
     return tensor
+
+
+def kept(x: Any) -> Any:
+    """The array inside a tensor, copied: for an op to keep beside its inputs, out of reach of later changes."""
+    return x.array.copy() if isinstance(x, Tensor) else plain(x)
 
 
 def plain(x: Any) -> Any:

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from dbrrl.autodiff.memory import change, hand_out
 from dbrrl.autodiff.tensor import Tensor, plain
-from dbrrl.autodiff.watch import hand_out
 from dbrrl.backend import array_module, beside
 from dbrrl.errors import DtypeError, GraphError
 
@@ -31,7 +31,7 @@ class Flat:
     @property
     def values(self) -> Any:
         """The parameters' values (n,), to read and to change; a graph that needs the old ones notices a change."""
-        return hand_out(self.vector, self.parameters)
+        return hand_out(self.vector, [(p.share(), p.array) for p in self.parameters])
 
     def gather(self) -> Any:
         """`grads`, after taking in any gradient that was set from outside the vector."""
@@ -43,8 +43,9 @@ class Flat:
 
     def changed(self) -> None:
         """Say that `vector` was changed: a graph recorded before refuses to go backward."""
+        now = change()
         for p in self.parameters:
-            p.version += 1
+            p.memory.changed = now
 
     def find(self, parameters: Sequence[Any]) -> tuple[int, int] | None:
         """Where `parameters` stand here as neighbors in this order: the first's place, and the last's plus one."""
@@ -154,7 +155,8 @@ def _join(parameters: Sequence[Any]) -> Flat:
         view = grads[start:stop].reshape(p.shape)
         if p.grad is not None:
             view[...] = beside(view, plain(p.grad))
-        p.array, p.grad, start = values[start:stop].reshape(p.shape), view, stop
+        p.move(values[start:stop].reshape(p.shape))
+        p.grad, start = view, stop
         views.append(view)
     return Flat(parameters, values, grads, views)
 

@@ -139,7 +139,7 @@ class Module:
                 value.bit_generator.state = fresh[name]
             elif isinstance(value, Parameter):
                 value.array[...] = fresh[name]
-                value.version += 1
+                value.changed()
             else:
                 setattr(owner, attribute, fresh[name])
 
@@ -174,7 +174,9 @@ class Module:
                 array = convert(value.array)
                 if array is not value.array:
                     unflatten([value])
-                    value.array, value.grad, value.version = array, None, value.version + 1
+                    value.move(array)
+                    value.changed()
+                    value.grad = None
             elif attribute in owner.buffers:
                 setattr(owner, attribute, convert(value))
 

@@ -10,7 +10,7 @@ import dbrrl.functional as F
 from dbrrl.autodiff.engine import backward, grad
 from dbrrl.autodiff.gradcheck import check_gradients
 from dbrrl.autodiff.op import Op
-from dbrrl.autodiff.tensor import Tensor, no_grad
+from dbrrl.autodiff.tensor import Tensor, no_grad, wrap
 from dbrrl.errors import GraphError
 from tests.standin import host, put
 
@@ -344,3 +344,64 @@ def test_a_walk_that_failed_leaves_nothing_behind() -> None:
     op.broken = False
     loss.backward()
     np.testing.assert_array_equal(x.grad, [16, 16])
+
+
+@pytest.mark.parametrize("values", [[1, 2, 3], [True, False, True]])
+def test_an_integer_tensor_may_be_changed_before_it_enters_a_graph(values: list[Any], device: str) -> None:
+    i = Tensor(put(np.array(values), device))
+    i[0] = 5
+    i.data = i.data + i.data
+    x = Tensor(put(np.array([1.0, 2.0, 3.0]), device), requires_grad=True)
+    (x * i).sum().backward()
+    np.testing.assert_array_equal(host(x.grad, device), host(i, device))
+    loss = (x * i).sum()
+    i[0] = 0  # the graph has a copy of floating-point type
+    loss.backward()
+    np.testing.assert_array_equal(host(x.grad, device)[1:], 2 * host(i, device)[1:].astype(float))
+
+
+def test_a_computed_tensor_cannot_be_made_to_want_no_gradient() -> None:
+    x = leaf(1.0, 2.0)
+    y = x * x
+    with pytest.raises(GraphError, match=r"got what Multiply computed.*use detach\(\)"):
+        y.requires_grad_(False)
+    y.requires_grad = False
+    with pytest.raises(GraphError, match=r"requires_grad of what Multiply computed \(shape \(2,\)\).*detach\(\)"):
+        (y * x).sum().backward()
+    assert y.requires_grad_().requires_grad
+    with no_grad():
+        assert not (x * x).requires_grad_().requires_grad_(False).requires_grad
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+@pytest.mark.parametrize("narrow", [np.float16, np.float32])
+def test_a_gradient_has_the_type_of_its_leaf(narrow: type, create_graph: bool, device: str) -> None:
+    x, wide = (Tensor(put(np.ones(2, t), device), requires_grad=True) for t in (narrow, np.float64))
+    for _ in range(2):
+        y = (x * wide).sum()
+        y.backward(create_graph=create_graph)
+    assert x.grad.dtype == narrow and wide.grad.dtype == np.float64
+    got = grad((x * wide).sum(), [x, wide], create_graph=create_graph)
+    assert [g.dtype for g in got] == [narrow, np.float64]
+    (g,) = grad(x * 2, [x], Tensor(put(np.ones(2), device)), create_graph=create_graph)
+    assert g.dtype == narrow
+
+
+@pytest.mark.parametrize(
+    ("given", "create_graph"), [("array", False), ("array", True), ("tensor", False), ("tensor", True), ("made", False)]
+)
+@pytest.mark.parametrize(
+    "f", [lambda a, b: a + b, lambda a, b: a.reshape(2) + b.T, lambda a, b: F.concatenate([a[:1], b[1:]]) + a + b]
+)
+def test_a_gradient_has_memory_of_its_own(f: Any, given: str, create_graph: bool, device: str) -> None:
+    a, b = (Tensor(put(np.ones(2), device), requires_grad=True) for _ in "ab")
+    plain = put(np.array([2.0, 3.0]), device)
+    g: Any = plain if given == "array" else Tensor(plain, requires_grad=given == "made")
+    g = g * 1.0 if given == "made" else g
+    got = grad(f(a, b), [a, b], g, create_graph=create_graph)
+    f(a, b).backward(g, create_graph=create_graph)
+    results = [*got, *(x.grad if isinstance(x.grad, Tensor) else wrap(x.grad) for x in (a, b))]
+    arrays = [r.array for r in results] + [getattr(g, "array", g)]
+    for i, one in enumerate(arrays):
+        assert not any(np.may_share_memory(one, other) for other in arrays[:i])
+    assert isinstance(a.grad, Tensor) == create_graph

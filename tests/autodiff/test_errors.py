@@ -65,6 +65,7 @@ WRONG: list[tuple[str, Any, type[DbrrlError], str]] = [
     ("picked_huber_loss", lambda: F.picked_huber_loss(leaf(2, 3), np.array([0]), np.ones(2)), ShapeError, "per row"),
     ("picked_huber_loss b", lambda: F.picked_huber_loss(leaf(1, 3), np.array([0]), np.ones(2)), ShapeError, "per row"),
     ("clipped_surrogate", lambda: F.clipped_surrogate(leaf(3), np.ones(2), np.ones(3), 0.2), ShapeError, "flatten"),
+    ("surrogate of nothing", lambda: F.clipped_surrogate(leaf(0), np.ones(0), np.ones(0), 0.2), ShapeError, "at least"),
     ("embedding", lambda: F.embedding(np.array([5]), leaf(3, 2)), ShapeError, "enlarge"),
     ("one_hot", lambda: F.one_hot(np.array([3]), 3), ShapeError, "integers in"),
     ("mse_loss", lambda: F.mse_loss(leaf(3, 1), np.ones(3)), ShapeError, "broadcasting here"),
@@ -193,12 +194,24 @@ def test_a_handed_out_array_that_is_not_changed_does_no_harm() -> None:
     np.testing.assert_allclose(x.grad, 2 * held)
 
 
-def test_a_view_of_plain_data_keeps_its_values() -> None:
+def test_a_change_of_plain_data_reaches_its_views_and_is_noticed_there() -> None:
     data, w = Tensor(np.ones(3)), leaf(3)
-    loss = (data[:] * w).sum()
+    part, values = data[1:], data.data
+    loss = (part * w[1:]).sum()
     data[...] = 100.0
-    loss.backward()
-    np.testing.assert_array_equal(w.grad, [1, 1, 1])
+    assert part.array.tolist() == [100, 100] and values.tolist() == [100, 100, 100]
+    with pytest.raises(GraphError, match="changed in place"):
+        loss.backward()
+
+
+def test_what_is_assigned_must_not_want_gradients() -> None:
+    data, w = Tensor(np.ones(3)), leaf(3)
+    with pytest.raises(GraphError, match=r"value\.detach\(\)"):
+        data[0] = w[1]
+    data[0] = w[1].detach()
+    with no_grad():
+        data[1] = w[1]
+    assert data.array.tolist() == [w.array[1], w.array[1], 1]
 
 
 def test_an_optimizer_step_between_forward_and_backward_is_noticed() -> None:

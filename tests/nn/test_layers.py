@@ -180,3 +180,29 @@ def test_depth_decided_by_the_data() -> None:
 
     for seed in range(3):
         check_module(Deep(), np.random.default_rng(seed).normal(size=(2, 3)))
+
+
+@pytest.mark.parametrize("shape", [(2, 0, 3), (0, 2, 3), (0, 3), (2, 0, 0, 3)])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: nn.mlp((3, 4, 2)),
+        lambda: nn.mlp((3, 4, 4, 2), "relu"),
+        lambda: nn.mlp((3, 2)),
+        lambda: nn.Sequential(nn.NoisyLinear(3, 2), nn.Tanh()),
+        lambda: nn.Sequential(nn.LayerNorm(3), nn.Linear(3, 2)),
+    ],
+)
+def test_an_empty_batch_goes_through_every_layer(make: Any, shape: tuple[int, ...]) -> None:
+    net, x = make(), np.zeros(shape, np.float32)
+    expected = (*shape[:-1], 2)
+    assert net(x).shape == net(Tensor(x)).shape == expected
+    with no_grad():
+        assert net(x).shape == net(Tensor(x)).shape == expected
+    given = Tensor(x, requires_grad=True)
+    net(given).sum().backward()
+    assert given.grad.shape == shape and all(not p.grad.any() for p in net.parameters())
+
+
+def test_layers_of_no_features_take_any_batch() -> None:
+    assert nn.mlp((0, 4, 2))(np.zeros((2, 3, 0), np.float32)).shape == (2, 3, 2)
