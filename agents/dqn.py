@@ -60,7 +60,7 @@ class Config(BaseConfig):
     tau: float = setting(1.0, above=0, at_most=1, help="how far the target moves then; 1: a copy (paper)")
     max_grad_norm: float = setting(10.0, above=0, help="largest global norm of the gradient")
     scale_observation: bool = setting(False, help="entries of a Box within finite bounds are scaled to [-1, 1]")
-    hidden_sizes: tuple[int, ...] | None = setting(None, at_least=1, help="hidden layers; none: 120,84; 512 on images")
+    hidden_sizes: tuple[int, ...] | None = setting(None, at_least=1, help="hidden layers; none: 120,84; images 512,128")
     activation: Literal["tanh", "relu"] = setting("relu", help="between the hidden layers")
     exploration: Literal["epsilon_greedy", "ez_greedy"] = setting(
         "epsilon_greedy", help="ez_greedy: random actions last (Dabney et al. 2021)"

@@ -14,7 +14,7 @@ from dbrrl.observations import Encoder
 class PolicyAndValue(nn.Module):
     """A policy and a value network over the same (B, n), and what makes features of an observation's parts.
 
-    `reads`: n where it is not the number of features, `size`. On images both read one Nature CNN.
+    `reads`: n where it is not the number of features, `size`. On images both read one `nn.image_network`.
     """
 
     def __init__(
@@ -27,7 +27,7 @@ class PolicyAndValue(nn.Module):
         rng: np.random.Generator,
         reads: int | None = None,
     ) -> None:
-        self.images = [nn.NatureCNN(shape, rng=rng) for shape in encoder.image_shapes]
+        self.images = [nn.image_network(shape, rng=rng, high=high) for shape, high in encoder.images]
         hidden = hidden_sizes if hidden_sizes is not None else () if self.images else (64, 64)
         self.size = encoder.vector_size + sum(cnn.features for cnn in self.images)
         reads = self.size if reads is None else reads
@@ -45,7 +45,7 @@ class PolicyAndValue(nn.Module):
 
 
 class ActorCritic(PolicyAndValue):
-    """Separate policy and value networks; on images they share one Nature CNN.
+    """Separate policy and value networks; on images they share one `nn.image_network`.
 
     Any module can take its place that has `policy(parts)` -> (B, head.size), `value(parts)` -> (B,), `forward(parts)`
     -> both, and, for Box actions, a Parameter `log_std` (head.size,). `parts` are those of `Encoder`.

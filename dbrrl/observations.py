@@ -18,7 +18,9 @@ class Encoder:
     """Batched observations to `parts`: float32 (B, n) of all that is no image (first, if any), then uint8 (B, C, H, W).
 
     Box entries are flattened, Discrete and MultiDiscrete one-hot, MultiBinary 0 and 1; a Dict's entries follow one
-    another in its order. A Box of three axes and dtype uint8 is an image; channels last are moved first.
+    another in its order. A Box of three axes and dtype uint8 or bool is an image; channels last are moved first. Of the
+    three axes the first two are those of the picture where they are equal, else the last two where these are, else the
+    smallest is the channels'.
 
     Entries that float32 does not hold exactly (float64, integers from 32 bits on) are scaled, and by an agent also
     normalized, in float64 and then cast; where neither is asked for they are only cast: 2²⁴ and 2²⁴ + 1 are then one.
@@ -35,6 +37,9 @@ class Encoder:
         self.leaves = list(_leaves(space, ()))
         self.vector_size = sum(_width(leaf) for _, leaf in self.leaves if not is_image(leaf))
         self.image_shapes = [_channels_first(leaf.shape) for _, leaf in self.leaves if is_image(leaf)]
+        # For each image its shape, channels first, and the largest value that it may hold.
+        highs = [float(leaf.high.max()) or 1.0 for _, leaf in self.leaves if is_image(leaf)]
+        self.images = list(zip(self.image_shapes, highs, strict=True))
         self._is_vector = isinstance(space, gym.spaces.Box) and len(space.shape) == 1
         shapes: list[tuple[int, ...]] = [(self.vector_size,)] if self.vector_size else []
         self.shapes = shapes + self.image_shapes
@@ -74,7 +79,8 @@ class Encoder:
             for key in path:
                 x = x[key]
             if is_image(space):
-                images.append(x if _channels_first(space.shape) == space.shape else np.moveaxis(x, -1, 1))
+                x = x.astype(np.uint8) if x.dtype == np.bool_ else x
+                images.append(x if _channels_first(space.shape) is space.shape else np.moveaxis(x, -1, 1))
             else:
                 x = x if hasattr(x, "ndim") else np.asarray(x)
                 vectors.append(_flat(x - beside(x, origin) if shift and origin is not None else x, space))
@@ -94,12 +100,14 @@ class Encoder:
 
 
 def is_image(space: gym.Space[Any]) -> bool:
-    """Whether a space is a picture: three axes of bytes."""
-    return isinstance(space, gym.spaces.Box) and len(space.shape) == 3 and space.dtype == np.uint8
+    """Whether a space is a picture: three axes of bytes or booleans."""
+    return isinstance(space, gym.spaces.Box) and len(space.shape) == 3 and space.dtype in (np.uint8, np.bool_)
 
 
 def _channels_first(shape: Any) -> tuple[int, ...]:
-    return (shape[2], shape[0], shape[1]) if shape[2] < shape[0] else tuple(shape)
+    first, second, third = shape
+    last = first == second or (second != third and third < first)  # whether the channels are the last axis
+    return (third, first, second) if last else shape
 
 
 def _leaves(space: gym.Space[Any], path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -126,8 +134,8 @@ def _range(space: Any) -> np.ndarray:
     if not isinstance(space, gym.spaces.Box):
         return np.repeat(np.array([[0.0], [1.0]]), _width(space), axis=1)
     origin = _origin(space)
-    shift = np.zeros_like(space.low) if origin is None else origin
-    low, high = ((bound - shift).astype(np.float64).ravel() for bound in (space.low, space.high))
+    bounds = (space.low, space.high) if origin is None else (space.low - origin, space.high - origin)
+    low, high = (bound.astype(np.float64).ravel() for bound in bounds)
     bounded = (high - low < np.finfo(np.float32).max) & (high > low)
     low, high = np.where(bounded, low, -1.0), np.where(bounded, high, 1.0)
     return np.stack([low + high, high - low]) / 2

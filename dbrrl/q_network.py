@@ -17,14 +17,14 @@ from dbrrl.observations import Encoder
 class QNetwork(nn.Module):
     """Q(s, ·) for the parts of `Encoder`: (B, actions), or (B, actions, atoms) where `atoms` is given.
 
-    Images go through the convolutions of the Nature CNN first. Dueling (Wang et al. 2016, eq. 9): the last hidden layer
-    and the output are two streams, Q(s, a) = V(s) + A(s, a) - mean A(s, ·). Noisy: all layers but convolutions are
-    `NoisyLinear`.
+    Images go through the convolutions of an `nn.image_network` first. Dueling (Wang et al. 2016, eq. 9): the last
+    hidden layer and the output are two streams, Q(s, a) = V(s) + A(s, a) - mean A(s, ·). Noisy: all layers but
+    convolutions are `NoisyLinear`.
 
     Args:
         encoder: of the observations.
         actions: how many there are.
-        hidden_sizes: hidden layers; None: 120, 84, and 512 on images.
+        hidden_sizes: hidden layers; None: 120, 84; on images 512, where all are small 128.
         activation: "relu" or "tanh".
         dueling: two streams.
         stream: the last hidden layer is not among the features also where there is only one stream.
@@ -46,8 +46,9 @@ class QNetwork(nn.Module):
         atoms: int | None = None,
         rng: np.random.Generator,
     ) -> None:
-        self.images = [nn.NatureCNN(shape, features=None, rng=rng) for shape in encoder.image_shapes]
-        hidden = hidden_sizes if hidden_sizes is not None else (512,) if self.images else (120, 84)
+        self.images = [nn.image_network(shape, False, rng, high) for shape, high in encoder.images]
+        usual = (max(cnn.width for cnn in self.images),) if self.images else (120, 84)
+        hidden = hidden_sizes if hidden_sizes is not None else usual
         sizes = (encoder.vector_size + sum(cnn.features for cnn in self.images), *hidden)
         shared, last = (sizes[:-1], sizes[-2:]) if (dueling or stream) and hidden else (sizes, sizes[-1:])
         self.actions, self.atoms, self.width = actions, atoms, last[0]

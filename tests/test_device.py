@@ -134,6 +134,7 @@ LAYERS: dict[str, tuple[Any, Any]] = {
     "pools": (lambda r: nn.Sequential(nn.Conv2d(2, 12, 3, 2, 1, rng=r), nn.MaxPool2d(2), nn.Flatten()), (3, 2, 9, 8)),
     "average": (lambda r: nn.Sequential(nn.Conv2d(2, 3, 2, rng=r), nn.AvgPool2d(2, 1, 1), nn.ELU()), (3, 2, 5, 5)),
     "nature": (lambda r: nn.NatureCNN((1, 36, 36), 16, rng=r), (2, 1, 36, 36)),
+    "minatar": (lambda r: nn.MinAtarCNN((2, 6, 5), 16, rng=r, high=1), (2, 2, 6, 5)),
 }
 
 

@@ -75,6 +75,36 @@ def test_images_come_channels_first_as_bytes(space: Any, shape: Any) -> None:
     np.testing.assert_array_equal(image, expected)
 
 
+@pytest.mark.parametrize(
+    ("shape", "first"),
+    [
+        ((10, 10, 4), (4, 10, 10)),
+        ((10, 10, 10), (10, 10, 10)),
+        ((8, 8, 111), (111, 8, 8)),
+        ((4, 10, 10), (4, 10, 10)),
+        ((111, 8, 8), (111, 8, 8)),
+        ((9, 7, 3), (3, 9, 7)),
+    ],
+)
+@pytest.mark.parametrize("dtype", [np.bool_, np.uint8])
+def test_small_boards_are_images_and_the_two_equal_axes_are_the_pictures(shape: Any, first: Any, dtype: Any) -> None:
+    space = Box(0, 1, shape, dtype)
+    encoder, x = Encoder(space), batch(space, 3)
+    (image,) = encoder(x)
+    assert encoder.images == [(first, 1.0)] and image.dtype == np.uint8
+    moved = x if shape[1:] == first[1:] and shape != (10, 10, 10) else x.transpose(0, 3, 1, 2)
+    np.testing.assert_array_equal(image, moved)
+    with standin.installed():
+        (there,) = encoder(put(x, "cuda"))
+        np.testing.assert_array_equal(host(there, "cuda"), moved)
+
+
+def test_a_vector_of_booleans_can_be_scaled() -> None:
+    space = Box(0, 1, (3,), np.bool_)
+    (vector,) = Encoder(space, scale=True)(np.array([[True, False, True]]))
+    np.testing.assert_array_equal(vector, [[1, -1, 1]])
+
+
 def test_a_nested_dict_gives_one_vector_and_its_images() -> None:
     inner = Dict({"goal": Discrete(3, start=1), "camera": IMAGE})
     space = Dict({"a": Box(-1, 1, (2,), np.float64), "inner": inner, "bits": MultiBinary(2), "depth": FIRST})

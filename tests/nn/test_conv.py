@@ -89,5 +89,34 @@ def test_nature_cnn() -> None:
     assert before.features == 64 and before(images).shape == (3, 64)
     last: Any = nn.Sequential(*network.body.layers[-2:])
     np.testing.assert_array_equal(last(before(images)).array, features.array)
-    with pytest.raises(ConfigError, match="at least 36 x 36, got 35 x 84"):
+    with pytest.raises(ConfigError, match=r"at least 36 x 36, got 35 x 84: take nn.MinAtarCNN, or nn.image_network"):
         nn.NatureCNN((1, 35, 84), rng=0)
+
+
+@pytest.mark.parametrize("high", [1, 255])
+def test_the_network_of_minatar_is_one_convolution_and_one_linear_layer(high: int) -> None:
+    network = nn.MinAtarCNN((4, 10, 12), features=7, rng=0, high=high)
+    images = RNG.integers(0, high + 1, (3, 4, 10, 12), np.uint8)
+    conv, linear = network.body[0], network.body[3]
+    places = windows(images / high, (3, 3), (1, 1), (0, 0))
+    x = np.maximum(np.einsum("bcyxij,ocij->boyx", places, conv.weight.array, optimize=True), 0)  # type: ignore[attr-defined]
+    assert x.shape == (3, 16, 8, 10)
+    x = np.maximum(x.reshape(3, -1) @ linear.weight.array.T, 0)  # type: ignore[attr-defined]
+    np.testing.assert_allclose(network(images).array, x, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(network(images.astype(np.float32)).array, x, rtol=1e-4, atol=1e-5)
+    minatar = nn.MinAtarCNN((4, 10, 10), rng=0)  # the paper's: 4 · 9 · 16 + 16 and 1024 · 128 + 128 numbers
+    assert minatar.flat().values.size == 131792 and minatar.features == 128
+    assert nn.MinAtarCNN((4, 10, 10), features=None, rng=0).features == 1024
+    assert nn.MinAtarCNN((1, 3, 3), rng=0)(np.zeros((2, 1, 3, 3), np.uint8)).shape == (2, 128)
+    with pytest.raises(ConfigError, match="at least 3 x 3, got 2 x 9: flatten them"):
+        nn.MinAtarCNN((1, 2, 9), rng=0)
+
+
+def test_the_network_for_images_is_chosen_by_size() -> None:
+    for shape, kind, size in (((1, 36, 36), nn.NatureCNN, 512), ((1, 35, 84), nn.MinAtarCNN, 128)):
+        network = nn.image_network(shape, rng=0, high=3)
+        assert type(network) is kind and network.features == size == kind.width
+        alone = nn.image_network(shape, False, 0)
+        assert type(alone) is kind and alone(np.zeros((2, *shape), np.uint8)).shape == (2, alone.features)
+        image = np.full((1, *shape), 3, np.uint8)
+        np.testing.assert_allclose(network(image).array, kind(shape, rng=0)(image * 85).array, rtol=1e-4, atol=1e-6)
