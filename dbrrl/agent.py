@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 import gymnasium as gym
 import numpy as np
 
-from dbrrl import backend, checkpoint, seeding
+from dbrrl import backend, capacity, checkpoint, seeding
 from dbrrl.arguments import AgentType, instead_of_spaces
 from dbrrl.checkpoint import State, copied
 from dbrrl.config import Config as AgentConfig
@@ -85,10 +85,8 @@ class Agent(OwnThreads, metaclass=AgentType):
         self.action_space = action_space
         self._shape = observation_space.shape
         self.config: Any = config if config is not None else self.Config()
-        self.num_envs = num_envs
-        self.seed = seed
-        self.device = device
-        self.num_updates = 0
+        self.num_envs, self.seed, self.device, self.num_updates = num_envs, seed, device, 0
+        capacity.check(self)
 
     @classmethod
     def resident_at(cls, config: AgentConfig) -> bool:

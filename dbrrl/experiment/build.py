@@ -45,15 +45,18 @@ def environments(plan: Plan, stack: contextlib.ExitStack) -> vector.Environments
 
 
 def new_agent(plan: Plan, envs: vector.Environments | Workers) -> Agent:
-    """The agent before its first step."""
-    return plan.agent_class(
-        envs.observation_space,
-        envs.action_space,
-        plan.config,
-        num_envs=plan.settings.num_envs,
-        seed=plan.settings.seed,
-        device=plan.settings.device,
-    )
+    """The agent before its first step; ConfigError where it does not fit into memory."""
+    try:
+        return plan.agent_class(
+            envs.observation_space,
+            envs.action_space,
+            plan.config,
+            num_envs=plan.settings.num_envs,
+            seed=plan.settings.seed,
+            device=plan.settings.device,
+        )
+    except MemoryError as error:
+        raise ConfigError(f"the agent does not fit into memory ({error}): lower the settings of its size") from error
 
 
 def check(plan: Plan) -> None:

@@ -16,6 +16,7 @@ from .statistics import mean_interval
 
 # Environments stepped together where each costs Python time: few, as those that are done step in vain.
 _LANES = 10
+_MOST = 100_000  # environments that step as one, as many as a run may have
 PATIENCE = 30_000  # steps of each environment in which no episode ends, before that is said (Atari's limit: 27,000)
 
 
@@ -116,7 +117,7 @@ def environments(plan: Plan, episodes: int, *, kind: str, lanes: int | None = No
     together = kind in ("batched", "vector", "device")
     return make(
         settings.env,
-        lanes or (episodes if together else min(episodes, _LANES)),
+        lanes or min(episodes, _MOST if together else _LANES),
         seed=seeding.sequence(settings.seed, "evaluation"),
         vectorization=settings.vectorization if together else "sync",
         max_episode_steps=settings.max_episode_steps,
