@@ -15,7 +15,7 @@ from dbrrl.cuda import dense
 from dbrrl.errors import GraphError, ShapeError
 
 
-def _initial_gradient(tensor: Tensor, grad: Any) -> Any:
+def _initial_gradient(tensor: Tensor, grad: Any, create_graph: bool) -> Any:
     array = tensor.array
     both_plain = type(grad) is np.ndarray and type(array) is np.ndarray
     if both_plain and grad.shape == array.shape and grad.dtype == array.dtype:
@@ -36,7 +36,8 @@ def _initial_gradient(tensor: Tensor, grad: Any) -> Any:
     if shape != tensor.shape:
         raise ShapeError(f"backward(grad): expected shape {tensor.shape}, got {shape}: pass one gradient per element")
     if isinstance(grad, Tensor):
-        return grad if grad.dtype == array.dtype else grad.astype(array.dtype)
+        grad = grad if grad.dtype == array.dtype else grad.astype(array.dtype)
+        return grad if create_graph else grad.array
     if array_module(grad) is not np:
         return grad.astype(tensor.dtype, copy=False)
     return beside(array, np.asarray(grad, dtype=tensor.dtype))
@@ -113,17 +114,17 @@ def walk(
     before, state.recording = state.recording, create_graph
     # Gradients still to hand on; after each op, those of its inputs.
     receivers: Sequence[Any] = outputs
-    arriving: Sequence[Any] = [g if isinstance(g, Tensor) else wrap(g) for g in grads]
-    if not create_graph:
-        arriving = [g.array for g in arriving]
+    arriving: Sequence[Any] = [g if isinstance(g, Tensor) else wrap(g) for g in grads] if create_graph else grads
     try:
         while True:
             for x, g in zip(receivers, arriving):  # noqa: B905 - the keyword costs a tenth of the loop
                 if not isinstance(x, Tensor):
                     continue
-                if not x.requires_grad and x.op is not None:
-                    raise _cut(x)
-                if g is None or not x.requires_grad:
+                if not x.requires_grad:
+                    if x.op is not None:
+                        raise _cut(x)
+                    continue
+                if g is None:
                     continue
                 shape = x.array.shape
                 if g.shape != shape:
@@ -155,7 +156,9 @@ def walk(
                 raise _refuse(op, inputs)
             if latest[0] < order and op.saves_inputs and _changed(inputs, order):
                 raise _refuse(op, inputs)
-            values = [x.array if isinstance(x, Tensor) else x for x in inputs]
+            values = []
+            for x in inputs:
+                values.append(x.array if isinstance(x, Tensor) else x)
             y, given = (_recorded_output(op), inputs) if create_graph else (op.output, values)
             arriving = op.backward(g, y, *given) if observer is None else observer.backward(op, g, y, given)
             if type(arriving) is not tuple:
@@ -203,7 +206,7 @@ def backward(
             )
     if len(vectors) != len(tensors):
         raise GraphError(f"backward(): expected {len(tensors)} grads, got {len(vectors)}: one per tensor, or None")
-    starts = [_initial_gradient(t, g) for t, g in zip(tensors, vectors, strict=True)]
+    starts = [_initial_gradient(t, g, create_graph) for t, g in zip(tensors, vectors, strict=True)]
     walk(tensors, starts, (), create_graph, retain_graph or create_graph)
 
 
@@ -261,7 +264,7 @@ def grad(
         raise GraphError(f"grad(): expected {len(tops)} grad_outputs, got {len(vectors)}: one per output, or None")
     if not targets:
         return []
-    starts = [_initial_gradient(t, v) for t, v in zip(tops, vectors, strict=True)]
+    starts = [_initial_gradient(t, v, create_graph) for t, v in zip(tops, vectors, strict=True)]
     gradients = walk(tops, starts, targets, create_graph, retain_graph or create_graph)
     for i, gradient in enumerate(gradients):
         if gradient is None and not allow_unused:

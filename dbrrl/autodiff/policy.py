@@ -131,17 +131,18 @@ def clipped_surrogate(log_prob: Any, old_log_prob: Any, advantage: Any, clip_ran
     """Mean of min(r A, clip(r, 1 - ε, 1 + ε) A), with r = e^(log_prob - old_log_prob): the objective of PPO
     (Schulman et al. 2017, eq. 7), to be maximized. Arrays (n,) of one shape; only `log_prob` gets a gradient.
     """
-    old, advantage = beside(plain(log_prob), (kept(old_log_prob), kept(advantage)))
+    array = plain(log_prob)
+    old, advantage = beside(array, (kept(old_log_prob), kept(advantage)))
     if not log_prob.shape == old.shape == advantage.shape or len(old.shape) != 1 or not old.size:
         raise ShapeError(
             "clipped_surrogate: expected three arrays (n,) of at least one number, got "
             f"{log_prob.shape}, {old.shape}, {advantage.shape}: flatten time and environments first"
         )
-    if is_half(log_prob):
+    if is_half(array):
         wide = clipped_surrogate(log_prob.astype(np.float32), old, advantage, clip_range)
         return wide.astype(np.float16)
-    old, advantage = (x.astype(log_prob.dtype, copy=False) for x in (old, advantage))
-    return ClippedSurrogate(old, advantage, _number(clip_range, log_prob.dtype))(log_prob)
+    old, advantage = (x.astype(array.dtype, copy=False) for x in (old, advantage))
+    return ClippedSurrogate(old, advantage, _number(clip_range, array.dtype))(log_prob)
 
 
 class NormalLogProb(Op):

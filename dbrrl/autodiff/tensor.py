@@ -339,7 +339,9 @@ def wrap(array: Any) -> Tensor:
 
 def kept(x: Any) -> Any:
     """The array inside a tensor, copied: for an op to keep beside its inputs, out of reach of later changes."""
-    return x.array.copy() if isinstance(x, Tensor) else plain(x)
+    if isinstance(x, Tensor):
+        return x.array.copy()
+    return np.asarray(x) if isinstance(x, (list, tuple)) else x
 
 
 def plain(x: Any) -> Any:
