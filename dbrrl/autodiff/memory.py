@@ -21,6 +21,9 @@ NEVER = 1  # before all times
 latest = [NEVER]  # the time of the latest change of all
 
 
+NOTHING: dict[int, tuple[Any, int, int]] = {}  # the watched arrays of a memory that has none; stays empty
+
+
 def change() -> int:
     """The time of a change made now."""
     latest[0] = now = next(clock)
@@ -40,7 +43,7 @@ class Memory:
     def __init__(self, changed: int = NEVER, fixed: bool = False) -> None:
         self.changed, self.fixed = changed, fixed
         # By id: an array of the values, its checksum, and how many arrays over it were handed out and are alive.
-        self.watched: dict[int, tuple[Any, int, int]] = {}
+        self.watched = NOTHING
 
     def __reduce__(self) -> Any:
         return Memory, (self.changed, self.fixed)  # what was handed out shows the original's values
@@ -56,6 +59,7 @@ class Memory:
     def watch(self, array: Any) -> None:
         """Watch `array`, of which one more array is handed out."""
         self.notice()
+        self.watched = {} if self.watched is NOTHING else self.watched
         _, checksum, count = self.watched.get(id(array)) or (array, fingerprint(array), 0)
         self.watched[id(array)] = array, checksum, count + 1
 
@@ -72,7 +76,7 @@ class Unshared:
 
     __slots__ = ()
     changed, fixed = NEVER, False
-    watched: dict[int, Any] = {}  # noqa: RUF012 - always empty
+    watched = NOTHING
 
     def __reduce__(self) -> str:
         return "UNSHARED"

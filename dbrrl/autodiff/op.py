@@ -106,7 +106,7 @@ def share_memory(tensor: Tensor, inputs: Sequence[Any]) -> None:
             continue
         a = x.array
         # The parameters of a network are views of one vector: only where they meet they are the same memory.
-        if a is y or ((a is base or a.base is base) and np.may_share_memory(a, y)):
+        if a is y or a is base or (a.base is base and np.may_share_memory(a, y)):
             tensor.memory = x.share()
             return
 
