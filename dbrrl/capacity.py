@@ -66,8 +66,8 @@ def needs(agent: Any) -> dict[str, int]:
     if agent.device != "cpu":
         return wanted
     row = _FLOAT * inputs + pixels
-    if on_policy:  # whose batches are parts of a rollout
-        wanted["n_steps"] = int(config.n_steps) * agent.num_envs * (row + _FLOAT * max((1, *hidden)))
+    if on_policy:  # whose batches are parts of a rollout, which is short where n_steps is not given
+        wanted["n_steps"] = int(config.n_steps or 1) * agent.num_envs * (row + _FLOAT * max((1, *hidden)))
     elif hasattr(config, "batch_size"):
         wanted["batch_size"] = int(config.batch_size) * (2 * row + _FLOAT * (actions + sum(hidden)))
     return wanted
