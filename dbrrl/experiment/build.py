@@ -202,8 +202,34 @@ def changes(directory: RunDirectory) -> list[str]:
     return [f"not the same software as the run began with: {'; '.join(changed)}"] if changed else []
 
 
+def unfindable(plan: Plan) -> list[str]:
+    """A line for the agent and the environment that other programs cannot find when they are to go on with the run."""
+    lines = []
+    for field in ("agent", "env"):
+        name = getattr(plan.settings, field)
+        if where := trust.only_here(field, name):
+            lines.append(
+                f"{field}: {name} is of {where}, and its name alone is recorded: python -m dbrrl.evaluate and --resume "
+                f"will not find it. Put it into a module and import it from there, or go on in this program, with "
+                f"{_call(plan, 'RUN')}"
+            )
+    return lines
+
+
+def _call(plan: Plan, run: str) -> str:
+    """The call that goes on with a run in the program that has its classes."""
+    name = plan.settings.agent
+    agent = f", agent={name.rpartition(':')[2].rpartition('.')[2]}" if trust.only_here("agent", name) else ""
+    return f"Experiment.resume({run}{agent}, trust=True)"
+
+
 def resume_command(plan: Plan, directory: RunDirectory) -> str:
-    """What goes on with a run: "python -m dbrrl.train --resume RUN", and --trust where the run is of your own code."""
+    """What goes on with a run: "python -m dbrrl.train --resume RUN", and --trust where the run is of your own code.
+
+    Where no command can find that code, it is the call in Python.
+    """
+    if unfindable(plan):
+        return f"{_call(plan, repr(str(directory.path)))}.run(), in the program that has its classes"
     own = any(trust.is_foreign(field, getattr(plan.settings, field)) for field in ("agent", "env"))
     return f"python -m dbrrl.train --resume {directory.path}{' --trust' if own else ''}"
 

@@ -171,6 +171,8 @@ class Experiment:
             self.display.say(said)
         directory = None
         if self.out is not None:
+            for line in build.unfindable(plan):
+                self.display.warn(line)
             table = build.full_record(plan, envs)
             directory = RunDirectory.create(self.out, self.name, build.stem(plan), table, record.start(0))
             stack.callback(directory.release)

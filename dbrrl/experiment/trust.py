@@ -20,6 +20,20 @@ def is_foreign(field: str, name: str) -> bool:
     return module != "dbrrl" and not module.startswith("dbrrl.")
 
 
+def only_here(field: str, name: str) -> str:
+    """Where the class of an `agent` or `env` called `name` is that no other program finds; "" for one that it can."""
+    module, _, place = name.partition(":")
+    if field == "env" and name in gym.registry:
+        made_by: Any = gym.registry[name].entry_point
+        if isinstance(made_by, str):
+            module, place = made_by.partition(":")[::2]
+        else:
+            module, place = getattr(made_by, "__module__", ""), getattr(made_by, "__qualname__", "")
+    if module == "__main__":
+        return "the program that runs now"
+    return "a function" if "<locals>" in place else ""
+
+
 def check(
     written: Mapping[str, Any],
     arguments: Mapping[str, Any],

@@ -6,18 +6,20 @@ import signal
 import sys
 import tomllib
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
 from dbrrl import checkpoint, registry
 from dbrrl.errors import CheckpointError, ConfigError, RunError
-from dbrrl.experiment import Experiment, Interrupted, git, record, settle
+from dbrrl.experiment import Call, Experiment, Interrupted, git, record, settle
 from dbrrl.experiment.directory import RunDirectory
 
-from .stub import OtherStub, Stub, StubConfig
+from .stub import Breaking, OtherStub, Stub, StubConfig
 
 SHORT: dict[str, Any] = {"eval_episodes": 3, "final_episodes": 5, "curve": False, "tensorboard": False}
 
@@ -166,6 +168,59 @@ def test_folders_are_never_taken_twice(tmp_path: Path) -> None:
     folders = {short(out=tmp_path).run().directory for _ in range(3)}
     assert len(folders) == 3
     assert all(folder is not None and "Stub-CartPole-v1-seed0-" in folder.name for folder in folders)
+
+
+class OfMain(Stub):
+    """One of the program that runs, as far as its name goes."""
+
+
+class EnvOfMain(Breaking):
+    """Likewise; its episodes are of 10 steps."""
+
+
+@pytest.fixture
+def main(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The two classes are of the program that runs, and the second is registered with Gymnasium, too."""
+    for found in (OfMain, EnvOfMain):
+        monkeypatch.setattr(found, "__module__", "__main__")
+        monkeypatch.setattr(sys.modules["__main__"], found.__name__, found, raising=False)
+    for name, made_by in {"OfMain-v0": EnvOfMain, "OfMain-v1": "__main__:EnvOfMain"}.items():
+        gym.register(name, entry_point=made_by, max_episode_steps=5)
+    yield
+    for name in ("OfMain-v0", "OfMain-v1"):
+        del gym.registry[name]
+
+
+@pytest.mark.parametrize(
+    ("agent", "env"),
+    [(OfMain, "CartPole-v1"), *((Stub, env) for env in ("__main__:EnvOfMain", "OfMain-v0", "OfMain-v1"))],
+)
+def test_a_class_that_other_programs_cannot_find_is_told_at_the_start(
+    tmp_path: Path, main: None, agent: Any, env: str
+) -> None:
+    def stop(run: Any) -> None:
+        raise ZeroDivisionError
+
+    settings: dict[str, Any] = {**SHORT, "steps": 100, "preset": False, "progress": False}
+    Experiment(agent, env, **settings).run(steps=8)  # nothing to say where nothing is recorded
+    field, name = ("agent", "__main__:OfMain") if agent is OfMain else ("env", env)
+    call = "Experiment.resume({}, agent=OfMain, trust=True)" if agent is OfMain else "Experiment.resume({}, trust=True)"
+    told = re.escape(f"{field}: {name} is of the program that runs now") + ".* with " + re.escape(call.format("RUN"))
+    with pytest.warns(UserWarning, match=f"^{told}$"), pytest.raises(ZeroDivisionError) as caught:
+        Experiment(agent, env, out=tmp_path, name="run", callbacks=[Call(stop, 56)], **settings).run()
+    run = call.format(repr(str(tmp_path / "run")))
+    assert caught.value.__notes__ == [f"saved at step 56; go on with: {run}.run(), in the program that has its classes"]
+    options = {"agent": OfMain} if agent is OfMain else {}
+    assert Experiment.resume(tmp_path / "run", trust=True, progress=False, **options).run().scores[-1]["steps"] == 100
+
+
+def test_an_agent_of_a_function_is_told_at_the_start(tmp_path: Path) -> None:
+    class Local(Stub):
+        """Of this function alone."""
+
+    call = r"Experiment\.resume\(RUN, agent=Local, trust=True\)"
+    with pytest.warns(UserWarning, match=rf"<locals>.Local is of a function, .* with {call}$"):
+        short(Local, out=tmp_path, name="run").run()
 
 
 def test_an_empty_folder_does_not_take_a_name_and_anything_else_does(tmp_path: Path) -> None:
