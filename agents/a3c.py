@@ -193,13 +193,14 @@ class A3C(Base):
     @network.setter
     def network(self, module: nn.Module) -> None:
         self.central.network = module
+        self.replaced = True
         self._begin()
 
     def learner(self, index: int) -> ActorLearner:
         """The actor-learner of environment `index`, made when it is first asked for."""
         if index not in self.learners:
             made = ActorLearner(self.observation_space, self.action_space, self.config, seed=self.seed, index=index)
-            made.network = copy.deepcopy(self.network)
+            made.network, made.watch.over = copy.deepcopy(self.network), True
             made.rollout.first_env = index
             made.join(self.shared)
             made.pull()
@@ -219,7 +220,8 @@ class A3C(Base):
             return self.central.act(observation, explore, first)
         observation, single = self.as_batch(observation)
         if (got := _rows(observation)) != self.num_envs:
-            raise other_count("act()", "observations", self.num_envs, got)
+            raise other_count("act()", "observations", self.num_envs, got, got)
+        self.watch.acted(observation)
         rows = range(self.num_envs)
         actions = np.concatenate([self.learner(i).act(_row(observation, i)) for i in rows])
         return actions[0] if single else actions
@@ -235,8 +237,7 @@ class A3C(Base):
         valid: Any = None,
     ) -> None:
         """Give each learner its transition; those whose rollout is full commit, the first environment's first."""
-        if info:
-            next_observation = self.followed_by(next_observation, terminated, truncated, info, valid)
+        next_observation = self.followed_by(next_observation, reward, terminated, truncated, info, valid)
         observation, _ = self.as_batch(next_observation)
         self.check(observation, [x for _, x in fields(observation)], reward, terminated, truncated)
         rewards, ends, limits = (np.reshape(x, -1) for x in (reward, terminated, truncated))

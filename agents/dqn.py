@@ -148,7 +148,7 @@ class DQN(Base):
 
     @network.setter
     def network(self, module: nn.Module) -> None:
-        q_network.check(self, module, getattr(self, "_network", None))
+        self.replaced = q_network.check(self, module, getattr(self, "_network", None))
         self._network = module.to(self.device)
         self.target_network: Any = nn.target_copy(self._network)
         self.noisy_layers, self.noisy_target_layers = map(nn.noisy_layers, (self._network, self.target_network))
@@ -192,6 +192,7 @@ class DQN(Base):
             action = explorer(deferred, self.steps / self.config.epsilon_steps)
             if self.training:
                 self.replay.begin(parts, action)
+                self.watch.acted(observation)
         else:
             action = greedy(to_numpy(self.judged(self.placed(parts), noise=False)))
         action = self.head.to_action(action)
@@ -213,8 +214,7 @@ class DQN(Base):
     ) -> None:  # fmt: skip
         """Store the transition; learn when an interval is over."""
         c = self.config
-        if info:
-            next_observation = self.followed_by(next_observation, terminated, truncated, info, valid)
+        next_observation = self.followed_by(next_observation, reward, terminated, truncated, info, valid)
         observation, _ = self.as_batch(next_observation)
         self.check(observation, parts := self.encoder(observation), reward, terminated, truncated)
         reward = np.clip(reward, -1, 1) if c.clip_reward else reward

@@ -110,8 +110,8 @@ class RecurrentActorCritic(PolicyAndValue):
 MEMORIES: dict[str, type[nn.LSTM] | type[nn.GRU]] = {"lstm": nn.LSTM, "gru": nn.GRU}
 
 
-def check(agent: Any, network: Any, size: int | None) -> None:
-    """Refuse a network that cannot take the place of an ActorCritic, or of a RecurrentActorCritic.
+def check(agent: Any, network: Any, size: int | None) -> bool:
+    """Refuse a network that cannot take the place of an ActorCritic or RecurrentActorCritic; whether it replaces one.
 
     `size`: the number of outputs that the agent's head reads; None: it is not known.
     """
@@ -128,6 +128,7 @@ def check(agent: Any, network: Any, size: int | None) -> None:
         if agent.head.continuous:
             expected["log_std"] = (size,)
     fitting.check(agent, network, _outputs, expected)
+    return hasattr(agent, "_network")
 
 
 def _outputs(network: Any, parts: list[Any]) -> dict[str, Any]:

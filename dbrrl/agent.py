@@ -8,14 +8,14 @@ import gymnasium as gym
 import numpy as np
 
 from dbrrl import backend, capacity, checkpoint, seeding
-from dbrrl.arguments import AgentType, instead_of_spaces
+from dbrrl.arguments import AgentType, check_space
 from dbrrl.checkpoint import State, copied
 from dbrrl.config import Config as AgentConfig
 from dbrrl.cuda.random import CounterGenerator
-from dbrrl.errors import ArgumentError, CheckpointError, ConfigError, DbrrlError, SpaceError
+from dbrrl.errors import CheckpointError, ConfigError, DbrrlError
+from dbrrl.own_loop import Checked, ResetWatch
 from dbrrl.spaces import Observation, as_batch, space_from_state, space_to_state
 from dbrrl.threads import OwnThreads
-from dbrrl.transition import check_finite, check_results, check_rows, warn_of_marker
 from dbrrl.transition import true_next_observation as true_next_observation
 from dbrrl.transition import valid_rows as valid_rows
 
@@ -23,7 +23,7 @@ from dbrrl.transition import valid_rows as valid_rows
 _MISFITS = (DbrrlError, LookupError, TypeError, ValueError, AttributeError, MemoryError)
 
 
-class Agent(OwnThreads, metaclass=AgentType):
+class Agent(OwnThreads, Checked, metaclass=AgentType):
     """An agent for `num_envs` environments that step together: the leading axis is the environment.
 
     In a loop of your own, `observe` what each `step` gave, as it came: with Gymnasium's autoreset SAME_STEP it
@@ -54,9 +54,9 @@ class Agent(OwnThreads, metaclass=AgentType):
 
     Config: ClassVar[type[AgentConfig]]
     training: bool = True  # False: nothing of the agent changes, not even by acts that explore
-    checks_input: bool = True  # whether `observe` checks all it is given; False where the environments have
     remembered: ClassVar[tuple[str, ...]] = ()  # attributes of its state: with state_dict, generators, plain values
     recurrent: bool = False  # whether it has a memory; `act` then takes `first`
+    replaced: bool = False  # whether it was given another network than its own
     resident: bool = False  # whether observations and rewards may lie on the agent's GPU; `act` then answers there
     asynchronous: ClassVar[bool] = False  # whether the runner starts a process per environment (see dbrrl.agents.a3c)
     observation_spaces: ClassVar[tuple[type[gym.Space[Any]], ...]]
@@ -72,8 +72,8 @@ class Agent(OwnThreads, metaclass=AgentType):
         seed: int = 0,
         device: str = "cpu",
     ) -> None:
-        self._serve("observations", observation_space, self.observation_spaces)
-        self._serve("actions", action_space, self.action_spaces)
+        check_space(type(self), "observations", observation_space, self.observation_spaces)
+        check_space(type(self), "actions", action_space, self.action_spaces)
         if config is not None and not isinstance(config, self.Config):
             raise ConfigError(
                 f"config: expected the Config of {self.name}, got {type(config).__name__}: "
@@ -86,6 +86,7 @@ class Agent(OwnThreads, metaclass=AgentType):
         self._shape = observation_space.shape
         self.config: Any = config if config is not None else self.Config()
         self.num_envs, self.seed, self.device, self.num_updates = num_envs, seed, device, 0
+        self.watch = ResetWatch()
         capacity.check(self)
 
     @classmethod
@@ -185,10 +186,15 @@ class Agent(OwnThreads, metaclass=AgentType):
         Raises CheckpointError as `load` does, and where this agent is another one than was saved.
         """
         record, own = checkpoint.load(path, kind="agent"), self.record()
-        differing = [key for key in ("agent", "config", "spaces", "num_envs") if not _same(record.get(key), own[key])]
+        keys = ("agent", "config", "spaces", "num_envs")
+        differing = [key for key in keys if not checkpoint.same(record.get(key), own[key])]
         if differing:
             raise CheckpointError(
                 f"{path}: was saved by an agent with another {', '.join(differing)}: make this one as that was made"
+            )
+        if record.get("replaced") and not self.replaced:
+            raise CheckpointError(
+                f"{path}: was saved by an agent whose network was replaced: give this one that network before restore()"
             )
         self.load_state_dict(record["state"])
 
@@ -216,13 +222,19 @@ class Agent(OwnThreads, metaclass=AgentType):
                 seed=int(record["seed"]),
                 device=device,
             )
-            agent.load_state_dict(agent.state_dict() | record["state"] if acting else record["state"])
+            if not (foreign := record.get("replaced") and not agent.replaced):
+                agent.load_state_dict(agent.state_dict() | record["state"] if acting else record["state"])
         except _MISFITS as error:
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             raise CheckpointError(
                 f"{path}: does not fit this version of the agent {expected!r} ({reason}); "
                 "one whose network was replaced is read by restore()"
             ) from error
+        if foreign:
+            raise CheckpointError(
+                f"{path}: was saved by an agent whose network was replaced by another: make {cls.__name__} as that was "
+                f"made, give it that network (agent.network = ...), then call agent.restore({str(path)!r})"
+            )
         return agent
 
     @classmethod
@@ -239,45 +251,19 @@ class Agent(OwnThreads, metaclass=AgentType):
             return observation, False  # the usual case
         return as_batch(observation, self.observation_space)
 
-    def followed_by(
-        self, next_observation: Observation, terminated: Any, truncated: Any, info: dict[str, Any], valid: Any
-    ) -> Observation:
-        """The true next observations, given what `observe` was (see `true_next_observation`)."""
-        if valid is None and "valid" in info:
-            warn_of_marker(info, self.num_envs)
-        return true_next_observation(next_observation, info, terminated, truncated, valid)
-
-    def check(self, observation: Any, parts: Any, reward: Any, terminated: Any, truncated: Any) -> None:
-        """Check what `observe` was given, unless that was done; `parts` are the observation's, to compute with.
-
-        Raises EnvError for what an environment must not give, ShapeError for another number of environments.
-        """
-        if not self.checks_input:
-            return
-        check_rows(parts, self.num_envs)
-        check_results(reward, terminated, truncated, self.num_envs)
-        check_finite(observation, parts)
-
     def record(self) -> State:
         """What `save` writes (name, settings, spaces, state) and `from_record` makes the agent of again."""
         spaces = {
             "observation": space_to_state(self.observation_space),
             "action": space_to_state(self.action_space),
         }
-        numbers = {"num_envs": self.num_envs, "seed": self.seed}
+        numbers: State = {"num_envs": self.num_envs, "seed": self.seed} | ({"replaced": True} if self.replaced else {})
         return {
             "agent": self.name,
             "config": self.config.to_dict(),
             "spaces": spaces,
             "state": self.state_dict(),
         } | numbers
-
-    def _serve(self, what: str, space: gym.Space[Any], served: tuple[type[gym.Space[Any]], ...]) -> None:
-        if not isinstance(space, gym.Space):
-            raise ArgumentError(instead_of_spaces(type(self), space))
-        if not isinstance(space, served):
-            names = ", ".join(kind.__name__ for kind in served)
-            raise SpaceError(f"{self.name} serves {what} of the spaces {names}, got {space}: choose another agent")
 
 
 def state_of(value: Any) -> Any:
@@ -287,12 +273,3 @@ def state_of(value: Any) -> Any:
     if hasattr(value, "state_dict"):
         return value.state_dict()
     return copied(value)
-
-
-def _same(one: Any, other: Any) -> bool:
-    """Whether two records hold equal values; lists and tuples are one."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
-    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
-        return len(one) == len(other) and all(map(_same, one, other))
-    return np.array_equal(one, other)

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import gymnasium as gym
 
-from dbrrl.errors import ArgumentError
+from dbrrl.errors import ArgumentError, SpaceError
 from dbrrl.suggestions import did_you_mean
 
 T = TypeVar("T")
@@ -57,6 +57,20 @@ def misuse(agent: Any, arguments: Sequence[Any], options: Mapping[str, Any], sai
         )
     hint = did_you_mean(unknown[0], [*taken, *fields])
     return f"{name}: unknown argument {unknown[0]!r}{hint} (settings go into {name}.Config)"
+
+
+def check_space(agent: type, what: str, space: Any, served: tuple[type, ...]) -> None:
+    """Refuse a space that an agent does not serve; `what`: the name of what is in it.
+
+    Raises:
+        ArgumentError: it is no space.
+        SpaceError: it is none of the kinds `served`.
+    """
+    if not isinstance(space, gym.Space):
+        raise ArgumentError(instead_of_spaces(agent, space))
+    if not isinstance(space, served):
+        name, kinds = agent.__module__.rpartition(".")[2].lower(), ", ".join(kind.__name__ for kind in served)
+        raise SpaceError(f"{name} serves {what} of the spaces {kinds}, got {space}: choose another agent")
 
 
 def instead_of_spaces(agent: type, got: Any) -> str:

@@ -76,6 +76,15 @@ def copied(state: Any) -> Any:
     return [copied(value) for value in state] if isinstance(state, list | tuple) else state
 
 
+def same(one: Any, other: Any) -> bool:
+    """Whether two states hold equal values; lists and tuples are one."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    return np.array_equal(one, other)
+
+
 def load(path: str | os.PathLike[str], *, kind: str) -> State:
     """The state saved at `path`; arrays keep dtype and shape and are writable.
 

@@ -65,9 +65,9 @@ def no_gradient(update: int, found: str = "") -> str:
     )
 
 
-def other_count(where: str, what: str, num_envs: int, got: object) -> ShapeError:
-    """What is said where `what` should be of `num_envs` environments and is of another number, `got`."""
+def other_count(where: str, what: str, num_envs: int, got: object, rows: int) -> ShapeError:
+    """What is said where `what` should be of `num_envs` environments and is of another number, `got`: of `rows`."""
     return ShapeError(
-        f"{where}: expected {what} of {num_envs} environments (num_envs), got {got}: make the agent with the number "
-        "that step together, and with single_observation_space of a vector environment"
+        f"{where}: expected {what} of {num_envs} environments (num_envs), got {got}: make the agent with "
+        f"num_envs={rows}, and with the single_observation_space and single_action_space of a vector environment"
     )

@@ -77,7 +77,7 @@ class OnPolicyAgent(RecordingAgent):
     @network.setter
     def network(self, module: nn.Module) -> None:
         known = type(self).distribution is OnPolicyAgent.distribution  # another may read other outputs
-        actor_critic.check(self, module, self.head.size if known else None)
+        self.replaced = actor_critic.check(self, module, self.head.size if known else None)
         self._network = network = module.to(self.device)
         self.memory = Memory(network, self.num_envs) if hasattr(network, "initial_state") else None
         self.recurrent, self.resident = self.memory is not None, self.memory is None and self.device != "cpu"
@@ -129,6 +129,7 @@ class OnPolicyAgent(RecordingAgent):
             sample = to_numpy(policy.sample(self.policy_rng) if explore else policy.mode())
         if learning:
             self.rollout.begin(parts, sample)
+            self.watch.acted(observation)
         if self.resident:  # the answer lies where the question lay
             action = to_numpy(action) if isinstance(observation, np.ndarray | dict) else action.copy()
         else:
@@ -177,8 +178,7 @@ class OnPolicyAgent(RecordingAgent):
         rollout = self.rollout
         if self.resident:
             module_on(self.device)  # makes it the current one of several
-        if info:
-            next_observation = self.followed_by(next_observation, terminated, truncated, info, valid)
+        next_observation = self.followed_by(next_observation, reward, terminated, truncated, info, valid)
         there = lies_there(truncated) or rollout.followed > 0
         if self.checks_input and not there:
             check_results(reward, terminated, truncated, self.num_envs)

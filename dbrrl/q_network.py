@@ -95,8 +95,8 @@ class QNetwork(nn.Module):
         return self.apart(self._in_turn(layers, self.joined(parts)), self.actions)
 
 
-def check(agent: Any, network: Any, own: Any) -> None:
-    """Refuse a network that does not give a DQN, or what is built on it, its values; `own` is the one it replaces."""
+def check(agent: Any, network: Any, own: Any) -> bool:
+    """Refuse a network that does not give a DQN, or what is built on it, its values; whether it replaces one, `own`."""
 
     def read(twin: Any, parts: list[Any]) -> dict[str, Any]:
         found = {}
@@ -105,6 +105,7 @@ def check(agent: Any, network: Any, own: Any) -> None:
         return found | {"values": agent.values(twin, parts)}
 
     fitting.check(agent, network, read, {"values": (fitting.ROWS, agent.actions)}, own)
+    return own is not None
 
 
 def _linear(inputs: int, outputs: int, gain: float, noisy: float | None, rng: np.random.Generator) -> nn.Module:

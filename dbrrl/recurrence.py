@@ -11,7 +11,7 @@ import numpy as np
 
 from dbrrl.autodiff.tensor import Tensor
 from dbrrl.backend import array_module, device_name, to_device, to_numpy
-from dbrrl.errors import CheckpointError, GraphError, ShapeError
+from dbrrl.errors import CheckpointError, GraphError, ShapeError, other_count
 
 State = tuple[Any, ...]
 
@@ -34,7 +34,11 @@ class Memory:
 
     def act(self, parts: list[Any], learning: bool, first: Any = None) -> Any:
         """The network's outputs (B, n) for one step; `first` as in `Agent.act`."""
-        state = self.state if learning else self._recalled(first, len(parts[0]))
+        state, rows = self.state, len(parts[0])
+        if not learning:
+            state = self._recalled(first, rows)
+        elif state[0].shape[1] != rows:
+            raise other_count("act()", "observations", state[0].shape[1], rows, rows)
         outputs, _, after = self.network([part[None] for part in parts], state, None)
         after = tuple(plain(part) for part in after)
         if learning:

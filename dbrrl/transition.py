@@ -133,13 +133,16 @@ def _check_form(name: str, array: np.ndarray, shape: tuple[int, ...]) -> None:
         got = f"{array.flat[0]!r}" if array.size else f"dtype {array.dtype}"
         raise EnvError(f"{name}: expected numbers, got {got}: convert it in the environment")
     if array.shape != shape and (shape != (1,) or array.shape):
-        raise ShapeError(f"observe(): expected {name} of shape {shape}, got {array.shape}: one entry per environment")
+        cure = "one entry per environment"
+        if array.ndim and len(array) != shape[0]:
+            cure += f": with so many, make the agent with num_envs={len(array)} and single_observation_space"
+        raise ShapeError(f"observe(): expected {name} of shape {shape}, got {array.shape}: {cure}")
 
 
 def check_rows(parts: Sequence[Any], num_envs: int) -> None:
     """ShapeError where a batch of observations, of which `parts` are, has not one row per environment."""
     if len(parts[0]) != num_envs:
-        raise other_count("observe()", "observations", num_envs, len(parts[0]))
+        raise other_count("observe()", "observations", num_envs, len(parts[0]), len(parts[0]))
 
 
 def check_finite(observation: Observation, parts: Sequence[Any]) -> None:

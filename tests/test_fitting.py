@@ -1,15 +1,17 @@
 """Networks of one's own: what does not fit an agent is refused when it is set, and nothing of a network changes."""
 
+import copy
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
 
+from dbrrl import checkpoint, nn
 from dbrrl import functional as F
-from dbrrl import nn
 from dbrrl.agents import A2C, A3C, C51, DQN, IQN, PPO, QRDQN, DoubleDQN, Rainbow
-from dbrrl.errors import ConfigError
+from dbrrl.errors import CheckpointError, ConfigError
 
 BOX, TWO = gym.spaces.Box(-1.0, 1.0, (4,), np.float32), gym.spaces.Discrete(2)
 IMAGE = gym.spaces.Dict({"seen": gym.spaces.Box(0, 255, (36, 36, 1), np.uint8), "felt": BOX})
@@ -154,6 +156,42 @@ def test_images_and_dicts_are_tried_too() -> None:
     agent.network = Parts(2)  # reads the vector alone
     with pytest.raises(ConfigError, match=r"\[float32 \(3, 4\), uint8 \(3, 1, 36, 36\)\]"):
         agent.network = Parts(2, inputs=36)
+
+
+@pytest.mark.parametrize("kind", [PPO, A2C, A3C, DQN, QRDQN])
+def test_load_refuses_a_file_with_another_network_and_names_the_way_back(kind: Any, tmp_path: Path) -> None:
+    def replaced() -> Any:
+        agent = made(kind)
+        agent.network = other = copy.deepcopy(agent.network)  # of the same shapes, so that its weights would fit
+        other.note = "its forward may be another"
+        return agent
+
+    agent, path = replaced(), tmp_path / "agent.dbrrl"
+    agent.save(path)
+    with pytest.raises(CheckpointError, match=r"replaced.*agent\.network = .*agent\.restore\('.*agent.dbrrl'\)$"):
+        kind.load(path)
+    with pytest.raises(CheckpointError, match="network was replaced: give this one that network"):
+        made(kind).restore(path)
+    back = replaced()
+    back.restore(path)
+    assert checkpoint.encode(back.record(), kind="agent") == path.read_bytes()
+    plain = made(kind)
+    plain.save(path)
+    assert "replaced" not in plain.record() and kind.load(path).replaced is False
+
+
+class Given(DQN):
+    """An agent that gives itself another network."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.network = Parts(self.actions)
+
+
+def test_an_agent_that_gives_itself_a_network_is_loaded(tmp_path: Path) -> None:
+    agent = made(Given)
+    agent.save(tmp_path / "agent.dbrrl")
+    assert type(Given.load(tmp_path / "agent.dbrrl").network) is Parts
 
 
 class Several(DQN):

@@ -30,7 +30,7 @@ FLOORS: list[list[str]] = [
         for part in ("checkpoint", "config", "seeding", "spaces", "heads", "observations", "actor_critic")
     ]
     + ["dbrrl.suggestions", "dbrrl.on_policy", "dbrrl.recording_agent", "dbrrl.q_network", "dbrrl.recurrence"]
-    + ["dbrrl.arguments", "dbrrl.capacity", "dbrrl.fitting"],
+    + ["dbrrl.arguments", "dbrrl.capacity", "dbrrl.fitting", "dbrrl.own_loop"],
     ["dbrrl.agents.", "dbrrl.envs."],
     ["dbrrl.experiment.", "dbrrl.suites.", "dbrrl.testing"],
     ["dbrrl.train", "dbrrl.evaluate", "dbrrl.plot", "dbrrl.benchmark"],

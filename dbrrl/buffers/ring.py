@@ -111,7 +111,7 @@ class Ring:
         """Open a row: the observation acted on, and the action taken; ShapeError if not one per environment."""
         if len(parts[0]) != self.num_envs or (getattr(action, "ndim", False) and len(action) != self.num_envs):
             got = f"{len(parts[0])} and {np.shape(action)}"
-            raise other_count("act()", "observations and actions", self.num_envs, got)
+            raise other_count("act()", "observations and actions", self.num_envs, got, len(parts[0]))
         t = self.head
         if self._reading is not None:
             self._let_read()
@@ -135,7 +135,7 @@ class Ring:
             raise GraphError("observe(): expected act() before it: call act(observation), step, then observe()")
         if not len(next_parts[0]) == (reward.size if type(reward) is np.ndarray else np.size(reward)) == self.num_envs:
             got = f"{len(next_parts[0])} and {np.shape(reward)}"
-            raise other_count("observe()", "observations and rewards", self.num_envs, got)
+            raise other_count("observe()", "observations and rewards", self.num_envs, got, np.size(reward))
         t, none = self.head, self._none
         self._reward_rows[t] = reward
         if t == self._due and self.size == self.rows:

@@ -72,7 +72,7 @@ class RolloutBuffer:
         if t == self.n_steps:
             raise GraphError(f"act(): expected a rollout with room, got all {t} steps: call clear() after learning")
         if len(action) != self.num_envs:
-            raise other_count("act()", "observations", self.num_envs, len(action))
+            raise other_count("act()", "observations", self.num_envs, len(action), len(action))
         for store, part in zip(self.observations, parts, strict=True):
             store[t] = part
         self.actions[t] = action
