@@ -13,6 +13,7 @@ from dbrrl.autodiff.gradcheck import check_gradients
 from dbrrl.checkpoint import State
 from dbrrl.envs.check import check_env
 from dbrrl.errors import CheckpointError
+from dbrrl.transition import takes_valid
 
 __all__ = ["check_agent", "check_env", "check_gradients"]
 
@@ -22,10 +23,10 @@ _STEPS = 50
 def check_agent(make_agent: Callable[[], Agent], *, steps: int = _STEPS) -> None:
     """Check that an agent keeps the promises of the protocol, on random transitions of its spaces.
 
-    Its actions are in the action space, for its own batch, other batches and single observations, and acting
-    without exploration changes nothing; two agents made alike stay alike; a state saved in the middle of a
-    rollout, and through a file, gives back an agent that goes on bit for bit, statistics included; a state that
-    was given out does not change.
+    `observe` takes `valid`; actions are in the action space, for its own batch, other batches and single
+    observations, and acting without exploration changes nothing; two agents made alike stay alike; a state saved in
+    the middle of a rollout, and through a file, gives back an agent that goes on bit for bit, statistics included; a
+    state that was given out does not change.
 
     Args:
         make_agent: makes a fresh agent, always with the same seed.
@@ -35,6 +36,7 @@ def check_agent(make_agent: Callable[[], Agent], *, steps: int = _STEPS) -> None
         AssertionError: a promise is not kept; where two states should be equal, with the entries that are not.
     """
     agent, twin = make_agent(), make_agent()
+    _require(takes_valid(agent), "observe takes no `valid`: write observe(self, ..., info=None, *, valid=None)")
     _check_acting(agent)
     for index in range(steps):
         _step(agent, index)
@@ -88,7 +90,11 @@ def _step(agent: Agent, index: int) -> None:
         agent.act(_observations(agent, -1, count))
     reward = draw.normal(size=count)
     terminated, truncated = draw.random((2, count)) < 0.1
-    agent.observe(_observations(agent, index, count), reward, terminated, truncated & ~terminated)
+    rest: dict[str, Any] = {}
+    if index % 5 == 4:  # some rows carry no transition
+        rest["valid"] = valid = draw.random(count) < 0.5
+        reward, terminated, truncated = reward * valid, terminated & valid, truncated & valid
+    agent.observe(_observations(agent, index, count), reward, terminated, truncated & ~terminated, **rest)
     for action in agent.act(_observations(agent, index, count)):
         _require_legal(agent, action)
 

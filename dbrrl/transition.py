@@ -1,5 +1,6 @@
 """What `observe` is told, read and checked: the true next observations, the rows with a transition, sound numbers."""
 
+import inspect
 import warnings
 from collections.abc import Sequence
 from math import isfinite
@@ -76,6 +77,12 @@ def valid_rows(valid: Any, num_envs: int) -> np.ndarray:
         )
         valid = valid.get("valid")
     return np.ones(num_envs, dtype=bool) if valid is None else np.asarray(valid, dtype=bool)
+
+
+def takes_valid(agent: Any) -> bool:
+    """Whether the agent's `observe` may be told by an argument `valid` which rows carry a transition."""
+    parameters = inspect.signature(agent.observe).parameters.values()
+    return any(p.name == "valid" or p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
 
 
 def warn_of_marker(info: Info, num_envs: int) -> None:

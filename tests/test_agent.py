@@ -245,6 +245,10 @@ def test_an_agent_with_lists_and_dicts_keeps_the_protocol(tmp_path: Path) -> Non
             "act gave 0 actions for 2 observations",
         ),
         (
+            {"observe": lambda self, observation, reward, terminated, truncated, info=None: None},
+            r"observe takes no `valid`: write observe\(self, \.\.\., info=None, \*, valid=None\)",
+        ),
+        (
             {"act": lambda self, *rest, **more: self.counts.__iadd__(1) is None or Stub.act(self, *rest, **more)},
             r"act\(explore=False\) changed the agent: counts differs",
         ),

@@ -1,12 +1,12 @@
 """How the runner tells an agent of a step: by arguments alone, none of which an environment can name."""
 
 import contextlib
-import inspect
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from dbrrl.envs import Step
+from dbrrl.transition import takes_valid
 
 
 @contextlib.contextmanager
@@ -25,8 +25,7 @@ def observing(agent: Any) -> Iterator[Callable[[Step], None]]:
 
 def _observer(agent: Any) -> Callable[[Step], None]:
     observe = agent.observe
-    parameters = inspect.signature(observe).parameters.values()
-    if any(p.name == "valid" or p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters):
+    if takes_valid(agent):
 
         def tell(step: Step) -> None:
             valid = None if step.all_valid else step.valid
