@@ -8,7 +8,7 @@ import gymnasium as gym
 import numpy as np
 
 from dbrrl import backend, capacity, checkpoint, seeding
-from dbrrl.arguments import AgentType, check_space
+from dbrrl.arguments import AgentType, Described, check_space
 from dbrrl.checkpoint import State, copied
 from dbrrl.config import Config as AgentConfig
 from dbrrl.cuda.random import CounterGenerator
@@ -23,7 +23,7 @@ from dbrrl.transition import valid_rows as valid_rows
 _MISFITS = (DbrrlError, LookupError, TypeError, ValueError, AttributeError, MemoryError)
 
 
-class Agent(OwnThreads, Checked, metaclass=AgentType):
+class Agent(Described, OwnThreads, Checked, metaclass=AgentType):
     """An agent for `num_envs` environments that step together: the leading axis is the environment.
 
     In a loop of your own, `observe` what each `step` gave, as it came: with Gymnasium's autoreset SAME_STEP it

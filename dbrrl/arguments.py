@@ -2,6 +2,7 @@
 
 import abc
 import inspect
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -25,6 +26,24 @@ class AgentType(abc.ABCMeta):
             if not line:
                 raise
             raise ArgumentError(line) from None
+
+
+class Described:
+    """Base of agents: an agent is shown in a few lines, by what it was made with."""
+
+    def __repr__(self: Any) -> str:
+        usual = type(self.config)().to_dict()
+        told = {name: value for name, value in self.config.to_dict().items() if value != usual[name]}
+        made = f"{self.num_envs} environments, seed {self.seed}, {self.device}, {self.num_updates:,} updates"
+        lines = [f"{type(self).__name__}: {made}"]
+        for what, space in (("observation", self.observation_space), ("action", self.action_space)):
+            lines.append(f"  {what}: {_short(str(space), 100)}")
+        lines += [f"  {_short(', '.join(f'{name}={value}' for name, value in told.items()), 400)}"] if told else []
+        return "\n".join(lines)
+
+
+def _short(text: str, width: int) -> str:
+    return textwrap.shorten(text, width, placeholder=" ...")
 
 
 def misuse(agent: Any, arguments: Sequence[Any], options: Mapping[str, Any], said: str) -> str:

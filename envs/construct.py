@@ -27,6 +27,8 @@ EXTRAS = {
 }
 """A word in the message of a failed import, and the extra of ours that brings what is missing."""
 
+_GIVEN: dict[str, type] = {}  # classes that were given as such, which may be of no module: those of a notebook, say
+
 T = TypeVar("T")
 
 
@@ -134,8 +136,30 @@ def _is_atari(spec: EnvSpec) -> bool:
     return spec.vector_entry_point == atari.ENTRY_POINT
 
 
+def name_of(env: Any) -> str:
+    """The name by which `resolve` finds an environment: an id as it is, a class by its module and name.
+
+    Raises EnvError for an environment that is made already, or a function.
+    """
+    if isinstance(env, str):
+        return env
+    if not isinstance(env, type):
+        known = f", such as {type(env).__name__}" if isinstance(env, gym.Env) else ""
+        raise EnvError(f"env: expected an id or a class{known}, got {type(env).__name__}: a run makes its own copies")
+    name = f"{env.__module__}:{env.__qualname__.replace('<locals>.', '')}"  # an id of Gymnasium's has no <>
+    _GIVEN[name] = env
+    return name
+
+
+def given(name: str) -> type | None:
+    """The class that was given `name` by `name_of`; None where none was."""
+    return _GIVEN.get(name)
+
+
 def resolve(env: str) -> EnvSpec:
     """The spec of a Gymnasium id or of `package.module:EnvClass`; EnvError with the nearest name if none."""
+    if env in _GIVEN:
+        return _of_class(env, _GIVEN[env])
     if env in gym.registry:
         return gym.registry[env]
     if ":" in env:
@@ -160,6 +184,10 @@ def _resolve_class(env: str) -> EnvSpec:
         public = [key for key in vars(module) if not key.startswith("_")]
         hint = names.nearest(name, public)
         raise EnvError(f"{env}: module {module_name!r} has no {name!r}{hint}: check the spelling")
+    return _of_class(env, entry)
+
+
+def _of_class(env: str, entry: Any) -> EnvSpec:
     # No function: a run's config.toml names one too, with arguments, and loading a file must run nothing.
     if not isinstance(entry, type):
         raise EnvError(
@@ -170,8 +198,16 @@ def _resolve_class(env: str) -> EnvSpec:
     if issubclass(entry, VectorEnv):
         return EnvSpec(id=env, vector_entry_point=creator)
     if not issubclass(entry, gym.Env):
-        raise EnvError(f"{env}: expected a subclass of gymnasium.Env, got class {name}: derive it from gymnasium.Env")
+        kind = entry.__name__
+        raise EnvError(f"{env}: expected a subclass of gymnasium.Env, got class {kind}: derive it from gymnasium.Env")
     return EnvSpec(id=env, entry_point=creator)
+
+
+def source(env: str) -> str:
+    """The module whose code makes an environment; "" where it cannot be told."""
+    spec = resolve(env)
+    entry: Any = spec.vector_entry_point if spec.entry_point is None else spec.entry_point
+    return entry.partition(":")[0] if isinstance(entry, str) else str(getattr(entry, "__module__", ""))
 
 
 def _import(module: str, env: str) -> Any:

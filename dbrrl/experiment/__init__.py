@@ -1,8 +1,9 @@
 """The runner: loop, evaluation, run directory, exact resume, statistics and progress."""
 
 from .callbacks import Call, Callback, Checkpoint, Evaluate, JsonLines, StopAt
-from .experiment import Experiment, Run
+from .experiment import Experiment
 from .interruption import Interrupted
+from .run import Run
 from .settings import Plan, Settings, settle
 
 __all__ = [

@@ -1,5 +1,6 @@
 """What all figures share: size, axes, colors, legend, file; Matplotlib's global state is left alone."""
 
+import functools
 import io
 import textwrap
 from pathlib import Path
@@ -32,11 +33,9 @@ def style(index: int) -> dict[str, Any]:
 
 def figure(panels: int, *, columns: int = 3, width: float = 6.4, height: float = 4.2) -> tuple[Any, list[Any]]:
     """A figure and its axes, `panels` of them, row by row."""
-    from matplotlib.figure import Figure
-
     columns = min(panels, columns)
     rows = -(-panels // columns)
-    made = Figure(figsize=(width * columns, height * rows), layout="constrained")
+    made = _figure_class()(figsize=(width * columns, height * rows), layout="constrained")
     return made, [made.add_subplot(rows, columns, index + 1) for index in range(panels)]
 
 
@@ -71,17 +70,39 @@ def save(figure: Any, path: Path) -> None:
 
     Raises RunError where the name ends in none of .png, .svg and .pdf.
     """
-    from matplotlib import rc_context
-
-    _add_legend(figure)
     kind = path.suffix.lstrip(".").lower() or "png"
     if kind not in KINDS:
         raise RunError(f"{path}: expected a name that ends in .png, .svg or .pdf")
+    checkpoint.write(path, _drawn(finished(figure), kind))
+
+
+def finished(figure: Any) -> Any:
+    """The figure, with its legend."""
+    _add_legend(figure)
+    return figure
+
+
+def _drawn(figure: Any, kind: str) -> bytes:
+    """The figure as the content of an image file."""
+    from matplotlib import rc_context
+
     image = io.BytesIO()
     undated: dict[str, Any] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
     with rc_context({"svg.hashsalt": "dbrrl"}):
         figure.savefig(image, format=kind, dpi=120, metadata=undated.get(kind))
-    checkpoint.write(path, image.getvalue())
+    return image.getvalue()
+
+
+@functools.cache
+def _figure_class() -> Any:
+    """Matplotlib's Figure, which also shows itself in a notebook that has chosen no backend."""
+    from matplotlib import figure
+
+    class Figure(figure.Figure):
+        def _repr_png_(self) -> bytes:
+            return _drawn(self, "png")
+
+    return Figure
 
 
 def _add_legend(figure: Any) -> None:

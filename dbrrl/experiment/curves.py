@@ -9,7 +9,7 @@ import numpy as np
 
 from dbrrl.errors import RunError
 
-from .canvas import COLORS, dress, figure, save, style, thousands
+from .canvas import COLORS, dress, figure, finished, save, style, thousands
 from .statistics import mean_interval
 
 AXES = {"steps": "environment steps", "time": "seconds", "episodes": "training episodes"}
@@ -56,8 +56,8 @@ class Line:
     strong: bool = False
 
 
-def draw_run(scores: Rows, progress: Rows, title: str, path: Path, *, recent: int) -> None:
-    """One run: evaluations with their spread, and behind them the training return, a mean of `recent` episodes."""
+def draw_run(scores: Rows, progress: Rows, title: str, *, recent: int) -> Any:
+    """One run's figure: evaluations with their spread, behind them the training return, a mean of `recent` episodes."""
     made, (axes,) = figure(1)
     trained = [row for row in progress if "mean_return" in row and np.isfinite(row["mean_return"])]
     if trained:
@@ -69,7 +69,7 @@ def draw_run(scores: Rows, progress: Rows, title: str, path: Path, *, recent: in
     axes.fill_between(steps, low, high, color=COLORS[0], alpha=0.2, linewidth=0, label="band: ± its standard deviation")
     axes.plot(steps, mean, color=COLORS[0], marker="o", markersize=4, label="evaluation: mean return, no exploration")
     _dress(axes, title, "steps")
-    save(made, path)
+    return finished(made)
 
 
 def draw_groups(

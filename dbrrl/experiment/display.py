@@ -1,4 +1,4 @@
-"""What a run says while it trains: a bar in a terminal, a plain line per evaluation elsewhere, or nothing."""
+"""What a run says while it trains: a bar in a terminal or notebook, a line per evaluation elsewhere, or nothing."""
 
 import math
 import sys
@@ -81,8 +81,14 @@ class Bar(Lines):
 
 
 def choose(progress: bool | None) -> Quiet:
-    """The display for `progress`: True, False, or None for a bar if standard output is a terminal."""
-    terminal = sys.stdout.isatty()
+    """The display for `progress`: True, False, or None for a bar if standard output is a terminal or a notebook."""
+    terminal = sys.stdout.isatty() or _in_notebook()
     if progress is None:
         return Bar() if terminal else Quiet()
     return (Bar() if terminal else Lines()) if progress else Quiet()
+
+
+def _in_notebook() -> bool:
+    """Whether a kernel of Jupyter runs this: IPython's shell has it then, and in a terminal it has none."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return getattr(shell, "kernel", None) is not None

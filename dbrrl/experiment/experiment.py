@@ -2,44 +2,28 @@
 
 import contextlib
 import dataclasses
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+import gymnasium as gym
+
 from dbrrl import registry
 from dbrrl.agent import Agent
 from dbrrl.checkpoint import State
-from dbrrl.config import Config
-from dbrrl.envs import vector
+from dbrrl.config import Config, settings
+from dbrrl.envs import construct, vector
 from dbrrl.errors import ConfigError, RunError
 
-from . import build, curves, display, record, saving
+from . import build, display, record, saving
 from .callbacks import Callback
 from .directory import RunDirectory
 from .interruption import Interrupted, Interruption
-from .loop import RECENT, Loop
-from .settings import Plan, settle
+from .loop import Loop
+from .run import Run
+from .settings import Plan, Settings, settle
 from .workers import Workers
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """What a run leaves: its scores (a row per evaluation), the trained agent, and where its files lie."""
-
-    scores: list[dict[str, float]]
-    progress: list[dict[str, float]]
-    agent: Agent
-    plan: Plan
-    directory: Path | None
-
-    @property
-    def score(self) -> float:
-        """Mean return of the evaluation at the end."""
-        return self.scores[-1]["mean"]
-
-    def plot(self, path: str | Path) -> None:
-        """Draw the learning curve into an image file (PNG, SVG or PDF by its ending)."""
-        curves.draw_run(self.scores, self.progress, build.title(self.plan), Path(path), recent=RECENT)
 
 
 class Experiment:
@@ -47,14 +31,14 @@ class Experiment:
 
     Args:
         agent: a name ("ppo"), your own as "package.module:Class", or an Agent class.
-        env: a Gymnasium id, or your own as "package.module:Class".
+        env: a Gymnasium id, or your own as "package.module:Class", or its class.
         seed: root of every random stream.
         out: folder in which the run gets a folder of its own; None keeps everything in memory.
         name: name of that folder; None makes one from agent, environment, seed and time.
         config: the agent's settings, a table or its Config.
         env_kwargs: arguments for the environment.
         eval_env_kwargs: those that are others in evaluations.
-        progress: True shows progress, False nothing, None a bar if standard output is a terminal.
+        progress: True shows progress, False nothing, None a bar if standard output is a terminal or a notebook.
         preset: whether settings known to solve this environment are used where none are given here.
         callbacks: see dbrrl.experiment.Callback; closed when the run ends, however it ends.
         **overrides: fields of `Settings` (num_envs, ...) and of the agent's Config (learning_rate, ...).
@@ -66,7 +50,7 @@ class Experiment:
     def __init__(
         self,
         agent: str | type[Agent] = "ppo",
-        env: str = "CartPole-v1",
+        env: str | type[gym.Env[Any, Any]] = "CartPole-v1",
         *,
         seed: int = 0,
         out: str | Path | None = None,
@@ -83,7 +67,7 @@ class Experiment:
         agent_class = None if isinstance(agent, str) else agent
         agent_name = registry.name_of(agent) if isinstance(agent, type) else agent
         self.plan = settle(
-            table | {"agent": agent_name, "env": env, "seed": seed} | overrides,
+            table | {"agent": agent_name, "env": construct.name_of(env), "seed": seed} | overrides,
             env_kwargs=env_kwargs,
             eval_env_kwargs=eval_env_kwargs,
             use_preset=preset,
@@ -94,6 +78,14 @@ class Experiment:
         self.display = display.choose(progress)
         self.directory: RunDirectory | None = None
         self.callbacks = list(callbacks)
+
+    def __repr__(self) -> str:
+        chosen = {**self.plan.settings.to_dict(), **self.plan.config.to_dict()}
+        usual = {entry.name: entry.default for kind in (Settings, type(self.plan.config)) for entry in settings(kind)}
+        told = ("agent", "env", "seed", "steps", "total_steps")
+        other = [f"{name}={value}" for name, value in chosen.items() if name not in told and value != usual[name]]
+        head = f"Experiment: {build.title(self.plan)}, {self.plan.settings.steps:,} steps"
+        return f"{head}\n  {textwrap.shorten(', '.join(other), 400, placeholder=' ...')}".rstrip()
 
     @classmethod
     def from_plan(cls, plan: Plan, *, out: Path | None, name: str | None, shown: display.Quiet) -> Self:
@@ -290,4 +282,4 @@ def _name(found: str | type) -> str:
     """The name under which a run records an agent or an environment."""
     if isinstance(found, type) and issubclass(found, Agent):
         return registry.name_of(found)
-    return found if isinstance(found, str) else f"{found.__module__}:{found.__qualname__}"
+    return construct.name_of(found)

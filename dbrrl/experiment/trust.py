@@ -6,6 +6,7 @@ from typing import Any
 
 import gymnasium as gym
 
+from dbrrl.envs import construct
 from dbrrl.errors import ConfigError
 
 # A text by which an environment's own constructor could import a module: "package.module:Name", as Gymnasium reads it.
@@ -29,6 +30,8 @@ def only_here(field: str, name: str) -> str:
             module, place = made_by.partition(":")[::2]
         else:
             module, place = getattr(made_by, "__module__", ""), getattr(made_by, "__qualname__", "")
+    elif field == "env" and (given := construct.given(name)) is not None:
+        place = given.__qualname__
     if module == "__main__":
         return "the program that runs now"
     return "a function" if "<locals>" in place else ""

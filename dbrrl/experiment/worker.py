@@ -9,7 +9,9 @@ import traceback
 from multiprocessing import connection
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 
 from dbrrl import backend, checkpoint, seeding
 from dbrrl.envs import make, vector
@@ -46,12 +48,19 @@ def environments(plan: Plan, index: int) -> vector.Environments:
     )
 
 
-def work(plan: Plan, index: int, blocks: dict[str, Block], lock: Any, pipe: Any) -> None:
-    """The process: it ends when the pipe is closed, when it fails, and when its parent is gone."""
+def work(
+    plan: Plan, index: int, blocks: dict[str, Block], lock: Any, pipe: Any, registered: EnvSpec | None = None
+) -> None:
+    """The process: it ends when the pipe is closed, when it fails, and when its parent is gone.
+
+    `registered` is the environment as the parent has registered it, which this process may not have.
+    """
     threading.Thread(target=end_with_parent, daemon=True).start()
     shared = {name: view(block) for name, block in blocks.items()}
     worker: Worker | None = None
     try:
+        if registered is not None:
+            gym.registry.setdefault(registered.id, registered)
         backend.set_blas_threads(plan.settings.threads or 1)
         worker = Worker(plan, index, shared, lock, pipe)
         worker.serve()

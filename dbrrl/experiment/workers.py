@@ -2,15 +2,20 @@
 
 import atexit
 import contextlib
+import json
 import multiprocessing
+import sys
 import time
 from multiprocessing import connection
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 
 from dbrrl.checkpoint import State
-from dbrrl.errors import CheckpointError, WorkerError
+from dbrrl.envs import construct
+from dbrrl.errors import CheckpointError, ConfigError, WorkerError
 
 from .interruption import ignored_by_children
 from .settings import Plan
@@ -28,6 +33,34 @@ class RemoteTraceback(Exception):
         return f"\n{self.args[0]}"
 
 
+def _check_importable(plan: Plan) -> None:
+    """ConfigError where the agent or the environment is code of a notebook, which no other process can import."""
+    if getattr(sys.modules["__main__"], "__file__", None) is not None:
+        return  # a program's file, which the processes import anew
+    for field, module in (("agent", plan.agent_class.__module__), ("env", construct.source(plan.settings.env))):
+        if module == "__main__":
+            name = getattr(plan.settings, field)
+            raise ConfigError(
+                f"{field}: this agent runs a process per environment, and none of them can import {name}, which was "
+                "defined in a notebook or an interactive session: move the class into a file, my_module.py, and give "
+                f"{field}='my_module:Class'"
+            )
+
+
+def _registered(env: str) -> EnvSpec | None:
+    """What this process has registered as `env`, for those that have not; None where it cannot be sent to them."""
+    spec = gym.registry.get(env)
+    if spec is None or spec.additional_wrappers:
+        return None
+    entries = (spec.entry_point, spec.vector_entry_point)
+    plain = all(entry is None or isinstance(entry, str) for entry in entries)
+    try:
+        json.dumps(spec.kwargs)
+    except TypeError:
+        return None
+    return spec if plain else None
+
+
 class Workers:
     """N processes that each hold a learner of one asynchronous agent and its environment.
 
@@ -38,6 +71,7 @@ class Workers:
 
     def __init__(self, plan: Plan) -> None:
         self.plan, self.num_envs, self.env_id = plan, plan.settings.num_envs, plan.settings.env
+        _check_importable(plan)
         sample = environments(plan, 0)
         self.kind, self.observation_space, self.action_space = (
             sample.kind,
@@ -153,13 +187,13 @@ class Workers:
         self.counters, blocks = {name: view(made) for name, made in counted.items()}, blocks | counted
         one_at_a_time = lock(context)
         atexit.register(self.close)  # not as daemons, which may have no processes of their own: environments may
+        registered = _registered(self.env_id)
         with ignored_by_children():
             for i in range(count):
                 ours, theirs = context.Pipe()
                 self.pipes.append(ours)
-                process = context.Process(
-                    target=work, args=(self.plan, i, blocks, one_at_a_time, theirs), name=f"dbrrl worker {i}"
-                )
+                given = (self.plan, i, blocks, one_at_a_time, theirs, registered)
+                process = context.Process(target=work, args=given, name=f"dbrrl worker {i}")
                 self.processes.append(process)
                 process.start()
                 theirs.close()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dbrrl.experiment import curves
-from dbrrl.experiment.canvas import style, thousands
+from dbrrl.experiment.canvas import save, style, thousands
 from dbrrl.experiment.curves import INTERVAL, RANGE, Group, Line, draw_groups, draw_run, moving_average, spread
 
 
@@ -71,7 +71,7 @@ def test_a_panel_shows_the_range_of_the_scores_though_the_interval_of_few_seeds_
 
 def test_a_runs_curve_says_of_how_many_episodes_the_training_line_is(tmp_path: Path) -> None:
     scores = [{"steps": 10.0, "mean": 1.0, "stdev": 0.5, "min": 0.0, "max": 2.0}]
-    draw_run(scores, [{"steps": 5.0, "mean_return": 0.3}], "title", tmp_path / "a.svg", recent=100)
+    save(draw_run(scores, [{"steps": 5.0, "mean_return": 0.3}], "title", recent=100), tmp_path / "a.svg")
     drawn = (tmp_path / "a.svg").read_text()
     assert "<!-- training: mean return of the latest 100 episodes, with exploration -->" in drawn
     assert "<!-- band: ± its standard deviation -->" in drawn
