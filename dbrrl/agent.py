@@ -207,7 +207,7 @@ class Agent(Described, OwnThreads, Checked, metaclass=AgentType):
         With `acting` it is one to act with alone: without what only learning needs (see `for_acting`).
         """
         expected, saved = cls.__module__.rpartition(".")[2].lower(), record.get("agent")
-        if saved != expected:
+        if not isinstance(saved, str) or saved != expected:
             raise CheckpointError(
                 f"{path}: holds the agent {saved!r}, expected {expected!r}: load it with its own class"
             )

@@ -25,8 +25,8 @@ def check_ring(ring: Any, state: Any) -> None:
         untrusted.array(state[name], name, array.dtype, (used * ring.num_envs, *array.shape[1:]), finite=False)
     first = (head - size) * ring.num_envs
     complete = ring.wrapped(np.arange(first, first + size * ring.num_envs))
-    ends, numbers, rewards = (state[name][complete] for name in ("ends", "final", "rewards"))
-    if not np.isfinite(rewards[ends & INVALID == 0]).all():
+    ends, numbers = state["ends"][complete], state["final"][complete]
+    if not np.isfinite(state["rewards"][state["ends"] & INVALID == 0]).all():
         raise CheckpointError("rewards: expected finite numbers, got nan or inf")
     check_numbers(numbers[ends & (TERMINATED | TRUNCATED) == TRUNCATED], state["finals"], "final")
 
