@@ -9,7 +9,14 @@ import numpy as np
 from dbrrl.backend import array_module
 from dbrrl.errors import ArgumentError
 from dbrrl.spaces import Observation
-from dbrrl.transition import check_finite, check_results, check_rows, true_next_observation, warn_of_marker
+from dbrrl.transition import (
+    check_finite,
+    check_results,
+    check_rows,
+    check_valid,
+    true_next_observation,
+    warn_of_marker,
+)
 
 _ENOUGH = 3  # resets, without another beginning of an episode among them
 
@@ -128,10 +135,12 @@ class Checked:
     ) -> Observation:
         """The true next observations, given what `observe` was (see `true_next_observation`).
 
-        Raises ArgumentError for an old-style call.
+        Raises ArgumentError for an old-style call, ShapeError for a `valid` that is not one boolean per environment.
         """
         if self.checks_input:
             refuse_old_style(truncated)
+            if valid is not None:
+                check_valid(valid, self.num_envs)
         if info:
             if valid is None and "valid" in info:
                 warn_of_marker(info, self.num_envs)
