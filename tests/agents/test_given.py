@@ -57,8 +57,9 @@ def test_rewards_that_are_not_one_number_each(name: str) -> None:
 @pytest.mark.parametrize("name", ALL)
 def test_rows_with_a_transition_are_marked_by_one_boolean_each(name: str) -> None:
     two, one = make(name), make(name, num_envs=1)
-    for valid in (np.ones(3, np.bool_), np.ones((2, 1), np.bool_), True, np.array([1, 0]), [0, 1], np.array(["a", "b"])):
-        refused(two, ShapeError, r"observe\(\): expected valid as bool of shape \(2,\), got .*: give False", valid=valid)
+    line = r"observe\(\): expected valid as bool of shape \(2,\), got .*: give False"
+    for valid in (np.ones(3, np.bool_), np.ones((2, 1), np.bool_), True, np.array([1, 0]), [0, 1], ["a", "b"]):
+        refused(two, ShapeError, line, valid=valid)
     refused(one, ShapeError, r"expected valid as bool of shape \(1,\)", valid=np.ones(2, np.bool_))
     feed(two, {"valid": [True, False]}, {"valid": np.array([False, True])}, {"valid": np.zeros(2, np.bool_)})
     one.act(np.zeros((1, 3), np.float32))
