@@ -45,16 +45,18 @@ def died(env: Vector, error: Exception) -> Fault:
     return Fault(0, failure_line("step()", error))
 
 
-def close(env: Vector) -> None:
+def close(env: Vector, broken_off: bool = False) -> None:
     """Close `env`; twice does nothing.
 
     Processes that may not answer, because one of them died or because a call was broken off (by Ctrl-C, say) whose
     answers are half read, are told to close their environments, and killed where that takes longer than `LAST_WORDS`.
+
+    broken_off: whether a call was left before its end, also where Gymnasium has not noted yet that it began.
     """
     base = env.unwrapped
     if not isinstance(base, AsyncVectorEnv) or base.closed:
         env.close()
-    elif base._state is not AsyncState.DEFAULT or any(worker.exitcode is not None for worker in base.processes):
+    elif broken_off or base._state is not AsyncState.DEFAULT or any(w.exitcode is not None for w in base.processes):
         _end(base)
     else:
         env.close()

@@ -77,6 +77,7 @@ class Environments:
         self._all, self._none = np.ones(self.num_envs, np.bool_), np.zeros(self.num_envs, np.bool_)
         self._all.setflags(write=False)
         self._resetting: np.ndarray | None = None
+        self._asking = False
         self._lost: dict[str, Any] = {}  # in place of the copies' state, once they are abandoned
 
     @property
@@ -150,7 +151,7 @@ class Environments:
 
     def close(self) -> None:
         """Release the environments; a second call does nothing."""
-        failures.close(self.vector_env)
+        failures.close(self.vector_env, broken_off=self._asking)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that `load_state_dict` needs to continue bit for bit, as plain data and arrays."""
@@ -256,6 +257,7 @@ class Environments:
 
     def _ask(self, call: str, *arguments: Any, **options: Any) -> Any:
         """What the vector environment answers to "reset" or "step", of the right length; EnvError where it fails."""
+        self._asking = True  # still so where Ctrl-C ends the call, even between two processes that are asked
         try:
             result = getattr(self.vector_env, call)(*arguments, **options)
         except failures.BROKEN as error:
@@ -264,6 +266,7 @@ class Environments:
             raise
         except FAILURES as error:
             raise EnvError(f"{self.env_id}, step {self.steps}, {failure_line(f'{call}()', error)}") from error
+        self._asking = False
         line = answer_fault(call, result) if self.kind == "vector" else None
         if line is not None:
             raise EnvError(f"{self.env_id}, step {self.steps}, {line}")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from fragile import Ours, Walk
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from gymnasium.vector.async_vector_env import AsyncState
 
 from dbrrl.envs import Environments, Step, failures, make
 from dbrrl.errors import EnvError, ShapeError
@@ -273,3 +274,21 @@ def test_an_environment_that_hangs_is_killed(monkeypatch: pytest.MonkeyPatch) ->
     base.step_async(np.zeros((2, 2), np.int64))
     environments.close()
     assert [worker.exitcode for worker in base.processes] == [-9, -9]
+
+
+def test_closing_after_ctrl_c_between_two_processes_that_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(failures, "LAST_WORDS", 0.05)
+    environments = make("test_vector:Stuck", 2, seed=seed(), vectorization="async")
+    base: Any = environments.vector_env
+    environments.reset()
+
+    def interrupted(message: Any) -> None:
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(base.parent_pipes[1], "send", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        environments.step(np.zeros((2, 2), np.int64))
+    assert base._state is AsyncState.DEFAULT  # Gymnasium has not noted the call
+    environments.close()
+    assert not any(worker.is_alive() for worker in base.processes)
