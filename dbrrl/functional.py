@@ -21,7 +21,6 @@ from dbrrl.autodiff.elementwise import (
     negative,
     relu,
     sigmoid,
-    sign,
     silu,
     sin,
     softplus,
@@ -50,6 +49,7 @@ from dbrrl.autodiff.shape import (
     swapaxes,
     transpose,
 )
+from dbrrl.autodiff.steps import sign
 from dbrrl.autodiff.variance import std, var
 
 __all__ = [

@@ -19,7 +19,7 @@ FLOORS: list[list[str]] = [
         "dbrrl.errors",
         "dbrrl.threads",
         "dbrrl.cuda.",
-        *(f"dbrrl.autodiff.{part}" for part in ("memory", "recording", "tensor")),
+        *(f"dbrrl.autodiff.{part}" for part in ("dispatch", "memory", "recording", "tensor")),
     ],
     ["dbrrl.autodiff.", "dbrrl.functional"],
     ["dbrrl.nn.", "dbrrl.optim", "dbrrl.distributions.", "dbrrl.returns"],

@@ -5,7 +5,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from dbrrl.autodiff.tensor import FUNCTIONS, UFUNCS, Tensor
+from dbrrl.autodiff.dispatch import FUNCTIONS, UFUNCS
+from dbrrl.autodiff.tensor import Tensor
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

@@ -61,6 +61,11 @@ class Module:
             raise ConfigError(
                 f"{type(self).__name__}.{name}: expected a name that is no method of Module: choose another one"
             )
+        if isinstance(vars(self).get(name), Parameter) and not isinstance(value, (Parameter, type(None))):
+            raise ConfigError(
+                f"{type(self).__name__}.{name}: expected a Parameter (or None), got {type(value).__name__}, which no "
+                "optimizer would see: change it in place under no_grad(), or assign to its `data`"
+            )
         super().__setattr__(name, value)
 
     def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Parameter]]:

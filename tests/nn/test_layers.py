@@ -83,7 +83,7 @@ def test_embedding() -> None:
     check_float32(layer, indices)
     check_module(layer, indices)
     for wrong in ([6], [-1]):
-        with pytest.raises(ShapeError, match=r"expected indices in \[0, 5\]"):
+        with pytest.raises(ShapeError, match="expected integers from 0 to 5"):
             layer(wrong)
 
 
