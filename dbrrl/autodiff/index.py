@@ -200,6 +200,7 @@ def pick(x: Any, index: Any) -> Any:
 
 
 @implements(np.take)
+@method("take")
 def take(x: Any, indices: Any, axis: int | None = None) -> Any:
     """x[..., indices, ...] along `axis`; on the flattened x by default."""
     if axis is None:
