@@ -23,13 +23,13 @@ import gymnasium as gym
 import numpy as np
 
 from dbrrl import functional as F
-from dbrrl import nn, seeding
+from dbrrl import nn, seeding, untrusted
 from dbrrl.agent import Agent as Base
 from dbrrl.agent import valid_rows
 from dbrrl.checkpoint import State
 from dbrrl.config import Config as BaseConfig
 from dbrrl.config import setting
-from dbrrl.errors import CheckpointError, ConfigError, other_count
+from dbrrl.errors import ConfigError, other_count
 from dbrrl.on_policy import OnPolicyAgent
 from dbrrl.optim import RMSprop
 from dbrrl.returns import explained_variance
@@ -264,12 +264,12 @@ class A3C(Base):
 
     def load_state_dict(self, state: State) -> None:
         """Go on exactly where `state` was taken; CheckpointError where it is of other sizes."""
-        for name, vector in self.shared.items():
-            got = np.shape(state[name]) if name in state else "none"
-            if got != vector.shape:
-                raise CheckpointError(
-                    f"a3c: {name} expected shape {vector.shape}, got {got}: load with the same network and num_envs"
-                )
+        with untrusted.state_of("a3c", "load with the same network and num_envs"):
+            untrusted.table(state, "", *self.shared, "learners")
+            for name, vector in self.shared.items():
+                least = -np.inf if name == "values" or name.startswith("buffers.") else 0  # mean squares, and counts
+                untrusted.array(state[name], name, vector.dtype, vector.shape, at_least=least)
+            untrusted.entries(state["learners"], "learners", self.num_envs)
         for name, vector in self.shared.items():
             vector[...] = state[name]
         self.central.optimizer.flat.changed()

@@ -119,7 +119,7 @@ class DQN(Base):
         self.explorer = self.make_explorer(seeding.generator(seed, "explorer"))
         self.steps = 0
         self.latest: dict[str, float] = {}
-        self.even = self.placed([np.full(c.batch_size, 1 / c.batch_size, np.float32)])[0]  # weights of a batch's mean
+        self.even = self.placed([nn.init.constant((c.batch_size,), 1 / c.batch_size)])[0]  # weights of a batch's mean
 
     @classmethod
     def for_acting(cls, record: State) -> State:

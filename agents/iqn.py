@@ -38,7 +38,7 @@ class Config(DQNConfig):
 
     quantiles: int = setting(8, at_least=1, help="N, fractions per transition for the prediction (paper: 64)")
     target_quantiles: int = setting(8, at_least=1, help="N', fractions per transition for the target (paper: 64)")
-    action_quantiles: int = setting(32, at_least=1, help="K, fractions for choosing actions (section 4)")
+    action_quantiles: int = setting(32, at_least=1, at_most=10_000, help="K, fractions to choose actions (section 4)")
     cosines: int = setting(64, at_least=1, help="n, size of the embedding of τ (section 4)")
 
 

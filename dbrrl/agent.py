@@ -7,20 +7,17 @@ from typing import Any, ClassVar, Self
 import gymnasium as gym
 import numpy as np
 
-from dbrrl import backend, capacity, checkpoint, seeding
+from dbrrl import backend, capacity, checkpoint, rebuild, seeding, untrusted
 from dbrrl.arguments import AgentType, Described, check_space
 from dbrrl.checkpoint import State, copied
 from dbrrl.config import Config as AgentConfig
 from dbrrl.cuda.random import CounterGenerator
-from dbrrl.errors import CheckpointError, ConfigError, DbrrlError
+from dbrrl.errors import CheckpointError, ConfigError
 from dbrrl.own_loop import Checked, ResetWatch
-from dbrrl.spaces import Observation, as_batch, space_from_state, space_to_state
+from dbrrl.spaces import Observation, as_batch, space_to_state
 from dbrrl.threads import OwnThreads
 from dbrrl.transition import true_next_observation as true_next_observation
 from dbrrl.transition import valid_rows as valid_rows
-
-# What building an agent from a record of something else can raise.
-_MISFITS = (DbrrlError, LookupError, TypeError, ValueError, AttributeError, MemoryError)
 
 
 class Agent(Described, OwnThreads, Checked, metaclass=AgentType):
@@ -155,14 +152,17 @@ class Agent(Described, OwnThreads, Checked, metaclass=AgentType):
             raise CheckpointError(f"{self.name}: expected a state with {missing}, got none: save it with this version")
         for name in self.remembered:
             value, saved = getattr(self, name), state[name]
-            if isinstance(value, CounterGenerator) and "position" not in saved:
+            if isinstance(value, CounterGenerator) and isinstance(saved, dict) and "position" not in saved:
                 continue  # saved on the CPU: a GPU draws from its own stream
             if isinstance(value, np.random.Generator | CounterGenerator):
                 setattr(self, name, seeding.restored(saved, self.device))
             elif hasattr(value, "load_state_dict"):
                 value.load_state_dict(saved)
             else:
-                setattr(self, name, tuple(copied(saved)) if isinstance(value, tuple) else copied(saved))
+                with untrusted.state_of(self.name):
+                    least = 0 if name in ("steps", "num_updates") else None
+                    saved = copied(untrusted.like(saved, value, name, least))
+                    setattr(self, name, tuple(saved) if isinstance(value, tuple) else saved)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the whole agent (settings, spaces, state) to one file, atomically."""
@@ -207,25 +207,15 @@ class Agent(Described, OwnThreads, Checked, metaclass=AgentType):
         With `acting` it is one to act with alone: without what only learning needs (see `for_acting`).
         """
         expected, saved = cls.__module__.rpartition(".")[2].lower(), record.get("agent")
-        if saved != expected:
+        if not isinstance(saved, str) or saved != expected:
             raise CheckpointError(
                 f"{path}: holds the agent {saved!r}, expected {expected!r}: load it with its own class"
             )
         backend.require(device)
         try:
-            record = cls.for_acting(record) if acting else record
-            agent = cls(
-                space_from_state(record["spaces"]["observation"]),
-                space_from_state(record["spaces"]["action"]),
-                cls.Config.from_dict(record["config"]),
-                num_envs=int(record["num_envs"]),
-                seed=int(record["seed"]),
-                device=device,
-            )
-            if not (foreign := record.get("replaced") and not agent.replaced):
-                agent.load_state_dict(agent.state_dict() | record["state"] if acting else record["state"])
-        except _MISFITS as error:
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            made, foreign = rebuild.agent_of(cls, record, device, acting)
+        except Exception as error:  # what is read may be anything, and make anything fail
+            reason = (f"{type(error).__name__}: {error}".splitlines() or [type(error).__name__])[0][:300]
             raise CheckpointError(
                 f"{path}: does not fit this version of the agent {expected!r} ({reason}); "
                 "one whose network was replaced is read by restore()"
@@ -235,6 +225,7 @@ class Agent(Described, OwnThreads, Checked, metaclass=AgentType):
                 f"{path}: was saved by an agent whose network was replaced by another: make {cls.__name__} as that was "
                 f"made, give it that network (agent.network = ...), then call agent.restore({str(path)!r})"
             )
+        agent: Self = made
         return agent
 
     @classmethod

@@ -32,6 +32,7 @@ _DTYPES = {
 # From here on arrays of a file stay there until they are read, and two of a size are never in memory for one.
 _LARGE = 1 << 26  # bytes
 _lending = contextvars.ContextVar("lending", default=False)
+_ROWS = 1 << 16  # of an array without entries
 # What reading a file that is cut, altered or of another kind can raise, beside safetensors' own.
 _DAMAGE = (ValueError, TypeError, LookupError, RecursionError, MemoryError)
 
@@ -179,6 +180,10 @@ def _arrays(path: Path, file: Any) -> dict[str, np.ndarray]:
         else:
             dtype, shape = dtypes[header[name]["dtype"]], tuple(header[name]["shape"])
             arrays[name] = np.memmap(path, dtype, "c", 8 + size + start, shape).view(np.ndarray)
+    for name, array in arrays.items():  # one without entries takes no room in the file, however many rows it claims
+        rows = math.prod(array.shape[: array.shape.index(0)]) if not array.size else 0
+        if rows > os.path.getsize(path) + _ROWS:
+            raise CheckpointError(f"damaged: the array {name!r} has {rows:,} rows and no entries")
     return arrays
 
 
@@ -240,5 +245,8 @@ def _restore(tree: Any, arrays: dict[str, np.ndarray]) -> Any:
     if "$array" in tree:
         return arrays[tree["$array"]]
     if "$float" in tree:
-        return float(tree["$float"])
+        return _FLOATS[tree["$float"]]
     return {key.removeprefix("$"): _restore(entry, arrays) for key, entry in tree.items()}
+
+
+_FLOATS = {repr(value): value for value in (math.nan, math.inf, -math.inf)}

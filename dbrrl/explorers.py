@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from dbrrl import seeding
-from dbrrl.errors import CheckpointError, ConfigError
+from dbrrl import seeding, untrusted
+from dbrrl.errors import ConfigError
 from dbrrl.schedules import Schedule, constant
 
 
@@ -40,8 +40,8 @@ class Explorer:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put back what `state_dict` gave; CheckpointError where it does not fit."""
-        if "rng" not in state:
-            raise CheckpointError(f"{type(self).__name__}: expected its state_dict, got {sorted(state)}: load another")
+        with untrusted.state_of(type(self).__name__, "load another state"):
+            untrusted.table(state, "", "rng")
         seeding.set_generator_state(self.rng, state["rng"])
 
 
@@ -151,11 +151,10 @@ class EZGreedy(EpsilonGreedy):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put back what `state_dict` gave; CheckpointError where it does not fit."""
-        action, left = np.asarray(state.get("action", ())), np.asarray(state.get("left", ()))
-        if not action.shape == left.shape == self.left.shape:
-            raise CheckpointError(
-                f"EZGreedy: expected the actions of {len(self.left)} environments, got {len(left)}: load with the same "
-                "num_envs"
+        with untrusted.state_of("EZGreedy", "load with the same num_envs"):
+            untrusted.table(state, "", "action", "left")
+            action, left = (
+                untrusted.array(state[name], name, np.int64, self.left.shape, at_least=0) for name in ("action", "left")
             )
         super().load_state_dict(state)
         self.action[...], self.left[...] = action, left
@@ -248,11 +247,8 @@ class OrnsteinUhlenbeck(Explorer):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put back what `state_dict` gave; CheckpointError where it does not fit."""
-        noise = np.asarray(state.get("noise", ()))
-        if noise.shape != self.noise.shape:
-            raise CheckpointError(
-                f"OrnsteinUhlenbeck: expected noise {self.noise.shape}, got {noise.shape}: load with "
-                "the same action space and num_envs"
-            )
+        with untrusted.state_of("OrnsteinUhlenbeck", "load with the same action space and num_envs"):
+            untrusted.table(state, "", "noise")
+            noise = untrusted.array(state["noise"], "noise", np.float64, self.noise.shape)
         super().load_state_dict(state)
         self.noise[...] = noise

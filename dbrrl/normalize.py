@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from dbrrl import untrusted
 from dbrrl.backend import beside, to_numpy
 from dbrrl.cuda import kernels
 from dbrrl.errors import ShapeError
@@ -77,15 +78,14 @@ class RunningMeanStd:
         """Take over what `state_dict` gave.
 
         Raises:
-            ShapeError: the statistics are of items of another shape.
+            CheckpointError: the statistics are of items of another shape, or are no statistics.
         """
-        mean, var = np.array(state["mean"], np.float64), np.array(state["var"], np.float64)
-        if mean.shape != self.mean.shape or var.shape != self.mean.shape:
-            raise ShapeError(
-                f"RunningMeanStd: expected statistics of shape {self.mean.shape}, got {mean.shape}: "
-                "load a state made for these spaces"
-            )
-        self.mean, self.var, self.count = mean, var, int(state["count"])
+        with untrusted.state_of("RunningMeanStd", "load a state made for these spaces"):
+            state, shape = untrusted.table(state, "statistics", "mean", "var", "count"), self.mean.shape
+            mean = untrusted.array(state["mean"], "statistics: mean", np.float64, shape)
+            var = untrusted.array(state["var"], "statistics: var", np.float64, shape, at_least=0)
+            count = untrusted.whole(state["count"], "statistics: count")
+        self.mean, self.var, self.count = np.array(mean, np.float64), np.array(var, np.float64), count
 
 
 class ObservationNormalizer:
@@ -129,7 +129,7 @@ class ObservationNormalizer:
         return self.statistics.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what `state_dict` gave; ShapeError where it is of other observations."""
+        """Take over what `state_dict` gave; CheckpointError where it is of other observations."""
         self.statistics.load_state_dict(state)
         self._narrow = None
 
@@ -212,16 +212,13 @@ class RewardNormalizer:
         """Take over what `state_dict` gave.
 
         Raises:
-            ShapeError: the state is of another number of environments.
+            CheckpointError: the state is of another number of environments, or is no such state.
         """
-        returns = np.array(state["returns"], np.float64)
-        if returns.shape != self.returns.shape:
-            raise ShapeError(
-                f"RewardNormalizer: expected the returns of {len(self.returns)} environments, got "
-                f"{returns.shape}: load with the same num_envs"
-            )
+        with untrusted.state_of("RewardNormalizer", "load with the same num_envs"):
+            untrusted.table(state, "", "returns", "statistics")
+            returns = untrusted.array(state["returns"], "returns", np.float64, self.returns.shape)
         self.statistics.load_state_dict(state["statistics"])
-        self.returns = returns
+        self.returns = np.array(returns, np.float64)
 
 
 def _moved(array: Any, x: Any) -> Any:

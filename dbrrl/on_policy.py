@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import gymnasium as gym
 import numpy as np
 
-from dbrrl import actor_critic, nn, seeding
+from dbrrl import actor_critic, nn, seeding, untrusted
 from dbrrl.actor_critic import ActorCritic, RecurrentActorCritic
 from dbrrl.backend import array_module, beside, module_on, to_device, to_numpy
 from dbrrl.buffers import RolloutBuffer
@@ -107,10 +107,10 @@ class OnPolicyAgent(RecordingAgent):
 
     def load_state_dict(self, state: State) -> None:
         """As `Agent.load_state_dict`; graphs recorded before are dropped, their generators were replaced."""
+        untrusted.absent(self, state, "memory", "observation_norm", "reward_norm")
         super().load_state_dict(state)
-        for recorded in (self.choose_there, self.learn_there):
-            if recorded is not None:
-                recorded.forget()
+        for recorded in filter(None, (self.choose_there, self.learn_there)):
+            recorded.forget()
 
     def act(self, observation: Any, explore: bool = True, first: Any = None) -> Any:
         """Sample from the policy, or its mode if not `explore`; `first` as in `Agent`, read where it does not learn."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from dbrrl import untrusted
 from dbrrl.backend import array_module, to_numpy
 from dbrrl.cuda import kernels
 from dbrrl.cuda.dial import Dial
@@ -113,20 +114,20 @@ class Optimizer:
             CheckpointError: an entry is missing or unknown, or a moment of another length; nothing is changed then.
         """
         where, expected = f"{type(self).__name__}.load_state_dict", {*self.moments, "steps", "learning_rate"}
-        if state.keys() != expected:
+        if untrusted.table(state, where).keys() != expected:
             raise CheckpointError(
                 f"{where}: expected {sorted(expected)}, got {sorted(state)}: load the state of one like this"
             )
-        for name in self.moments:
-            if np.shape(state[name]) != self.flat.vector.shape:
-                raise CheckpointError(
-                    f"{where}: {name} expected shape {self.flat.vector.shape}, got {np.shape(state[name])}: load the "
-                    "state of this optimizer and network"
-                )
+        with untrusted.state_of(where, "load the state of this optimizer and network"):
+            for name in self.moments:
+                least = 0 if name in ("second", "mean_square") else -math.inf  # of g²
+                untrusted.array(state[name], name, self.flat.vector.dtype, self.flat.vector.shape, at_least=least)
+            steps = untrusted.whole(state["steps"], "steps")
+            learning_rate = untrusted.number(state["learning_rate"], "learning_rate", 0)
         for name in self.moments:
             getattr(self, name)[...] = array_module(self.flat.vector).asarray(state[name])
-        self.clock.set(int(state["steps"]))
-        self.learning_rate = float(state["learning_rate"])
+        self.clock.set(steps)
+        self.learning_rate = learning_rate
 
 
 def _check(**settings: float) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dbrrl.errors import ConfigError, RunError
-from dbrrl.experiment import command, curves, table
+from dbrrl.experiment import command, curves, settings, table
 from dbrrl.experiment.directory import RunDirectory
 from dbrrl.suggestions import did_you_mean
 
@@ -35,7 +35,10 @@ class _Run:
 
     @property
     def seed(self) -> int:
-        return int(self.config.get("seed", 0))
+        seed = self.config.get("seed", 0)
+        if not isinstance(seed, int):
+            raise ConfigError(f"{self.path}: seed: expected a whole number, got {seed!r}: mend its config.toml")
+        return seed
 
     @property
     def end(self) -> float:
@@ -131,7 +134,7 @@ def _lines(runs: Sequence[_Run], fields: Sequence[str] | None) -> dict[tuple[str
 
 
 def _settings(run: _Run) -> dict[str, Any]:
-    own: dict[str, Any] = run.config.get("config", {}) | {
+    own: dict[str, Any] = settings.table(run.config, "config") | {
         name: run.config[name] for name in _TASK if name in run.config
     }
     own.pop("total_steps", None)  # follows from --steps: no setting of its own
@@ -175,7 +178,7 @@ def _renamed(groups: Sequence[curves.Group], labels: Sequence[str] | None) -> li
 
 def _by_fields(config: dict[str, Any], fields: Sequence[str], path: Path) -> tuple[str, dict[str, Any]]:
     """The label of a run by the values of `fields`, and those values."""
-    known = config | config.get("config", {})
+    known = config | settings.table(config, "config")
     for name in fields:
         if name not in known:
             raise ConfigError(f"--group-by: {path} has no setting {name!r}{did_you_mean(name, known)}")

@@ -9,9 +9,10 @@ from typing import Any, Self
 
 import numpy as np
 
+from dbrrl import untrusted
 from dbrrl.autodiff.tensor import Tensor
 from dbrrl.backend import array_module, device_name, to_device, to_numpy
-from dbrrl.errors import CheckpointError, GraphError, ShapeError, other_count
+from dbrrl.errors import GraphError, ShapeError, other_count
 
 State = tuple[Any, ...]
 
@@ -92,13 +93,11 @@ class Memory:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put back what `state_dict` gave; CheckpointError where it is of another network or number of environments."""
-        expected = [part.shape for part in self.state]
-        for name in _SAVED:
-            got = [np.shape(part) for part in state[name]]
-            if got != expected:
-                raise CheckpointError(
-                    f"memory: expected {name} of shapes {expected}, got {got}: load with the same network and num_envs"
-                )
+        with untrusted.state_of("memory", "load with the same network and num_envs"):
+            untrusted.table(state, "", *_SAVED)
+            for name in _SAVED:
+                for at, part in zip(self.state, untrusted.entries(state[name], name, len(self.state)), strict=True):
+                    untrusted.array(part, name, at.dtype, at.shape)
         for name in _SAVED:
             old: State = getattr(self, name)
             pairs = zip(old, state[name], strict=True)

@@ -73,6 +73,8 @@ def _instead(name: str) -> str:
 
 def _own_class(name: str) -> type[Agent]:
     module_name, _, class_name = name.partition(":")
+    if not all(part.isidentifier() for part in module_name.split(".")):
+        raise ConfigError(f"agent {name[:80]!r}: not the name of a module: write package.module:Class")
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:

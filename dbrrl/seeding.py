@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from dbrrl import untrusted
 from dbrrl.backend import module_on
 from dbrrl.cuda.random import CounterGenerator
-from dbrrl.errors import CheckpointError, ConfigError
+from dbrrl.errors import ConfigError
 
 
 def sequence(seed: int, *names: str | int) -> np.random.SeedSequence:
@@ -43,7 +44,7 @@ def restored(state: dict[str, Any], device: str) -> Any:
     Raises:
         CheckpointError: the state is damaged.
     """
-    if "position" in state:
+    if isinstance(state, dict) and "position" in state:
         counter = CounterGenerator(np.random.SeedSequence(0), module_on(device))
         counter.load_state_dict(state)
         return counter
@@ -64,12 +65,9 @@ def set_generator_state(g: np.random.Generator, state: dict[str, Any]) -> None:
         CheckpointError: the state is damaged or belongs to another kind of generator.
     """
     expected = type(g.bit_generator).__name__
-    try:
+    with untrusted.state_of("generator state", f"expected a state of {expected}, load another checkpoint"):
+        untrusted.generator(state, expected)
         g.bit_generator.state = state
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise CheckpointError(
-            f"generator state: expected a state of {expected}, got {error}: load another checkpoint"
-        ) from error
 
 
 def _words(name: str | int) -> tuple[int, ...]:

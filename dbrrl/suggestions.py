@@ -164,7 +164,6 @@ ALIASES: dict[str, tuple[str, ...]] = {
 
 # Where the value, too, means something else here.
 NOTES = {
-    "total_timesteps": "the runner's schedules end with it",
     "total_steps": "schedules end with the run",
     "exploration_fraction": "environment steps, not a share of the run",
     "num_minibatches": "transitions in each: n_steps * num_envs / num_minibatches",

@@ -10,9 +10,10 @@ from gymnasium.envs.registration import load_env_creator
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from dbrrl import untrusted
 from dbrrl.backend import to_numpy
 from dbrrl.cuda.random import CounterGenerator
-from dbrrl.errors import EnvError
+from dbrrl.errors import CheckpointError, EnvError
 
 from .validation import any_set
 
@@ -130,6 +131,8 @@ class BatchedEnv(VectorEnv[Any, Any, Any], abc.ABC):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put back what `state_dict` gave; the next steps are bit for bit those of the saved environment."""
+        with untrusted.state_of(type(self).__name__, "take another checkpoint"):
+            self._check(state)
         self.state[...] = self.xp.asarray(state["state"])
         self._began[...] = self.xp.asarray(state["began"])
         self._clock, self._ready = int(state["clock"]), bool(state["ready"])
@@ -140,6 +143,18 @@ class BatchedEnv(VectorEnv[Any, Any, Any], abc.ABC):
             self._np_random.load_state_dict(state["generator"])
         else:
             self.np_random.bit_generator.state = state["generator"]
+
+    def _check(self, state: Any) -> None:
+        """CheckpointError where `state` cannot be put back here."""
+        untrusted.table(state, "", "state", "began", "clock", "ready", "generator")
+        untrusted.array(state["state"], "state", self.dtype, self.state.shape)
+        began = untrusted.array(state["began"], "began", np.int64, (self.num_envs,))
+        clock = untrusted.whole(state["clock"], "clock")
+        if began.max(initial=clock) > clock:
+            raise CheckpointError(f"began: expected at most the clock {clock}, got {began.max()}")
+        untrusted.truth(state["ready"], "ready")
+        if self.xp is np:
+            untrusted.generator(state["generator"], type(self.np_random.bit_generator).__name__, "generator")
 
     def _begin(self, ended: Any) -> None:
         where = self.xp.flatnonzero(ended)

@@ -144,7 +144,9 @@ def name_of(env: Any) -> str:
     if isinstance(env, str):
         return env
     if not isinstance(env, type):
-        known = f", such as {type(env).__name__}" if isinstance(env, gym.Env) else ""
+        known = ""
+        if isinstance(env, gym.Env):
+            known = f", here {env.spec.id!r}" if env.spec is not None else f", here {type(env.unwrapped).__name__}"
         raise EnvError(f"env: expected an id or a class{known}, got {type(env).__name__}: a run makes its own copies")
     name = f"{env.__module__}:{env.__qualname__.replace('<locals>.', '')}"  # an id of Gymnasium's has no <>
     _GIVEN[name] = env

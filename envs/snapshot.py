@@ -12,6 +12,9 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import VectorEnv
 from numpy.lib.array_utils import byte_bounds
 
+from dbrrl import untrusted
+from dbrrl.errors import CheckpointError
+
 Vector = VectorEnv[Any, Any, Any]
 
 PLAIN = (bool, int, float, str)
@@ -19,8 +22,41 @@ PLAIN = (bool, int, float, str)
 CONSTANT = (gym.Space, EnvSpec, enum.Enum, type, ModuleType, FunctionType, BuiltinFunctionType, MethodType)
 
 
+# What the state of `Environments` has.
+KEYS = (
+    "env_id", "num_envs", "kind", "steps", "seeded", "started", "observation", "episode_return", "episode_length",
+    "resetting", "environment",
+)  # fmt: skip
+
+
 class NotPlainError(TypeError):
     """An attribute is neither plain data nor something construction gives back."""
+
+
+def check(state: Mapping[str, Any], num_envs: int, leaves: list[Any]) -> None:
+    """CheckpointError where the state of B environments cannot be, given the spaces of an observation's parts."""
+    untrusted.whole(state["steps"], "steps")
+    untrusted.truth(state["seeded"], "seeded")
+    untrusted.table(state["environment"], "environment")
+    started, batch = untrusted.truth(state["started"], "started"), (num_envs,)
+    parts = untrusted.entries(state["observation"], "observation", len(leaves) if started else 0)
+    for part, space in zip(parts, leaves, strict=False):
+        untrusted.array(part, "observation", space.dtype, (*batch, *space.shape))
+    untrusted.array(state["episode_return"], "episode_return", np.float64, batch)
+    untrusted.array(state["episode_length"], "episode_length", np.int64, batch, at_least=0)
+    if state["resetting"] is not None:
+        untrusted.array(state["resetting"], "resetting", np.bool_, batch)
+    if "episodes" in state["environment"]:
+        for episode in untrusted.entries(state["environment"]["episodes"], "episodes", num_envs):
+            untrusted.table(episode, "episodes", "start", "actions", "generator", "replayable")
+            untrusted.table(episode["start"], "episodes: start")
+            untrusted.truth(episode["replayable"], "episodes: replayable")
+            if not isinstance(episode["actions"], np.ndarray):
+                raise CheckpointError("episodes: actions: expected an array, got something else")
+            for generator in (episode["generator"], episode["start"].get("generator", episode["generator"])):
+                name = untrusted.table(generator, "episodes: generator", "bit_generator")["bit_generator"]
+                untrusted.generator(generator, str(name), "episodes: generator")
+            untrusted.whole(episode["start"].get("seed", 0), "episodes: start: seed", at_most=2**128)
 
 
 def save(env: Vector, *, recorded: bool) -> dict[str, Any]:
@@ -68,7 +104,9 @@ def restore_attributes(env: Vector, state: dict[str, Any]) -> str:
         return base.load_state_dict(state["own"]) or ""  # type: ignore[attr-defined]
     if "cannot" in state:
         return str(state["cannot"])
-    for name, coded in state["attributes"].items():
+    for name, coded in untrusted.table(state.get("attributes"), "attributes").items():
+        if callable(getattr(type(base), name, None)):
+            raise CheckpointError(f"attributes: expected those of {type(base).__name__}, got its method {name!r}")
         if coded["kind"] != "constant":
             setattr(base, name, decode(coded, getattr(base, name, None)))
     return ""

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 
+from dbrrl import untrusted
 from dbrrl.backend import to_numpy
 from dbrrl.errors import CheckpointError, EnvError, ShapeError
 
@@ -176,13 +177,9 @@ class Environments:
         Raises CheckpointError if the state is of other environments.
         """
         self._check_origin(state)
-        try:
+        with untrusted.state_of(f"environments, {self.num_envs} x {self.env_id}", "take another checkpoint"):
+            snapshot.check(state, self.num_envs, [space for _, space in leaf_spaces(self.observation_space)])
             why = self._load(state)
-        except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise CheckpointError(
-                f"environments: expected the state of {self.num_envs} x {self.env_id}, got one that does not "
-                f"fit ({type(error).__name__}: {error}): take another checkpoint"
-            ) from error
         return [f"environment {row} ({self.env_id}) {w}: it starts a new episode" for row, w in why.items()]
 
     def _load(self, state: Mapping[str, Any]) -> dict[int, str]:
@@ -284,8 +281,10 @@ class Environments:
         return int(seed.generate_state(1)[0])
 
     def _check_origin(self, state: Mapping[str, Any]) -> None:
+        with untrusted.state_of("environments", "take another checkpoint"):
+            untrusted.table(state, "", *snapshot.KEYS)
         kind = state["kind"]
-        same_kind = kind == self.kind or {kind, self.kind} == {"sync", "async"}
+        same_kind = kind == self.kind or sorted([str(kind), self.kind]) == ["async", "sync"]
         if (state["env_id"], state["num_envs"]) != (self.env_id, self.num_envs) or not same_kind:
             raise CheckpointError(
                 f"environments: expected the state of {self.num_envs} x {self.env_id} ({self.kind}), got "

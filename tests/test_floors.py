@@ -17,13 +17,14 @@ FLOORS: list[list[str]] = [
         "dbrrl.allocator",
         "dbrrl.backend",
         "dbrrl.errors",
+        "dbrrl.untrusted",
         "dbrrl.threads",
         "dbrrl.cuda.",
         *(f"dbrrl.autodiff.{part}" for part in ("dispatch", "memory", "recording", "tensor")),
     ],
     ["dbrrl.autodiff.", "dbrrl.functional"],
     ["dbrrl.nn.", "dbrrl.optim", "dbrrl.distributions.", "dbrrl.returns"],
-    [f"dbrrl.{part}" for part in ("agent", "transition", "registry", "buffers.", "explorers")]
+    [f"dbrrl.{part}" for part in ("agent", "transition", "registry", "buffers.", "explorers", "rebuild")]
     + [f"dbrrl.{part}" for part in ("files", "normalize", "schedules")]
     + [
         f"dbrrl.{part}"

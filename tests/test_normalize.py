@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dbrrl.errors import ShapeError
+from dbrrl.errors import CheckpointError, ShapeError
 from dbrrl.normalize import EPSILON, ObservationNormalizer, RewardNormalizer, RunningMeanStd, standardized
 from tests import standin
 from tests.standin import host, put
@@ -188,9 +188,9 @@ def test_a_state_taken_earlier_does_not_follow_later_updates() -> None:
 
 
 def test_a_state_of_other_shapes_is_refused() -> None:
-    with pytest.raises(ShapeError, match="expected the returns of 2 environments"):
+    with pytest.raises(CheckpointError, match=r"returns: expected shape \(2,\), got \(3,\)"):
         RewardNormalizer(2, 0.9).load_state_dict(RewardNormalizer(3, 0.9).state_dict())
-    with pytest.raises(ShapeError, match=r"expected statistics of shape \(2,\), got \(3,\)"):
+    with pytest.raises(CheckpointError, match=r"mean: expected shape \(2,\), got \(3,\)"):
         ObservationNormalizer((2,)).load_state_dict(ObservationNormalizer((3,)).state_dict())
     with pytest.raises(ShapeError, match="one entry per environment"):
         RewardNormalizer(2, 0.9)(np.zeros(3), np.zeros(3, bool))

@@ -253,7 +253,7 @@ def test_settings_out_of_range(make: Make, name: str) -> None:
     [
         (lambda s: s.pop("second"), "expected .*'second'"),
         (lambda s: s.update(velocity=s["first"]), "got .*'velocity'"),
-        (lambda s: s.update(second=np.ones(3)), r"second expected shape \(4,\), got \(3,\)"),
+        (lambda s: s.update(second=np.ones(3)), r"second: expected shape \(4,\), got \(3,\)"),
         (lambda s: s.pop("steps"), "expected .*'steps'"),
     ],
 )

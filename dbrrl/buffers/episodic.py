@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from dbrrl.buffers.ring import TERMINATED, TRUNCATED, Ring
+from dbrrl.buffers.bits import TERMINATED, TRUNCATED
+from dbrrl.buffers.ring import Ring
 from dbrrl.errors import ConfigError
 
 

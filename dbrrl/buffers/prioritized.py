@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from dbrrl import untrusted
 from dbrrl.buffers.replay import Batch, ReplayBuffer
 from dbrrl.errors import AnomalyError, CheckpointError, ConfigError, GraphError
 
@@ -154,15 +155,19 @@ class PrioritizedReplayBuffer(ReplayBuffer):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put back what `state_dict` gave; CheckpointError where it is of a buffer of other sizes."""
         super().load_state_dict(state)
-        priority, places = np.asarray(state.get("priority", ()), np.float64), self.used * self.num_envs
-        if priority.shape != (places,) or "largest" not in state or "beta" not in state:
-            raise CheckpointError(
-                f"prioritized replay: expected {places} priorities, got {priority.shape}: load the state of a "
-                "prioritized buffer"
-            )
         self.largest, self.beta, self._behind = float(state["largest"]), float(state["beta"]), 0
         self.tree = SumTree(self._places)
-        self.tree[np.arange(places)] = priority
+        self.tree[np.arange(self.used * self.num_envs)] = state["priority"]
+
+    def _check(self, state: dict[str, Any]) -> None:
+        super()._check(state)
+        with untrusted.state_of("prioritized replay", "load the state of a prioritized buffer"):
+            untrusted.table(state, "", "priority", "largest", "beta")
+            places = (len(state["ends"]),)
+            untrusted.array(state["priority"], "priorities", np.float64, places, at_least=0)
+            untrusted.number(state["largest"], "largest", 0)
+            if untrusted.number(state["beta"], "beta", 0) > 1:
+                raise CheckpointError(f"beta: expected at most 1, got {state['beta']}")
 
     def _catch_up(self) -> None:
         """Enter the new rows; what is not valid, and the rows that are open or forgotten, cannot be drawn."""

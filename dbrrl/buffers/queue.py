@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from dbrrl import untrusted
 from dbrrl.buffers.memory import Layout, nbytes, zeros
 
 
@@ -58,13 +59,14 @@ class Queue:
         order = np.arange(self.first, self.next)
         return {"first": self.first, "arrays": [array[order % len(array)] for array in self.arrays]}
 
-    def misfit(self, state: dict[str, Any]) -> str:
-        """Why `state` is none of this queue; "" where it is one."""
-        first, arrays = int(state["first"]), state["arrays"]
-        count = len(arrays[0]) if arrays else 0
-        got = [np.shape(array) for array in arrays]
-        expected = [(count, *shape) for shape, _ in self.layout]
-        return "" if first >= 1 and got == expected else f"arrays {expected}, got {got}"
+    def check(self, state: dict[str, Any], name: str) -> None:
+        """CheckpointError where `state` is none of this queue."""
+        state = untrusted.table(state, name, "first", "arrays")
+        untrusted.whole(state["first"], f"{name}: first", 1)
+        arrays = untrusted.entries(state["arrays"], f"{name}: arrays", len(self.layout))
+        count = len(arrays[0]) if arrays and isinstance(arrays[0], np.ndarray) and arrays[0].ndim else 0
+        for array, (shape, dtype) in zip(arrays, self.layout, strict=True):
+            untrusted.array(array, f"{name}: arrays", dtype, (count, *shape))
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put back what `state_dict` gave."""

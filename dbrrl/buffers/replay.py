@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from dbrrl.backend import to_numpy
-from dbrrl.buffers.ring import TERMINATED, Ring
+from dbrrl.buffers.bits import TERMINATED
+from dbrrl.buffers.ring import Ring
 
 
 @dataclass(slots=True)

@@ -6,14 +6,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from dbrrl import checkpoint
+from dbrrl import checkpoint, untrusted
 from dbrrl.backend import array_module, beside
 from dbrrl.buffers import memory, placement
+from dbrrl.buffers.bits import INVALID, TERMINATED, TRUNCATED
+from dbrrl.buffers.loading import check_ring
 from dbrrl.buffers.queue import Queue
 from dbrrl.buffers.stores import Plain, Resident, Stack, depths_of, frame_of
-from dbrrl.errors import CheckpointError, ConfigError, GraphError, ShapeError, other_count
-
-TERMINATED, TRUNCATED, INVALID = 1, 2, 4  # bits of `ends`
+from dbrrl.errors import ConfigError, GraphError, ShapeError, other_count
 
 
 class Ring:
@@ -231,35 +231,28 @@ class Ring:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put back what `state_dict` gave; CheckpointError where it is of a buffer of other sizes."""
-        try:
-            size, head, used, begun = (int(state[name]) for name in ("size", "head", "used", "begun"))
-            parts, saved = len(self.stores), state["observations"]
-            misfits = ["" if len(saved) == parts else f"observations of {parts} parts, got {len(saved)}"]
-            misfits += [store.misfit(part, used) for store, part in zip(self.stores, saved, strict=False)]
-            misfits.append(self.finals.misfit(state["finals"]))
-            for name in self.arrays:
-                expected, got = (used * self.num_envs, *getattr(self, name).shape[1:]), np.shape(state[name])
-                misfits.append("" if got == expected else f"{name} {expected}, got {got}")
-        except (KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"replay: expected its state_dict, got {error!r}: load another state") from None
-        if not 0 <= size <= self.rows or not 0 <= head < used <= self._ring:
-            misfits.append(f"at most {self.rows} rows, got {size}")
-        if any(misfits):
-            raise CheckpointError(
-                f"replay: expected {next(filter(None, misfits))}: load with the same spaces, buffer_size, frame_stack "
-                "and num_envs"
-            )
-        self.size, self.head, self.used, self.begun = size, head, used, bool(begun)
+        with untrusted.state_of("replay", "load with the same spaces, buffer_size, frame_stack and num_envs"):
+            self._check(state)
+        before, self.used = self.used, int(state["used"])
+        self.size, self.head, self.begun = int(state["size"]), int(state["head"]), bool(state["begun"])
+        places = self.used * self.num_envs
         for name in self.arrays:
-            getattr(self, name)[: used * self.num_envs] = state[name]
-            getattr(self, name)[used * self.num_envs :] = 0
-        for store, part in zip(self.stores, saved, strict=True):
-            store.load_state_dict(part, used)
+            getattr(self, name)[:places] = state[name]
+            getattr(self, name)[places : before * self.num_envs] = 0  # beyond that nothing was ever written
+        for store, part in zip(self.stores, state["observations"], strict=True):
+            store.load_state_dict(part, self.used)
         self.finals.load_state_dict(state["finals"])
-        first = (head - size) * self.num_envs
-        complete = self.ends.take(self.wrapped(np.arange(first, first + size * self.num_envs)))
-        self._invalid = int(np.count_nonzero(complete & INVALID))
-        self._look_ahead(head - size)
+        self._invalid = int(np.count_nonzero(self.ends.take(self._complete()) & INVALID))
+        self._look_ahead(self.head - self.size)
+
+    def _check(self, state: dict[str, Any]) -> None:
+        """CheckpointError where `state` cannot be put back here."""
+        check_ring(self, state)
+
+    def _complete(self) -> np.ndarray:
+        """The places of the complete rows, the oldest first."""
+        first = (self.head - self.size) * self.num_envs
+        return self.wrapped(np.arange(first, first + self.size * self.num_envs))
 
     def _mark(self, t: int, terminated: Any, truncated: Any, valid: Any, next_parts: Sequence[np.ndarray]) -> None:
         """Set the bits of row t; final observations of truncated entries are put aside."""

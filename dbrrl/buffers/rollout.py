@@ -1,10 +1,12 @@
 """The rollout of an on-policy agent: T steps of B environments as arrays."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from dbrrl import untrusted
 from dbrrl.backend import module_on, to_device, to_numpy
 from dbrrl.buffers import memory
 from dbrrl.errors import CheckpointError, EnvError, GraphError, ShapeError, other_count
@@ -16,7 +18,7 @@ class RolloutBuffer:
     Attributes:
         observations: list of parts, each (T + 1, B, ...): row t + 1 follows row t, the last one follows the rollout.
         actions: samples (T, B, ...).
-        rewards: float32 (T, B); terminated, truncated, valid: bool (T, B).
+        rewards: float32 (T, B); terminated, truncated, invalid (rows that carry no transition): bool (T, B).
         finals: the true last observations of truncated episodes, as (t, environment, parts).
         following: of transitions that were given on a GPU, where none can be picked out without waiting: the true next
             observations of all, parts (T, B, ...).
@@ -46,7 +48,7 @@ class RolloutBuffer:
         self.actions = xp.zeros((n_steps, num_envs, *action_shape), action_dtype)
         self.rewards = xp.zeros((n_steps, num_envs), np.float32)
         self.terminated, self.truncated = (xp.zeros((n_steps, num_envs), np.bool_) for _ in range(2))
-        self.valid = xp.ones((n_steps, num_envs), np.bool_)
+        self.invalid = xp.zeros((n_steps, num_envs), np.bool_)  # like all here it takes no memory before it is written
         self.all_valid = True
         self.first_env = 0
         self.finals: list[tuple[int, int, list[np.ndarray]]] = []
@@ -54,6 +56,11 @@ class RolloutBuffer:
         self.followed = 0
         self.size = 0
         self.begun = False
+
+    @property
+    def valid(self) -> Any:
+        """Whether a row carries a transition, bool (T, B)."""
+        return ~self.invalid
 
     @property
     def full(self) -> bool:
@@ -64,7 +71,7 @@ class RolloutBuffer:
     def ended(self) -> Any:
         """Complete rows after which an episode does not go on, bool (size, B): ends, and rows without a transition."""
         n = self.size
-        return self.terminated[:n] | self.truncated[:n] | ~self.valid[:n]
+        return self.terminated[:n] | self.truncated[:n] | self.invalid[:n]
 
     def begin(self, parts: Sequence[np.ndarray], action: np.ndarray) -> None:
         """Open a row: the observation acted on, and the sample drawn; ShapeError if not one per environment."""
@@ -100,9 +107,10 @@ class RolloutBuffer:
         self.rewards[t], self.terminated[t], self.truncated[t] = reward, terminated, truncated
         if valid is None:
             if not self.all_valid:
-                self.valid[t] = True
+                self.invalid[t] = False
         else:
-            self.valid[t], self.all_valid = self._there(valid) if self.device != "cpu" else valid, False
+            self.invalid[t] = ~(self._there(valid) if self.device != "cpu" else np.asarray(valid))
+            self.all_valid = False
         self.size, self.begun = t + 1, False
 
     def follow(self, parts: Sequence[Any]) -> None:
@@ -159,7 +167,7 @@ class RolloutBuffer:
         """Start a new rollout."""
         self.size, self.begun, self.finals, self.followed = 0, False, [], 0
         if not self.all_valid:
-            self.valid[...], self.all_valid = True, True
+            self.invalid[...], self.all_valid = False, True
 
     def state_dict(self) -> dict[str, Any]:
         """Copies of the rows so far, and of a row that is begun."""
@@ -169,31 +177,36 @@ class RolloutBuffer:
             "begun": self.begun,
             "observations": [_copy(store[:rows]) for store in self.observations],
             "actions": _copy(self.actions[:rows]),
-            **{name: _copy(getattr(self, name)[: self.size]) for name in _RESULTS},
+            **{name: _copy(getattr(self, name)[: self.size]) for name in _RESULTS[:-1]},
+            "valid": ~_copy(self.invalid[: self.size]),
             "finals": [{"row": t, "env": env, "parts": [np.array(p) for p in parts]} for t, env, parts in self.finals],
         } | ({"following": [_copy(store[: self.followed]) for store in self.following]} if self.followed else {})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put back what `state_dict` gave; CheckpointError where it is of a rollout of other sizes."""
-        try:
-            size, begun = int(state["size"]), bool(state["begun"])
-            saved = [*state["observations"], state["actions"], *(state[name] for name in _RESULTS)]
-            finals = [(int(f["row"]), int(f["env"]), list(f["parts"])) for f in state["finals"]]
-        except (KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"rollout: expected its state_dict, got {error!r}: load another state") from None
-        stores = [*self.observations, self.actions, *(getattr(self, name) for name in _RESULTS)]
-        rows = [size + begun] * (len(self.observations) + 1) + [size] * len(_RESULTS)
-        expected = [(n, *store.shape[1:]) for n, store in zip(rows, stores, strict=True)]
-        got = [np.shape(array) for array in saved]
-        if not 0 <= size + begun <= self.n_steps or got != expected:
-            raise CheckpointError(
-                f"rollout: expected arrays {expected}, at most {self.n_steps} rows, got {got}: load with the same "
-                "spaces, n_steps and num_envs"
-            )
-        for store, array, n in zip(stores, saved, rows, strict=True):
+        with untrusted.state_of("rollout", "load with the same spaces, n_steps and num_envs"):
+            self._load(state)
+
+    def _load(self, state: dict[str, Any]) -> None:
+        keys = ("size", "begun", "observations", "actions", "finals", *_RESULTS)
+        state = untrusted.table(state, "", *keys)
+        begun = untrusted.truth(state["begun"], "begun")
+        size = untrusted.whole(state["size"], "size", at_most=self.n_steps - begun)
+        rows, parts = size + begun, len(self.observations)
+        stores = [*self.observations, self.actions, self.rewards, self.terminated, self.truncated, self.invalid]
+        names = [*(f"observations {k}" for k in range(parts)), "actions", *_RESULTS]
+        given = [*untrusted.entries(state["observations"], "observations", parts), *(state[n] for n in names[parts:])]
+        lengths = [rows] * (parts + 1) + [size] * len(_RESULTS)
+        for name, array, store, n in zip(names, given, stores, lengths, strict=True):
+            untrusted.array(array, name, store.dtype, (n, *store.shape[1:]), finite=name != "rewards")
+        if not np.isfinite(state["rewards"][state["valid"]]).all():
+            raise CheckpointError("rewards: expected finite numbers, got nan or inf")
+        finals = [self._final(entry, size) for entry in untrusted.entries(state["finals"], "finals")]
+        following = self._checked_following(state.get("following", []), size)
+        given[-1] = ~given[-1]
+        for store, array, n in zip(stores, given, lengths, strict=True):
             store[:n] = self._xp.asarray(array)
         self.all_valid = bool(np.all(state["valid"]))
-        following = state.get("following", [])
         self.followed = len(following[0]) if following and self.device != "cpu" else 0
         if following and not self.followed:  # saved on a GPU: here the truncated ones are picked out
             cut = np.argwhere(state["truncated"])
@@ -203,6 +216,28 @@ class RolloutBuffer:
             for store, part in zip(self.following, following, strict=True):
                 store[: self.followed] = self._xp.asarray(part)
         self.finals, self.size, self.begun = finals, size, begun
+
+    def _final(self, entry: Any, size: int) -> tuple[int, int, list[np.ndarray]]:
+        """One of `finals` as it is kept: the observation's parts, and behind them what a memory adds."""
+        entry = untrusted.table(entry, "finals", "row", "env", "parts")
+        row = untrusted.whole(entry["row"], "finals: row", at_most=size - 1)
+        env = untrusted.whole(entry["env"], "finals: env", at_most=self.num_envs - 1)
+        parts = untrusted.entries(entry["parts"], "finals: parts")
+        if len(parts) < len(self.observations):
+            raise CheckpointError(f"finals: expected {len(self.observations)} parts or more, got {len(parts)}")
+        for part, store in itertools.zip_longest(parts, self.observations):
+            shape = None if store is None else store.shape[2:]
+            untrusted.array(part, "finals: parts", np.float32 if store is None else store.dtype, shape)
+        return row, env, parts
+
+    def _checked_following(self, following: Any, size: int) -> list[np.ndarray]:
+        """`following` of a state, which only a rollout that was given on a GPU has."""
+        parts = untrusted.entries(following, "following")
+        if parts and len(parts) != len(self.observations):
+            raise CheckpointError(f"following: expected {len(self.observations)} parts, got {len(parts)}")
+        for part, store in zip(parts, self.observations, strict=False):
+            untrusted.array(part, "following", store.dtype, (size, *store.shape[1:]))
+        return parts
 
 
 def _copy(array: Any) -> np.ndarray:

@@ -5,9 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from dbrrl import untrusted
 from dbrrl.backend import beside, to_numpy
+from dbrrl.buffers.loading import check_numbers
 from dbrrl.buffers.queue import Queue
-from dbrrl.errors import ConfigError
+from dbrrl.errors import CheckpointError, ConfigError
 
 _FEW = 1000  # stacks kept whole of which nothing is thought yet
 
@@ -37,10 +39,10 @@ class Plain:
         """The first `rows` rows: views, where they lie on the host."""
         return {"rows": to_numpy(self.rows[:rows])}
 
-    def misfit(self, state: dict[str, Any], rows: int) -> str:
-        """Why `state` is not that of `rows` rows here; "" where it is."""
-        expected, got = (rows, *self.rows.shape[1:]), np.shape(state["rows"])
-        return "" if got == expected else f"rows {expected}, got {got}"
+    def check(self, state: dict[str, Any], rows: int) -> None:
+        """CheckpointError where `state` is not that of `rows` rows here."""
+        state = untrusted.table(state, "observations", "rows")
+        untrusted.array(state["rows"], "observations", self.rows.dtype, (rows, *self.rows.shape[1:]))
 
     def load_state_dict(self, state: dict[str, Any], rows: int) -> None:
         """Put back what `state_dict` gave."""
@@ -167,17 +169,21 @@ class Stack:
         arrays = {"rows": to_numpy(self.rows[:rows]), "age": self.age[:rows], "entry": self.entry[:rows]}
         return arrays | {"whole": self.whole.state_dict()}
 
-    def misfit(self, state: dict[str, Any], rows: int) -> str:
-        """Why `state` is not that of `rows` rows here; "" where it is."""
+    def check(self, state: dict[str, Any], rows: int) -> None:
+        """CheckpointError where `state` is not that of `rows` rows here."""
         stores = {"rows": self.rows, "age": self.age, "entry": self.entry}
-        expected = {name: (rows, *store.shape[1:]) for name, store in stores.items()}
-        got = {name: np.shape(state[name]) for name in stores}
-        return self.whole.misfit(state["whole"]) if got == expected else f"{expected}, got {got}"
+        state = untrusted.table(state, "observations", *stores, "whole")
+        for name, store in stores.items():
+            untrusted.array(state[name], f"observations: {name}", store.dtype, (rows, *store.shape[1:]), at_least=0)
+        if state["age"].size and state["age"].max() > self.history:
+            raise CheckpointError(f"observations: age: expected at most {self.history}, got {state['age'].max()}")
+        self.whole.check(state["whole"], "observations: whole")
+        check_numbers(state["entry"][state["entry"] > 0], state["whole"], "observations: entry")
 
     def load_state_dict(self, state: dict[str, Any], rows: int) -> None:
         """Put back what `state_dict` gave."""
         self.rows[max(rows, len(self.rows) - self.history) :] = 0  # before the first row stands nothing
-        self.age[rows:], self.entry[rows:] = self.history, 0
+        self.age[rows : self._used], self.entry[rows : self._used] = self.history, 0
         self.rows[:rows] = beside(self.rows, np.asarray(state["rows"], self.rows.dtype))
         self.age[:rows], self.entry[:rows] = state["age"], state["entry"]
         self.whole.load_state_dict(state["whole"])

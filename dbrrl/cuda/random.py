@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from dbrrl.errors import CheckpointError
+from dbrrl import untrusted
 
 from .kernels import Kernel
 
@@ -118,12 +118,9 @@ class CounterGenerator:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Draw next what the generator would have drawn that gave `state`; CheckpointError for another kind's state."""
-        try:
-            self.key, position = int(state["key"]), int(state["position"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(
-                f"generator state: expected key and position, got {error!r}: a run on a GPU goes on on a GPU"
-            ) from None
+        with untrusted.state_of("generator state", "a run on a GPU goes on on a GPU"):
+            state = untrusted.table(state, "", "key", "position")
+            self.key, position = (untrusted.whole(state[name], name, 0, 2**64 - 1) for name in ("key", "position"))
         self.position.fill(position)
 
     def _draw(self, kind: str, size: Any, dtype: Any) -> Any:

@@ -17,7 +17,7 @@ from .directory import RunDirectory
 from .events import check as check_events
 from .events import make as make_events
 from .interruption import ignored_by_children
-from .settings import Plan
+from .settings import Plan, table
 from .workers import Workers
 
 _FREE = ("steps", "curve", "tensorboard", "config")  # settings a resumed run may change; config: see same_agent
@@ -150,10 +150,14 @@ def distrust(directory: RunDirectory) -> Iterator[None]:
     """Whatever the content of a checkpoint that is not of this version raises becomes a CheckpointError."""
     try:
         yield
-    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        if isinstance(error, DbrrlError):
+    except CheckpointError as error:
+        if str(directory.path) in str(error):
             raise
-        reason = f"{type(error).__name__}: {error}"
+        raise CheckpointError(f"{directory.checkpoints}: {error}") from error
+    except DbrrlError:
+        raise
+    except Exception as error:  # what is read may be anything
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise CheckpointError(f"{directory.checkpoints}: damaged, or of another version ({reason})") from error
 
 
@@ -198,7 +202,7 @@ def full_record(plan: Plan, envs: vector.Environments | Workers) -> dict[str, An
 
 def changes(directory: RunDirectory) -> list[str]:
     """A line where the software is not what the run began with."""
-    changed = record.differences(directory.read_config().get("versions", {}))
+    changed = record.differences(table(directory.read_config(), "versions"))
     return [f"not the same software as the run began with: {'; '.join(changed)}"] if changed else []
 
 

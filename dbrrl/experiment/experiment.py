@@ -16,7 +16,7 @@ from dbrrl.config import Config, settings
 from dbrrl.envs import construct, vector
 from dbrrl.errors import ConfigError, RunError
 
-from . import build, display, record, saving
+from . import build, display, record
 from .callbacks import Callback
 from .directory import RunDirectory
 from .interruption import Interrupted, Interruption
@@ -267,7 +267,8 @@ class Experiment:
             raise
         except Exception as error:
             if directory is not None:
-                error.add_note(saving.kept(directory, loop.saver.rescue(), again))
+                loop.saver.rescue()
+                error.add_note(loop.saver.told(again))
             raise
         if not ended:
             raise Interrupted(f"{loop.saver.stopped()}; go on with: {again}")

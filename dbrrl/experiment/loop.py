@@ -18,6 +18,7 @@ from .directory import RunDirectory
 from .display import Quiet
 from .evaluation import Evaluation, environments, evaluate
 from .interruption import Interruption
+from .loading import check_loop
 from .observing import observing
 from .saving import Saver
 from .settings import Plan
@@ -127,6 +128,7 @@ class Loop:
 
     def load_state_dict(self, state: State) -> None:
         """Go on where `state` was taken."""
+        check_loop(state, RECENT)
         self.steps, self.episodes = int(state["steps"]), int(state["episodes"])
         self.best, self.finished = float(state["best"]), bool(state["finished"])
         self._elapsed_before, self._started = float(state["elapsed"]), time.perf_counter()

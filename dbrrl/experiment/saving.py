@@ -100,20 +100,21 @@ class Saver:
                 self.write()
         return self.kept is self._on_disk
 
+    def told(self, again: str) -> str:
+        """What is said of a run that an error ended, after `rescue`; `again` is the command that goes on with it."""
+        files = [] if self.directory is None else self.directory.checkpoint_files()
+        if not files:
+            return f"nothing of the run is saved yet, begin it again with: {again}"
+        if self.kept is not self._on_disk:
+            step = int(files[0].stem.removeprefix("step-"))
+            return f"what came after its newest checkpoint, step {step:,}, could not be saved; go on with: {again}"
+        if self.kept["finished"]:
+            return f"the run itself is finished and saved in {files[0].parents[1]}"
+        return f"saved at step {self.kept['steps']:,}; go on with: {again}"
+
     def stopped(self) -> str:
         """What is said of a run that Ctrl-C ended."""
         return f"stopped and saved at step {self.kept['steps']:,}"
-
-
-def kept(directory: RunDirectory, saved: bool, again: str) -> str:
-    """What is said of a run that an error ended, and of going on with the command `again`."""
-    files = directory.checkpoint_files()
-    if not files:
-        return f"nothing of the run is saved yet, begin it again with: {again}"
-    step = f"step {int(files[0].stem.removeprefix('step-')):,}"
-    if saved:
-        return f"saved at {step}; go on with: {again}"
-    return f"what came after its newest checkpoint, {step}, could not be saved; go on with: {again}"
 
 
 def has_nan(state: Any) -> bool:

@@ -17,6 +17,7 @@ from . import trust
 
 _KWARGS = ("env_kwargs", "eval_env_kwargs")  # tables of arguments for the environment
 _LARGEST = 1 << 20  # bytes of a settings file
+_DEEPEST = 100  # parts of a dotted key: tomllib takes seconds for thousands
 _RECORDED = ("preset", "chosen", "versions", "machine")  # tables of a run's config.toml that say what was
 
 PLANNED = ("total_steps",)  # fields of an agent's Config that follow from the plan: no flags
@@ -193,13 +194,37 @@ def said_of(file: Mapping[str, Any]) -> Iterator[None]:
 def read(path: Path) -> Written:
     """The content of a settings file; ConfigError where it is missing or not TOML."""
     try:
-        return Written(tomllib.loads(files.read(path, _LARGEST).decode()), path)
+        text = files.read(path, _LARGEST).decode()
+        if _is_deep(text):
+            raise ConfigError(f"{path}: expected keys of at most {_DEEPEST} parts, got longer ones")
+        return Written(tomllib.loads(text), path)
     except FileNotFoundError:
         raise ConfigError(f"{path}: there is no such file") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except ConfigError:
+        raise
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: not a TOML file: {error}") from error
+
+
+def _is_deep(text: str) -> bool:
+    """Whether a line of TOML has a dotted key, or a header, of too many parts."""
+    for line in text.splitlines():
+        if line.count(".") > _DEEPEST:
+            *keys, last = line.split("=")
+            keys += [last] if line.lstrip().startswith("[") else []
+            if any(key.count(".") - key.count(",") > _DEEPEST for key in keys):
+                return True
+    return False
+
+
+def table(file: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The table `name` of a file, {} if it has none; ConfigError where something else has that name."""
+    found = file.get(name, {})
+    if not isinstance(found, dict):
+        raise ConfigError(f"{name} is a table, write [{name}]")
+    return found
 
 
 def flat(
@@ -215,14 +240,8 @@ def flat(
 
 
 def _flat(file: Mapping[str, Any], explicit: Mapping[str, Any], trusted: bool | Collection[str]) -> dict[str, Any]:
-    for name in ("config", *_KWARGS):
-        if not isinstance(file.get(name, {}), dict):
-            raise ConfigError(f"{name} is a table, write [{name}]")
-    own: dict[str, Any] = file.get("config", {})
+    own = table(file, "config")
     written = {name: value for name, value in file.items() if name not in ("config", *_RECORDED)} | own
-    for name in _KWARGS:
-        if not isinstance(written.get(name, {}), dict):
-            raise ConfigError(f"{name} is a table, write [{name}]")
     used = {name: value for name, value in written.items() if name not in explicit}
-    trust.check(used, {name: written.get(name, {}) for name in _KWARGS}, trusted)
+    trust.check(used, {name: table(written, name) for name in _KWARGS}, trusted)
     return written

@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from dbrrl import files
+from dbrrl import files, untrusted
 from dbrrl.checkpoint import State
 from dbrrl.errors import CheckpointError, RunError
 
@@ -63,7 +63,12 @@ class Table:
     def load_state_dict(self, state: State) -> None:
         """Cut the file back to the rows and columns of `state`; CheckpointError where it has fewer."""
         assert self.path is not None
-        self.columns, self.count = [str(column) for column in state["columns"]], int(state["count"])
+        with untrusted.state_of(str(self.path)):
+            untrusted.table(state, "", "columns", "count")
+            columns, count = untrusted.entries(state["columns"], "columns"), untrusted.whole(state["count"], "count")
+            if not all(isinstance(column, str) for column in columns):
+                raise CheckpointError("columns: expected texts, got something else")
+        self.columns, self.count = columns, count
         if not self.count:
             self.path.unlink(missing_ok=True)
             return

@@ -13,9 +13,10 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
+from dbrrl import untrusted
 from dbrrl.checkpoint import State
 from dbrrl.envs import construct
-from dbrrl.errors import CheckpointError, ConfigError, WorkerError
+from dbrrl.errors import ConfigError, WorkerError
 
 from .interruption import ignored_by_children
 from .settings import Plan
@@ -103,11 +104,9 @@ class Workers:
 
     def load_state_dict(self, state: State) -> list[str]:
         """Start the processes where `state` and the agent stand; a line per environment that cannot go on."""
-        saved = state["workers"]
-        if len(saved) != self.num_envs:
-            raise CheckpointError(
-                f"workers: expected the state of {self.num_envs}, got {len(saved)}: resume with these"
-            )
+        with untrusted.state_of("workers", "resume with as many environments"):
+            saved = untrusted.entries(untrusted.table(state, "", "workers")["workers"], "", self.num_envs)
+            saved = [untrusted.table(one, "") for one in saved]
         if not saved[0]:
             return []  # taken before the first step
         self.saved = saved

@@ -7,10 +7,15 @@ import math
 
 import numpy as np
 
+from dbrrl import untrusted
 from dbrrl.errors import ConfigError, ShapeError
 
 GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2), "selu": 0.75}
 Shape = tuple[int, ...]
+
+
+def _ask(shape: Shape) -> None:
+    untrusted.ask(4 * math.prod(shape), f"weights {shape}")
 
 
 def calculate_gain(nonlinearity: str) -> float:
@@ -30,18 +35,27 @@ def fans(shape: Shape) -> tuple[int, int]:
 
 def uniform(rng: np.random.Generator, shape: Shape, bound: float) -> np.ndarray:
     """float32 array, uniform in [-bound, bound]."""
+    _ask(shape)
     return rng.uniform(-bound, bound, shape).astype(np.float32)
 
 
 def normal(rng: np.random.Generator, shape: Shape, std: float = 1.0) -> np.ndarray:
     """float32 array, normal with mean 0."""
+    _ask(shape)
     return (rng.standard_normal(shape) * std).astype(np.float32)
+
+
+def constant(shape: Shape, value: float) -> np.ndarray:
+    """float32 array of one value."""
+    _ask(shape)
+    return np.full(shape, value, np.float32)
 
 
 def orthogonal(rng: np.random.Generator, shape: Shape, gain: float = 1.0) -> np.ndarray:
     """Rows (or columns, if fewer) orthonormal, times `gain`; axes after the first are flattened (Saxe et al. 2014)."""
     rows, columns = shape[0], math.prod(shape[1:])
     fans(shape)
+    _ask(shape)
     q, r = np.linalg.qr(rng.standard_normal((max(rows, columns), min(rows, columns))))
     q *= np.sign(np.diag(r))  # makes the distribution uniform over orthogonal matrices (Mezzadri 2007)
     return (gain * (q if rows >= columns else q.T)).reshape(shape).astype(np.float32)

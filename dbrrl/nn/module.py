@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from dbrrl import untrusted
 from dbrrl.autodiff.tensor import Tensor
 from dbrrl.backend import device_name, to_device, to_numpy
 from dbrrl.errors import CheckpointError, ConfigError, DtypeError
@@ -130,6 +131,8 @@ class Module:
         Raises:
             CheckpointError: a name is missing or unknown, or a shape differs; nothing is changed then.
         """
+        with untrusted.state_of(f"{type(self).__name__}.load_state_dict"):
+            untrusted.table(state, "")
         own = {name: rest for name, *rest in self._walk("", set()) if not isinstance(rest[-1], Module)}
         missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
         if missing or unknown:
@@ -228,15 +231,12 @@ def _items(name: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 def _converted(name: str, own: Any, saved: Any) -> Any:
     """`saved` as it can be put in the place of `own`; CheckpointError where it cannot."""
-    try:
+    with untrusted.state_of(name, "build the network as it was when saved"):
         if isinstance(own, np.random.Generator):
+            untrusted.generator(saved, type(own.bit_generator).__name__)
             type(own.bit_generator)(0).state = saved
             return saved
-        array = np.array(saved, own.dtype)
-    except (TypeError, ValueError, LookupError, OverflowError) as error:
-        raise CheckpointError(f"{name}: expected what state_dict gave, got {error}: load another state") from None
-    if array.shape != own.shape:
-        raise CheckpointError(
-            f"{name}: expected shape {own.shape}, got {array.shape}: build the network as it was when saved"
-        )
-    return to_device(array, device_name(getattr(own, "array", own)))
+        present = getattr(own, "array", own)
+        finite = isinstance(own, Parameter) or bool(np.isfinite(to_numpy(own)).all())  # a mask may hold infinities
+        array = np.array(untrusted.array(saved, "", own.dtype, own.shape, finite=finite), own.dtype)
+    return to_device(array, device_name(present))

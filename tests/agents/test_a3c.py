@@ -192,7 +192,7 @@ def test_another_number_of_environments_is_refused(rows: int) -> None:
 
 
 def test_a_state_of_other_sizes_is_refused() -> None:
-    with pytest.raises(CheckpointError, match="a3c: values expected shape"):
+    with pytest.raises(CheckpointError, match="a3c: values: expected shape"):
         make().load_state_dict(make(hidden_sizes=(5,)).state_dict())
 
 

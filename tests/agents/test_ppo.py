@@ -365,16 +365,27 @@ def test_nothing_is_learned_from_acts_that_explore_outside_training() -> None:
     assert checkpoint.encode(before, kind="agent") == checkpoint.encode(after, kind="agent")
 
 
-@pytest.mark.parametrize("field", ["reward", "observation"])
-def test_what_is_not_finite_is_named_before_it_is_learned(field: str) -> None:
+def test_an_observation_that_is_not_finite_is_named_before_it_is_learned() -> None:
     agent = make(n_steps=4)
     feed(agent, 2)
     agent.act(np.zeros((2, 3), np.float32))
-    reward, following = np.zeros(2), np.zeros((2, 3), np.float32)
-    (reward if field == "reward" else following)[1] = np.nan
-    agent.observe(following, reward, np.zeros(2, bool), np.zeros(2, bool))
+    following = np.zeros((2, 3), np.float32)
+    following[1] = np.nan
+    agent.observe(following, np.zeros(2), np.zeros(2, bool), np.zeros(2, bool))
     before = agent.network.state_dict()
     agent.act(following)
-    with pytest.raises(EnvError, match=f"{field}: expected finite numbers, got .*nan.* in environment 1"):
+    with pytest.raises(EnvError, match=r"observation: expected finite numbers, got .*nan.* in environment 1"):
         agent.observe(np.zeros((2, 3), np.float32), np.zeros(2), np.zeros(2, bool), np.zeros(2, bool))
+    assert all((value == before[name]).all() for name, value in agent.network.state_dict().items())
+
+
+@pytest.mark.parametrize("reward", [np.nan, np.inf, -1e39])
+def test_a_reward_that_float32_does_not_hold_is_named_at_once(reward: float) -> None:
+    agent = make(n_steps=4)
+    feed(agent, 2)
+    before, steps = agent.network.state_dict(), agent.steps
+    agent.act(np.zeros((2, 3), np.float32))
+    with pytest.raises(EnvError, match=r"reward: expected a finite number .* in environment 1"):
+        agent.observe(np.zeros((2, 3), np.float32), np.array([0, reward]), np.zeros(2, bool), np.zeros(2, bool))
+    assert agent.steps == steps
     assert all((value == before[name]).all() for name, value in agent.network.state_dict().items())

@@ -138,7 +138,7 @@ def test_a_wrong_state_changes_nothing(change: Any) -> None:
     begin(other, 7)
     before, state = other.state_dict(), buffer.state_dict()
     change(state)
-    with pytest.raises(CheckpointError, match="rollout: expected"):
+    with pytest.raises(CheckpointError, match=r"rollout: .*expected"):
         other.load_state_dict(state)
     np.testing.assert_equal(other.state_dict(), before)
 

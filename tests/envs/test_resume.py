@@ -234,7 +234,7 @@ def test_damaged_state_is_refused_in_one_line() -> None:
     environments.reset()
     state = environments.state_dict()
     state["environment"]["own"]["state"] = np.zeros((3, 3))
-    with pytest.raises(CheckpointError, match="got one that does not fit") as caught:
+    with pytest.raises(CheckpointError, match="take another checkpoint") as caught:
         environments.load_state_dict(state)
     assert "\n" not in str(caught.value)
 

@@ -91,8 +91,10 @@ def test_an_experiment_takes_an_environments_class(vectorization: str, monkeypat
 
 
 def test_what_is_no_class_of_an_environment_is_said() -> None:
-    with pytest.raises(EnvError, match="an id or a class, such as Corridor, got Corridor: a run makes its own"):
+    with pytest.raises(EnvError, match="an id or a class, here Corridor, got Corridor: a run makes its own"):
         Experiment("ppo", Corridor())  # type: ignore[arg-type]
+    with pytest.raises(EnvError, match="an id or a class, here 'CartPole-v1', got TimeLimit: a run makes its own"):
+        Experiment("ppo", gym.make("CartPole-v1"))  # type: ignore[arg-type]
     with pytest.raises(EnvError, match="expected an id or a class, got function"):
         Experiment("ppo", lambda: Corridor())  # type: ignore[arg-type]
     with pytest.raises(EnvError, match=r"expected a subclass of gymnasium\.Env, got class Stub"):

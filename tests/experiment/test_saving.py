@@ -106,7 +106,9 @@ def test_an_error_in_a_callback_costs_nothing(tmp_path: Path, event: str, agent:
     with pytest.raises(OSError, match="the cable is loose") as caught:
         experiment(agent, tmp_path, callbacks=[Striking(event)], **settings).run()
     run, step = tmp_path / "run", {"on_evaluation": 160, "on_end": 200}.get(event, 100)
-    assert caught.value.__notes__ == [f"saved at step {step}; go on with: {again(run, agent)}"]
+    saved = f"saved at step {step}; go on with: {again(run, agent)}"
+    finished = f"the run itself is finished and saved in {run}"
+    assert caught.value.__notes__ == [finished if event == "on_end" else saved]
     whole = experiment(agent, None, **settings).run()
     if event == "on_end":
         with pytest.raises(RunError, match="this run is finished"):

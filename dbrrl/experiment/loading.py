@@ -1,0 +1,29 @@
+"""Whether a state that was read can be that of a run's loop."""
+
+from typing import Any
+
+import numpy as np
+
+from dbrrl import untrusted
+from dbrrl.errors import CheckpointError
+
+
+def check_loop(state: Any, most: int) -> None:
+    """CheckpointError where the numbers of a loop's state cannot be; `most`: how many latest episodes it keeps."""
+    with untrusted.state_of("loop"):
+        _check(state, most)
+
+
+def _check(state: Any, most: int) -> None:
+    keys = ("steps", "episodes", "best", "finished", "elapsed", "recent", "next", "called", "scores", "progress")
+    table = untrusted.table(state, "", *keys)
+    for name in ("steps", "episodes", "called"):
+        untrusted.whole(table[name], name)
+    untrusted.number(table["best"], "best", finite=False)
+    untrusted.number(table["elapsed"], "elapsed", 0)
+    untrusted.truth(table["finished"], "finished")
+    recent = untrusted.array(table["recent"], "recent", np.float64)
+    if recent.ndim != 2 or recent.shape[1] != 2 or len(recent) > most or (recent[:, 1] < 0).any():
+        raise CheckpointError(f"recent: expected at most {most} returns and lengths of 0 or more, got others")
+    for number in untrusted.entries(table["next"], "next", 3):
+        untrusted.whole(number, "next")
