@@ -25,6 +25,7 @@ from dbrrl.autodiff.chosen import picked_huber_loss
 from dbrrl.autodiff.contraction import einsum, inner, norm, outer, tensordot
 from dbrrl.autodiff.conv import conv2d
 from dbrrl.autodiff.cumulative import cumprod, cumsum, diff, prod
+from dbrrl.autodiff.detach import detach
 from dbrrl.autodiff.diagonal import diag, diagonal, trace, tril, triu
 from dbrrl.autodiff.elementwise import (
     abs,
@@ -111,7 +112,7 @@ __all__ = [
     "cross_entropy",
     "cumprod",
     "cumsum",
-    "diag",
+    "detach", "diag",
     "diagonal",
     "diff",
     "divide",

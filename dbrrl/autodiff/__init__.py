@@ -5,6 +5,7 @@ from dbrrl.autodiff import arithmetic as arithmetic
 from dbrrl.autodiff import arrange as arrange
 from dbrrl.autodiff import contraction as contraction
 from dbrrl.autodiff import cumulative as cumulative
+from dbrrl.autodiff import detach as detach
 from dbrrl.autodiff import diagonal as diagonal
 from dbrrl.autodiff import elementwise as elementwise
 from dbrrl.autodiff import engine as engine

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from dbrrl.autodiff.op import Op
-from dbrrl.autodiff.reduce import Axis, normalize_axes, sum
+from dbrrl.autodiff.reduce import LISTS, Axis, joined, normalize_axes, sum
 from dbrrl.autodiff.register import implements, method
 from dbrrl.autodiff.shape import concatenate, reshape, transpose
 from dbrrl.errors import ShapeError
@@ -60,6 +60,7 @@ def cumprod(x: Any, axis: int | None = None) -> Any:
 @method("prod")
 def prod(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     """Product over `axis` (all axes by default), 1 of nothing. Its gradient is right at zeros, too: pairs by pairs."""
+    x = joined(x) if type(x) in LISTS else x
     axes = normalize_axes(axis, x.ndim, "prod")
     if not x.size:
         return sum(x, axes, keepdims) + 1

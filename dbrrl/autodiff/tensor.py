@@ -105,6 +105,7 @@ class Tensor:
     nonzero: ClassVar[Callable[..., Any]]
     round: ClassVar[Callable[..., Any]]
     clip: ClassVar[Callable[..., "Tensor"]]
+    unchain: ClassVar[Callable[..., "Tensor"]]
     backward: ClassVar[Callable[..., None]]
 
     @property
@@ -310,7 +311,7 @@ class Tensor:
         if self.requires_grad:
             raise TypeError(
                 "a Tensor that requires gradients was used as a plain array: expected tensor.numpy() or "
-                "tensor.detach(), which say that the graph ends here"
+                "tensor.detach(), which say that the graph ends here; or F.stack([...]), which joins tensors"
             )
         return np.array(self.data, dtype=dtype, copy=copy)
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from dbrrl.autodiff.op import Op, is_half
-from dbrrl.autodiff.reduce import Axis, count, mean, normalize_axes, sum
+from dbrrl.autodiff.reduce import LISTS, Axis, count, joined, mean, normalize_axes, sum
 from dbrrl.autodiff.register import implements, method
 from dbrrl.autodiff.tensor import plain
 from dbrrl.backend import beside
@@ -16,6 +16,7 @@ from dbrrl.errors import ShapeError
 @method("var")
 def var(x: Any, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Any:
     """Variance over `axis`: Σ (x - mean)² / (n - ddof)."""
+    x = joined(x) if type(x) in LISTS else x
     if is_half(x):
         return var(x.astype(np.float32), axis, ddof, keepdims).astype(np.float16)
     axes = normalize_axes(axis, x.ndim, "var")
@@ -49,6 +50,7 @@ class Deviation(Op):
 @method("std")
 def std(x: Any, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Any:
     """Standard deviation over `axis`, the root of `var`; its gradient is 0 where all elements are equal."""
+    x = joined(x) if type(x) in LISTS else x
     if is_half(x):
         return std(x.astype(np.float32), axis, ddof, keepdims).astype(np.float16)
     return Deviation()(var(x, axis, ddof, keepdims))

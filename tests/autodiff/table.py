@@ -683,7 +683,7 @@ CASES: list[Case] = [
     *BREADTH,
 ]
 
-WITHOUT_GRADIENT = {"one_hot", "sign"}  # give plain arrays: tested on their own
+WITHOUT_GRADIENT = {"detach", "one_hot", "sign"}  # give plain arrays: tested on their own
 MIXED = {
     "power integers",
     "clip arrays",
