@@ -18,6 +18,26 @@ def sign(x: Any) -> Any:
     return np.sign(plain(x))
 
 
+def floor(x: Any) -> Any:
+    """The largest whole number that is not above x, as a plain array."""
+    return np.floor(plain(x))
+
+
+def ceil(x: Any) -> Any:
+    """The smallest whole number that is not below x, as a plain array."""
+    return np.ceil(plain(x))
+
+
+def trunc(x: Any) -> Any:
+    """The whole number next to x in the direction of 0 (NumPy's fix, too), as a plain array."""
+    return np.trunc(plain(x))
+
+
+def rint(x: Any) -> Any:
+    """The nearest whole number, the even one of two, as a plain array."""
+    return np.rint(plain(x))
+
+
 @method("__floordiv__")
 def floor_divide(a: Any, b: Any) -> Any:
     """The floor of a / b, as a plain array."""

@@ -30,6 +30,7 @@ class Tensor:
     Raises:
         DtypeError: integers, booleans or objects that ask for gradients.
         ShapeError: nested lists of unequal lengths.
+        GraphError: a tensor that requires gradients; with requires_grad=True it makes a new leaf.
     """
 
     array: Any  # the values; library code reads this, users read `data`
@@ -40,7 +41,7 @@ class Tensor:
 
     def __init__(self, data: Any, requires_grad: bool = False) -> None:
         if isinstance(data, Tensor):
-            data = data.array
+            data = (data if requires_grad else constant(data, "Tensor(data)")).array
         known = isinstance(data, np.generic) or hasattr(data, "dtype")
         try:
             array = data.copy() if known and hasattr(data, "__array__") else np.array(data)

@@ -683,7 +683,11 @@ CASES: list[Case] = [
     *BREADTH,
 ]
 
-WITHOUT_GRADIENT = {"detach", "one_hot", "sign"}  # give plain arrays: tested on their own
+# They give plain arrays, or what is cut off: tested on their own.
+WITHOUT_GRADIENT = {
+    "argmax", "argmin", "argsort", "ceil", "detach", "floor", "floor_divide", "one_hot", "rint", "round", "sign",
+    "trunc",
+}  # fmt: skip
 MIXED = {
     "power integers",
     "clip arrays",

@@ -153,6 +153,7 @@ SLIPS = {
     "complex": lambda w: complex(w[0]),
     "array of numbers": lambda w: np.array([w[0], w[1]]),
     "tensor of numbers": lambda w: Tensor([w[0], w[1]]),
+    "tensor of a tensor": lambda w: Tensor(w * 2),
 }
 
 
@@ -170,6 +171,7 @@ def test_outside_a_graph_a_tensor_is_a_number() -> None:
         room[1] = w[2]
         assert float(w[0]) == 1 and int(w[0]) == 1
     assert w[0].item() == 1 and f"{w[1]:.1f}" == "2.0"
+    assert nn.Parameter(w * 2).is_leaf and not Tensor(w.detach()).requires_grad
     np.testing.assert_array_equal(room, [2, 3, 0])
 
 
@@ -177,6 +179,8 @@ STEPS = {
     "floor": np.floor, "ceil": np.ceil, "rint": np.rint, "trunc": np.trunc, "sign": np.sign, "round": np.round,
     "fix": np.fix, "around": np.around, "floor_divide": lambda x: np.floor_divide(x, 0.7),
     "round to tenths": lambda x: np.round(x, 1), "operator": lambda x: x // 0.7, "F.sign": F.sign,
+    "F.floor": F.floor, "F.ceil": F.ceil, "F.rint": F.rint, "F.trunc": F.trunc, "F.round": F.round,
+    "F.argmax": F.argmax, "F.argsort": F.argsort, "F.floor_divide": lambda x: F.floor_divide(x, 0.7), "F.argmin": F.argmin,
     "left": lambda x: 7.3 // x, "round method": lambda x: x.round(1),
 }  # fmt: skip
 
