@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from dbrrl.autodiff.elementwise import beside_all
-from dbrrl.autodiff.index import Scatter, check_classes, numbers
+from dbrrl.autodiff.index import Scatter, applied, numbers
 from dbrrl.autodiff.op import Op
 from dbrrl.autodiff.tensor import Tensor, kept, plain
 from dbrrl.backend import beside
@@ -13,7 +13,7 @@ from dbrrl.errors import ShapeError
 
 
 def choices(name: str, x: Any, index: Any) -> Any:
-    """Integers (n,) from 0 to k - 1 beside x (n, k)."""
+    """Integers (n,) beside x (n, k)."""
     array = plain(x)
     index = beside(array, kept(index))
     shape = array.shape
@@ -22,7 +22,6 @@ def choices(name: str, x: Any, index: Any) -> Any:
             f"{name}: expected an array (n, k) and integers (n,), got {shape} and {index.dtype} {index.shape}: "
             "give one choice per row"
         )
-    check_classes(name, index, shape[1])
     return index
 
 
@@ -67,5 +66,5 @@ def picked_huber_loss(x: Any, index: Any, target: Any) -> tuple[Any, Any]:
     if target.shape != index.shape:
         raise ShapeError(f"picked_huber_loss: expected target {index.shape}, got {target.shape}: give one per row")
     op = PickedHuber(index)
-    loss = op(x, target)
+    loss = applied(op, "picked_huber_loss", index, x.shape[1], x, target)
     return loss, op.error

@@ -182,6 +182,20 @@ def check_classes(name: str, index: Any, k: int) -> None:
     )
 
 
+def applied(op: Op, name: str, index: Any, k: int, *inputs: Any) -> Any:
+    """An op that takes a class of each row; ShapeError as by `check_classes`.
+
+    Negative classes are looked for, as NumPy takes them; those above the last it finds itself.
+    """
+    if type(index) is np.ndarray and index.size and index.item(index.argmin()) < 0:
+        check_classes(name, index, k)
+    try:
+        return op(*inputs)
+    except ShapeError:
+        check_classes(name, index, k)
+        raise
+
+
 def pick(x: Any, index: Any) -> Any:
     """x[i, index[i]] for each i: x (n, k, ...) and integers (n,) from 0 to k - 1 give (n, ...), as Q(s, a) of Q(s, ·).
 
@@ -195,8 +209,7 @@ def pick(x: Any, index: Any) -> Any:
         raise ShapeError(
             f"pick: expected x (n, k, ...) and integers (n,), got {x.shape} and {index.dtype} {index.shape}"
         )
-    check_classes("pick", index, array.shape[1])
-    return Pick(index)(x)
+    return applied(Pick(index), "pick", index, array.shape[1], x)
 
 
 @implements(np.take)

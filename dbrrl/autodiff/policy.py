@@ -8,7 +8,7 @@ import numpy as np
 from dbrrl.autodiff.arithmetic import clip, minimum, subtract
 from dbrrl.autodiff.chosen import choices
 from dbrrl.autodiff.elementwise import exp
-from dbrrl.autodiff.index import numbers
+from dbrrl.autodiff.index import applied, numbers
 from dbrrl.autodiff.op import Op, is_half
 from dbrrl.autodiff.reduce import contiguous, fold, mean, rowwise, softmax, sum
 from dbrrl.autodiff.tensor import Tensor, constant, kept, plain, wants_gradients
@@ -94,7 +94,8 @@ class CategoricalLogProb(Op):
 
 def categorical_log_prob(logits: Any, index: Any) -> Any:
     """The value log softmax(logits)[i, index[i]] for each row i: logits (n, k) and integers (n,) give (n,)."""
-    return CategoricalLogProb(choices("categorical_log_prob", logits, index))(logits)
+    index = choices("categorical_log_prob", logits, index)
+    return applied(CategoricalLogProb(index), "categorical_log_prob", index, logits.shape[1], logits)
 
 
 def _number(x: Any, dtype: Any) -> Any:

@@ -180,7 +180,8 @@ STEPS = {
     "fix": np.fix, "around": np.around, "floor_divide": lambda x: np.floor_divide(x, 0.7),
     "round to tenths": lambda x: np.round(x, 1), "operator": lambda x: x // 0.7, "F.sign": F.sign,
     "F.floor": F.floor, "F.ceil": F.ceil, "F.rint": F.rint, "F.trunc": F.trunc, "F.round": F.round,
-    "F.argmax": F.argmax, "F.argsort": F.argsort, "F.floor_divide": lambda x: F.floor_divide(x, 0.7), "F.argmin": F.argmin,
+    "F.argmax": F.argmax, "F.argsort": F.argsort, "F.floor_divide": lambda x: F.floor_divide(x, 0.7),
+    "F.argmin": F.argmin,
     "left": lambda x: 7.3 // x, "round method": lambda x: x.round(1),
 }  # fmt: skip
 
