@@ -76,8 +76,8 @@ class Agent(Described, OwnThreads, Checked, metaclass=AgentType):
                 f"config: expected the Config of {self.name}, got {type(config).__name__}: "
                 f"write {type(self).__name__}.Config(...)"
             )
-        if num_envs < 1:
-            raise ConfigError(f"num_envs: expected at least 1, got {num_envs}: count the environments")
+        if not isinstance(num_envs, int | np.integer) or num_envs < 1:
+            raise ConfigError(f"num_envs: expected a whole number of at least 1, got {num_envs!r}: count environments")
         self.observation_space = observation_space
         self.action_space = action_space
         self._shape = observation_space.shape

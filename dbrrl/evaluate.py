@@ -14,7 +14,7 @@ from dbrrl.envs import construct
 from dbrrl.errors import CheckpointError, ConfigError, RunError
 from dbrrl.experiment import Plan, build, command, devices, display, evaluation, settle, video
 from dbrrl.experiment.directory import RunDirectory
-from dbrrl.experiment.settings import read
+from dbrrl.experiment.settings import read, said_of
 
 _DESCRIPTION = """Play whole episodes with a trained agent, without exploration, and print its score.
 
@@ -107,7 +107,11 @@ def _plan(directory: RunDirectory | None, path: Path, given: dict[str, Any]) -> 
     explicit: dict[str, Any] = {name: given[name] for name in ("agent", "env", "seed", "device") if name in given}
     config = Path(given["config"]) if "config" in given else directory.config if directory is not None else None
     if config is not None:
-        return settle(explicit, file=read(config), use_preset=False, trusted=given["trust"])
+        file = read(config)
+        plan = settle(explicit, file=file, use_preset=False, trusted=given["trust"])
+        with said_of({} if "env" in given else file):
+            construct.resolve(plan.settings.env)
+        return plan
     if "env" not in given:
         raise ConfigError(f"{path}: an agent's file names no environment: add --env NAME, or --config RUN/config.toml")
     name = explicit.get("agent") or _record(path).get("agent")

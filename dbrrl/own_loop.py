@@ -2,6 +2,7 @@
 
 import sys
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,14 @@ import numpy as np
 from dbrrl.backend import array_module
 from dbrrl.errors import ArgumentError
 from dbrrl.spaces import Observation
-from dbrrl.transition import check_finite, check_results, check_rows, true_next_observation, warn_of_marker
+from dbrrl.transition import (
+    check_finite,
+    check_results,
+    check_rows,
+    check_valid,
+    true_next_observation,
+    warn_of_marker,
+)
 
 _ENOUGH = 3  # resets, without another beginning of an episode among them
 
@@ -29,6 +37,15 @@ def refuse_old_style(truncated: Any) -> None:
             "(observation, reward, done, info): write observe(next_observation, reward, terminated, truncated, info); "
             "where there is only done, truncated is info.get('TimeLimit.truncated', False), and terminated is "
             "done and not truncated"
+        )
+
+
+def check_info(info: Any) -> None:
+    """ArgumentError where something else than a dict, such as the `reset` of other libraries, comes as `info`."""
+    if not isinstance(info, Mapping):
+        raise ArgumentError(
+            f"observe(): expected info as a dict, what an environment's step gives, or None, got {info!r:.60}: write "
+            "observe(next_observation, reward, terminated, truncated, info)"
         )
 
 
@@ -128,10 +145,15 @@ class Checked:
     ) -> Observation:
         """The true next observations, given what `observe` was (see `true_next_observation`).
 
-        Raises ArgumentError for an old-style call.
+        Raises ArgumentError for an old-style call or an info that is no dict, ShapeError for a
+        `valid` that is not one boolean per environment.
         """
         if self.checks_input:
             refuse_old_style(truncated)
+            if info is not None and type(info) is not dict:
+                check_info(info)
+            if valid is not None:
+                check_valid(valid, self.num_envs)
         if info:
             if valid is None and "valid" in info:
                 warn_of_marker(info, self.num_envs)

@@ -80,9 +80,18 @@ def _dtype(state: State) -> np.dtype[Any]:
 _DTYPES = sorted({str(np.dtype(code)) for code in f"?{np.typecodes['AllInteger']}efd"})
 
 
+def _numbers(state: State, name: str) -> np.ndarray:
+    """An array of a space's state, which must be of real numbers: a cast would drop what complex ones have besides."""
+    array = state[name]
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
+        came = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+        raise SpaceError(f"{name}: expected an array of real numbers, got {came}")
+    return array
+
+
 def _box(state: State) -> gym.Space[Any]:
     dtype = _dtype(state)
-    low, high = state["low"].astype(dtype), state["high"].astype(dtype)
+    low, high = (_numbers(state, name).astype(dtype) for name in ("low", "high"))
     return gym.spaces.Box(low, high, shape=low.shape, dtype=dtype.type)
 
 
@@ -92,7 +101,8 @@ def _discrete(state: State) -> gym.Space[Any]:
 
 
 def _multi_discrete(state: State) -> gym.Space[Any]:
-    return gym.spaces.MultiDiscrete(state["nvec"], dtype=_dtype(state).type, start=state["start"])
+    nvec, start = (_numbers(state, name) for name in ("nvec", "start"))
+    return gym.spaces.MultiDiscrete(nvec, dtype=_dtype(state).type, start=start)
 
 
 def _dict(state: State) -> gym.Space[Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from dbrrl import registry
 from dbrrl.config import settings
+from dbrrl.envs import construct
 from dbrrl.errors import ConfigError
 from dbrrl.experiment import Experiment, JsonLines, Run, Settings, build, command, display, settle
 from dbrrl.experiment.output import lossy
@@ -42,6 +43,9 @@ def _start(given: dict[str, Any], shown: display.Quiet) -> Experiment:
     kwargs = {name: given.pop(name, None) for name in ("env_kwargs", "eval_env_kwargs")}
     trusted, use_preset = given.pop("trust"), given.pop("preset")
     plan = settle(given, file=file, use_preset=use_preset, trusted=trusted, **kwargs)
+    if file and "env" not in given:
+        with said_of(file):
+            construct.resolve(plan.settings.env)
     build.check(plan)
     if plan.preset:
         values = ", ".join(f"{field}={value}" for field, value in plan.preset.items())

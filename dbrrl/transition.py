@@ -4,6 +4,7 @@ import inspect
 import warnings
 from collections.abc import Sequence
 from math import isfinite
+from numbers import Number
 from typing import Any
 
 import numpy as np
@@ -137,13 +138,27 @@ def check_results(reward: Any, terminated: Any, truncated: Any, num_envs: int) -
 
 def _check_form(name: str, array: np.ndarray, shape: tuple[int, ...]) -> None:
     if array.dtype.kind not in "fbiu":
-        got = f"{array.flat[0]!r}" if array.size else f"dtype {array.dtype}"
+        got = next((repr(x) for x in array.flat if not isinstance(x, Number)), f"dtype {array.dtype}")
         raise EnvError(f"{name}: expected numbers, got {got}: convert it in the environment")
     if array.shape != shape and (shape != (1,) or array.shape):
         cure = "one entry per environment"
         if array.ndim and len(array) != shape[0]:
             cure += f": with so many, make the agent with num_envs={len(array)} and single_observation_space"
         raise ShapeError(f"observe(): expected {name} of shape {shape}, got {array.shape}: {cure}")
+
+
+def check_valid(valid: Any, num_envs: int) -> None:
+    """Check that `valid`, given to `observe`, is one boolean for each environment; on a GPU it stays there.
+
+    Raises:
+        ShapeError: something else, such as the indices of the rows.
+    """
+    given = valid if hasattr(valid, "dtype") else np.asarray(valid)
+    if given.dtype.kind != "b" or (given.shape != (num_envs,) and (num_envs != 1 or given.shape)):
+        raise ShapeError(
+            f"observe(): expected valid as bool of shape ({num_envs},), got {given.dtype} of shape {given.shape}: give "
+            "False for each environment whose row carries no transition, and True for the others"
+        )
 
 
 def check_rows(parts: Sequence[Any], num_envs: int) -> None:

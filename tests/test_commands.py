@@ -169,6 +169,7 @@ def test_files_that_are_wrong_are_said_in_one_line(call: Call) -> None:
         ("config = 1", r"config is a table, write \[config\]"),
         ('device = "tpu"', "device: expected"),
         ('agent = "sac"', "unknown agent 'sac'"),
+        ('env = "Foo-v1"', "unknown environment 'Foo-v1'"),
     ):
         Path("odd.toml").write_text(text)
         own = [] if "agent" in text else STUB
@@ -179,6 +180,10 @@ def test_files_that_are_wrong_are_said_in_one_line(call: Call) -> None:
     config.write_text(config.read_text().replace("learning_rate = 0.01", "learning_rate = 7"))
     for answer in (call(train, "--resume", "runs/a", "--trust"), call(evaluate, "runs/a", "--trust")):
         assert_refused(answer, "runs/a/config.toml: learning_rate: expected a number above 0 and at most 1, got 7")
+    config.write_text(config.read_text().replace('env = "', 'env = "Foo'))
+    assert_refused(call(evaluate, "runs/a", "--trust"), "runs/a/config.toml: learning_rate")
+    config.write_text(config.read_text().replace("learning_rate = 7", "learning_rate = 0.01"))
+    assert_refused(call(evaluate, "runs/a", "--trust"), "runs/a/config.toml: unknown environment 'Foo")
     shutil.rmtree("runs")
     Path("runs").write_text("a file")
     assert_refused(call(train, *QUICK), "runs: no run directory can be made")

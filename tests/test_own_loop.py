@@ -47,6 +47,16 @@ def test_an_old_style_observe_is_answered_with_the_new_one(name: str) -> None:
         agent.observe(np.zeros((2, 3), np.float32), np.ones(2), NO, [{}, {}])
 
 
+@every_agent
+@pytest.mark.parametrize("info", [True, False, [{}]])
+def test_an_info_that_is_no_dict_is_answered_with_the_right_call(name: str, info: Any) -> None:
+    agent = made(name)
+    agent.act(np.zeros(3, np.float32))
+    with pytest.raises(ArgumentError, match=r"expected info as a dict, .*, got .*: write observe\(next_observation"):
+        agent.observe(np.zeros(3, np.float32), 1.0, False, False, info)
+    agent.observe(np.zeros(3, np.float32), 1.0, False, True, {})
+
+
 @pytest.mark.parametrize("space", [BOX, DICT], ids=["box", "dict"])
 @pytest.mark.parametrize(
     ("name", "settings"),

@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,18 @@ def test_a_space_comes_back_equal_from_a_file(tmp_path: Path, space: gym.Space) 
 )
 def test_what_is_no_space_is_refused(state: dict) -> None:
     with pytest.raises(SpaceError, match="not the description of a space"):
+        space_from_state(state)
+
+
+@pytest.mark.parametrize("name", ["low", "high", "nvec", "start"])
+def test_the_numbers_of_a_space_are_real(name: str) -> None:
+    state = {"type": "Box", "low": np.zeros(2), "high": np.ones(2), "dtype": "float32"}
+    if name in ("nvec", "start"):
+        state = {"type": "MultiDiscrete", "nvec": np.array([2]), "dtype": "int64", "start": np.array([0])}
+    space_from_state(state)
+    state[name] = np.asarray(state[name], np.complex64) + np.complex64(1j)
+    line = f"{name}: expected an array of real numbers, got complex64"
+    with warnings.catch_warnings(action="ignore"), pytest.raises(SpaceError, match=line):
         space_from_state(state)
 
 

@@ -63,6 +63,9 @@ class Experiment:
         callbacks: Sequence[Callback] = (),
         **overrides: Any,
     ) -> None:
+        if isinstance(agent, Agent):
+            made = type(agent).__name__
+            raise ConfigError(f"agent: expected a name or a class, got an instance of {made}: a run makes its own")
         table = config.to_dict() if isinstance(config, Config) else dict(config or {})
         agent_class = None if isinstance(agent, str) else agent
         agent_name = registry.name_of(agent) if isinstance(agent, type) else agent
@@ -77,7 +80,7 @@ class Experiment:
         self.name = name
         self.display = display.choose(progress)
         self.directory: RunDirectory | None = None
-        self.callbacks = list(callbacks)
+        self.callbacks = _callbacks(callbacks)
 
     def __repr__(self) -> str:
         chosen = {**self.plan.settings.to_dict(), **self.plan.config.to_dict()}
@@ -131,7 +134,7 @@ class Experiment:
                 raise RunError(f"{directory.path}: its {field} is {file.get(field)}, got {name}: leave it out")
         plan = settle({}, file=file, use_preset=False, agent_class=agent_class, trusted=trusted)
         experiment = cls.from_plan(plan, out=None, name=None, shown=display.choose(progress))
-        experiment.directory, experiment.callbacks = directory, list(callbacks)
+        experiment.directory, experiment.callbacks = directory, _callbacks(callbacks)
         return experiment
 
     def run(self, steps: int | None = None) -> Run:
@@ -277,6 +280,13 @@ class Experiment:
         if directory is not None and loop.plan.settings.curve:
             run.plot(directory.curve)
         return run
+
+
+def _callbacks(given: Sequence[Callback]) -> list[Callback]:
+    for one in given:
+        if not isinstance(one, Callback):
+            raise ConfigError(f"callbacks: expected Callback objects, got {one!r:.60}: Call(f, interval) calls f")
+    return list(given)
 
 
 def _name(found: str | type) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from dbrrl import backend, files, registry
 from dbrrl.agent import Agent
 from dbrrl.config import Config, setting, settings
-from dbrrl.errors import ConfigError
+from dbrrl.errors import ConfigError, EnvError
 from dbrrl.suggestions import did_you_mean
 
 from . import trust
@@ -183,12 +183,13 @@ class Written(dict[str, Any]):
 
 @contextlib.contextmanager
 def said_of(file: Mapping[str, Any]) -> Iterator[None]:
-    """A ConfigError inside names the settings file; one that no file caused, `file` being {}, stays as it is."""
+    """A ConfigError or EnvError inside names the settings file; where no file caused it, `file` being {}, it stays."""
     try:
         yield
-    except ConfigError as error:
+    except (ConfigError, EnvError) as error:
         place = getattr(file, "path", "settings file") if file else None
-        raise ConfigError(f"{place}: {error}" if place else str(error)) from error.__cause__
+        kind = EnvError if isinstance(error, EnvError) else ConfigError
+        raise kind(f"{place}: {error}" if place else str(error)) from error.__cause__
 
 
 def read(path: Path) -> Written:

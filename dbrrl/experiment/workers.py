@@ -161,6 +161,8 @@ class Workers:
             pipe.close()
         until = time.monotonic() + LAST_WORDS
         for process in self.processes:
+            if process.pid is None:  # it could not be started, and what that raised is on its way
+                continue
             process.join(max(until - time.monotonic(), 0))
             if process.is_alive():
                 process.kill()

@@ -48,9 +48,22 @@ def test_rewards_that_are_not_one_number_each(name: str) -> None:
     refused(one, ShapeError, r"expected reward of shape \(1,\), got \(1, 1\)", reward=np.zeros((1, 1)))
     for reward in (np.array(["1.0", "2.0"]), np.array([1.0, None]), ["a", "b"]):
         refused(two, EnvError, "reward: expected numbers, got .*: convert it", reward=reward)
+    refused(two, EnvError, "reward: expected numbers, got None: convert it", reward=np.array([1.0, None]))
     refused(one, EnvError, "reward: expected numbers, got .*'high'.*: convert it", reward="high")
     refused(two, EnvError, "terminated: expected numbers, got .*'no'", terminated=np.array(["no", "no"]))
     refused(two, ShapeError, "expected truncated of shape", truncated=np.zeros((2, 1), np.bool_))
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_rows_with_a_transition_are_marked_by_one_boolean_each(name: str) -> None:
+    two, one = make(name), make(name, num_envs=1)
+    line = r"observe\(\): expected valid as bool of shape \(2,\), got .*: give False"
+    for valid in (np.ones(3, np.bool_), np.ones((2, 1), np.bool_), True, np.array([1, 0]), [0, 1], ["a", "b"]):
+        refused(two, ShapeError, line, valid=valid)
+    refused(one, ShapeError, r"expected valid as bool of shape \(1,\)", valid=np.ones(2, np.bool_))
+    feed(two, {"valid": [True, False]}, {"valid": np.array([False, True])}, {"valid": np.zeros(2, np.bool_)})
+    one.act(np.zeros((1, 3), np.float32))
+    one.observe(**transition(1), valid=True)
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -99,6 +99,11 @@ def test_what_is_no_class_of_an_environment_is_said() -> None:
         Experiment("ppo", lambda: Corridor())  # type: ignore[arg-type]
     with pytest.raises(EnvError, match=r"expected a subclass of gymnasium\.Env, got class Stub"):
         Experiment("ppo", Stub, **QUICK).run()  # type: ignore[arg-type]
+    agent = PPO(Corridor.observation_space, Corridor.action_space)
+    with pytest.raises(ConfigError, match="agent: expected a name or a class, got an instance of PPO: a run makes its"):
+        Experiment(agent, Corridor)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"expected Callback objects, got <built-in.*: Call\(f, interval\)"):
+        Experiment("ppo", Corridor, callbacks=[print])  # type: ignore[list-item]
 
 
 @pytest.fixture

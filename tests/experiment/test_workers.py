@@ -109,6 +109,15 @@ def test_a_worker_that_is_killed_ends_the_run(monkeypatch: pytest.MonkeyPatch) -
         train(100_000)
 
 
+def test_what_keeps_a_process_from_starting_is_raised_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(process: Any) -> None:
+        raise OSError("no more processes")
+
+    monkeypatch.setattr(multiprocessing.get_context("spawn").Process, "start", refuse)
+    with pytest.raises(OSError, match="no more processes"):
+        train(100)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="asks POSIX whether a process is there")
 def test_environments_may_have_processes_and_are_closed(tmp_path: Path) -> None:
     settings = QUIET | {"preset": False, "num_envs": 2, "env_kwargs": {"folder": str(tmp_path)}}
