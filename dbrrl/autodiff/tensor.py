@@ -11,7 +11,7 @@ from dbrrl.autodiff.memory import UNSHARED, Memory, change, hand_out
 from dbrrl.autodiff.recording import no_grad as no_grad
 from dbrrl.autodiff.recording import observing as observing
 from dbrrl.autodiff.recording import state as state
-from dbrrl.backend import beside, to_device, to_numpy
+from dbrrl.backend import beside, to_numpy
 from dbrrl.errors import DtypeError, GraphError, ShapeError
 
 
@@ -106,6 +106,7 @@ class Tensor:
     nonzero: ClassVar[Callable[..., Any]]
     round: ClassVar[Callable[..., Any]]
     clip: ClassVar[Callable[..., "Tensor"]]
+    to: ClassVar[Callable[..., "Tensor"]]
     unchain: ClassVar[Callable[..., "Tensor"]]
     backward: ClassVar[Callable[..., None]]
 
@@ -296,13 +297,6 @@ class Tensor:
             )
         self.requires_grad = value
         return self
-
-    def to(self, device: str) -> "Tensor":
-        """The same values on `device` ("cpu", "cuda", "cuda:1"), cut off from the graph; itself if already there."""
-        moved = to_device(self.array, device)
-        if moved is self.array:
-            return self
-        return wrap(moved).requires_grad_(self.requires_grad)
 
     def __pos__(self) -> "Tensor":
         return self

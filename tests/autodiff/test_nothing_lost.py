@@ -11,10 +11,12 @@ import pytest
 
 import dbrrl.functional as F
 from dbrrl import nn
+from dbrrl.autodiff.engine import grad
 from dbrrl.autodiff.gradcheck import check_gradients
 from dbrrl.autodiff.tensor import Tensor, no_grad
 from dbrrl.distributions import Bernoulli
 from dbrrl.errors import ConfigError, DtypeError, GraphError, ShapeError
+from tests import standin
 from tests.autodiff.reference import SAMPLES, surrogate
 from tests.standin import host, put
 
@@ -348,3 +350,15 @@ print(x.grad.numpy().tolist())
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "[1.5, 0.0]", done.stderr
+
+
+def test_a_computed_tensor_that_is_moved_hands_its_gradient_back() -> None:
+    with standin.installed():
+        w = Tensor(put(W, "cuda"), requires_grad=True)
+        y = (w * w).to("cpu")
+        assert type(y.array) is np.ndarray and y.op is not None
+        gradient = grad((y * W).sum(), w, create_graph=True)
+        np.testing.assert_allclose(host(gradient, "cuda"), 2 * W * W)
+        np.testing.assert_allclose(host(grad(gradient.sum(), w), "cuda"), 2 * W)
+        leaf_there = leaf().to("cuda")
+        assert leaf_there.is_leaf and leaf_there.requires_grad and y.to("cpu") is y
