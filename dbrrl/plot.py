@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dbrrl.errors import ConfigError, RunError
+from dbrrl.errors import ConfigError, DbrrlError, RunError
 from dbrrl.experiment import command, curves, settings, table
 from dbrrl.experiment.directory import RunDirectory
 from dbrrl.suggestions import did_you_mean
@@ -21,8 +21,8 @@ _DESCRIPTION = """Draw learning curves: a panel per environment, a line per agen
 
 Runs of one agent that differ in their settings get a line each, named by the settings that differ. With --group-by
 the lines are those of the fields named: agent, or any setting in the runs' config.toml. Runs of one seed in a line are
-averaged first. A run that does not fit (no evaluation yet, much shorter than the others of its line, a copy of another)
-is left out, and named."""
+averaged first. A run that does not fit (no evaluation yet, damaged files, much shorter than the others of its line, a
+copy of another) is left out, and named."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,13 +32,8 @@ class _Run:
     path: Path
     config: dict[str, Any]
     rows: curves.Rows
-
-    @property
-    def seed(self) -> int:
-        seed = self.config.get("seed", 0)
-        if not isinstance(seed, int):
-            raise ConfigError(f"{self.path}: seed: expected a whole number, got {seed!r}: mend its config.toml")
-        return seed
+    seed: int
+    own: dict[str, Any]  # the settings that make runs unlike
 
     @property
     def end(self) -> float:
@@ -53,7 +48,7 @@ def main(arguments: Sequence[str]) -> None:
     if path.exists() and not given["overwrite"]:
         raise RunError(f"{path}: exists already: choose another name, or add --overwrite")
     left_out: list[str] = []
-    runs = _read([Path(run) for run in given["runs"]], left_out)
+    runs = _read([Path(run) for run in given["runs"]], given["x"], left_out)
     lines = _lines(runs, given.get("group_by"))
     groups = [_group(label, env, _fitting(own, left_out)) for (label, env), own in lines.items()]
     groups = _renamed(groups, given["labels"])
@@ -92,8 +87,8 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _read(paths: Sequence[Path], left_out: list[str]) -> list[_Run]:
-    """The runs that have an evaluation, each folder once; the others are named in `left_out`.
+def _read(paths: Sequence[Path], x: str, left_out: list[str]) -> list[_Run]:
+    """The runs that can be drawn over `x`, each folder once; the others are named in `left_out`.
 
     Raises RunError where a folder is missing, or no run is left to draw.
     """
@@ -103,20 +98,32 @@ def _read(paths: Sequence[Path], left_out: list[str]) -> list[_Run]:
             left_out.append(f"{path}: not the folder of a run")
             continue
         try:
-            directory = RunDirectory.open(path)
-        except RunError as error:
+            runs.append(_run(path, x))
+        except DbrrlError as error:
             if not path.is_dir():
                 raise
-            left_out.append(str(error))
-            continue
-        rows = table.read(directory.scores) if directory.scores.exists() else []
-        if not rows:
-            left_out.append(f"{path}: has no evaluation yet")
-            continue
-        runs.append(_Run(path, directory.read_config(), rows))
+            left_out.append(str(error) if str(error).startswith(str(path)) else f"{path}: {error}")
     if not runs:
         raise RunError(f"expected a run to draw, got {'; '.join(left_out)}")
     return runs
+
+
+def _run(path: Path, x: str) -> _Run:
+    """The run in a folder; DbrrlError where it has no evaluation, or its files are damaged."""
+    directory = RunDirectory.open(path)
+    rows = table.read(directory.scores) if directory.scores.exists() else []
+    if not rows:
+        raise RunError("has no evaluation yet")
+    for name in (curves.COLUMNS[x], "mean"):
+        if not all(name in row for row in rows):
+            raise RunError(f"its table of scores lacks the column {name!r}")
+    config = directory.read_config()
+    seed = config.get("seed", 0)
+    if not isinstance(seed, int):
+        raise ConfigError(f"seed: expected a whole number, got {seed!r}: mend its config.toml")
+    own: dict[str, Any] = settings.table(config, "config") | {name: config[name] for name in _TASK if name in config}
+    own.pop("total_steps", None)  # follows from --steps: no setting of its own
+    return _Run(path, config, rows, seed, own)
 
 
 def _lines(runs: Sequence[_Run], fields: Sequence[str] | None) -> dict[tuple[str, str], list[_Run]]:
@@ -127,18 +134,10 @@ def _lines(runs: Sequence[_Run], fields: Sequence[str] | None) -> dict[tuple[str
         if fields:
             agent, own = _by_fields(run.config, fields, run.path)
         else:
-            own = _settings(run)
+            own = run.own
         gathered.setdefault((env, agent, json.dumps(own, sort_keys=True)), []).append(run)
     keys = list(gathered)
     return {(key[1] if fields else _label(key, keys), key[0]): gathered[key] for key in keys}
-
-
-def _settings(run: _Run) -> dict[str, Any]:
-    own: dict[str, Any] = settings.table(run.config, "config") | {
-        name: run.config[name] for name in _TASK if name in run.config
-    }
-    own.pop("total_steps", None)  # follows from --steps: no setting of its own
-    return own
 
 
 def _fitting(runs: Sequence[_Run], left_out: list[str]) -> list[_Run]:
@@ -146,7 +145,7 @@ def _fitting(runs: Sequence[_Run], left_out: list[str]) -> list[_Run]:
     usual = statistics.median_high(run.end for run in runs)
     kept: list[_Run] = []
     for run in runs:
-        same = [other for other in kept if other.seed == run.seed and _settings(other) == _settings(run)]
+        same = [other for other in kept if other.seed == run.seed and other.own == run.own]
         copy = next((other for other in same if other.rows == run.rows), None)
         if copy is not None:
             left_out.append(f"{run.path}: a copy of {copy.path}: the same seed, settings and scores")

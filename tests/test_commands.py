@@ -372,6 +372,15 @@ def test_plot_counts_seeds_and_leaves_out_what_does_not_fit(call: Call) -> None:
     shutil.copytree("runs/2-0.5", "runs/short")
     scores = Path("runs/short/scores.csv")
     scores.write_text("".join(scores.read_text().splitlines(keepends=True)[:2]))
+    for name, file, content in (
+        ("torn", "config.toml", b"a = ["),
+        ("bytes", "scores.csv", b"\xff\xfe\x00"),
+        ("text", "config.toml", b'seed = "a"'),
+        ("flat", "config.toml", b"config = 1"),
+        ("other", "scores.csv", b"steps,score\n1,2\n"),
+    ):
+        shutil.copytree("runs/1-0.5", f"runs/{name}")
+        Path("runs", name, file).write_bytes(content)
     every = sorted(str(path) for path in Path("runs").iterdir())
     code, output, errors = call(plot, *every, "--out", "h.svg", "--labels", "fast", "slow", "--title", "Both rates")
     assert (code, output) == (0, "6 runs in 2 lines: h.svg\n")
@@ -381,6 +390,11 @@ def test_plot_counts_seeds_and_leaves_out_what_does_not_fit(call: Call) -> None:
         "left out runs/notes.txt: not the folder of a run",
         "left out runs/young: has no evaluation yet",
         "left out runs/short: ends at step 40, the others of its line at 400",
+        "left out runs/torn/config.toml: not a TOML file",
+        "left out runs/bytes/scores.csv: cannot be read: not a text file",
+        "left out runs/text: seed: expected a whole number, got 'a'",
+        "left out runs/flat: config is a table",
+        "left out runs/other: its table of scores lacks the column 'mean'",
     ):
         assert line in errors
     assert "<!-- fast (3 seeds) -->" in Path("h.svg").read_text() and "<!-- Both rates -->" in Path("h.svg").read_text()

@@ -13,7 +13,7 @@ from .canvas import COLORS, dress, figure, finished, save, style, thousands
 from .statistics import mean_interval
 
 AXES = {"steps": "environment steps", "time": "seconds", "episodes": "training episodes"}
-_COLUMNS = {"steps": "steps", "time": "elapsed", "episodes": "episodes"}
+COLUMNS = {"steps": "steps", "time": "elapsed", "episodes": "episodes"}
 
 Rows = Sequence[Mapping[str, float]]
 
@@ -133,7 +133,7 @@ def _limit(axes: Any, drawn: Sequence[np.ndarray]) -> None:
 
 def _draw_group(axes: Any, group: Group, x: str, smooth: int, look: dict[str, Any]) -> np.ndarray:
     """Draw the mean and the band of a group; the curve of each seed, (seeds, places)."""
-    curves = [(_column(rows, _COLUMNS[x]), moving_average(_column(rows, "mean"), smooth)) for rows in group.runs]
+    curves = [(_column(rows, COLUMNS[x]), moving_average(_column(rows, "mean"), smooth)) for rows in group.runs]
     # Where runs were evaluated at different steps, each is read between its own, and nowhere beyond its ends.
     start, end = max(places[0] for places, _ in curves), min(places[-1] for places, _ in curves)
     every = np.unique(np.concatenate([places for places, _ in curves]))

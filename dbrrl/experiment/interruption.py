@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from multiprocessing import resource_tracker
 from types import FrameType
 from typing import Any
 
@@ -67,6 +68,8 @@ def ignored_by_children() -> Iterator[None]:
         yield
         return
     mask: Any = getattr(signal, "pthread_sigmask", None)  # children inherit it, and here the signal only waits
+    if mask:  # the tracker that Python starts with the first spawned process would lift the mask: it has to be there
+        resource_tracker.ensure_running()
     before = mask(signal.SIG_BLOCK, {signal.SIGINT, *_HANGUP}) if mask else signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield

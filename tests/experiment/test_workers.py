@@ -148,6 +148,17 @@ def start(out: Path, *arguments: str) -> subprocess.Popen:
     )
 
 
+@pytest.mark.skipif(os.name != "posix", reason="a terminal's Ctrl-C goes to a process group")
+def test_ctrl_c_of_a_terminal_reaches_workers_too_and_only_the_parent_heeds_it(tmp_path: Path) -> None:
+    process = start(tmp_path, "--log-interval", "500")
+    while not (tmp_path / "run" / "progress.csv").exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, "stopped and saved at step" in said) == (130, True), said
+
+
 def children(pid: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
