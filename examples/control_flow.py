@@ -47,7 +47,7 @@ x, depth = dbrrl.Tensor(rng.normal(size=(1, 4)).astype(np.float32), requires_gra
 y, change = x, 1.0
 while change > 1e-3:
     before, y = y, np.tanh(layer(y))
-    change, depth = float(abs(y - before).max()), depth + 1
+    change, depth = abs(y - before).max().item(), depth + 1
 y.sum().backward()
 print(f"settled after {depth} layers, gradient of the input {np.round(x.grad, 4)}")
 

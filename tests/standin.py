@@ -26,7 +26,9 @@ UFUNCS = {
     "greater_equal", "invert", "isfinite", "isinf", "isnan", "less", "less_equal", "log", "log1p", "logical_and",
     "logical_not", "logical_or", "matmul", "maximum", "minimum", "multiply", "negative", "not_equal", "power", "rint",
     "sign", "signbit", "sin", "sqrt", "square", "subtract", "tanh", "bitwise_and", "bitwise_or", "bitwise_xor",
-    "left_shift", "right_shift", "remainder", "copysign",
+    "left_shift", "right_shift", "remainder", "copysign", "trunc", "floor_divide",
+    "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "cosh", "fmod", "hypot", "log10", "log2",
+    "sinh", "tan",
 }  # fmt: skip
 FUNCTIONS = {
     "all", "allclose", "amax", "amin", "any", "argmax", "argmin", "argsort", "array_equal", "bincount",
@@ -34,6 +36,7 @@ FUNCTIONS = {
     "full_like", "isclose", "max", "may_share_memory", "mean", "min", "moveaxis", "ndim", "nonzero", "ones_like",
     "pad", "prod", "reshape", "result_type", "shape", "size", "sliding_window_view", "split", "squeeze", "stack",
     "std", "sum", "swapaxes", "take_along_axis", "transpose", "var", "where", "zeros_like",
+    "around", "cumsum", "fix", "nan_to_num", "round",
 }  # fmt: skip
 REDUCING = {"add", "multiply"}  # the ufuncs whose reduce() CuPy has
 ABSENT = {"initial", "stable", "descending", "min", "max", "mean", "correction", "device", "like"}  # arguments

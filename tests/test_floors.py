@@ -15,20 +15,22 @@ FOLDERS = ("dbrrl", "agents", "envs")
 FLOORS: list[list[str]] = [
     [
         "dbrrl.allocator",
+        "dbrrl.checkpoint",
+        "dbrrl.files",
         "dbrrl.backend",
         "dbrrl.errors",
         "dbrrl.untrusted",
         "dbrrl.threads",
         "dbrrl.cuda.",
-        *(f"dbrrl.autodiff.{part}" for part in ("memory", "recording", "tensor")),
+        *(f"dbrrl.autodiff.{part}" for part in ("dispatch", "memory", "recording", "tensor")),
     ],
     ["dbrrl.autodiff.", "dbrrl.functional"],
     ["dbrrl.nn.", "dbrrl.optim", "dbrrl.distributions.", "dbrrl.returns"],
     [f"dbrrl.{part}" for part in ("agent", "transition", "registry", "buffers.", "explorers", "rebuild")]
-    + [f"dbrrl.{part}" for part in ("files", "normalize", "schedules")]
+    + [f"dbrrl.{part}" for part in ("normalize", "schedules")]
     + [
         f"dbrrl.{part}"
-        for part in ("checkpoint", "config", "seeding", "spaces", "heads", "observations", "actor_critic")
+        for part in ("config", "seeding", "spaces", "heads", "observations", "actor_critic")
     ]
     + ["dbrrl.suggestions", "dbrrl.on_policy", "dbrrl.recording_agent", "dbrrl.q_network", "dbrrl.recurrence"]
     + ["dbrrl.arguments", "dbrrl.capacity", "dbrrl.fitting", "dbrrl.own_loop"],

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from dbrrl.autodiff.elementwise import beside_all
-from dbrrl.autodiff.index import Scatter, numbers
+from dbrrl.autodiff.index import Scatter, applied, numbers
 from dbrrl.autodiff.op import Op
 from dbrrl.autodiff.tensor import Tensor, kept, plain
 from dbrrl.backend import beside
@@ -66,5 +66,5 @@ def picked_huber_loss(x: Any, index: Any, target: Any) -> tuple[Any, Any]:
     if target.shape != index.shape:
         raise ShapeError(f"picked_huber_loss: expected target {index.shape}, got {target.shape}: give one per row")
     op = PickedHuber(index)
-    loss = op(x, target)
+    loss = applied(op, "picked_huber_loss", index, x.shape[1], x, target)
     return loss, op.error

@@ -148,24 +148,6 @@ def abs(x: Any) -> Any:
     return Absolute()(x)
 
 
-class Sign(Op):
-    """y = sign x; dy = 0."""
-
-    saves_inputs = False
-
-    def forward(self, x: Any) -> Any:
-        return np.sign(x)
-
-    def backward(self, g: Any, y: Any, x: Any) -> Any:
-        return g * 0
-
-
-@implements(np.sign)
-def sign(x: Any) -> Any:
-    """-1, 0 or 1; its gradient is 0."""
-    return Sign()(x)
-
-
 class Sin(Op):
     """y = sin x; dy = cos x."""
 

@@ -163,8 +163,45 @@ def _numbers(n: int) -> np.ndarray:
     return array
 
 
+def check_classes(name: str, index: Any, k: int) -> None:
+    """See that integers (n,) or (..., ) are from 0 to k - 1: NumPy would count negative ones from the end.
+
+    On a GPU they are not looked at: that would have to wait for it.
+
+    Raises:
+        ShapeError: names the first row with another one.
+    """
+    if type(index) is not np.ndarray or not index.size:
+        return
+    if index.item(index.argmin()) >= 0 and index.item(index.argmax()) < k:
+        return
+    row = np.argwhere((index < 0) | (index >= k))[0].tolist()
+    raise ShapeError(
+        f"{name}: expected integers from 0 to {k - 1}, got {index[tuple(row)]} in row {', '.join(map(str, row))}: "
+        "count from 0, and leave out rows without a choice"
+    )
+
+
+def applied(op: Op, name: str, index: Any, k: int, *inputs: Any) -> Any:
+    """An op that takes a class of each row; ShapeError as by `check_classes`.
+
+    Negative classes are looked for, as NumPy takes them; those above the last it finds itself.
+    """
+    if type(index) is np.ndarray and index.size and index.item(index.argmin()) < 0:
+        check_classes(name, index, k)
+    try:
+        return op(*inputs)
+    except ShapeError:
+        check_classes(name, index, k)
+        raise
+
+
 def pick(x: Any, index: Any) -> Any:
-    """x[i, index[i]] for each i: x (n, k, ...) and integers (n,) give (n, ...), such as log π(a|s) or Q(s, a)."""
+    """x[i, index[i]] for each i: x (n, k, ...) and integers (n,) from 0 to k - 1 give (n, ...), as Q(s, a) of Q(s, ·).
+
+    Raises:
+        ShapeError: other shapes, or an integer out of range, on the CPU (on a GPU CuPy takes it modulo k).
+    """
     array = plain(x)
     if type(index) is not np.ndarray or type(array) is not np.ndarray:
         index = _plain_index(index, x)
@@ -172,10 +209,11 @@ def pick(x: Any, index: Any) -> Any:
         raise ShapeError(
             f"pick: expected x (n, k, ...) and integers (n,), got {x.shape} and {index.dtype} {index.shape}"
         )
-    return Pick(index)(x)
+    return applied(Pick(index), "pick", index, array.shape[1], x)
 
 
 @implements(np.take)
+@method("take")
 def take(x: Any, indices: Any, axis: int | None = None) -> Any:
     """x[..., indices, ...] along `axis`; on the flattened x by default."""
     if axis is None:
@@ -186,17 +224,14 @@ def take(x: Any, indices: Any, axis: int | None = None) -> Any:
 def embedding(indices: Any, weight: Any) -> Any:
     """Rows of `weight` (number, features) at integer `indices` (...): shape (..., features)."""
     index = _plain_index(indices if hasattr(indices, "dtype") else np.asarray(indices), weight)
-    if index.size and (index.min() < 0 or index.max() >= weight.shape[0]):
-        raise ShapeError(
-            f"embedding: expected indices in [0, {weight.shape[0] - 1}], got {index.min()} to {index.max()}: "
-            "enlarge the embedding or check the indices"
-        )
+    check_classes("embedding", index, weight.shape[0])
     return getitem(weight, index)
 
 
 def one_hot(indices: Any, num_classes: int, dtype: Any = np.float32) -> Any:
     """Plain array (..., num_classes): 1 at the index, 0 elsewhere."""
     index = plain(indices) if hasattr(indices, "dtype") else np.asarray(indices)
-    if index.dtype.kind not in "iu" or (index.size and (index.min() < 0 or index.max() >= num_classes)):
-        raise ShapeError(f"one_hot: expected integers in [0, {num_classes - 1}], got {index.dtype} {index!r}")
+    if index.dtype.kind not in "iu":
+        raise ShapeError(f"one_hot: expected integers from 0 to {num_classes - 1}, got {index.dtype}: cast them")
+    check_classes("one_hot", index, num_classes)
     return (index[..., None] == numbers(num_classes, index)).astype(dtype)

@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 
+from dbrrl.autodiff.arithmetic import where
 from dbrrl.autodiff.elementwise import beside_all
-from dbrrl.autodiff.index import take_along_axis
+from dbrrl.autodiff.index import check_classes, take_along_axis
 from dbrrl.autodiff.op import Op, is_half
 from dbrrl.autodiff.reduce import LogSoftmax, log_softmax, mean, sum
-from dbrrl.autodiff.tensor import Tensor, kept, plain
+from dbrrl.autodiff.tensor import Tensor, constant, kept, plain
 from dbrrl.autodiff.variance import less_mean
 from dbrrl.backend import array_module, beside
 from dbrrl.cuda import kernels
@@ -145,6 +146,7 @@ def quantile_huber_loss(prediction: Any, target: Any, fractions: Any) -> Any:
             f"quantile_huber_loss: expected prediction (n, N), target (n, M) and fractions (N,) or (n, N), got "
             f"{prediction.shape}, {target.shape} and {fractions.shape}: reshape them"
         )
+    fractions = kept(constant(fractions, "quantile_huber_loss: fractions"))
     return QuantileHuber(beside(plain(prediction), fractions))(prediction, target)
 
 
@@ -164,23 +166,92 @@ class CrossEntropy(Op):
         return gx, g * log_probs if self.needs(1) else None
 
 
-def cross_entropy(logits: Any, target: Any, reduction: str = "mean") -> Any:
+def cross_entropy(
+    logits: Any,
+    target: Any,
+    reduction: str = "mean",
+    *,
+    ignore_index: int | None = None,
+    weight: Any = None,
+    label_smoothing: float = 0.0,
+) -> Any:
     """-log softmax(logits)[target] for logits (..., classes) and integer classes (...), or -Σ p log softmax for
-    target probabilities of the shape of logits.
+    target probabilities p of the shape of logits.
+
+    Args:
+        reduction: "mean", "sum", or "none" for one loss per row. With classes and `weight` the mean is that of the
+            rows weighed by the weights of their classes.
+        ignore_index: a class number, within the range or not, whose rows count as 0 and are left out of the mean.
+        weight: (classes,), by which the part of each class in the sum is multiplied.
+        label_smoothing: ε in [0, 1]: the target is (1 - ε) p + ε / classes (Szegedy et al. 2016, section 7).
+
+    Raises:
+        ShapeError: shapes do not fit; a class out of range (the message names the row; not looked at on a GPU); no
+            rows left to average.
+        ConfigError: a reduction or smoothing that is none, or `ignore_index` with probabilities.
     """
     target = target if hasattr(target, "dtype") else np.asarray(target)
-    if target.dtype.kind in "iu":
-        if target.shape != logits.shape[:-1]:
-            raise ShapeError(
-                f"cross_entropy: expected integer targets of shape {logits.shape[:-1]} for logits {logits.shape}, "
-                f"got {target.shape}: give one class per row"
-            )
-        index = np.expand_dims(kept(target), -1)
-        loss = -np.squeeze(take_along_axis(log_softmax(logits), index), -1)
-    else:
+    plain_loss = ignore_index is None and weight is None and not label_smoothing
+    if target.dtype.kind not in "iu":
         _same_shape(logits, target, "cross_entropy")
-        loss = CrossEntropy()(logits, target)
+        if not plain_loss:
+            if ignore_index is not None:
+                raise ConfigError("cross_entropy: expected classes with ignore_index, got probabilities: drop rows")
+            weight = _options(logits, weight, label_smoothing)
+            target = _smoothed(target, label_smoothing, logits.shape[-1])
+            target = target if weight is None else target * weight
+        return _reduce(CrossEntropy()(logits, target), reduction, "cross_entropy")
+    if target.shape != logits.shape[:-1]:
+        raise ShapeError(
+            f"cross_entropy: expected integer targets of shape {logits.shape[:-1]} for logits {logits.shape}, "
+            f"got {target.shape}: give one class per row"
+        )
+    index = kept(target)
+    if not plain_loss:
+        weight = _options(logits, weight, label_smoothing)
+        return _of_classes(logits, index, reduction, ignore_index, weight, label_smoothing)
+    check_classes("cross_entropy", index, logits.shape[-1])
+    loss = -np.squeeze(take_along_axis(log_softmax(logits), np.expand_dims(index, -1)), -1)
     return _reduce(loss, reduction, "cross_entropy")
+
+
+def _options(logits: Any, weight: Any, smoothing: float) -> Any:
+    """The weights of the classes in the type of the logits and where those are; errors where options make no sense."""
+    if not 0 <= smoothing <= 1:
+        raise ConfigError(f"cross_entropy: expected label_smoothing in [0, 1], got {smoothing}")
+    if weight is None:
+        return None
+    weight = weight if hasattr(weight, "shape") else np.asarray(weight)
+    if weight.shape != logits.shape[-1:]:
+        raise ShapeError(f"cross_entropy: expected weight of shape {logits.shape[-1:]}, got {weight.shape}")
+    return beside(plain(logits), plain(constant(weight, "cross_entropy: weight")).astype(logits.dtype, copy=False))
+
+
+def _smoothed(target: Any, smoothing: float, classes: int) -> Any:
+    return target * (1 - smoothing) + smoothing / classes if smoothing else target
+
+
+def _of_classes(logits: Any, index: Any, reduction: str, ignored: int | None, weight: Any, smoothing: float) -> Any:
+    """The cross-entropy of integer classes with the options of `cross_entropy`."""
+    index, classes, dtype = beside(plain(logits), index), logits.shape[-1], logits.dtype
+    left_out = np.equal(index, ignored) if ignored is not None else np.zeros_like(index, dtype=bool)
+    index = np.where(left_out, 0, index)
+    check_classes("cross_entropy", index, classes)
+    log_probs = log_softmax(logits)
+    each = np.ones_like(plain(logits), shape=index.shape) if weight is None else weight[index]
+    loss = -np.squeeze(take_along_axis(log_probs, np.expand_dims(index, -1)), -1) * each
+    if smoothing:
+        spread = -sum(log_probs if weight is None else log_probs * weight, -1)
+        loss = loss * (1 - smoothing) + spread * (smoothing / classes)
+    loss = where(left_out, 0.0, loss)  # not times 0: a logit of -inf would make it nan
+    if reduction != "mean":
+        return _reduce(loss, reduction, "cross_entropy")
+    if type(left_out) is np.ndarray and left_out.all():
+        raise ShapeError(
+            f"cross_entropy: expected at least one row to average, got {left_out.size}, all of ignore_index: "
+            "skip the batch, or take reduction='sum'"
+        )
+    return sum(loss) / np.sum(each * np.logical_not(left_out).astype(dtype))
 
 
 def layer_norm(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:

@@ -1,14 +1,17 @@
 """What policy gradients read of a policy: its log-probabilities, its entropy, the clipped surrogate; an op each."""
 
+import math
 from typing import Any
 
 import numpy as np
 
+from dbrrl.autodiff.arithmetic import clip, minimum, subtract
 from dbrrl.autodiff.chosen import choices
-from dbrrl.autodiff.index import numbers
+from dbrrl.autodiff.elementwise import exp
+from dbrrl.autodiff.index import applied, numbers
 from dbrrl.autodiff.op import Op, is_half
-from dbrrl.autodiff.reduce import contiguous, fold, rowwise, softmax
-from dbrrl.autodiff.tensor import Tensor, kept, plain
+from dbrrl.autodiff.reduce import contiguous, fold, mean, rowwise, softmax, sum
+from dbrrl.autodiff.tensor import Tensor, constant, kept, plain, wants_gradients
 from dbrrl.backend import beside
 from dbrrl.cuda import kernels
 from dbrrl.cuda import policy as rows
@@ -91,7 +94,8 @@ class CategoricalLogProb(Op):
 
 def categorical_log_prob(logits: Any, index: Any) -> Any:
     """The value log softmax(logits)[i, index[i]] for each row i: logits (n, k) and integers (n,) give (n,)."""
-    return CategoricalLogProb(choices("categorical_log_prob", logits, index))(logits)
+    index = choices("categorical_log_prob", logits, index)
+    return applied(CategoricalLogProb(index), "categorical_log_prob", index, logits.shape[1], logits)
 
 
 def _number(x: Any, dtype: Any) -> Any:
@@ -129,10 +133,13 @@ class ClippedSurrogate(Op):
 
 def clipped_surrogate(log_prob: Any, old_log_prob: Any, advantage: Any, clip_range: Any) -> Any:
     """Mean of min(r A, clip(r, 1 - ε, 1 + ε) A), with r = e^(log_prob - old_log_prob): the objective of PPO
-    (Schulman et al. 2017, eq. 7), to be maximized. Arrays (n,) of one shape; only `log_prob` gets a gradient.
+    (Schulman et al. 2017, eq. 7), to be maximized. Arrays (n,) of one shape.
     """
     array = plain(log_prob)
-    old, advantage = beside(array, (kept(old_log_prob), kept(advantage)))
+    old, advantage = old_log_prob, advantage
+    served = wants_gradients(old) or wants_gradients(advantage)
+    if not served:
+        old, advantage = beside(array, (kept(old), kept(advantage)))
     if not log_prob.shape == old.shape == advantage.shape or len(old.shape) != 1 or not old.size:
         raise ShapeError(
             "clipped_surrogate: expected three arrays (n,) of at least one number, got "
@@ -141,8 +148,12 @@ def clipped_surrogate(log_prob: Any, old_log_prob: Any, advantage: Any, clip_ran
     if is_half(array):
         wide = clipped_surrogate(log_prob.astype(np.float32), old, advantage, clip_range)
         return wide.astype(np.float16)
+    limit = _number(constant(clip_range, "clipped_surrogate: clip_range"), array.dtype)
+    if served:
+        ratio = exp(subtract(log_prob, old))
+        return mean(minimum(ratio * advantage, clip(ratio, 1 - limit, 1 + limit) * advantage))
     old, advantage = (x.astype(array.dtype, copy=False) for x in (old, advantage))
-    return ClippedSurrogate(old, advantage, _number(clip_range, array.dtype))(log_prob)
+    return ClippedSurrogate(old, advantage, limit)(log_prob)
 
 
 class NormalLogProb(Op):
@@ -171,12 +182,13 @@ class NormalLogProb(Op):
 
 
 def normal_log_prob(mean: Any, log_std: Any, x: Any) -> Any:
-    """The log-density of independent normals in each row, (B,): mean (B, n), log_std (n,) or (B, n) and plain x (B, n).
+    """The log-density of independent normals in each row, (B,): mean (B, n), log_std (n,) or (B, n) and x (B, n).
 
     Raises:
         ShapeError: x has another shape than the mean, or one is no matrix.
     """
-    x = beside(plain(mean), kept(x))
+    served = wants_gradients(x)
+    x = x if served else beside(plain(mean), kept(x))
     if len(mean.shape) != 2 or x.shape != mean.shape or log_std.shape not in (mean.shape, mean.shape[1:]):
         raise ShapeError(
             f"normal_log_prob: expected mean (B, n), log_std (n,) or (B, n) and x (B, n), got {mean.shape}, "
@@ -184,5 +196,8 @@ def normal_log_prob(mean: Any, log_std: Any, x: Any) -> Any:
         )
     if is_half(mean) and is_half(log_std):
         return normal_log_prob(mean.astype(np.float32), log_std.astype(np.float32), x).astype(np.float16)
+    if served:
+        z = subtract(x, mean) * exp(-log_std)
+        return sum(z * z * -0.5 - log_std - 0.5 * math.log(2 * math.pi), -1)
     x = contiguous(x.astype(mean.dtype, copy=False))
     return NormalLogProb(x)(mean, log_std)

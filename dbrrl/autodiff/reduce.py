@@ -28,6 +28,16 @@ def normalize_axes(axis: Axis, ndim: int, name: str) -> tuple[int, ...]:
     return axes
 
 
+LISTS = {list, tuple}
+
+
+def joined(x: Any) -> Any:
+    """The array of a list of numbers, or the tensor of a list of tensors of one shape, along a new first axis."""
+    if not any(isinstance(item, Tensor) or type(item) in LISTS for item in x):
+        return np.asarray(x)
+    return np.stack([joined(item) if type(item) in LISTS else item for item in x])
+
+
 def count(shape: tuple[int, ...], axes: tuple[int, ...]) -> int:
     """How many elements each reduction over `axes` takes in."""
     return math.prod([shape[a] for a in axes])
@@ -72,6 +82,7 @@ class Sum(Op):
 @method("sum")
 def sum(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     """Sum over `axis` (all axes by default)."""
+    x = joined(x) if type(x) in LISTS else x
     return Sum(None if axis is None else normalize_axes(axis, x.ndim, "sum"), keepdims)(x)
 
 
@@ -104,6 +115,7 @@ def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     Raises:
         ShapeError: no elements to average.
     """
+    x = joined(x) if type(x) in LISTS else x
     if axis is None and x.size:
         return Mean(None, keepdims)(x)
     axes = None if axis is None else normalize_axes(axis, x.ndim, "mean")
@@ -149,6 +161,7 @@ class Min(Max):
 
 def _extreme(op: type[Max], x: Any, axis: Axis, keepdims: bool) -> Any:
     name = op.__name__.lower()
+    x = joined(x) if type(x) in LISTS else x
     axes = normalize_axes(axis, x.ndim, name)
     if any(x.shape[a] == 0 for a in axes):
         raise ShapeError(
@@ -194,6 +207,7 @@ class LogSumExp(Op):
 
 def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     """Ln Σ e^x over `axis`, without overflow."""
+    x = joined(x) if type(x) in LISTS else x
     return LogSumExp(normalize_axes(axis, x.ndim, "logsumexp"), keepdims)(x)
 
 
@@ -250,6 +264,7 @@ def _shifted(x: Any) -> Any:
 
 def log_softmax(x: Any, axis: int = -1) -> Any:
     """Logarithm of softmax over one axis, without overflow."""
+    x = joined(x) if type(x) in LISTS else x
     return LogSoftmax(len(x.shape) - 1 if axis == -1 and x.shape else normalize_axes(axis, x.ndim, "log_softmax")[0])(x)
 
 
@@ -272,4 +287,5 @@ class Softmax(Op):
 
 def softmax(x: Any, axis: int = -1) -> Any:
     """e^x / Σ e^x over one axis: probabilities from logits."""
+    x = joined(x) if type(x) in LISTS else x
     return Softmax(normalize_axes(axis, x.ndim, "softmax")[0])(x)

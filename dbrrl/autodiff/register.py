@@ -5,7 +5,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from dbrrl.autodiff.tensor import FUNCTIONS, UFUNCS, Tensor
+from dbrrl.autodiff.dispatch import FUNCTIONS, UFUNCS
+from dbrrl.autodiff.tensor import Tensor
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -48,16 +49,27 @@ def _call(numpy_function: Any, function: Any, *args: Any, **kwargs: Any) -> Any:
     positional, named = [], {}
     for name, value in given.items():
         parameter = signature.parameters[name]
-        if parameter.default is parameter.empty or parameter.kind is parameter.POSITIONAL_ONLY or name in star:
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            positional.extend(value)
+        elif parameter.kind is parameter.VAR_KEYWORD:
+            named.update({key: _known(numpy_function, own, key, given) for key, given in value.items()})
+        elif parameter.default is parameter.empty or parameter.kind is parameter.POSITIONAL_ONLY or name in star:
             positional.append(value)
         elif name in own:
             named[name] = value
         elif value is not None and value is not parameter.default:
-            raise TypeError(
-                f"numpy.{numpy_function.__name__}({name}=...) is not recorded for a Tensor: expected a call "
-                f"without {name}; do that step on its own, or compute on tensor.data"
-            )
+            _known(numpy_function, own, name, value)
     return function(*positional, **named)
+
+
+def _known(numpy_function: Any, own: set[str], name: str, value: Any) -> Any:
+    """`value` for an argument called `name`; TypeError if the function has none of that name."""
+    if name not in own:
+        raise TypeError(
+            f"numpy.{numpy_function.__name__}({name}=...) is not recorded for a Tensor: expected a call "
+            f"without {name}; do that step on its own, or compute on tensor.data"
+        )
+    return value
 
 
 def method(*names: str) -> Callable[[Function], Function]:

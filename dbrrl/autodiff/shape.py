@@ -9,6 +9,8 @@ import numpy as np
 from dbrrl.autodiff.op import Op
 from dbrrl.autodiff.reduce import Axis, normalize_axes
 from dbrrl.autodiff.register import implements, method
+from dbrrl.autodiff.tensor import Tensor, plain, wants_gradients, wrap
+from dbrrl.backend import device_name, to_device
 from dbrrl.errors import ShapeError
 
 
@@ -209,3 +211,33 @@ class AsType(Op):
 def astype(x: Any, dtype: Any) -> Any:
     """The same values as `dtype`; a floating-point one keeps the graph, any other gives a plain array."""
     return AsType(dtype)(x) if np.dtype(dtype).kind == "f" else getattr(x, "array", x).astype(dtype)
+
+
+class ToDevice(Op):
+    """The same values in the memory of another device; the gradient goes back to where they came from."""
+
+    saves_inputs = False
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+
+    def forward(self, x: Any) -> Any:
+        return to_device(x, self.device)
+
+    def backward(self, g: Any, y: Any, x: Any) -> Any:
+        source = device_name(plain(x))
+        return ToDevice(source)(g) if isinstance(g, Tensor) else to_device(g, source)
+
+
+@method("to")
+def to(x: Tensor, device: str) -> Tensor:
+    """The same values on `device` ("cpu", "cuda", "cuda:1"); itself if it is there.
+
+    Of a leaf a new leaf, which asks for gradients as that does; of a computed tensor one that hands its gradient back.
+    """
+    moved = to_device(x.array, device)
+    if moved is x.array:
+        return x
+    if x.op is not None and wants_gradients(x):
+        return ToDevice(device)(x)  # type: ignore[no-any-return]
+    return wrap(moved).requires_grad_(x.requires_grad)

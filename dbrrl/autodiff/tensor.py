@@ -6,15 +6,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from dbrrl.autodiff.dispatch import FUNCTIONS, PLAIN_FUNCTIONS, PLAIN_UFUNCS, UFUNCS, refuse
 from dbrrl.autodiff.memory import UNSHARED, Memory, change, hand_out
 from dbrrl.autodiff.recording import no_grad as no_grad
 from dbrrl.autodiff.recording import observing as observing
 from dbrrl.autodiff.recording import state as state
-from dbrrl.backend import beside, to_device, to_numpy
+from dbrrl.backend import beside, to_numpy
 from dbrrl.errors import DtypeError, GraphError, ShapeError
-
-UFUNCS: dict[Any, Callable[..., Any]] = {}  # np.tanh -> the op's function; filled by the op files
-FUNCTIONS: dict[Any, Callable[..., Any]] = {}  # np.concatenate -> the op's function
 
 
 class Tensor:
@@ -32,6 +30,7 @@ class Tensor:
     Raises:
         DtypeError: integers, booleans or objects that ask for gradients.
         ShapeError: nested lists of unequal lengths.
+        GraphError: a tensor that requires gradients; with requires_grad=True it makes a new leaf.
     """
 
     array: Any  # the values; library code reads this, users read `data`
@@ -42,7 +41,7 @@ class Tensor:
 
     def __init__(self, data: Any, requires_grad: bool = False) -> None:
         if isinstance(data, Tensor):
-            data = data.array
+            data = (data if requires_grad else constant(data, "Tensor(data)")).array
         known = isinstance(data, np.generic) or hasattr(data, "dtype")
         try:
             array = data.copy() if known and hasattr(data, "__array__") else np.array(data)
@@ -71,6 +70,10 @@ class Tensor:
     __matmul__: ClassVar[Callable[..., "Tensor"]]
     __rmatmul__: ClassVar[Callable[..., "Tensor"]]
     __neg__: ClassVar[Callable[..., "Tensor"]]
+    __mod__: ClassVar[Callable[..., "Tensor"]]
+    __rmod__: ClassVar[Callable[..., "Tensor"]]
+    __floordiv__: ClassVar[Callable[..., Any]]
+    __rfloordiv__: ClassVar[Callable[..., Any]]
     __abs__: ClassVar[Callable[..., "Tensor"]]
     __getitem__: ClassVar[Callable[..., "Tensor"]]
     sum: ClassVar[Callable[..., "Tensor"]]
@@ -84,7 +87,27 @@ class Tensor:
     swapaxes: ClassVar[Callable[..., "Tensor"]]
     squeeze: ClassVar[Callable[..., "Tensor"]]
     astype: ClassVar[Callable[..., Any]]
+    copy: ClassVar[Callable[..., "Tensor"]]
+    cumprod: ClassVar[Callable[..., "Tensor"]]
+    cumsum: ClassVar[Callable[..., "Tensor"]]
+    diagonal: ClassVar[Callable[..., "Tensor"]]
+    dot: ClassVar[Callable[..., "Tensor"]]
+    flatten: ClassVar[Callable[..., "Tensor"]]
+    prod: ClassVar[Callable[..., "Tensor"]]
+    ravel: ClassVar[Callable[..., "Tensor"]]
+    repeat: ClassVar[Callable[..., "Tensor"]]
+    take: ClassVar[Callable[..., "Tensor"]]
+    trace: ClassVar[Callable[..., "Tensor"]]
+    all: ClassVar[Callable[..., Any]]
+    any: ClassVar[Callable[..., Any]]
+    argmax: ClassVar[Callable[..., Any]]
+    argmin: ClassVar[Callable[..., Any]]
+    argsort: ClassVar[Callable[..., Any]]
+    nonzero: ClassVar[Callable[..., Any]]
+    round: ClassVar[Callable[..., Any]]
     clip: ClassVar[Callable[..., "Tensor"]]
+    to: ClassVar[Callable[..., "Tensor"]]
+    unchain: ClassVar[Callable[..., "Tensor"]]
     backward: ClassVar[Callable[..., None]]
 
     @property
@@ -155,10 +178,19 @@ class Tensor:
         return bool(self.array)
 
     def __float__(self) -> float:
-        return float(self.item())
+        return float(self._number("float"))
 
     def __int__(self) -> int:
-        return int(self.item())
+        return int(self._number("int"))
+
+    def _number(self, kind: str) -> Any:
+        """The value for Python's and NumPy's conversions, which ask for it without a word in `b[0] = tensor` too."""
+        if self.requires_grad and state.recording:
+            raise TypeError(
+                f"{kind}() of a tensor that requires gradients, which would leave the graph in silence: expected "
+                "tensor.item(), or tensor.detach() inside an array; to keep the gradient join tensors with F.stack"
+            )
+        return self.item()
 
     def __index__(self) -> int:
         return operator.index(to_numpy(self.array))
@@ -167,45 +199,43 @@ class Tensor:
         return format(self.item(), spec) if spec else repr(self)
 
     def __eq__(self, other: object) -> Any:
-        return self.array == self._plain(other)
+        return self.array == beside(self.array, plain(other))
 
     def __ne__(self, other: object) -> Any:
-        return self.array != self._plain(other)
+        return self.array != beside(self.array, plain(other))
 
     def __lt__(self, other: Any) -> Any:
-        return self.array < self._plain(other)
+        return self.array < beside(self.array, plain(other))
 
     def __le__(self, other: Any) -> Any:
-        return self.array <= self._plain(other)
+        return self.array <= beside(self.array, plain(other))
 
     def __gt__(self, other: Any) -> Any:
-        return self.array > self._plain(other)
+        return self.array > beside(self.array, plain(other))
 
     def __ge__(self, other: Any) -> Any:
-        return self.array >= self._plain(other)
+        return self.array >= beside(self.array, plain(other))
 
     __hash__ = object.__hash__
 
-    def _plain(self, other: Any) -> Any:
-        return beside(self.array, plain(other))
-
     def __setitem__(self, index: Any, value: Any) -> None:
-        self._refuse_in_place()
-        if state.recording and isinstance(value, Tensor) and value.requires_grad:
-            raise GraphError(
-                "in-place change by a tensor that requires gradients, which is not recorded: expected plain values; "
-                "use where() or concatenate(), or value.detach() to leave the graph"
-            )
-        self._make_room()
+        self.refuse_in_place(value)
         self.array[beside(self.array, index)] = beside(self.array, plain(value))
         self.changed()
 
-    def _refuse_in_place(self) -> None:
+    def refuse_in_place(self, value: Any) -> None:
+        """GraphError where a change in place by `value` would spoil or cut a graph; else get ready for it."""
         if self.op is not None or self.memory.fixed or (self.requires_grad and state.recording):
             raise GraphError(
                 "in-place change of a tensor that takes part in a graph: expected a new tensor; "
-                "use where() or concatenate(), or wrap the change in no_grad() if it is a leaf"
+                "write x = x + ..., use where() or concatenate(), or wrap the change in no_grad() if it is a leaf"
             )
+        if state.recording and isinstance(value, Tensor) and value.requires_grad:
+            raise GraphError(
+                "in-place change by a tensor that requires gradients, which is not recorded: expected plain values; "
+                "write x = x + ..., use where(), stack() or concatenate(), or value.detach() to leave the graph"
+            )
+        self._make_room()
 
     def _make_room(self) -> None:
         """Let a single number of NumPy's, which cannot be changed, be an array without axes."""
@@ -268,13 +298,6 @@ class Tensor:
         self.requires_grad = value
         return self
 
-    def to(self, device: str) -> "Tensor":
-        """The same values on `device` ("cpu", "cuda", "cuda:1"), cut off from the graph; itself if already there."""
-        moved = to_device(self.array, device)
-        if moved is self.array:
-            return self
-        return wrap(moved).requires_grad_(self.requires_grad)
-
     def __pos__(self) -> "Tensor":
         return self
 
@@ -283,7 +306,7 @@ class Tensor:
         if self.requires_grad:
             raise TypeError(
                 "a Tensor that requires gradients was used as a plain array: expected tensor.numpy() or "
-                "tensor.detach(), which say that the graph ends here"
+                "tensor.detach(), which say that the graph ends here; or F.stack([...]), which joins tensors"
             )
         return np.array(self.data, dtype=dtype, copy=copy)
 
@@ -298,36 +321,17 @@ class Tensor:
             function = UFUNCS.get(ufunc)
             if function is not None:
                 return function(*inputs)
-            if ufunc in _PLAIN_UFUNCS:
+            if ufunc in PLAIN_UFUNCS:
                 return ufunc(*(plain(x) for x in inputs))
-        name = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
-        raise TypeError(
-            f"numpy.{name} has no gradient here: expected one of dbrrl.functional; "
-            "or pass tensor.data to compute on the plain array"
-        )
+        raise refuse(ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}")
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         function = FUNCTIONS.get(func)
-        if func in _PLAIN_FUNCTIONS:
+        if func in PLAIN_FUNCTIONS:
             return func(*map(plain, args), **{name: plain(x) for name, x in kwargs.items()})
         if function is None:
-            raise TypeError(
-                f"numpy.{func.__name__} has no gradient here: expected one of dbrrl.functional; "
-                "or pass tensor.data to compute on the plain array"
-            )
+            raise refuse(func.__name__)
         return function(*args, **kwargs)
-
-
-_PLAIN_UFUNCS = {
-    np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal, np.isfinite, np.isnan, np.isinf,
-    np.floor, np.ceil, np.rint, np.logical_and, np.logical_or, np.logical_not, np.signbit,
-}  # fmt: skip
-
-
-_PLAIN_FUNCTIONS = {
-    np.shape, np.ndim, np.size, np.argmax, np.argmin, np.argsort, np.nonzero, np.count_nonzero, np.any, np.all,
-    np.isclose, np.allclose, np.array_equal, np.zeros_like, np.ones_like, np.empty_like, np.full_like, np.result_type,
-}  # fmt: skip
 
 
 def wrap(array: Any) -> Tensor:
@@ -335,6 +339,21 @@ def wrap(array: Any) -> Tensor:
     tensor: Tensor = Tensor.__new__(Tensor)
     tensor.array = array
     return tensor
+
+
+def wants_gradients(x: Any) -> bool:
+    """Whether a gradient for `x` would be recorded now."""
+    return isinstance(x, Tensor) and x.requires_grad and state.recording
+
+
+def constant(x: Any, name: str) -> Any:
+    """`x` where an op takes no gradient for it; GraphError, with the `name` of the argument, if it wants one."""
+    if wants_gradients(x):
+        raise GraphError(
+            f"{name}: expected a constant, got a tensor that requires gradients, which it would not get: "
+            "pass tensor.detach()"
+        )
+    return x
 
 
 def kept(x: Any) -> Any:
@@ -352,7 +371,8 @@ def plain(x: Any) -> Any:
 
 
 def _read_only(array: Any) -> Any:
-    view = np.asarray(array).view() if isinstance(array, (np.ndarray, np.generic)) else array
-    if isinstance(view, np.ndarray):
-        view.flags.writeable = False
+    if not isinstance(array, (np.ndarray, np.generic)):
+        return array
+    view = np.asarray(array).view()
+    view.flags.writeable = False
     return view

@@ -1,13 +1,14 @@
-"""Variance and standard deviation, exactly 0 of equal numbers."""
+"""Variance and standard deviation, exactly 0 of equal numbers; weighted means."""
 
 from typing import Any
 
 import numpy as np
 
 from dbrrl.autodiff.op import Op, is_half
-from dbrrl.autodiff.reduce import Axis, count, mean, normalize_axes, sum
+from dbrrl.autodiff.reduce import LISTS, Axis, count, joined, mean, normalize_axes, sum
 from dbrrl.autodiff.register import implements, method
 from dbrrl.autodiff.tensor import plain
+from dbrrl.backend import beside
 from dbrrl.errors import ShapeError
 
 
@@ -15,6 +16,7 @@ from dbrrl.errors import ShapeError
 @method("var")
 def var(x: Any, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Any:
     """Variance over `axis`: Σ (x - mean)² / (n - ddof)."""
+    x = joined(x) if type(x) in LISTS else x
     if is_half(x):
         return var(x.astype(np.float32), axis, ddof, keepdims).astype(np.float16)
     axes = normalize_axes(axis, x.ndim, "var")
@@ -48,6 +50,27 @@ class Deviation(Op):
 @method("std")
 def std(x: Any, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Any:
     """Standard deviation over `axis`, the root of `var`; its gradient is 0 where all elements are equal."""
+    x = joined(x) if type(x) in LISTS else x
     if is_half(x):
         return std(x.astype(np.float32), axis, ddof, keepdims).astype(np.float16)
     return Deviation()(var(x, axis, ddof, keepdims))
+
+
+@implements(np.average)
+def average(x: Any, axis: Axis = None, weights: Any = None, keepdims: bool = False) -> Any:
+    """Mean over `axis`, weighed by `weights` of the shape of x or (n,) along one axis: Σ w x / Σ w."""
+    if weights is None:
+        return mean(x, axis, keepdims)
+    if is_half(x):
+        return average(x.astype(np.float32), axis, weights, keepdims).astype(np.float16)
+    axes = normalize_axes(axis, x.ndim, "average")
+    weights = beside(plain(x), weights if hasattr(weights, "shape") else np.asarray(weights))
+    if weights.shape != x.shape:
+        if len(axes) != 1 or weights.shape != (x.shape[axes[0]],):
+            raise ShapeError(
+                f"average: expected weights {x.shape}, or one for each element of one axis, got {weights.shape} along "
+                f"axis {axis}: reshape them"
+            )
+        weights = np.reshape(weights, tuple(n if a in axes else 1 for a, n in enumerate(x.shape)))
+        return sum(x * weights, axes, keepdims) / sum(weights)
+    return sum(x * weights, axes, keepdims) / sum(weights, axes, keepdims)

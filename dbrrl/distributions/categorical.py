@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from dbrrl import functional as F
+from dbrrl.autodiff.index import check_classes
+from dbrrl.autodiff.tensor import wants_gradients
 from dbrrl.backend import beside
 from dbrrl.distributions.base import Distribution, choices, sum_last, values
 from dbrrl.errors import AnomalyError, ShapeError
@@ -73,13 +75,11 @@ class Categorical(Distribution):
     def log_prob(self, x: Any) -> Any:
         """Log π(x): x integers (B,) from 0 to k - 1; ShapeError for others, on the CPU."""
         x = choices(x)
-        if type(x) is np.ndarray and x.size and x.item(x.argmin()) < 0:  # NumPy would count them from the end
-            k = self.logits.shape[-1]
-            raise ShapeError(f"Categorical.log_prob: expected choices from 0 to {k - 1}, got {x.min()}: add the offset")
         if len(self.logits.shape) == 2:
             if self._log_probs is None:  # one op instead of two
                 return F.categorical_log_prob(self.logits, x)
             return F.pick(self.log_probs, x)
+        check_classes("Categorical.log_prob", x, self.logits.shape[-1])
         return F.squeeze(F.take_along_axis(self.log_probs, x[..., None]), -1)
 
     def entropy(self) -> Any:
@@ -143,7 +143,13 @@ class Bernoulli(Distribution):
         return (values(self.logits) > 0).astype(np.int8)  # type: ignore[no-any-return]
 
     def log_prob(self, x: Any) -> Any:
-        """Σ x log p + (1 - x) log(1 - p) = -Σ softplus((1 - 2x) l): x (B, n) of 0 and 1."""
+        """Σ x log p + (1 - x) log(1 - p) = -Σ softplus((1 - 2x) l): x (B, n) of 0 and 1.
+
+        A tensor x that requires gradients, of numbers from 0 to 1, gets those of Σ x l - softplus(l).
+        """
+        if wants_gradients(x) and x.shape == self.logits.shape:
+            logits = self.finite_logits()
+            return sum_last(x * logits - F.softplus(logits))
         x = beside(values(self.logits), choices(x))
         if x.shape != self.logits.shape:
             raise ShapeError(f"Bernoulli.log_prob: expected x {self.logits.shape}, got {x.shape}: one 0 or 1 per logit")

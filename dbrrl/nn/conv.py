@@ -7,7 +7,7 @@ import numpy as np
 
 from dbrrl import functional as F
 from dbrrl.nn import init
-from dbrrl.nn.layers import generator
+from dbrrl.nn.layers import check_sizes, generator
 from dbrrl.nn.module import Module, Parameter
 
 Pair = int | tuple[int, int]
@@ -35,6 +35,7 @@ class Conv2d(Module):
         gain: float | None = None,
         rng: np.random.Generator | int | None = None,
     ) -> None:
+        check_sizes("Conv2d", in_channels=in_channels, out_channels=out_channels)
         rng = generator(rng)
         kernel = (kernel_size, kernel_size) if isinstance(kernel_size, int) else tuple(kernel_size)
         shape = (out_channels, in_channels, *kernel)

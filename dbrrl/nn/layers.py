@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from dbrrl import functional as F
-from dbrrl.errors import ShapeError
+from dbrrl.errors import ConfigError, ShapeError
 from dbrrl.nn import init
 from dbrrl.nn.module import Module, Parameter
 
@@ -14,6 +14,16 @@ from dbrrl.nn.module import Module, Parameter
 def generator(rng: np.random.Generator | int | None) -> np.random.Generator:
     """The generator itself, one made from a seed, or (None) one from the system's entropy."""
     return rng if isinstance(rng, np.random.Generator) else np.random.default_rng(rng)
+
+
+def check_sizes(layer: str, **sizes: Any) -> None:
+    """ConfigError for a size of a layer that is no whole number of 0 or more: none is inferred from the first input."""
+    for name, size in sizes.items():
+        if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 0:
+            raise ConfigError(
+                f"{layer}: expected {name} as a whole number of 0 or more, got {size!r}: sizes are not inferred from "
+                "the first input, so give the size of what comes in, such as x.shape[-1]"
+            )
 
 
 class Linear(Module):
@@ -33,6 +43,7 @@ class Linear(Module):
         gain: float | None = None,
         rng: np.random.Generator | int | None = None,
     ) -> None:
+        check_sizes("Linear", in_features=in_features, out_features=out_features)
         rng, shape = generator(rng), (out_features, in_features)
         bound = 1 / math.sqrt(max(in_features, 1))
         self.weight = Parameter(init.uniform(rng, shape, bound) if gain is None else init.orthogonal(rng, shape, gain))
@@ -57,6 +68,7 @@ class LayerNorm(Module):
     """
 
     def __init__(self, features: int, eps: float = 1e-5, affine: bool = True) -> None:
+        check_sizes("LayerNorm", features=features)
         self.features, self.eps = features, eps
         self.weight = Parameter(np.ones(features, np.float32)) if affine else None
         self.bias = Parameter(np.zeros(features, np.float32)) if affine else None
@@ -80,6 +92,7 @@ class Embedding(Module):
     """
 
     def __init__(self, number: int, features: int, rng: np.random.Generator | int | None = None) -> None:
+        check_sizes("Embedding", number=number, features=features)
         self.weight = Parameter(init.normal(generator(rng), (number, features)))
 
     def forward(self, indices: Any) -> Any:

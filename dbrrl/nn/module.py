@@ -1,12 +1,13 @@
 """`Module` and `Parameter`: parts of a network that find their own parameters."""
 
 import copy
+import os
 from collections.abc import Iterator
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from dbrrl import untrusted
+from dbrrl import checkpoint, untrusted
 from dbrrl.autodiff.tensor import Tensor
 from dbrrl.backend import device_name, to_device, to_numpy
 from dbrrl.errors import CheckpointError, ConfigError, DtypeError
@@ -61,6 +62,11 @@ class Module:
         if isinstance(value, (Module, Tensor, list, tuple, dict)) and callable(getattr(Module, name, None)):
             raise ConfigError(
                 f"{type(self).__name__}.{name}: expected a name that is no method of Module: choose another one"
+            )
+        if isinstance(vars(self).get(name), Parameter) and not isinstance(value, (Parameter, type(None))):
+            raise ConfigError(
+                f"{type(self).__name__}.{name}: expected a Parameter (or None), got {type(value).__name__}, which no "
+                "optimizer would see: change it in place under no_grad(), or assign to its `data`"
             )
         super().__setattr__(name, value)
 
@@ -145,6 +151,27 @@ class Module:
                 value.changed()
             else:
                 setattr(owner, attribute, fresh[name])
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write `state_dict()` to `path`, a safetensors file.
+
+        Raises:
+            CheckpointError: the file cannot be written.
+        """
+        checkpoint.save(path, self.state_dict(), kind="module")
+
+    def load(self, path: str | os.PathLike[str]) -> Self:
+        """Put back what `save` wrote, as `load_state_dict` does; reading runs nothing of the file. Returns itself.
+
+        Raises:
+            CheckpointError: the file is missing, damaged or of another kind, or its state is that of another network.
+        """
+        state = checkpoint.load(path, kind="module")
+        try:
+            self.load_state_dict(state)
+        except CheckpointError as error:
+            raise CheckpointError(f"{os.fspath(path)}: {error}") from None
+        return self
 
     def train(self, mode: bool = True) -> Self:
         """Switch dropout and noise on (or off) here and in all inner modules; returns itself."""

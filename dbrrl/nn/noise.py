@@ -10,7 +10,7 @@ from dbrrl import functional as F
 from dbrrl.backend import device_name, to_device
 from dbrrl.errors import ConfigError
 from dbrrl.nn import init
-from dbrrl.nn.layers import generator
+from dbrrl.nn.layers import check_sizes, generator
 from dbrrl.nn.module import Module, Parameter
 
 
@@ -61,6 +61,7 @@ class NoisyLinear(Module):
     def __init__(
         self, in_features: int, out_features: int, sigma: float = 0.5, rng: np.random.Generator | int | None = None
     ) -> None:
+        check_sizes("NoisyLinear", in_features=in_features, out_features=out_features)
         rng, shape = generator(rng), (out_features, in_features)
         bound = 1 / math.sqrt(max(in_features, 1))
         self.weight = Parameter(init.uniform(rng, shape, bound))

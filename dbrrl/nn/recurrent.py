@@ -11,7 +11,7 @@ from dbrrl.autodiff.sequence import Recurrence, run
 from dbrrl.backend import array_module
 from dbrrl.errors import ConfigError, ShapeError
 from dbrrl.nn import init
-from dbrrl.nn.layers import generator
+from dbrrl.nn.layers import check_sizes, generator
 from dbrrl.nn.module import Module, Parameter
 
 State = tuple[Any, ...]  # one array (B, hidden_size) per part: (h,), or (h, c) of an LSTM
@@ -36,6 +36,7 @@ class Cell(Module):
         gain: float | None = None,
         rng: np.random.Generator | int | None = None,
     ) -> None:
+        check_sizes(type(self).__name__, input_size=input_size, hidden_size=hidden_size)
         if hidden_size < 1:
             raise ConfigError(f"{type(self).__name__}: expected a hidden_size of 1 or more, got {hidden_size}")
         rng, rows, bound = generator(rng), self.op.gates * hidden_size, 1 / math.sqrt(hidden_size)

@@ -19,7 +19,7 @@ def tensor(values: Any = X) -> Tensor:
 
 
 UFUNCS = [
-    np.negative, np.exp, np.expm1, np.square, np.abs, np.absolute, np.sign, np.sin, np.cos, np.tanh,
+    np.negative, np.exp, np.expm1, np.square, np.abs, np.absolute, np.sin, np.cos, np.tanh,
 ]  # fmt: skip
 POSITIVE_UFUNCS = [np.log, np.log1p, np.sqrt]
 BINARY = [np.add, np.subtract, np.multiply, np.divide, np.true_divide, np.maximum, np.minimum]
@@ -144,12 +144,12 @@ def test_newer_names_of_the_bounds_of_clip() -> None:
         lambda x: np.add(x, x, out=np.zeros_like(X)),
         lambda x: operator.iadd(np.zeros_like(X), x),
         lambda x: np.concatenate([x, x], out=np.zeros((4, 3))),
-        lambda x: np.tan(x),
+        lambda x: np.cbrt(x),
         lambda x: np.add.reduce(x),
         lambda x: np.add.outer(x, x),
-        lambda x: np.linalg.norm(x),
-        lambda x: np.einsum("ij->i", x),
-        lambda x: np.cumsum(x, 0),
+        lambda x: np.linalg.det(x),
+        lambda x: np.einsum("ij->i", x, dtype=np.float64),
+        lambda x: np.cumsum(x, 0, np.float64),
         lambda x: np.asarray(x),
         lambda x: np.array([x, x]),
     ],
@@ -176,7 +176,8 @@ def test_plain_questions_give_plain_answers() -> None:
 def test_scalars_and_sequences() -> None:
     t = tensor()
     s = t.sum()
-    assert float(s) == s.item() == X.sum() and int(s) == int(X.sum()) and f"{s:.2f}" == f"{X.sum():.2f}"
+    assert float(s.detach()) == s.item() == X.sum() and int(s.detach()) == int(X.sum())
+    assert f"{s:.2f}" == f"{X.sum():.2f}"
     assert bool(Tensor(1.0)) and not bool(Tensor(0.0))
     assert float(Tensor([2.5])) == 2.5
     assert [1, 2, 3][Tensor(2)] == 3

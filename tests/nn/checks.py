@@ -34,12 +34,12 @@ def _check_gradients(module: nn.Module, inputs: Any, order: int, named: Any) -> 
 
     def outputs(*arrays: Any) -> Any:
         for (owner, attribute), value in zip(places, arrays, strict=False):
-            setattr(owner, attribute, value)
+            vars(owner)[attribute] = value  # past Module, which wants a Parameter
         try:
             return joined(module(*arrays[len(places) :], **named))
         finally:
             for (owner, attribute), value in zip(places, before, strict=True):
-                setattr(owner, attribute, value)
+                vars(owner)[attribute] = value  # past Module, which wants a Parameter
 
     check_gradients(outputs, *(p.array for p in before), *inputs, order=order, atol=1e-6)
 

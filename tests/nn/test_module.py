@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors
 
 import dbrrl.functional as F
 from dbrrl import nn, optim
@@ -254,3 +255,35 @@ def test_zero_grad_reaches_every_gradient() -> None:
 def test_a_module_without_forward_says_so() -> None:
     with pytest.raises(NotImplementedError, match="Module has no forward"):
         nn.Module()(X)
+
+
+def test_a_module_is_saved_to_a_file_and_read_back(tmp_path: Any) -> None:
+    def build(seed: int) -> nn.Sequential:
+        return nn.Sequential(nn.NoisyLinear(3, 4, rng=seed), nn.Dropout(0.5, rng=seed), nn.Linear(4, 2, rng=seed))
+
+    source, path = build(0), tmp_path / "network.safetensors"
+    source.save(path)
+    target = build(1)
+    target.flat()
+    parameters = target.parameters()
+    assert target.load(str(path)) is target
+    assert all(a is b for a, b in zip(target.parameters(), parameters, strict=True))
+    x = np.ones((5, 3), np.float32)
+    np.testing.assert_array_equal(target(x).array, source(x).array)  # dropout draws the same, too
+    with safetensors.safe_open(path, framework="numpy") as file:  # other programs read it by the same names
+        np.testing.assert_array_equal(file.get_tensor("layers.2.weight"), source.state_dict()["layers.2.weight"])
+
+
+def test_a_file_that_is_not_this_networks_changes_nothing(tmp_path: Any) -> None:
+    path, layer = tmp_path / "network.safetensors", nn.Linear(3, 2, rng=0)
+    before = layer.state_dict()
+    with pytest.raises(CheckpointError, match="there is no such file"):
+        layer.load(path)
+    nn.Linear(4, 2, rng=1).save(path)
+    with pytest.raises(CheckpointError, match=r"network\.safetensors: Linear.weight: expected shape \(2, 3\)"):
+        layer.load(path)
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(CheckpointError, match=r"network\.safetensors"):
+        layer.load(path)
+    for name, array in layer.state_dict().items():
+        np.testing.assert_array_equal(array, before[name])
