@@ -99,8 +99,10 @@ def test_a_time_limit_is_no_end(seed: int) -> None:
 def test_a_time_limit_taken_for_an_end_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     observe = PPO.observe
 
-    def ending(self: Any, observation: Any, reward: Any, terminated: Any, truncated: Any, info: Any = None) -> None:
-        observe(self, observation, reward, terminated | truncated, np.zeros_like(truncated), info)
+    def ending(
+        self: Any, observation: Any, reward: Any, terminated: Any, truncated: Any, info: Any = None, **more: Any
+    ) -> None:
+        observe(self, observation, reward, terminated | truncated, np.zeros_like(truncated), info, **more)
 
     monkeypatch.setattr(PPO, "observe", ending)
     assert values(train("dbrrl/Endless-v0", 0, steps=20_000), [[0.0]])[0] < 0.8 / (1 - GAMMA)
