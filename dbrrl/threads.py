@@ -109,10 +109,8 @@ def _limited(method: Callable[..., Any], most: int | None) -> Callable[..., Any]
 
     @functools.wraps(method)
     def run(self: Any, *arguments: Any, **options: Any) -> Any:
-        if _scope.chosen:
-            return method(self, *arguments, **options)
-        threads = most or self.blas_threads
-        if blas_threads() <= threads:  # NumPy's own, or those of a limited method under way
+        now = 1 if _scope.chosen else blas_threads()  # NumPy's own, or those of a limited method under way
+        if now == 1 or now <= (threads := most or self.blas_threads):
             return method(self, *arguments, **options)
         _scope.enter(threads)
         try:
