@@ -21,7 +21,7 @@ from dbrrl.optim import Optimizer
 from dbrrl.recording_agent import RecordingAgent, packed
 from dbrrl.recurrence import Memory, Sequences, resets
 from dbrrl.returns import gae
-from dbrrl.transition import check_results, check_rows
+from dbrrl.transition import check_rows
 
 TRANSITIONS, SHORTEST = 2048, 16  # of a rollout whose n_steps is not given: in all, and steps at the least
 
@@ -181,7 +181,7 @@ class OnPolicyAgent(RecordingAgent):
         next_observation = self.followed_by(next_observation, reward, terminated, truncated, info, valid)
         there = lies_there(truncated) or rollout.followed > 0
         if self.checks_input and not there:
-            check_results(reward, terminated, truncated, self.num_envs)
+            self.check_counts(self.as_batch(next_observation)[0], reward, terminated, truncated)
         if self.config.clip_reward:
             reward = np.clip(reward, -1, 1)
         if self.reward_norm is not None:

@@ -15,6 +15,7 @@ from dbrrl.transition import (
     check_results,
     check_rows,
     check_valid,
+    fields,
     true_next_observation,
     warn_of_marker,
 )
@@ -162,6 +163,14 @@ class Checked:
             said = valid is not None or bool(info and "final_obs" in info)
             self.watch.observed(next_observation, reward, terminated, truncated, said)
         return next_observation
+
+    def check_counts(self, observation: Observation, reward: Any, terminated: Any, truncated: Any) -> None:
+        """Check the numbers of `observe` and how many rows a batch of observations has, not what is in the rows.
+
+        Raises EnvError for what an environment must not give, ShapeError for another number of environments.
+        """
+        check_results(reward, terminated, truncated, self.num_envs)
+        check_rows([array for _, array in fields(observation)], self.num_envs)
 
     def check(self, observation: Any, parts: Any, reward: Any, terminated: Any, truncated: Any) -> None:
         """Check what `observe` was given, unless that was done; `parts` are the observation's, to compute with.
