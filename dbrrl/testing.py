@@ -25,8 +25,8 @@ def check_agent(make_agent: Callable[[], Agent], *, steps: int = _STEPS) -> None
 
     `observe` takes `valid`; actions are in the action space, for its own batch, other batches and single
     observations, and acting without exploration changes nothing; two agents made alike stay alike; a state saved in
-    the middle of a rollout, and through a file, gives back an agent that goes on bit for bit, statistics included; a
-    state that was given out does not change.
+    the middle of a rollout, and through a file, gives back an agent that goes on bit for bit, actions and statistics
+    included; a state that was given out does not change.
 
     Args:
         make_agent: makes a fresh agent, always with the same seed.
@@ -48,12 +48,11 @@ def check_agent(make_agent: Callable[[], Agent], *, steps: int = _STEPS) -> None
     saved = checkpoint.encode(agent.record(), kind="agent")
     back = type(agent).from_record(checkpoint.decode(saved, kind="agent"), device=agent.device)
     _check_equal(agent, back, "an agent loaded from its state differs")
-    for index in range(steps, 2 * steps):
-        _step(agent, index)
-        _step(back, index)
+    alike = [np.array_equal(_step(agent, index), _step(back, index)) for index in range(steps, 2 * steps)]
     _check_same(before, _encoded(given), "a state went on changing after it was given out", "give copies of them")
     try:
         _check_equal(agent, back, "an agent loaded from its state went on otherwise")
+        _require(all(alike), "an agent loaded from its state acted otherwise")
     except AssertionError as error:
         forgotten = ", ".join(_forgotten(agent, make_agent()))
         cure = f": what changed on the way and is not in its state: {forgotten}" if forgotten else ""
@@ -83,7 +82,8 @@ def _play(agent: Agent, observation: Any) -> Any:
     return act(observation, explore=False, first=True) if agent.recurrent else act(observation, explore=False)
 
 
-def _step(agent: Agent, index: int) -> None:
+def _step(agent: Agent, index: int) -> Any:
+    """Feed one transition; the actions that follow it."""
     count = agent.num_envs
     draw = seeding.generator(0, "check_agent", index)
     if index == 0:
@@ -95,8 +95,10 @@ def _step(agent: Agent, index: int) -> None:
         rest["valid"] = valid = draw.random(count) < 0.5
         reward, terminated, truncated = reward * valid, terminated & valid, truncated & valid
     agent.observe(_observations(agent, index, count), reward, terminated, truncated & ~terminated, **rest)
-    for action in agent.act(_observations(agent, index, count)):
+    actions = agent.act(_observations(agent, index, count))
+    for action in actions:
         _require_legal(agent, action)
+    return actions
 
 
 def _observations(agent: Agent, index: int, count: int) -> Any:

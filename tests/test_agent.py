@@ -243,6 +243,13 @@ def test_an_agent_with_lists_and_dicts_keeps_the_protocol(tmp_path: Path) -> Non
             "went on otherwise: weights, noise differ: what changed on the way and is not in its state: generator$",
         ),
         (
+            {
+                "remembered": tuple(name for name in Historian.remembered if name != "counts"),
+                "act": lambda self, x, explore=True: (Stub.act(self, x, False) + (explore and self.counts[0] > 50)) % 2,
+            },
+            "acted otherwise: what changed on the way and is not in its state: counts$",
+        ),
+        (
             {"act": lambda self, observation, explore=True: Stub.act(self, observation, True)[:0]},
             "act gave 0 actions for 2 observations",
         ),
