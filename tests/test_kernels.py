@@ -24,7 +24,7 @@ compiled = pytest.mark.usefixtures("compiling")
 @pytest.fixture
 def compiling(monkeypatch: pytest.MonkeyPatch) -> None:
     cupy = standin.install(monkeypatch)
-    add_compiler(cupy)
+    add_compiler(cupy, monkeypatch)
 
 
 def there(x: Any) -> Any:

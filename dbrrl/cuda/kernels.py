@@ -29,18 +29,18 @@ class Kernel:
     ) -> None:
         self.declaration = (inputs, outputs, source, name)
         self.formula, self.preamble = formula, preamble
-        self._compiled: dict[int, Callable[..., Any]] = {}
+        self._compiled: dict[Any, Callable[..., Any]] = {}  # by what compiled it
 
     def __call__(self, *arrays: Any, size: int | None = None) -> Any:
         """Compute on arrays of one device; `size` is the number of elements where all inputs are raw."""
         module = array_module(arrays[-1] if isinstance(arrays[0], np.generic) else arrays[0])
-        call = self._compiled.get(id(module))
+        make = getattr(module, "ElementwiseKernel", None)
+        call = self._compiled.get(make)
         if call is None:
-            call = self._compiled[id(module)] = self._compile(module)
+            call = self._compiled[make] = self._compile(make)
         return call(*arrays) if size is None else call(*arrays, size=size)
 
-    def _compile(self, module: Any) -> Callable[..., Any]:
-        make = getattr(module, "ElementwiseKernel", None)
+    def _compile(self, make: Any) -> Callable[..., Any]:
         if make is not None:
             return make(*self.declaration, preamble=self.preamble)  # type: ignore[no-any-return]
         return lambda *arrays, size=None: self.formula(*arrays)
