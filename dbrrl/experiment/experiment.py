@@ -221,7 +221,8 @@ class Experiment:
             directory.write_config(directory.read_config() | {"steps": steps})
             self._note_horizon(plan)
         directory.add_start(record.start(loop.steps))
-        loop.callbacks = [*build.callbacks(plan, directory, stack, purge_step=loop.steps + 1), *self.callbacks]
+        purge = loop.steps + (loop.steps < loop.next_log)  # a row that is logged again voids the one there was
+        loop.callbacks = [*build.callbacks(plan, directory, stack, purge_step=purge), *self.callbacks]
         for line in [*problems, *build.changes(directory)]:
             self.display.warn(line)
         self.display.say(f"resumed {directory.path} at step {loop.steps:,} of {plan.settings.steps:,}")
