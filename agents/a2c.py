@@ -18,8 +18,8 @@ from dbrrl import functional as F
 from dbrrl import nn
 from dbrrl.config import Config as BaseConfig
 from dbrrl.config import setting
+from dbrrl.learning.on_policy import OnPolicyAgent
 from dbrrl.normalize import standardized
-from dbrrl.on_policy import OnPolicyAgent
 from dbrrl.optim import Adam, Optimizer, RMSprop
 from dbrrl.returns import explained_variance
 from dbrrl.schedules import Schedule

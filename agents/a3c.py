@@ -23,18 +23,18 @@ import gymnasium as gym
 import numpy as np
 
 from dbrrl import functional as F
-from dbrrl import nn, seeding, untrusted
-from dbrrl.agent import Agent as Base
-from dbrrl.agent import valid_rows
-from dbrrl.checkpoint import State
+from dbrrl import nn, seeding
+from dbrrl.checkpoint import State, untrusted
 from dbrrl.config import Config as BaseConfig
 from dbrrl.config import setting
 from dbrrl.errors import ConfigError, other_count
-from dbrrl.on_policy import OnPolicyAgent
+from dbrrl.learning.agent import Agent as Base
+from dbrrl.learning.agent import valid_rows
+from dbrrl.learning.on_policy import OnPolicyAgent
+from dbrrl.learning.transition import fields
 from dbrrl.optim import RMSprop
 from dbrrl.returns import explained_variance
 from dbrrl.schedules import Schedule
-from dbrrl.transition import fields
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,7 @@ import gymnasium as gym
 import numpy as np
 
 from dbrrl import functional as F
-from dbrrl import nn, q_network, schedules, seeding
-from dbrrl.agent import Agent as Base
+from dbrrl import nn, schedules, seeding
 from dbrrl.autodiff.engine import backward
 from dbrrl.autodiff.tensor import no_grad
 from dbrrl.backend import to_device, to_numpy
@@ -32,8 +31,10 @@ from dbrrl.config import Config as BaseConfig
 from dbrrl.config import setting
 from dbrrl.errors import AnomalyError, no_gradient
 from dbrrl.explorers import Deferred, EpsilonGreedy, Explorer, EZGreedy, Greedy, greedy
-from dbrrl.heads import head_for
-from dbrrl.observations import OBSERVATION_SPACES, Encoder
+from dbrrl.learning.agent import Agent as Base
+from dbrrl.networks import q_network
+from dbrrl.networks.encoder import OBSERVATION_SPACES, Encoder
+from dbrrl.networks.heads import head_for
 from dbrrl.optim import Adam, Optimizer, RMSprop
 
 

@@ -25,7 +25,7 @@ from dbrrl.autodiff.tensor import no_grad, plain
 from dbrrl.backend import beside
 from dbrrl.buffers import Batch
 from dbrrl.config import setting
-from dbrrl.q_network import QNetwork
+from dbrrl.networks.q_network import QNetwork
 
 from .dqn import DQN
 from .dqn import Config as DQNConfig

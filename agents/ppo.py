@@ -20,11 +20,11 @@ from dbrrl import functional as F
 from dbrrl import nn, seeding
 from dbrrl.config import Config as BaseConfig
 from dbrrl.config import setting
-from dbrrl.cuda.dial import Dial
+from dbrrl.kernels.cuda.dial import Dial
+from dbrrl.learning.on_policy import OnPolicyAgent
+from dbrrl.networks.recurrence import Sequences
 from dbrrl.normalize import standardized
-from dbrrl.on_policy import OnPolicyAgent
 from dbrrl.optim import Adam
-from dbrrl.recurrence import Sequences
 from dbrrl.returns import explained_variance
 from dbrrl.schedules import Schedule
 

@@ -14,8 +14,11 @@ from importlib import import_module
 from typing import Any
 
 from dbrrl import envs as envs  # registers the environments
+from dbrrl import renamed
 
 __version__ = "0.1.0"
+
+renamed.install()
 
 _MODULES = (
     "agents", "distributions", "functional", "nn", "normalize", "optim", "returns", "schedules", "testing",
@@ -23,11 +26,11 @@ _MODULES = (
 _HOMES = {
     "Experiment": "dbrrl.experiment",
     "Tensor": "dbrrl.autodiff.tensor",
-    "detect_anomaly": "dbrrl.autodiff.debug",
-    "draw_graph": "dbrrl.autodiff.draw",
+    "detect_anomaly": "dbrrl.debugging.debug",
+    "draw_graph": "dbrrl.debugging.draw",
     "grad": "dbrrl.autodiff.engine",
     "no_grad": "dbrrl.autodiff.recording",
-    "profile": "dbrrl.autodiff.debug",
+    "profile": "dbrrl.debugging.debug",
 }
 __all__ = [*_HOMES, *_MODULES]
 

@@ -7,12 +7,12 @@ from . import optim as optim
 from . import returns as returns
 from . import schedules as schedules
 from . import testing as testing
-from .autodiff.debug import detect_anomaly as detect_anomaly
-from .autodiff.debug import profile as profile
-from .autodiff.draw import draw_graph as draw_graph
 from .autodiff.engine import grad as grad
 from .autodiff.recording import no_grad as no_grad
 from .autodiff.tensor import Tensor as Tensor
+from .debugging.debug import detect_anomaly as detect_anomaly
+from .debugging.debug import profile as profile
+from .debugging.draw import draw_graph as draw_graph
 from .experiment import Experiment as Experiment
 
 __version__: str

@@ -3,10 +3,10 @@
 import sys
 from collections.abc import Callable, Sequence
 
-from dbrrl import benchmark, evaluate, plot, registry, train
+from dbrrl import benchmark, evaluate, plot, train
+from dbrrl.config.suggestions import did_you_mean
 from dbrrl.errors import ConfigError
-from dbrrl.experiment import command
-from dbrrl.suggestions import did_you_mean
+from dbrrl.experiment import command, registry
 
 _COMMANDS: dict[str, tuple[Callable[[Sequence[str]], None], str]] = {
     "train": (train.main, "train an agent, evaluate it, save it and draw its learning curve"),

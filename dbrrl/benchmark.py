@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from dbrrl import backend
+from dbrrl.benchmarks import session, suite
 from dbrrl.experiment import command
 from dbrrl.experiment.output import lossy
-from dbrrl.suites import session, suite
 
 _DESCRIPTION = """Run a benchmark suite: agents in environments, several seeds each, side by side.
 

@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dbrrl import checkpoint, registry
-from dbrrl.agent import Agent
+from dbrrl import checkpoint
 from dbrrl.checkpoint import State
 from dbrrl.envs import construct
 from dbrrl.errors import CheckpointError, ConfigError, RunError
-from dbrrl.experiment import Plan, build, command, devices, display, evaluation, settle, video
+from dbrrl.experiment import Plan, build, command, devices, evaluation, registry, settle, video
 from dbrrl.experiment.directory import RunDirectory
 from dbrrl.experiment.settings import read, said_of
+from dbrrl.learning.agent import Agent
+from dbrrl.reporting import display
 
 _DESCRIPTION = """Play whole episodes with a trained agent, without exploration, and print its score.
 

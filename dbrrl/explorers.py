@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from dbrrl import seeding, untrusted
+from dbrrl import seeding
+from dbrrl.checkpoint import untrusted
 from dbrrl.errors import ConfigError
 from dbrrl.schedules import Schedule, constant
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from dbrrl import untrusted
 from dbrrl.backend import beside, to_numpy
-from dbrrl.cuda import kernels
+from dbrrl.checkpoint import untrusted
 from dbrrl.errors import ShapeError
+from dbrrl.kernels.cuda import kernels
 
 EPSILON = 1e-8  # added to a variance before its root: a constant input gives 0, not NaN
 

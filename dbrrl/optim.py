@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from dbrrl import untrusted
 from dbrrl.backend import array_module, to_numpy
-from dbrrl.cuda import kernels
-from dbrrl.cuda.dial import Dial
+from dbrrl.checkpoint import untrusted
 from dbrrl.errors import CheckpointError, ConfigError
+from dbrrl.kernels.cuda import kernels
+from dbrrl.kernels.cuda.dial import Dial
 from dbrrl.nn.flat import Flat, flatten
 from dbrrl.nn.module import Module, Parameter
 

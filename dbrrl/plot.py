@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from dbrrl.config.suggestions import did_you_mean
 from dbrrl.errors import ConfigError, DbrrlError, RunError
-from dbrrl.experiment import command, curves, settings, table
+from dbrrl.experiment import command, settings
 from dbrrl.experiment.directory import RunDirectory
-from dbrrl.suggestions import did_you_mean
+from dbrrl.reporting import curves, table
 
 _TASK = ("num_envs", "max_episode_steps", "env_kwargs", "eval_env_kwargs")  # what else makes runs unlike
 _SHORT = 0.9  # of the usual length of a line's runs: one that ends before is left out

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from dbrrl.backend import array_module
-from dbrrl.cuda import kernels
 from dbrrl.errors import ShapeError
+from dbrrl.kernels.cuda import kernels
 
 Array = Any  # a NumPy or CuPy array
 

@@ -99,9 +99,7 @@ def from_dict(data: Mapping[str, Any]) -> Schedule:
     }
     maker = makers.get(str(data.get("name")))
     if maker is None:
-        raise ConfigError(
-            f"schedule: expected a name out of {', '.join(NAMES)}, got {data.get('name')!r}: choose one"
-        )
+        raise ConfigError(f"schedule: expected a name out of {', '.join(NAMES)}, got {data.get('name')!r}: choose one")
     try:
         return maker(**numbers)
     except TypeError as error:

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from dbrrl import untrusted
 from dbrrl.backend import module_on
-from dbrrl.cuda.random import CounterGenerator
+from dbrrl.checkpoint import untrusted
 from dbrrl.errors import ConfigError
+from dbrrl.kernels.cuda.random import CounterGenerator
 
 
 def sequence(seed: int, *names: str | int) -> np.random.SeedSequence:

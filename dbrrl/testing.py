@@ -8,12 +8,12 @@ import gymnasium as gym
 import numpy as np
 
 from dbrrl import checkpoint, seeding
-from dbrrl.agent import Agent, state_of
-from dbrrl.autodiff.gradcheck import check_gradients
 from dbrrl.checkpoint import State
+from dbrrl.debugging.gradcheck import check_gradients
 from dbrrl.envs.check import check_env
 from dbrrl.errors import CheckpointError
-from dbrrl.transition import takes_valid
+from dbrrl.learning.agent import Agent, state_of
+from dbrrl.learning.transition import takes_valid
 
 __all__ = ["check_agent", "check_env", "check_gradients"]
 

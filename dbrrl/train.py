@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dbrrl import registry
 from dbrrl.config import settings
 from dbrrl.envs import construct
 from dbrrl.errors import ConfigError
-from dbrrl.experiment import Experiment, JsonLines, Run, Settings, build, command, display, settle
+from dbrrl.experiment import Experiment, JsonLines, Run, Settings, build, command, registry, settle
 from dbrrl.experiment.output import lossy
 from dbrrl.experiment.settings import flat, read, said_of
+from dbrrl.reporting import display
 
 _USAGE = "python -m dbrrl.train [--agent NAME] [--env NAME] [--steps N] [flags below] | --resume RUN"
 _DESCRIPTION = """Train an agent, evaluate it, save it and draw its learning curve.

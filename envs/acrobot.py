@@ -72,9 +72,7 @@ class Acrobot(BatchedEnv):
         ratio = d2 / d1
         slope = xp.empty_like(state)
         slope[:2] = state[2:]
-        acceleration2 = (torque + ratio * phi1 - half_sin2 * (first_dot * first_dot) - phi2) / (
-            inertia2 - d2 * ratio
-        )
+        acceleration2 = (torque + ratio * phi1 - half_sin2 * (first_dot * first_dot) - phi2) / (inertia2 - d2 * ratio)
         slope[3] = acceleration2
         slope[2] = -(d2 * acceleration2 + phi1) / d1
         return slope

@@ -28,9 +28,7 @@ def accelerations(
     cart-pole system", without friction. Arrays of copies or numbers.
     """
     push = (force + pole_moment * (theta_dot * theta_dot) * sin) / mass
-    theta_acceleration = (gravity * sin - cos * push) / (
-        half_length * (four_thirds - pole_mass * (cos * cos) / mass)
-    )
+    theta_acceleration = (gravity * sin - cos * push) / (half_length * (four_thirds - pole_mass * (cos * cos) / mass))
     return push - pole_moment * theta_acceleration * cos / mass, theta_acceleration
 
 

@@ -23,9 +23,7 @@ class Chain(gym.Env[Any, Any]):
     metadata = {"render_modes": []}  # noqa: RUF012
     optimal_return: ClassVar[float] = 1.0
 
-    def __init__(
-        self, size: int = 3, continuous: bool = False, hidden: bool = False, continuing: bool = False
-    ) -> None:
+    def __init__(self, size: int = 3, continuous: bool = False, hidden: bool = False, continuing: bool = False) -> None:
         self.size, self.continuous, self.hidden, self.continuing = size, continuous, hidden, continuing
         self.observation_space = spaces.Box(0.0, 1.0, (size + 2,), np.float32)
         self.action_space: gym.Space[Any] = spaces.Discrete(size)

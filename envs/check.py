@@ -41,15 +41,11 @@ def _check_order(env: gym.Env[Any, Any], name: str) -> None:
         env.step(_sampler(env, 0).sample())
     except Exception:  # any error will do: which one is the environment's choice
         return
-    _refuse(
-        name, "step() before the first reset() was accepted: raise an error, or wrap it in OrderEnforcing"
-    )
+    _refuse(name, "step() before the first reset() was accepted: raise an error, or wrap it in OrderEnforcing")
 
 
 def _sampler(env: gym.Env[Any, Any], seed: int) -> gym.Space[Any]:
-    space = copy.deepcopy(
-        env.action_space
-    )  # the environment's own space, and its generator, stay as they are
+    space = copy.deepcopy(env.action_space)  # the environment's own space, and its generator, stay as they are
     space.seed(seed)
     return space
 
@@ -105,9 +101,7 @@ def _check_observation(env: gym.Env[Any, Any], observation: Any, where: str) -> 
 
 
 def _bytes(env: gym.Env[Any, Any], observation: Any) -> tuple[bytes, ...]:
-    return tuple(
-        np.asarray(leaf(observation, path)).tobytes() for path, _ in leaf_spaces(env.observation_space)
-    )
+    return tuple(np.asarray(leaf(observation, path)).tobytes() for path, _ in leaf_spaces(env.observation_space))
 
 
 def _refuse(name: str, line: str) -> NoReturn:

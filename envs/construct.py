@@ -22,7 +22,11 @@ from .sync import SameStepSync
 
 VECTORIZATIONS = ("auto", "batched", "vector", "sync", "async")
 EXTRAS = {
-    "box2d": "box2d", "mujoco": "mujoco", "ale_py": "atari", "ale-py": "atari", "atari": "atari",
+    "box2d": "box2d",
+    "mujoco": "mujoco",
+    "ale_py": "atari",
+    "ale-py": "atari",
+    "atari": "atari",
     "pygame": "video",  # last: Gymnasium names its own extra, such as box2d, in the same message
 }
 """A word in the message of a failed import, and the extra of ours that brings what is missing."""

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from dbrrl.backend import module_on, to_device, to_numpy
-from dbrrl.cuda.graph import Captured
+from dbrrl.kernels.cuda.graph import Captured
 
 from .batched import BatchedEnv
 from .construct import Request, build, build_on

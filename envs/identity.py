@@ -21,9 +21,7 @@ class Identity(gym.Env[Any, Any], abc.ABC):
     def __init__(self) -> None:
         self._target: Any = None
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Show the first target."""
         super().reset(seed=seed)
         self._target = self._draw()

@@ -12,7 +12,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import VectorEnv
 from numpy.lib.array_utils import byte_bounds
 
-from dbrrl import untrusted
+from dbrrl.checkpoint import untrusted
 from dbrrl.errors import CheckpointError
 
 Vector = VectorEnv[Any, Any, Any]

@@ -7,7 +7,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 from dbrrl.errors import EnvError
-from dbrrl.transition import LARGEST, all_finite, within_float32
+from dbrrl.learning.transition import LARGEST, all_finite, within_float32
 
 from .leaves import INTEGERS, Path, assemble, field_name, leaf, leaf_spaces
 

@@ -8,8 +8,8 @@ from typing import Any, NoReturn
 import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 
-from dbrrl import untrusted
 from dbrrl.backend import to_numpy
+from dbrrl.checkpoint import untrusted
 from dbrrl.errors import CheckpointError, EnvError, ShapeError
 
 from . import failures, snapshot

@@ -77,9 +77,9 @@ class RawModule:
     def __init__(self, code: str, options: Any = ()) -> None:
         names = dict(re.findall(r'extern "C" __global__ void (\w+)\(([^)]*)\)', code))
         names.pop("name", None)  # within a macro
-        macros = re.findall(r'^(\w+)\((\w+), ([\w ]+)\)$', code, re.MULTILINE)  # a kernel for a type
+        macros = re.findall(r"^(\w+)\((\w+), ([\w ]+)\)$", code, re.MULTILINE)  # a kernel for a type
         for macro, name, kind in macros:
-            found = re.search(rf'define {macro}\(name, T\).*?void name\(([^)]*)\)', code, re.DOTALL)
+            found = re.search(rf"define {macro}\(name, T\).*?void name\(([^)]*)\)", code, re.DOTALL)
             assert found is not None
             names[name] = re.sub(r"\bT\b", kind, found[1]).replace("\\\n", "\n")
         runs = []

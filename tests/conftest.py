@@ -16,7 +16,7 @@ from tests import standin
 def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Where a test computes: on the CPU, then on a strict stand-in for CuPy, which is "cuda" until the test ends.
 
-    The second time is slow: by default tests/test_device.py stands for it.
+    The second time is slow: by default tests/backend/test_device.py stands for it.
     """
     if request.param == "cuda":
         standin.install(monkeypatch)

@@ -19,6 +19,7 @@ import pytest
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from dbrrl import backend
+from dbrrl.backend import arrays as device_arrays
 from tests.tape import Graph, Stream, recorded, synchronizing
 
 UFUNCS = {
@@ -388,7 +389,7 @@ def make_cupy() -> Any:
 def install(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Let "cuda" be the stand-in while a test runs; returns the module."""
     cupy = make_cupy()
-    monkeypatch.setattr(backend, "_cupy", lambda device: cupy)
+    monkeypatch.setattr(device_arrays, "_cupy", lambda device: cupy)
     return cupy
 
 

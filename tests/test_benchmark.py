@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from dbrrl import benchmark
+from dbrrl.benchmarks.folder import Folder
 from dbrrl.experiment import command
-from dbrrl.suites.folder import Folder
 
 ROOT = Path(__file__).parent.parent
 SUITE = """

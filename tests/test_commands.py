@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from dbrrl import evaluate, plot, registry, train
-from dbrrl.experiment import command, evaluation, events, video
+from dbrrl import evaluate, plot, train
+from dbrrl.experiment import command, evaluation, events, registry, video
 from dbrrl.experiment.loop import Loop
 
 STUB = ["--agent", "tests.experiment.stub:Stub"]

@@ -23,9 +23,9 @@ import gymnasium as gym
 import pytest
 
 import dbrrl
+from dbrrl.benchmarks import suite
 from dbrrl.experiment import Experiment
-from dbrrl.registry import agent_class, agent_names
-from dbrrl.suites import suite
+from dbrrl.experiment.registry import agent_class, agent_names
 
 ROOT = Path(__file__).parent.parent
 PAGES = ["README.md", *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))]

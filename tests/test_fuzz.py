@@ -17,10 +17,11 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from dbrrl import checkpoint, evaluate, plot, registry, train
+from dbrrl import checkpoint, evaluate, plot, train
 from dbrrl.errors import DbrrlError
-from dbrrl.experiment import Experiment, command, toml
+from dbrrl.experiment import Experiment, command, registry
 from dbrrl.experiment.settings import read, settle
+from dbrrl.reporting import toml
 
 BOX, CHOICE = gym.spaces.Box(-1, 1, (3,)), gym.spaces.Discrete(2)
 SMALL: dict[str, Any] = {"hidden_sizes": (4,)}

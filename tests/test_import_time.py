@@ -31,9 +31,7 @@ def run(code: str, *arguments: str) -> str:
     """What `code` prints in a fresh process at the root of the checkout."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", code, *arguments]
-    return subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True
-    ).stdout
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
 
 
 def test_import_takes_little_longer_than_gymnasium() -> None:

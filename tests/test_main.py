@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 import dbrrl
-from dbrrl import __main__, registry
+from dbrrl import __main__
 from dbrrl.errors import ConfigError
-from dbrrl.experiment import command
+from dbrrl.experiment import command, registry
 
 ROOT = Path(__file__).parent.parent
 

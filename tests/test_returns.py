@@ -65,8 +65,7 @@ def test_lambda_return_is_the_geometric_mixture_of_n_step_returns() -> None:
     # Sutton & Barto eq. 12.3: (1 - λ) Σ λ^{n-1} G^{(n)} and the rest of the weight on the longest one.
     longest = n_step(**without_value(r), gamma=GAMMA, n=steps)
     mixture = sum(
-        (1 - LAMBDA) * LAMBDA ** (n - 1) * n_step(**without_value(r), gamma=GAMMA, n=n)
-        for n in range(1, steps)
+        (1 - LAMBDA) * LAMBDA ** (n - 1) * n_step(**without_value(r), gamma=GAMMA, n=n) for n in range(1, steps)
     )
     mixture = mixture + LAMBDA ** (steps - 1) * longest
     np.testing.assert_allclose(lambda_return(**without_value(r), gamma=GAMMA, lambda_=LAMBDA), mixture)

@@ -12,7 +12,7 @@ import pytest
 
 from dbrrl import agents, checkpoint
 from dbrrl.errors import ShapeError, SpaceError
-from dbrrl.spaces import as_batch, space_from_state, space_to_state
+from dbrrl.learning.spaces import as_batch, space_from_state, space_to_state
 
 SPACES = [
     gym.spaces.Box(-1, 1, (3,), np.float32),

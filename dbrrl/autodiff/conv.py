@@ -9,8 +9,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from dbrrl.autodiff.op import Op
 from dbrrl.autodiff.perceptron import activated, before
 from dbrrl.autodiff.tensor import Tensor, kept, plain
-from dbrrl.cuda import conv as on_gpu
 from dbrrl.errors import ConfigError, ShapeError
+from dbrrl.kernels.cuda import conv as on_gpu
 
 Pair = tuple[int, int]
 CHUNK = 2 << 20  # bytes of patches multiplied at a time: they stay in cache, and memory stays bounded

@@ -101,6 +101,4 @@ def refuse(name: str) -> TypeError:
     """The error for a function of NumPy's that is not recorded; it names the nearest that is."""
     nearest = NEAREST.get(name)
     instead = f"expected {nearest} in its place" if nearest else "expected one of dbrrl.functional"
-    return TypeError(
-        f"numpy.{name} has no gradient here: {instead}; or pass tensor.data to compute on the plain array"
-    )
+    return TypeError(f"numpy.{name} has no gradient here: {instead}; or pass tensor.data to compute on the plain array")

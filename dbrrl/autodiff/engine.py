@@ -11,8 +11,8 @@ from dbrrl.autodiff.op import Op, is_half, share_memory
 from dbrrl.autodiff.register import method
 from dbrrl.autodiff.tensor import Tensor, plain, state, wrap
 from dbrrl.backend import array_module, beside
-from dbrrl.cuda import dense
 from dbrrl.errors import GraphError, ShapeError
+from dbrrl.kernels.cuda import dense
 
 
 def _initial_gradient(tensor: Tensor, grad: Any, create_graph: bool) -> Any:

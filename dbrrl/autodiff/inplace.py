@@ -37,7 +37,6 @@ def _change(x: Tensor, ufunc: Any, other: Any) -> Any:
     return x
 
 
-
 def _attach(name: str, ufunc: Any) -> None:
     """Make `tensor <op>= other` a change in place."""
 

@@ -13,8 +13,8 @@ from dbrrl.autodiff.reduce import LogSoftmax, log_softmax, mean, sum
 from dbrrl.autodiff.tensor import Tensor, constant, kept, plain
 from dbrrl.autodiff.variance import less_mean
 from dbrrl.backend import array_module, beside
-from dbrrl.cuda import kernels
 from dbrrl.errors import ConfigError, ShapeError
+from dbrrl.kernels.cuda import kernels
 
 REDUCTIONS = ("mean", "sum", "none")
 

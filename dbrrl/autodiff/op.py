@@ -89,7 +89,6 @@ class Op:
             tensor.requires_grad = True
         return tensor
 
-
     def _in_float32(self, inputs: tuple[Any, ...]) -> Any:
         """As `__call__` for float16, in which a sum ends at 65,504 and has no whole numbers above 2,048."""
         narrow = all(is_half(x) for x in inputs if hasattr(x, "dtype"))

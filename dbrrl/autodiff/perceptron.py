@@ -12,8 +12,8 @@ from dbrrl.autodiff.memory import handed_out
 from dbrrl.autodiff.op import Op
 from dbrrl.autodiff.tensor import Tensor, observing, plain, state, wrap
 from dbrrl.backend import beside
-from dbrrl.cuda import dense
 from dbrrl.errors import ShapeError
+from dbrrl.kernels.cuda import dense
 
 # Activations that follow a layer within its op: name -> (function of (y, out), derivative from the output y).
 FUSED: dict[str, tuple[Any, Any]] = {

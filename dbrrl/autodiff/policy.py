@@ -13,9 +13,9 @@ from dbrrl.autodiff.op import Op, is_half
 from dbrrl.autodiff.reduce import contiguous, fold, mean, rowwise, softmax, sum
 from dbrrl.autodiff.tensor import Tensor, constant, kept, plain, wants_gradients
 from dbrrl.backend import beside
-from dbrrl.cuda import kernels
-from dbrrl.cuda import policy as rows
 from dbrrl.errors import ShapeError
+from dbrrl.kernels.cuda import kernels
+from dbrrl.kernels.cuda import policy as rows
 
 
 class Entropy(Op):

@@ -8,8 +8,8 @@ import numpy as np
 from dbrrl.autodiff.op import Op
 from dbrrl.autodiff.register import implements, method
 from dbrrl.autodiff.tensor import Tensor
-from dbrrl.cuda import policy as rows
 from dbrrl.errors import DtypeError, ShapeError
+from dbrrl.kernels.cuda import policy as rows
 
 Axis = int | tuple[int, ...] | None
 

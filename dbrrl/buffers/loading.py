@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from dbrrl import untrusted
 from dbrrl.buffers.bits import INVALID, TERMINATED, TRUNCATED
+from dbrrl.checkpoint import untrusted
 from dbrrl.errors import CheckpointError
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from dbrrl.allocator import keep_freed_memory
+from dbrrl.backend.allocator import keep_freed_memory
 from dbrrl.errors import ConfigError
 
 keep_freed_memory()  # batches of images come and go
@@ -106,4 +106,3 @@ def zeros_in_file(layout: Layout, path: Path, what: str) -> list[np.ndarray]:
 
 def _padded(size: int) -> int:
     return -(-size // _ALIGNMENT) * _ALIGNMENT
-

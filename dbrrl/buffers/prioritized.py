@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from dbrrl import untrusted
 from dbrrl.buffers.replay import Batch, ReplayBuffer
+from dbrrl.checkpoint import untrusted
 from dbrrl.errors import AnomalyError, CheckpointError, ConfigError, GraphError
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from dbrrl import untrusted
 from dbrrl.buffers.memory import Layout, nbytes, zeros
+from dbrrl.checkpoint import untrusted
 
 
 class Queue:

@@ -6,13 +6,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from dbrrl import checkpoint, untrusted
+from dbrrl import checkpoint
 from dbrrl.backend import array_module, beside
 from dbrrl.buffers import memory, placement
 from dbrrl.buffers.bits import INVALID, TERMINATED, TRUNCATED
 from dbrrl.buffers.loading import check_ring
 from dbrrl.buffers.queue import Queue
 from dbrrl.buffers.stores import Plain, Resident, Stack, depths_of, frame_of
+from dbrrl.checkpoint import untrusted
 from dbrrl.errors import ConfigError, GraphError, ShapeError, other_count
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from dbrrl import untrusted
 from dbrrl.backend import module_on, to_device, to_numpy
 from dbrrl.buffers import memory
+from dbrrl.checkpoint import untrusted
 from dbrrl.errors import CheckpointError, EnvError, GraphError, ShapeError, other_count
 
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from dbrrl import untrusted
 from dbrrl.backend import beside, to_numpy
 from dbrrl.buffers.loading import check_numbers
 from dbrrl.buffers.queue import Queue
+from dbrrl.checkpoint import untrusted
 from dbrrl.errors import CheckpointError, ConfigError
 
 _FEW = 1000  # stacks kept whole of which nothing is thought yet

@@ -4,12 +4,13 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from dbrrl import backend, registry, seeding
-from dbrrl.agent import Agent
+from dbrrl import backend, seeding
 from dbrrl.checkpoint import State
-from dbrrl.cuda import blas
 from dbrrl.envs import make, vector
 from dbrrl.errors import CheckpointError, ConfigError, DbrrlError, RunError
+from dbrrl.experiment import registry
+from dbrrl.kernels.cuda import blas
+from dbrrl.learning.agent import Agent
 
 from . import devices, record, trust
 from .callbacks import Callback, StopAt

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
-from dbrrl.agent import Agent
 from dbrrl.errors import ConfigError, RunError
+from dbrrl.learning.agent import Agent
 
 from .evaluation import Evaluation
 from .settings import Plan

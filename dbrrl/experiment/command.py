@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NoReturn, get_args, get_origin
 
 from dbrrl.config import Config, Setting, settings
+from dbrrl.config.suggestions import did_you_mean
 from dbrrl.errors import ConfigError, DbrrlError, EnvError, WorkerError
-from dbrrl.suggestions import did_you_mean
 
 from .interruption import Interrupted
 from .settings import PLANNED

@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from dbrrl import checkpoint, files
-from dbrrl.checkpoint import State
+from dbrrl import checkpoint
+from dbrrl.checkpoint import State, files
 from dbrrl.errors import CheckpointError, RunError
+from dbrrl.reporting import toml
 
-from . import settings, toml
+from . import settings
 
 PARTS = ("agent", "environments", "loop")  # of a run's exact checkpoint
 _COMMANDS = 1_000_000  # bytes of command.txt that are kept when a line is added

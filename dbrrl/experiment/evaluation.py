@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from dbrrl import seeding
-from dbrrl.agent import Agent
 from dbrrl.envs import make, vector
+from dbrrl.learning.agent import Agent
+from dbrrl.reporting.statistics import mean_interval
 
 from .settings import Plan
-from .statistics import mean_interval
 
 # Environments stepped together where each costs Python time: few, as those that are done step in vain.
 _LANES = 10

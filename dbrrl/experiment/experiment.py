@@ -9,14 +9,15 @@ from typing import Any, Self
 
 import gymnasium as gym
 
-from dbrrl import registry
-from dbrrl.agent import Agent
 from dbrrl.checkpoint import State
 from dbrrl.config import Config, settings
 from dbrrl.envs import construct, vector
 from dbrrl.errors import ConfigError, RunError
+from dbrrl.experiment import registry
+from dbrrl.learning.agent import Agent
+from dbrrl.reporting import display
 
-from . import build, display, record
+from . import build, record
 from .callbacks import Callback
 from .directory import RunDirectory
 from .interruption import Interrupted, Interruption

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from dbrrl import untrusted
+from dbrrl.checkpoint import untrusted
 from dbrrl.errors import CheckpointError
 
 

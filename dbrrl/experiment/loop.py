@@ -9,20 +9,20 @@ from pathlib import Path
 
 import numpy as np
 
-from dbrrl.agent import Agent
 from dbrrl.checkpoint import State
 from dbrrl.envs import vector
+from dbrrl.learning.agent import Agent
+from dbrrl.reporting.display import Quiet
+from dbrrl.reporting.table import Table
 
 from .callbacks import Callback
 from .directory import RunDirectory
-from .display import Quiet
 from .evaluation import Evaluation, environments, evaluate
 from .interruption import Interruption
 from .loading import check_loop
 from .observing import observing
 from .saving import Saver
 from .settings import Plan
-from .table import Table
 from .workers import Workers
 
 RECENT = 100  # training episodes behind the means of progress.csv

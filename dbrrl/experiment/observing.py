@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from dbrrl.envs import Step
-from dbrrl.transition import takes_valid
+from dbrrl.learning.transition import takes_valid
 
 
 @contextlib.contextmanager

@@ -4,9 +4,10 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from dbrrl.agent import Agent
+from dbrrl.learning.agent import Agent
+from dbrrl.reporting import canvas, curves
 
-from . import build, canvas, curves
+from . import build
 from .loop import RECENT
 from .settings import Plan
 

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 from dbrrl import checkpoint
-from dbrrl.agent import Agent
 from dbrrl.checkpoint import State
 from dbrrl.envs import vector
 from dbrrl.errors import DbrrlError
+from dbrrl.learning.agent import Agent
+from dbrrl.reporting.table import Table
 
 from .directory import RunDirectory
 from .observing import observing
-from .table import Table
 from .workers import Workers
 
 LONGEST = 300.0  # seconds without a checkpoint; longer where one takes more than a twentieth of that to write

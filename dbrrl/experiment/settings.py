@@ -7,11 +7,13 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from dbrrl import backend, files, registry
-from dbrrl.agent import Agent
+from dbrrl import backend
+from dbrrl.checkpoint import files
 from dbrrl.config import Config, setting, settings
+from dbrrl.config.suggestions import did_you_mean
 from dbrrl.errors import ConfigError, EnvError
-from dbrrl.suggestions import did_you_mean
+from dbrrl.experiment import registry
+from dbrrl.learning.agent import Agent
 
 from . import trust
 

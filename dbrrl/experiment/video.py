@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 from gymnasium.error import DependencyNotInstalled
 
-from dbrrl import files, seeding
-from dbrrl.agent import Agent
+from dbrrl import seeding
+from dbrrl.checkpoint import files
 from dbrrl.envs import construct, make, vector
 from dbrrl.errors import EnvError, RunError
+from dbrrl.learning.agent import Agent
 
 from .evaluation import PATIENCE, begins, choose, endless
 from .settings import Plan

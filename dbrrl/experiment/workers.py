@@ -13,8 +13,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
-from dbrrl import untrusted
-from dbrrl.checkpoint import State
+from dbrrl.checkpoint import State, untrusted
 from dbrrl.envs import construct
 from dbrrl.errors import ConfigError, WorkerError
 

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from dbrrl import untrusted
+from dbrrl.checkpoint import untrusted
 from dbrrl.errors import ConfigError, ShapeError
 
 GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2), "selu": 0.75}

@@ -7,9 +7,10 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from dbrrl import checkpoint, untrusted
+from dbrrl import checkpoint
 from dbrrl.autodiff.tensor import Tensor
 from dbrrl.backend import device_name, to_device, to_numpy
+from dbrrl.checkpoint import untrusted
 from dbrrl.errors import CheckpointError, ConfigError, DtypeError
 from dbrrl.nn.flat import Flat, flatten, unflatten
 from dbrrl.nn.mode import NOISE, OWN

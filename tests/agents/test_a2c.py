@@ -41,9 +41,7 @@ def test_the_protocol_is_kept_with_every_observation(device: str, observation: s
 
 
 def test_the_protocol_is_kept_with_normalizers_and_adam(device: str) -> None:
-    settings: dict[str, Any] = dict.fromkeys(
-        ("normalize_observation", "normalize_reward", "normalize_advantage"), True
-    )
+    settings: dict[str, Any] = dict.fromkeys(("normalize_observation", "normalize_reward", "normalize_advantage"), True)
     settings |= {"optimizer": "adam", "gae_lambda": 0.9}
     testing.check_agent(lambda: make(action=ACTIONS["box"], **settings, device=device))
 

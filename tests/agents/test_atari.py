@@ -12,7 +12,7 @@ from dbrrl.agents.a2c import A2C
 from dbrrl.agents.dqn import DQN
 from dbrrl.agents.ppo import PPO
 from dbrrl.experiment import Experiment
-from dbrrl.registry import agent_names, preset
+from dbrrl.experiment.registry import agent_names, preset
 
 BOX = gym.spaces.Box(-1.0, 1.0, (3,), np.float32)
 SHORT: dict[str, Any] = {"max_episode_steps": 40, "final_episodes": 2, "eval_interval": 1000, "curve": False}

@@ -9,8 +9,8 @@ import pytest
 import dbrrl.functional as F
 from dbrrl.autodiff.dispatch import FUNCTIONS, NEAREST, PLAIN_FUNCTIONS, PLAIN_UFUNCS, UFUNCS
 from dbrrl.autodiff.engine import grad
-from dbrrl.autodiff.gradcheck import check_gradients
 from dbrrl.autodiff.tensor import Tensor
+from dbrrl.debugging.gradcheck import check_gradients
 from dbrrl.errors import ConfigError, ShapeError
 from tests.standin import host, put
 

@@ -6,8 +6,8 @@ import numpy as np
 
 import dbrrl.functional as F
 from dbrrl.autodiff.engine import grad
-from dbrrl.autodiff.gradcheck import check_gradients
 from dbrrl.autodiff.tensor import Tensor
+from dbrrl.debugging.gradcheck import check_gradients
 
 HIDDEN = 3
 

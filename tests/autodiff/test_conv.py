@@ -8,8 +8,8 @@ import pytest
 import dbrrl.functional as F
 from dbrrl.autodiff import conv
 from dbrrl.autodiff.engine import grad
-from dbrrl.autodiff.gradcheck import check_gradients
 from dbrrl.autodiff.tensor import Tensor
+from dbrrl.debugging.gradcheck import check_gradients
 from tests.autodiff.reference import conv2d, pooled
 
 

@@ -8,9 +8,9 @@ import pytest
 
 import dbrrl.functional as F
 from dbrrl.autodiff.engine import backward, grad
-from dbrrl.autodiff.gradcheck import check_gradients
 from dbrrl.autodiff.op import Op
 from dbrrl.autodiff.tensor import Tensor, no_grad, wrap
+from dbrrl.debugging.gradcheck import check_gradients
 from dbrrl.errors import GraphError
 from tests.standin import host, put
 

@@ -14,9 +14,9 @@ import pytest
 import dbrrl.functional as F
 from dbrrl.autodiff import memory
 from dbrrl.autodiff import tensor as engine
-from dbrrl.autodiff.debug import detect_anomaly, profile
 from dbrrl.autodiff.engine import grad
 from dbrrl.autodiff.tensor import Tensor, no_grad
+from dbrrl.debugging.debug import detect_anomaly, profile
 from dbrrl.errors import GraphError
 from dbrrl.nn import Linear, Sequential, Tanh
 from dbrrl.optim import Adam

@@ -12,8 +12,8 @@ import pytest
 import dbrrl.functional as F
 from dbrrl import nn
 from dbrrl.autodiff.engine import grad
-from dbrrl.autodiff.gradcheck import check_gradients
 from dbrrl.autodiff.tensor import Tensor, no_grad
+from dbrrl.debugging.gradcheck import check_gradients
 from dbrrl.distributions import Bernoulli
 from dbrrl.errors import ConfigError, DtypeError, GraphError, ShapeError
 from tests import standin

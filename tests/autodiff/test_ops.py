@@ -12,9 +12,9 @@ import pytest
 import dbrrl.autodiff
 import dbrrl.functional as F
 from dbrrl.autodiff.engine import grad
-from dbrrl.autodiff.gradcheck import check_gradients
 from dbrrl.autodiff.op import Op
 from dbrrl.autodiff.tensor import Tensor, no_grad, observing, state
+from dbrrl.debugging.gradcheck import check_gradients
 from tests.autodiff.table import CASES, MIXED, WITHOUT_GRADIENT, Case
 from tests.standin import host, put
 

@@ -10,8 +10,8 @@ import dbrrl.functional as F
 from dbrrl import detect_anomaly
 from dbrrl.autodiff import lstm, recurrent, sequence
 from dbrrl.autodiff.engine import grad
-from dbrrl.autodiff.gradcheck import check_gradients
 from dbrrl.autodiff.tensor import Tensor, no_grad
+from dbrrl.debugging.gradcheck import check_gradients
 from dbrrl.errors import ShapeError
 
 KINDS = [recurrent.RNN, recurrent.GRU, lstm.LSTM]

@@ -13,6 +13,7 @@ from dbrrl import checkpoint
 from dbrrl.agents.dqn import DQN
 from dbrrl.buffers import PrioritizedReplayBuffer, ReplayBuffer
 from dbrrl.buffers import memory as memory_module
+from dbrrl.checkpoint import format
 from dbrrl.envs.probes import ProbeObservation
 from dbrrl.errors import ConfigError
 from dbrrl.experiment import Experiment
@@ -82,7 +83,7 @@ def test_an_agent_may_name_a_file(tmp_path: Path) -> None:
 
 
 def test_runs_and_agents_are_saved_without_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoint, "copied", None)
+    monkeypatch.setattr(format, "copied", None)
     changes: dict[str, Any] = {"buffer_size": 50, "checkpoint_interval": 20, "curve": False}
     changes |= {"eval_episodes": 1, "final_episodes": 1}
     run = Experiment("dqn", "CartPole-v1", out=tmp_path, preset=False, progress=False, **changes).run(60)
@@ -92,7 +93,7 @@ def test_runs_and_agents_are_saved_without_a_copy(tmp_path: Path, monkeypatch: p
 def test_a_large_buffer_is_saved_and_loaded_without_a_second_copy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkpoint, "_LARGE", 1 << 20)
+    monkeypatch.setattr(format, "_LARGE", 1 << 20)
     buffers = [ReplayBuffer(600, 1, [(100_000,)], [np.uint8]) for _ in range(2)]
     row = [np.ones((1, 100_000), np.uint8)]
     for t in range(700):

@@ -190,9 +190,7 @@ def test_missing_library_names_the_extra(raised: Exception, line: str, monkeypat
         raise raised
 
     monkeypatch.setattr(gym, "make", refuse)
-    with pytest.raises(
-        EnvError, match=f"^LunarLander-v3 needs a library that is not installed: {line}"
-    ) as caught:
+    with pytest.raises(EnvError, match=f"^LunarLander-v3 needs a library that is not installed: {line}") as caught:
         build("LunarLander-v3")
     assert "\n" not in str(caught.value)
 
@@ -208,9 +206,7 @@ def test_a_module_that_fails_is_one_line(tmp_path: Path, monkeypatch: Any) -> No
     (tmp_path / "failing_module.py").write_text("import math\n1 / 0\n")
     (tmp_path / "missing_module.py").write_text("import not_there_at_all\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(
-        EnvError, match="importing 'failing_module' failed: ZeroDivisionError: division by zero"
-    ):
+    with pytest.raises(EnvError, match="importing 'failing_module' failed: ZeroDivisionError: division by zero"):
         build("failing_module:Env")
     with pytest.raises(EnvError, match=r"needs a library that is not installed: .*'not_there_at_all'"):
         build("missing_module:Env")

@@ -72,9 +72,7 @@ def test_episodes_end_and_begin_without_a_copy(env_id: str) -> None:
 def test_an_agent_plays_there_without_a_copy(kind: Any, settings: dict[str, Any], env_id: str) -> None:
     """None in a step; in an update no array, only the few numbers that are its statistics."""
     envs = on_device.make(env_id, 8, device="cuda", seed=seeding.sequence(0, "environments"))
-    agent = kind(
-        envs.observation_space, envs.action_space, kind.Config(**settings), num_envs=8, seed=0, device="cuda"
-    )
+    agent = kind(envs.observation_space, envs.action_space, kind.Config(**settings), num_envs=8, seed=0, device="cuda")
     observation, before = envs.reset(), 0
     for t in range(1, 81):
         with standin.copies() as count:

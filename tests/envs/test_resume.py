@@ -29,9 +29,7 @@ def sampler(environments: Environments, number: int) -> Any:
 
 
 def leaves(observation: Any) -> list[bytes]:
-    return [
-        leaf.tobytes() for leaf in (observation.values() if isinstance(observation, dict) else [observation])
-    ]
+    return [leaf.tobytes() for leaf in (observation.values() if isinstance(observation, dict) else [observation])]
 
 
 def assert_same_future(one: Environments, other: Environments, steps: int = 60) -> None:
@@ -130,9 +128,7 @@ def test_async_goes_on_bit_for_bit_and_is_interchangeable_with_sync(tmp_path: Pa
 
 def test_box2d_comes_back(tmp_path: Path) -> None:
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # its bindings are old, and an error while they load crashes the process
+        warnings.simplefilter("ignore")  # its bindings are old, and an error while they load crashes the process
         pytest.importorskip("Box2D")
     environments = make("LunarLander-v3", 2, seed=seed(1))
     environments.reset()
@@ -223,9 +219,7 @@ def test_other_environments_are_refused() -> None:
         make("Acrobot-v1", 2, seed=seed()),
         make("CartPole-v1", 2, seed=seed(), vectorization="sync"),
     ):
-        with pytest.raises(
-            CheckpointError, match=r"expected the state of . x .*, got 2 x CartPole-v1 \(batched\)"
-        ):
+        with pytest.raises(CheckpointError, match=r"expected the state of . x .*, got 2 x CartPole-v1 \(batched\)"):
             other.load_state_dict(state)
 
 

@@ -17,9 +17,7 @@ PROBES = {
     "Action": ProbeAction,
     "Both": ProbeBoth,
 }
-CHAINS = [
-    f"dbrrl/Chain{a}{b}{c}-v0" for a in ("", "Continuing") for b in ("", "Continuous") for c in ("", "Hidden")
-]
+CHAINS = [f"dbrrl/Chain{a}{b}{c}-v0" for a in ("", "Continuing") for b in ("", "Continuous") for c in ("", "Hidden")]
 IDENTITIES = [f"dbrrl/Identity{name}-v0" for name in ("Discrete", "MultiDiscrete", "MultiBinary", "Box")]
 
 

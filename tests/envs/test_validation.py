@@ -88,9 +88,7 @@ def test_a_reset_without_info_is_named() -> None:
 
 def test_broken_reset_is_named() -> None:
     environments = make("fragile:Broken", 2, seed=seed(), env_kwargs={"broken": "reset"})
-    with pytest.raises(
-        EnvError, match=r"environment 0 \(fragile:Broken\), step 0, observation: expected shape"
-    ):
+    with pytest.raises(EnvError, match=r"environment 0 \(fragile:Broken\), step 0, observation: expected shape"):
         environments.reset()
 
 
@@ -152,9 +150,7 @@ def test_part_of_a_nested_observation_is_named() -> None:
     for copy in environments.vector_env.envs:
         walk: Any = copy.unwrapped
         walk.at = walk.at * np.array([1.0, np.nan])
-    with pytest.raises(
-        EnvError, match=r"environment 0 .*, step 1, observation\['where'\] \(element 1\): expected"
-    ):
+    with pytest.raises(EnvError, match=r"environment 0 .*, step 1, observation\['where'\] \(element 1\): expected"):
         environments.step(np.zeros((2, 2), np.int64))
 
 

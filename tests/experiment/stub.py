@@ -11,9 +11,10 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from dbrrl import agent, seeding
+from dbrrl import seeding
 from dbrrl.checkpoint import State
 from dbrrl.config import Config, setting
+from dbrrl.learning import agent
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -6,9 +6,9 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from dbrrl.agent import Agent
 from dbrrl.agents import A2C, A3C, C51, DQN, PPO, Rainbow
 from dbrrl.experiment import Settings, build, settle
+from dbrrl.learning.agent import Agent
 
 OBSERVATION, ACTION = gym.spaces.Box(-1, 1, (4,), np.float32), gym.spaces.Discrete(2)
 

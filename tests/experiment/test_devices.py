@@ -10,13 +10,15 @@ from typing import Any
 
 import pytest
 
-from dbrrl import Experiment, backend, benchmark, evaluate, train
+from dbrrl import Experiment, benchmark, evaluate, train
 from dbrrl.agents import PPO
-from dbrrl.cuda import blas
+from dbrrl.backend import arrays as device_arrays
+from dbrrl.benchmarks.folder import Folder
+from dbrrl.benchmarks.suite import Cell
 from dbrrl.errors import ConfigError
-from dbrrl.experiment import build, command, devices, display, settle
-from dbrrl.suites.folder import Folder
-from dbrrl.suites.suite import Cell
+from dbrrl.experiment import build, command, devices, settle
+from dbrrl.kernels.cuda import blas
+from dbrrl.reporting import display
 from tests import standin
 
 QUIET: dict[str, Any] = {"curve": False, "tensorboard": False, "progress": False, "preset": False, "final_episodes": 1}
@@ -25,8 +27,8 @@ QUIET: dict[str, Any] = {"curve": False, "tensorboard": False, "progress": False
 @pytest.fixture
 def no_cupy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cupy", None)
-    monkeypatch.setattr(backend, "_driver_version", lambda: None)
-    backend._cupy.cache_clear()
+    monkeypatch.setattr(device_arrays, "_driver_version", lambda: None)
+    device_arrays._cupy.cache_clear()
 
 
 @pytest.mark.parametrize(

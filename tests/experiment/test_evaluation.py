@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from dbrrl import envs, seeding
-from dbrrl.agent import Agent
 from dbrrl.envs import vector
 from dbrrl.experiment import Experiment, evaluation, settle
-from dbrrl.experiment.statistics import bootstrap_interval
+from dbrrl.learning.agent import Agent
+from dbrrl.reporting.statistics import bootstrap_interval
 
 from .stub import Stub
 

@@ -14,9 +14,9 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from dbrrl import checkpoint, registry
+from dbrrl import checkpoint
 from dbrrl.errors import CheckpointError, ConfigError, RunError
-from dbrrl.experiment import Call, Experiment, Interrupted, git, record, settle
+from dbrrl.experiment import Call, Experiment, Interrupted, git, record, registry, settle
 from dbrrl.experiment.directory import RunDirectory
 
 from .stub import Breaking, OtherStub, Stub, StubConfig

@@ -12,7 +12,8 @@ import pytest
 from dbrrl.agents import A3C, DQN, PPO
 from dbrrl.envs import construct
 from dbrrl.errors import ConfigError, EnvError
-from dbrrl.experiment import Experiment, Run, display
+from dbrrl.experiment import Experiment, Run
+from dbrrl.reporting import display
 
 from .stub import Stub
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from dbrrl import agents, checkpoint
-from dbrrl.agent import Agent
 from dbrrl.envs import Environments, make
 from dbrrl.experiment.observing import observing
+from dbrrl.learning.agent import Agent
 
 from .stub import Stub
 

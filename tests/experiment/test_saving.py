@@ -266,8 +266,11 @@ def test_an_asynchronous_run_is_saved_as_of_the_last_time_that_all_workers_waite
     settings = {**QUIET, "num_envs": 2, "eval_interval": 10**6, "log_interval": 40, "deterministic": deterministic}
     with pytest.raises(WorkerError, match="the motor is stuck") as caught:
         Experiment("a3c", "tests.experiment.stub:Breaking", steps=10_000, out=tmp_path, name="run", **settings).run()
-    assert caught.value.__notes__[0].startswith("saved at step 80; go on with: ")
     saved = state(tmp_path / "run")
+    steps = saved["loop"]["steps"]
+    # In turn both workers have done 40 steps at the second wait; free ones may be apart by any number.
+    assert steps in ([80] if deterministic else [40, 80])
+    assert caught.value.__notes__[0].startswith(f"saved at step {steps}; go on with: ")
     learners = saved["agent"]["state"]["learners"]
-    assert sum(learner["steps"] for learner in learners) == 80 == saved["loop"]["steps"]
+    assert sum(learner["steps"] for learner in learners) == steps
     assert saved["agent"]["state"]["learned"].sum() == 5 * sum(learner["num_updates"] for learner in learners)

@@ -25,9 +25,7 @@ def update(job: Any, loss: Callable[..., Any], max_norm: float, rate: float, eps
         m = [0.9 * a + 0.1 * x for a, x in zip(m, g, strict=True)]
         v = [0.999 * a + 0.001 * x * x for a, x in zip(v, g, strict=True)]
         one, two = 1 - 0.9**t, 1 - 0.999**t
-        moved = [
-            p - rate * (a / one) / (jnp.sqrt(b / two) + eps) for p, a, b in zip(parameters, m, v, strict=True)
-        ]
+        moved = [p - rate * (a / one) / (jnp.sqrt(b / two) + eps) for p, a, b in zip(parameters, m, v, strict=True)]
         return moved, m, v, t
 
     jitted = jax.jit(step, donate_argnums=(0, 1, 2, 3))

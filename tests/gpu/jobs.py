@@ -80,6 +80,4 @@ def image_job(batch: int, shape: tuple[int, int, int], start: list[np.ndarray]) 
     """Random bytes and targets."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (batch, *shape), dtype=np.uint8)
-    return ImageJob(
-        start, images, rng.integers(0, IMAGE_ACTIONS, batch), rng.normal(size=batch).astype(np.float32)
-    )
+    return ImageJob(start, images, rng.integers(0, IMAGE_ACTIONS, batch), rng.normal(size=batch).astype(np.float32))

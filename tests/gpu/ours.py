@@ -9,9 +9,9 @@ import numpy as np
 from dbrrl import backend, nn
 from dbrrl import functional as F
 from dbrrl.agents import PPO
-from dbrrl.cuda.blas import tf32
-from dbrrl.cuda.graph import Captured
 from dbrrl.envs import Environments, make
+from dbrrl.kernels.cuda.blas import tf32
+from dbrrl.kernels.cuda.graph import Captured
 from dbrrl.optim import Adam
 from tests.gpu import jobs
 from tests.gpu.measure import Contender, Machine
@@ -164,4 +164,3 @@ def apart(a: np.ndarray, b: np.ndarray, start: np.ndarray) -> float:
     """How far two sides' weights are apart after the same updates, relative to how far the first's moved."""
     moved = float(np.linalg.norm(a - start))
     return float(np.linalg.norm(a - b)) / moved if moved else math.nan
-

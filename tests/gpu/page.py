@@ -73,9 +73,7 @@ def steps(data: Data) -> str:
         f"{data['n_epochs']} epochs of {data['minibatches']} minibatches. Medians of three slices of whole rollouts, "
         "with a wait for the device at the end of each; the two last columns are of one more rollout, with a wait "
         "before and after its learning.\n\n"
-        + table(
-            ("environments", "steps/s", "slowest slice", "minibatch", "ms a rollout", "of which learning"), rows
-        )
+        + table(("environments", "steps/s", "slowest slice", "minibatch", "ms a rollout", "of which learning"), rows)
     )
 
 

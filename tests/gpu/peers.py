@@ -153,9 +153,7 @@ def torch_ppo(job: jobs.PPOJob, device: str, adam: str, graph: bool, tf32: bool)
     return contender
 
 
-def torch_images(
-    job: jobs.ImageJob, device: str, adam: str, graph: bool, tf32: bool, channels_last: bool
-) -> Contender:
+def torch_images(job: jobs.ImageJob, device: str, adam: str, graph: bool, tf32: bool, channels_last: bool) -> Contender:
     """Bytes to floats, the Nature CNN, Huber loss on Q(s, a), backward, clip, Adam."""
     import torch
     import torch.nn.functional as F

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dbrrl import backend
+from dbrrl.backend import arrays as device_arrays
 from dbrrl.errors import ConfigError
 from tests import standin
 from tests.autodiff.table import CASES, Case
@@ -31,9 +31,9 @@ def made(folder: Path) -> tuple[dict[str, Any], str]:
 
 @pytest.mark.usefixtures("alone")
 def test_every_section_runs_on_the_stand_in_and_the_page_says_so(tmp_path: Path) -> None:
-    before = backend._cupy
+    before = device_arrays._cupy
     assert report.main(["--stand-in", "--out", str(tmp_path)]) == 0
-    assert backend._cupy is before
+    assert device_arrays._cupy is before
     found, text = made(tmp_path)
     assert found["stand_in"] and found["machine"]["gpu"] == "stand-in" and not found["problems"]
     assert text.startswith("# STAND-IN, NOT A GPU: EVERY TIME BELOW IS MEANINGLESS")
@@ -71,7 +71,7 @@ def test_without_a_gpu_one_line_says_so(
     def missing(device: str) -> Any:
         raise ConfigError("device: 'cuda' needs CuPy")
 
-    monkeypatch.setattr(backend, "_cupy", missing)
+    monkeypatch.setattr(device_arrays, "_cupy", missing)
     assert report.main(["--out", str(tmp_path / "none")]) == 2
     printed = capsys.readouterr()
     assert printed.err == "device: 'cuda' needs CuPy, or exercise the code with --stand-in\n" and not printed.out

@@ -25,7 +25,9 @@ TUNED = {"hidden_sizes": [256, 256], "batch_size": 64, "update_interval": 256, "
 START = 2000  # steps of both sides before they are timed
 TURN = 4096  # steps in turn: long enough that the caches, cold after the other side's turn, do not count
 
-PEER = f"START = {START}" + """
+PEER = (
+    f"START = {START}"
+    + """
 import json, time
 import torch
 torch.set_num_threads(1)
@@ -42,6 +44,7 @@ def turn(steps):
     model.learn(steps, reset_num_timesteps=False)
     return (model.num_timesteps - began) / (time.perf_counter() - start)
 """
+)
 
 
 def loop(settings: dict[str, Any]) -> Loop:

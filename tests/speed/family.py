@@ -13,7 +13,7 @@ import numpy as np
 
 from dbrrl.backend import blas_threads, set_blas_threads
 from dbrrl.envs import make
-from dbrrl.registry import agent_class, preset
+from dbrrl.experiment.registry import agent_class, preset
 
 AGENTS = ("dqn", "double_dqn", "c51", "qr_dqn", "iqn", "rainbow")
 

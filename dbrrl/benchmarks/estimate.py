@@ -1,0 +1,96 @@
+"""How long the runs of a suite will take: by runs of the same cell that have ended, else by a moment of each."""
+
+import dataclasses
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from dbrrl.errors import DbrrlError
+from dbrrl.experiment import Experiment
+from dbrrl.experiment.directory import RunDirectory
+from dbrrl.experiment.settings import Plan
+from dbrrl.experiment.worker import receive, send
+from dbrrl.reporting import table
+from dbrrl.reporting.display import Quiet
+
+from .process import launch
+
+_MOMENT = 1.0  # seconds of a run that tell its speed
+
+
+class _EnoughError(Exception):
+    """The moment is over."""
+
+
+class _Stopwatch(Quiet):
+    """Times the second half of the moment from the first sign of life on: the first fills buffers and caches."""
+
+    refresh_every = _MOMENT / 20
+
+    def __init__(self) -> None:
+        self.began = self.now = self.half = 0.0
+        self.steps = self.steps_at_half = 0
+
+    def update(self, steps: int, steps_per_second: float, mean_return: float) -> None:
+        """Take the time, and end the run once it is up."""
+        if not self.steps:
+            self.began = time.perf_counter()
+        self.now, self.steps = time.perf_counter(), steps
+        if self.now - self.began < _MOMENT / 2:
+            self.half, self.steps_at_half = self.now, steps
+        elif self.now - self.began > _MOMENT:
+            raise _EnoughError
+
+    @property
+    def seconds_per_step(self) -> float:
+        """By the second half of the moment."""
+        return (self.now - self.half) / max(self.steps - self.steps_at_half, 1)
+
+
+def measure(plans: Mapping[str, Plan]) -> dict[str, float]:
+    """Seconds per step of a moment of each plan, by name; one that fails, or kills its process, is left out."""
+    process, pipe = launch("timing", _work, list(plans.values()))
+    found: dict[str, float] = {}
+    try:
+        for name in plans:
+            seconds = receive(pipe)["seconds"]
+            if seconds is not None:
+                found[name] = seconds
+    except (EOFError, OSError):
+        pass  # the run itself will meet what killed it, and report it
+    finally:
+        process.kill()
+        process.join()
+        pipe.close()
+    return found
+
+
+def _work(plans: Sequence[Plan], pipe: Any) -> None:
+    for plan in plans:
+        send(pipe, seconds=_calibrate(plan))
+
+
+def _calibrate(plan: Plan) -> float | None:
+    """Seconds per step of a moment of the run; None where it fails."""
+    short = dataclasses.replace(plan, settings=plan.settings.replace(eval_interval=plan.settings.steps))
+    watch = _Stopwatch()
+    began = time.perf_counter()
+    try:
+        Experiment.from_plan(short, out=None, name=None, shown=watch).run()
+    except _EnoughError:
+        return watch.seconds_per_step
+    except Exception:  # whatever it is, the run itself will meet it too, and report it
+        return None
+    return (time.perf_counter() - began) / plan.settings.steps
+
+
+def recorded(directories: Iterable[RunDirectory]) -> float | None:
+    """Seconds per step of runs that have ended; None where there is none."""
+    rows = []
+    for directory in directories:
+        try:
+            rows.append(table.read(directory.scores)[-1])
+        except (DbrrlError, IndexError):
+            continue
+    steps = sum(row["steps"] for row in rows)
+    return sum(row["elapsed"] for row in rows) / steps if steps else None

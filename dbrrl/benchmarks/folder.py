@@ -1,0 +1,143 @@
+"""The folder of a benchmark: which suite it belongs to, a run directory per run, and the table of all evaluations."""
+
+import contextlib
+import shutil
+from pathlib import Path
+from typing import Any, Self
+
+from dbrrl import checkpoint
+from dbrrl.errors import DbrrlError, RunError
+from dbrrl.experiment.directory import RunDirectory
+from dbrrl.experiment.settings import Plan, read, settle
+from dbrrl.reporting import toml
+
+from . import results
+
+_MARK = "benchmark.toml"
+_FREE = ("curve", "tensorboard")  # settings that change no number
+
+
+class Folder:
+    """A benchmark's folder; `open` makes it, or comes back to the one of the same suite."""
+
+    def __init__(self, path: Path, suite: str) -> None:
+        self.path, self.suite = path, suite
+        self.runs = path / "runs"
+        self.errors = path / "errors"
+        self.results = path / "results.csv"
+        self._lock = RunDirectory(path)
+
+    @classmethod
+    def open(cls, path: Path, suite: str) -> Self:
+        """The folder `path`, held by this process alone until `release`.
+
+        Raises RunError where it belongs to another suite, holds something else, or is in use.
+        """
+        mark = path / _MARK
+        if mark.is_file():
+            found = read(mark).get("suite")
+            if found != suite:
+                raise RunError(f"{path}: holds the suite {found!r}, not {suite!r}: choose another folder with --out")
+        elif path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise RunError(f"{path}: exists and is no benchmark's folder: choose another with --out")
+        folder = cls(path, suite)
+        try:
+            folder.runs.mkdir(parents=True, exist_ok=True)
+            folder._lock.lock()
+        except RunError:
+            raise RunError(f"{path}: another benchmark is running here: wait for it, or stop it") from None
+        except OSError as error:
+            raise RunError(f"{path}: cannot be written: {error.strerror}") from error
+        if not mark.is_file():
+            checkpoint.write(mark, toml.dumps({"suite": suite}).encode())
+        return folder
+
+    def release(self) -> None:
+        """Let other processes use the folder again."""
+        self._lock.release()
+
+    def run(self, plan: Plan) -> Path:
+        """Where the run of a plan lies."""
+        agent, env = (name.replace("/", "-").replace(":", "-") for name in (plan.settings.agent, plan.settings.env))
+        return self.runs / f"{agent}_{env}_seed{plan.settings.seed}"
+
+    def like(self, plan: Plan) -> dict[int, RunDirectory]:
+        """The runs that lie here of the same agent and environment, by their seeds."""
+        stem = self.run(plan).name.rpartition("_seed")[0]
+        found = ((path.name.removeprefix(f"{stem}_seed"), path) for path in self.runs.glob(f"{stem}_seed*"))
+        return {int(seed): RunDirectory(path) for seed, path in sorted(found) if seed.isdecimal()}
+
+    def finished(self, plan: Plan) -> bool:
+        """Whether the run of `plan` has come to its end."""
+        return finished(RunDirectory(self.run(plan)))
+
+    def outdated(self, plan: Plan) -> str | None:
+        """What in the run that lies here is not as `plan` wants it; None where nothing is, or there is no run."""
+        directory = RunDirectory(self.run(plan))
+        if not directory.config.exists():
+            return None
+        try:
+            known = (plan.settings.agent, plan.settings.env)
+            before = settle({}, file=directory.read_config(), use_preset=False, trusted=known).to_dict()
+        except DbrrlError as error:
+            return str(error)
+        now = plan.to_dict()
+        if now["device"] == "auto":
+            now["device"] = before["device"]  # the one that was chosen
+        return _difference(before, now)
+
+    def set_aside(self, plan: Plan) -> Path:
+        """Move the run of `plan` out of the way, where it stays; where to."""
+        source = self.run(plan)
+        aside = self.path / "superseded"
+        aside.mkdir(exist_ok=True)
+        count = 1
+        while (aside / f"{source.name}-{count}").exists():
+            count += 1
+        target = aside / f"{source.name}-{count}"
+        shutil.move(source, target)
+        return target
+
+    def note_error(self, name: str, text: str | None) -> None:
+        """Keep the traceback of a run that failed; None: it has none any more."""
+        file = self.errors / f"{name}.txt"
+        if text is None:
+            file.unlink(missing_ok=True)
+        else:
+            self.errors.mkdir(exist_ok=True)
+            checkpoint.write(file, text.encode())
+
+    def write_results(self) -> None:
+        """Write results.csv: a row per evaluation of every run that has come to its end."""
+        directories = [RunDirectory(path) for path in sorted(self.runs.iterdir(), key=_natural)]
+        results.write(self.results, self.suite, [directory for directory in directories if finished(directory)])
+
+
+def _difference(before: dict[str, Any], now: dict[str, Any], place: str = "") -> str | None:
+    """What of two plans is first unlike."""
+    for name in [*now, *(name for name in before if name not in now)]:
+        old, new = before.get(name), now.get(name)
+        if old == new or name in _FREE:
+            continue
+        if isinstance(old or {}, dict) and isinstance(new or {}, dict):
+            return _difference(old or {}, new or {}, f"{name}: ")
+        return f"{place}{name} is {old!r} there and {new!r} now"
+    return None
+
+
+def finished(directory: RunDirectory) -> bool:
+    """Whether a benchmark's run has ended: its agent is there, and its exact checkpoints are not any more."""
+    return directory.final.exists() and not directory.checkpoint_files()
+
+
+def discard_checkpoints(directory: RunDirectory) -> None:
+    """Remove the exact checkpoints of a run that has ended; the newest goes last, as it says so."""
+    for file in reversed(directory.checkpoint_files()):
+        file.unlink()
+    with contextlib.suppress(OSError):
+        directory.checkpoints.rmdir()
+
+
+def _natural(path: Path) -> tuple[str, int]:
+    stem, _, seed = path.name.rpartition("_seed")
+    return stem, int(seed) if seed.isdecimal() else -1

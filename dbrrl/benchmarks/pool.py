@@ -1,0 +1,157 @@
+"""Many runs side by side, each in a process of its own with one BLAS thread."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from multiprocessing import connection
+from pathlib import Path
+
+from dbrrl.experiment.interruption import Interruption
+from dbrrl.experiment.settings import Plan
+from dbrrl.experiment.worker import receive
+from dbrrl.reporting.board import Board
+
+from .job import work
+from .process import launch
+
+_POLL = 0.3  # seconds between looks for a signal
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A run to do: its name, its plan, where it lies, and what a step of it is expected to cost in seconds."""
+
+    name: str
+    plan: Plan
+    path: Path
+    seconds_per_step: float
+
+    @property
+    def processes(self) -> int:
+        """How many processes compute: asynchronous agents have one per environment."""
+        return self.plan.settings.num_envs if self.plan.agent_class.asynchronous else 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How a run ended: with a score, with an error, or (neither) stopped."""
+
+    task: Task
+    score: dict[str, float] | None = None
+    error: str | None = None
+    traceback: str = ""
+
+
+class _Running:
+    """A run under way."""
+
+    def __init__(self, task: Task, slots: list[int]) -> None:
+        self.task, self.slots, self.steps = task, slots, 0
+        self.outcome: Outcome | None = None
+        self.process, self.pipe = launch(task.name, work, task.plan, task.path)
+
+    def hear(self, board: Board) -> bool:
+        """Take one message; False where the process is gone."""
+        try:
+            message = receive(self.pipe)
+        except (EOFError, OSError):
+            return False
+        if "warning" in message:
+            board.warn(f"{self.task.name}: {message['warning']}")
+        elif "done" in message:
+            self.outcome = Outcome(self.task, score=message["done"])
+        elif "error" in message:
+            self.outcome = Outcome(self.task, error=message["error"], traceback=message["traceback"])
+        elif "steps" in message:
+            self.steps = int(message["steps"])
+            total, rate = self.task.plan.settings.steps, message["steps_per_second"]
+            board.show(self.slots[0], self.task.name, self.steps, total, rate)
+        return True
+
+    def end(self, stopping: bool) -> Outcome:
+        """How the process that is gone ended."""
+        self.process.join()
+        self.pipe.close()
+        if self.outcome is not None or stopping:
+            return self.outcome or Outcome(self.task)
+        code = self.process.exitcode or 0
+        how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
+        error = f"its process ended {how} without a word: look for lack of memory or a kill from outside"
+        return Outcome(self.task, error=error)
+
+
+def run(tasks: Sequence[Task], jobs: int, board: Board, ended: Callable[[Outcome], None]) -> bool:
+    """Do all tasks, `jobs` processes at a time, and say how each ended; False where a signal stopped them.
+
+    A run that fails ends no other. An asynchronous run takes a slot for each of its processes, or all slots.
+    """
+    waiting, running, free, done = list(tasks), list[_Running](), list(range(jobs)), 0
+    stopping, clock = False, _Clock(seconds(tasks, jobs))
+    board.begin(len(waiting), jobs)
+    try:
+        with Interruption() as interruption:
+            while running or (waiting and not interruption.requested):
+                if not interruption.requested:
+                    _start(waiting, running, free, jobs)
+                elif not stopping:
+                    stopping = True
+                    board.say("stopping: each run saves where it is (once more ends them at once)")
+                    for one in running:
+                        one.process.terminate()
+                board.count(done, clock.left(_seconds_left(waiting, running, jobs)))
+                for one in _gone(running, board):
+                    running.remove(one)
+                    free.extend(one.slots)
+                    board.free(one.slots[0])
+                    outcome = one.end(stopping)
+                    done += outcome.score is not None or outcome.error is not None
+                    ended(outcome)
+            return not interruption.requested
+    finally:
+        for one in running:
+            one.process.kill()
+        for one in running:
+            one.process.join()
+        board.close()
+
+
+class _Clock:
+    """Corrects what is expected to be left by how long what is done has taken."""
+
+    def __init__(self, expected: float) -> None:
+        self.expected, self.began = expected, time.perf_counter()
+
+    def left(self, expected: float) -> float:
+        """Seconds left, `expected` by the estimates."""
+        done, taken = self.expected - expected, time.perf_counter() - self.began
+        return expected * taken / done if done > 0.02 * self.expected and taken > 5 else expected
+
+
+def _start(waiting: list[Task], running: list[_Running], free: list[int], jobs: int) -> None:
+    """Begin with the first tasks that fit into the free slots."""
+    for task in list(waiting):
+        needed = min(task.processes, jobs)
+        if needed <= len(free):
+            waiting.remove(task)
+            running.append(_Running(task, sorted(free)[:needed]))
+            for slot in running[-1].slots:
+                free.remove(slot)
+
+
+def _gone(running: list[_Running], board: Board) -> list[_Running]:
+    """Listen for a moment; the runs whose process is gone."""
+    ready = connection.wait([one.pipe for one in running], timeout=_POLL)
+    return [one for one in running if one.pipe in ready and not one.hear(board)]
+
+
+def _seconds_left(waiting: Sequence[Task], running: Sequence[_Running], jobs: int) -> float:
+    return seconds(waiting, jobs) + sum(
+        (one.task.plan.settings.steps - one.steps) * one.task.seconds_per_step * len(one.slots) / jobs
+        for one in running
+    )
+
+
+def seconds(tasks: Sequence[Task], jobs: int) -> float:
+    """What the tasks are expected to take."""
+    work = sum(task.plan.settings.steps * task.seconds_per_step * min(task.processes, jobs) for task in tasks)
+    return work / jobs

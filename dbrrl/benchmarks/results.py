@@ -1,0 +1,76 @@
+"""The table of a benchmark: a row per evaluation of every run, enough to redraw every figure without a rerun."""
+
+import csv
+import dataclasses
+import io
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from dbrrl.checkpoint import files
+from dbrrl.errors import RunError
+from dbrrl.experiment.directory import RunDirectory
+from dbrrl.reporting import table
+
+RUN = ("suite", "agent", "env", "seed", "preset", "num_envs")
+SCORES = ("steps", "episodes", "elapsed", "mean", "median", "stdev", "min", "max", "evaluation_episodes")
+VERSIONS = ("dbrrl", "python", "numpy", "gymnasium", "source", "git_commit")
+MACHINE = ("system", "cpu", "cores", "blas")
+_LARGEST = 1 << 30  # bytes of a table
+COLUMNS = (*RUN, *SCORES, "final", *VERSIONS, *MACHINE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """A run that has come to its end: its evaluations in order, the last one final, and what it was made with."""
+
+    agent: str
+    env: str
+    seed: int
+    rows: list[dict[str, float]]
+    about: dict[str, str]
+
+    @property
+    def score(self) -> float:
+        """Mean return of the evaluation at the end."""
+        return self.rows[-1]["mean"]
+
+
+def write(path: Path, suite: str, directories: Iterable[RunDirectory]) -> None:
+    """Write the table of these runs, all of which have come to their ends."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for directory in directories:
+        writer.writerows(_rows(suite, directory))
+    files.write(path, text.getvalue().encode())
+
+
+def read(path: Path) -> list[Result]:
+    """The runs in a table; RunError where it is missing, or is not one."""
+    found: dict[tuple[str, str, int], Result] = {}
+    try:
+        for line in csv.DictReader(io.StringIO(files.read(path, _LARGEST).decode(), newline="")):
+            key = line["agent"], line["env"], int(line["seed"])
+            about = {name: line[name] for name in (*RUN, *VERSIONS, *MACHINE)}
+            result = found.setdefault(key, Result(*key, rows=[], about=about))
+            result.rows.append({name: float(line[name]) for name in SCORES})
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read: {error.strerror}") from error
+    except (KeyError, ValueError, TypeError, csv.Error) as error:
+        raise RunError(f"{path}: expected the table of a benchmark, got something else ({error})") from error
+    return list(found.values())
+
+
+def _rows(suite: str, directory: RunDirectory) -> Iterator[list[Any]]:
+    config = directory.read_config()
+    about = config | {"suite": suite, "preset": bool(config["preset"])}
+    about["env"] = str(about["env"]).removeprefix("dbrrl/")
+    tail = [
+        *(config["versions"].get(name, "") for name in VERSIONS),
+        *(config["machine"].get(name) for name in MACHINE),
+    ]
+    rows = table.read(directory.scores)
+    for i, row in enumerate(rows, start=1):
+        scores = (row[name] for name in SCORES)
+        yield [*(about[name] for name in RUN), *scores, i == len(rows), *tail]

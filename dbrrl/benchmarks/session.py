@@ -1,0 +1,192 @@
+"""One call of the benchmark command: what is left to do, how long it will take, doing it, and the results."""
+
+from pathlib import Path
+
+from gymnasium.error import DependencyNotInstalled
+
+from dbrrl.envs import construct
+from dbrrl.errors import EnvError, RunError
+from dbrrl.experiment import Interrupted, devices
+from dbrrl.experiment.directory import RunDirectory
+from dbrrl.experiment.settings import Plan
+from dbrrl.reporting import board, display
+
+from . import estimate, pool, report
+from .folder import Folder
+from .pool import Outcome, Task
+from .suite import Cell, Suite
+
+
+def run(
+    suite: Suite,
+    part: Suite,
+    *,
+    seeds: int,
+    jobs: int,
+    out: Path,
+    command: str,
+    renew: bool = False,
+    report_to: Path | None = None,
+) -> None:
+    """Run what is not done yet of `part` of a suite with seeds 0 to `seeds` - 1; results and report into `out`.
+
+    Args:
+        suite: the whole suite, of which the report speaks.
+        part: the cells to run.
+        seeds: how many seeds; cells may want fewer.
+        jobs: processes side by side.
+        out: the benchmark's folder.
+        command: what the report says it was made by.
+        renew: whether runs with other settings than are wanted now are set aside and run again.
+        report_to: where a copy of the report goes.
+
+    Raises:
+        ConfigError: the suite's settings are wrong, or a run's device is not there.
+        EnvError: an environment cannot be made, for want of an extra for instance.
+        RunError: `out` is not this suite's, or holds runs with other settings (and not `renew`), or a run failed.
+        Interrupted: a signal stopped it; the same call goes on.
+    """
+    plans = [(cell, cell.plan(seed)) for seed in range(seeds) for cell in part.cells if _wants(cell, seed)]
+    for _, plan in plans:
+        devices.check(plan)
+    if report_to is not None:
+        report.prepare(report_to, suite.name, out)
+    folder = Folder.open(out, suite.name)
+    try:
+        session = _Session(suite, folder, jobs)
+        session.prepare(plans, renew)
+        whole = session.run(plans)
+        if whole:  # who stops it does not wait for figures
+            session.report(seeds, command, report_to)
+        session.conclude(whole)
+    finally:
+        folder.release()
+
+
+def _require_packages(plans: list[Plan]) -> None:
+    """EnvError for the first environment that lacks a package; what else is wrong with one, its own runs will say."""
+    requests = [construct.Request(plan.settings.env, plan.env_kwargs) for plan in plans]
+    for number, request in enumerate(requests):
+        if request in requests[:number]:
+            continue
+        try:
+            construct.build(request, 1, "auto")[0].close()
+        except EnvError as error:
+            if isinstance(error.__cause__, ImportError | DependencyNotInstalled):
+                raise
+
+
+def _wants(cell: Cell, seed: int) -> bool:
+    return cell.seeds is None or seed < cell.seeds
+
+
+class _Session:
+    def __init__(self, suite: Suite, folder: Folder, jobs: int) -> None:
+        self.suite, self.folder, self.jobs = suite, folder, jobs
+        self.board = board.choose()
+        self.failed: list[Outcome] = []
+        self.ended = self.total = 0
+
+    def run(self, plans: list[tuple[Cell, Plan]]) -> bool:
+        """Do what is not done yet, and write the table of results; False where a signal stopped it."""
+        todo = [(cell, plan) for cell, plan in plans if not self.folder.finished(plan)]
+        self.total, self.ended = len(plans), len(plans) - len(todo)
+        self.board.say(f"suite {self.suite.name} in {self.folder.path}: {_runs(self.total)}, {self.ended} done before")
+        whole = True
+        if todo:
+            _require_packages([plan for _, plan in todo])
+            tasks = self._tasks(todo)
+            self._announce(tasks)
+            whole = pool.run(tasks, self.jobs, self.board, self._note)
+        self.folder.write_results()
+        return whole
+
+    def report(self, seeds: int, command: str, copy_to: Path | None) -> None:
+        """Write the report."""
+        state = report.State(command, seeds, [outcome.task.name for outcome in self.failed], self._stale(seeds))
+        page = report.write(self.folder.path / "report", self.suite, self.folder.results, state)
+        if copy_to is not None:
+            page = report.copy(page, copy_to, self.suite.name)
+        self.board.say(f"report: {page}")
+
+    def conclude(self, whole: bool) -> None:
+        """Say how it ended; Interrupted or RunError where it is not done."""
+        if not whole:
+            raise Interrupted(f"stopped with {self.ended} of {_runs(self.total)} done; the same command goes on")
+        if self.failed:
+            first = self.failed[0]
+            raise RunError(
+                f"{len(self.failed)} of {_runs(self.total)} failed, tracebacks in {self.folder.errors}; the first, "
+                f"{first.task.name}: {first.error}; the same command tries them again"
+            )
+        self.board.say(f"{_runs(self.total)} done: {self.folder.results}")
+
+    def _stale(self, seeds: int) -> list[str]:
+        """The cells, also of earlier calls, of which a run was made with other settings than the suite has now."""
+        plans = [
+            (cell, cell.plan(seed))
+            for cell in self.suite.cells
+            for seed in {*range(seeds), *self.folder.like(cell.plan(0))}
+        ]
+        return list(dict.fromkeys(cell.name for cell, plan in plans if self.folder.outdated(plan)))
+
+    def prepare(self, plans: list[tuple[Cell, Plan]], renew: bool) -> None:
+        """No run may lie here that was made with other settings, unless it is to be set aside."""
+        for _, plan in plans:
+            why = self.folder.outdated(plan)
+            if why is None:
+                continue
+            path = self.folder.run(plan)
+            if not renew:
+                raise RunError(
+                    f"{path}: made with other settings: {why}: choose another folder with --out, or set such runs "
+                    "aside and run them again with --renew"
+                )
+            self.board.say(f"{path.name}: {why}: set aside as {self.folder.set_aside(plan)}")
+
+    def _tasks(self, todo: list[tuple[Cell, Plan]]) -> list[Task]:
+        """The runs to do, each with what its cell's steps cost."""
+        cells = dict.fromkeys(cell.name for cell, _ in todo)
+        first = {cell.name: plan for cell, plan in reversed(todo)}
+        costs = {name: estimate.recorded(self._runs_like(first[name])) for name in cells}
+        unknown = [name for name, cost in costs.items() if cost is None]
+        if unknown:
+            self.board.say(f"timing a moment of {len(unknown)} of {len(cells)} cells first")
+        measured = estimate.measure({name: first[name] for name in unknown}) if unknown else {}
+        known = [cost for cost in [*costs.values(), *measured.values()] if cost is not None]
+        usual = sum(known) / len(known) if known else 0.0  # of one that fails at once, too
+        tasks = []
+        for cell, plan in todo:
+            cost = costs[cell.name] or measured.get(cell.name) or usual
+            tasks.append(Task(f"{cell.name}, seed {plan.settings.seed}", plan, self.folder.run(plan), cost))
+        return tasks
+
+    def _runs_like(self, plan: Plan) -> list[RunDirectory]:
+        """The directories of the cell's runs that have ended."""
+        return [directory for directory in self.folder.like(plan).values() if directory.final.exists()]
+
+    def _announce(self, tasks: list[Task]) -> None:
+        steps, seconds = sum(task.plan.settings.steps for task in tasks), pool.seconds(tasks, self.jobs)
+        expected = f"{display.duration(seconds)} by an estimate that leaves evaluations out"
+        said = expected if seconds else "no estimate, as none could be timed"
+        self.board.say(f"{_runs(len(tasks))} to do, {steps:,} steps, {self.jobs} at a time: {said}")
+
+    def _note(self, outcome: Outcome) -> None:
+        """A run has ended."""
+        task = outcome.task
+        if outcome.score is None and outcome.error is None:
+            return
+        self.folder.note_error(task.path.name, outcome.traceback or outcome.error)
+        if outcome.error is not None:
+            self.failed.append(outcome)
+            self.board.warn(f"failed: {task.name}: {outcome.error}")
+            return
+        self.ended += 1
+        score = outcome.score or {}
+        said = f"score {score['mean']:.1f} after {score['steps']:,} steps in {score['elapsed']:.1f} s" if score else ""
+        self.board.say(f"[{self.ended}/{self.total}] {task.name}: {said or 'done before'}")
+        self.folder.write_results()
+
+
+def _runs(count: int) -> str:
+    return f"{count} run" if count == 1 else f"{count} runs"

@@ -1,0 +1,259 @@
+"""Settings as data: frozen dataclasses whose fields carry range and meaning, checked when they are made."""
+
+import dataclasses
+import inspect
+import math
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal, Self
+
+import numpy as np
+
+from dbrrl.config.suggestions import did_you_mean
+from dbrrl.errors import ArgumentError, ConfigError
+
+_EXPECTED = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Range:
+    """What a setting may be besides its type: bounds (of each entry of a tuple), or choices."""
+
+    above: float | None = None
+    at_least: float | None = None
+    below: float | None = None
+    at_most: float | None = None
+    choices: tuple[Any, ...] | None = None
+
+    def __str__(self) -> str:
+        if self.choices is not None:
+            return "one of " + ", ".join(map(str, self.choices))
+        bounds = {
+            "above": self.above,
+            "at least": self.at_least,
+            "below": self.below,
+            "at most": self.at_most,
+        }
+        text = " and ".join(f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None)
+        return f"of {text}" if text.startswith("at ") else text
+
+    def holds(self, value: Any) -> bool:
+        """Whether `value` is within the bounds, or is one of the choices."""
+        if self.choices is not None:
+            return value in self.choices
+        return (
+            (self.above is None or value > self.above)
+            and (self.at_least is None or value >= self.at_least)
+            and (self.below is None or value < self.below)
+            and (self.at_most is None or value <= self.at_most)
+        )
+
+
+def setting(
+    default: Any,
+    *,
+    above: float | None = None,
+    at_least: float | None = None,
+    below: float | None = None,
+    at_most: float | None = None,
+    choices: Iterable[Any] | None = None,
+    help: str = "",
+) -> Any:
+    """A dataclass field with its range and meaning; `help` says what it is, and its source if it has one."""
+    limits = Range(above, at_least, below, at_most, None if choices is None else tuple(choices))
+    return dataclasses.field(default=default, metadata={"range": limits, "help": help})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Setting:
+    """One field of a Config, as the command line and the documentation show it."""
+
+    name: str
+    annotation: Any
+    default: Any
+    range: Range
+    help: str
+
+    @property
+    def expected(self) -> str:
+        """The type and the range in words: "a number above 0"."""
+        return _expected(self.annotation, self.range)
+
+    def check(self, value: Any) -> Any:
+        """`value` in the type of this field; ConfigError where the type or the range is wrong."""
+        try:
+            return _coerce(value, self.annotation, self.range)
+        except (TypeError, ValueError, OverflowError):
+            raise ConfigError(f"{self.name}: expected {self.expected}, got {_shown(value)}") from None
+
+    def parse(self, text: str) -> Any:
+        """The value written as `text` on a command line: "3e-4", "true", "64,64", "none"."""
+        try:
+            return self.check(_from_text(text, self.annotation))
+        except ConfigError:
+            raise
+        except (TypeError, ValueError, OverflowError):
+            raise ConfigError(f"{self.name}: expected {self.expected}, got {text!r}") from None
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Base of every agent's Config: type and range of every field are checked when it is made.
+
+    Fields are of the types int, float, bool, str, Literal[...], tuple[int, ...] (or of another scalar), and
+    X | None; numbers are finite.
+
+    Raises:
+        ConfigError: a value of the wrong type or out of range; its field, what was expected and what came are named.
+        ArgumentError: a field that there is not; the nearest name is said.
+    """
+
+    def __new__(cls, *_: Any, **values: Any) -> Self:
+        """The Config, whose fields are then set and checked."""
+        _refuse_unknown(cls, values)
+        return super().__new__(cls)
+
+    def __post_init__(self) -> None:
+        for entry in settings(type(self)):
+            object.__setattr__(self, entry.name, entry.check(getattr(self, entry.name)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as JSON-able values (tuples become lists)."""
+        values = ((entry.name, getattr(self, entry.name)) for entry in settings(type(self)))
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The Config with these fields; ArgumentError with the nearest name for a field there is not."""
+        return cls(**values)
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with these fields changed; ArgumentError for a field there is not."""
+        return self.from_dict(self.to_dict() | changes)
+
+
+def settings(config: type[Config]) -> tuple[Setting, ...]:
+    """The fields of a Config class in the order in which they are declared."""
+    annotations = typing.get_type_hints(config)
+    return tuple(
+        Setting(
+            field.name,
+            annotations[field.name],
+            field.default,
+            field.metadata.get("range", Range()),
+            field.metadata.get("help", ""),
+        )
+        for field in dataclasses.fields(config)
+        if field.init
+    )
+
+
+def _refuse_unknown(config: type[Config], names: Iterable[str]) -> None:
+    unknown = [name for name in names if name not in config.__dataclass_fields__]
+    if not unknown:
+        return
+    taken = inspect.signature(config.__init__).parameters  # a constructor of the user's own takes what it likes
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values()):
+        return
+    for name in unknown:
+        if name in vars(config).get("__annotations__", {}):
+            raise ArgumentError(f"{name} is no setting yet: write @dataclass(frozen=True) above {config.__qualname__}")
+        if name not in taken:
+            raise ArgumentError(f"unknown setting {name!r}{did_you_mean(name, config.__dataclass_fields__)}")
+
+
+def _parts(annotation: Any) -> tuple[Any, bool]:
+    """The annotation without `| None`, and whether None was in it."""
+    if typing.get_origin(annotation) not in (types.UnionType, typing.Union):
+        return annotation, False
+    options = typing.get_args(annotation)
+    others = [option for option in options if option is not types.NoneType]
+    if len(others) != 1:
+        raise ConfigError(f"a Config field is of one type, or of one type and None, got {annotation}")
+    return others[0], len(others) < len(options)
+
+
+def _expected(annotation: Any, limits: Range) -> str:
+    inner, optional = _parts(annotation)
+    if typing.get_origin(inner) is Literal:
+        words = "one of " + ", ".join(map(str, typing.get_args(inner)))
+    elif typing.get_origin(inner) is tuple:
+        words = f"a list of entries, each {_expected(typing.get_args(inner)[0], limits)}"
+    else:
+        words = f"{_EXPECTED[inner]} {limits}".rstrip() if limits.choices is None else str(limits)
+    return f"{words}, or none" if optional else words
+
+
+def _coerce(value: Any, annotation: Any, limits: Range) -> Any:
+    inner, optional = _parts(annotation)
+    if optional and (value is None or (isinstance(value, str) and value.lower() == "none")):
+        return None
+    if typing.get_origin(inner) is tuple:
+        if not isinstance(value, list | tuple):
+            raise TypeError
+        return tuple(_coerce(entry, typing.get_args(inner)[0], limits) for entry in value)
+    if typing.get_origin(inner) is Literal:
+        if value not in typing.get_args(inner):
+            raise ValueError
+        return value
+    value = _SCALARS[inner](value)
+    if not limits.holds(value):
+        raise ValueError
+    return value
+
+
+def _integer(value: Any) -> int:
+    # TOML and shells write whole numbers as 1e6 too.
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        raise TypeError
+    if value != int(value):
+        raise ValueError
+    return int(value)
+
+
+def _number(value: Any) -> float:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float | np.integer | np.floating)
+        or not math.isfinite(value)
+    ):
+        raise TypeError
+    return float(value)
+
+
+def _truth(value: Any) -> bool:
+    if not isinstance(value, bool | np.bool):
+        raise TypeError
+    return bool(value)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+_TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+_SCALARS: dict[type, Callable[[Any], Any]] = {int: _integer, float: _number, bool: _truth, str: _text}
+
+
+def _from_text(text: str, annotation: Any) -> Any:
+    inner, optional = _parts(annotation)
+    if optional and text.lower() == "none":
+        return None
+    if typing.get_origin(inner) is tuple:
+        entries = [entry for entry in text.strip("()[] ").replace(",", " ").split() if entry]
+        return [_from_text(entry, typing.get_args(inner)[0]) for entry in entries]
+    if typing.get_origin(inner) is Literal:
+        return next((choice for choice in typing.get_args(inner) if str(choice) == text), text)
+    if inner is bool:
+        return _TRUTHS.get(text.lower(), text)
+    if inner is int:
+        return int(text) if text.lstrip("+-").isdigit() else float(text)
+    return float(text) if inner is float else text
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

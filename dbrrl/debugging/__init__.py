@@ -1,0 +1,1 @@
+"""Tools to look into a graph: anomaly detection, profile, drawing, gradient check."""

@@ -1,0 +1,92 @@
+"""Agents by name: the pages in the agents folder, and the presets beside them."""
+
+import fnmatch
+import functools
+import importlib
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from dbrrl.config.suggestions import ABSENT_AGENTS, AGENTS, did_you_mean, plain
+from dbrrl.errors import ConfigError
+from dbrrl.learning.agent import Agent
+
+_FOLDER = Path(__file__).parent.parent / "agents"
+
+
+def agent_names() -> list[str]:
+    """The names `agent_class` knows: one for each page in the agents folder."""
+    return sorted(page.stem for page in _FOLDER.glob("*.py") if not page.stem.startswith("_"))
+
+
+def agent_class(name: str) -> type[Agent]:
+    """The agent called `name` ("ppo"), or a user's own ("package.module:Class").
+
+    Raises ConfigError with the nearest name where there is none.
+    """
+    if ":" in name:
+        return _own_class(name)
+    if name not in agent_names():
+        raise ConfigError(f"unknown agent {name!r}{_instead(name)}")
+    return _checked(importlib.import_module(f"dbrrl.agents.{name}").Agent, name)
+
+
+def name_of(agent: type[Agent]) -> str:
+    """The name that `agent_class` finds the class by: "ppo" for PPO, "package.module:Class" for a user's own."""
+    page = agent.__module__.removeprefix("dbrrl.agents.")
+    if page in agent_names() and agent_class(page) is agent:
+        return page
+    return f"{_checked(agent, str(agent)).__module__}:{agent.__qualname__}"
+
+
+def preset(agent: str, env_id: str) -> dict[str, Any]:
+    """Settings for `env_id`: `steps`, `num_envs` and other fields of the run and of the agent's Config; {} if none.
+
+    A table's name may stand for a family of environments ("ALE/*"); one of the very name wins.
+    """
+    name, presets = env_id.removeprefix("dbrrl/"), _presets(agent)
+    family = next((pattern for pattern in presets if fnmatch.fnmatchcase(name, pattern)), "")
+    return dict(presets.get(name) or presets.get(family) or {})
+
+
+@functools.cache
+def _presets(agent: str) -> dict[str, Any]:
+    page = _FOLDER / f"{agent}.toml"
+    if agent not in agent_names() or not page.exists():
+        return {}
+    return tomllib.loads(page.read_text(encoding="utf-8"))
+
+
+def _instead(name: str) -> str:
+    """The end of a message on an unknown agent: one by another name, those that serve its actions, or the nearest."""
+    asked, known = plain(name), agent_names()
+    if asked in AGENTS:
+        meant, settings = AGENTS[asked]
+        return f"; did you mean {meant!r}{settings}?"
+    if asked in ABSENT_AGENTS:
+        space, words = ABSENT_AGENTS[asked]
+        serving = [one for one in known if space in {kind.__name__ for kind in agent_class(one).action_spaces}]
+        return f", which is not here yet; for {words} actions: {', '.join(serving)}"
+    first = asked.partition("_")[0]  # CleanRL names its files so: ppo_continuous_action
+    return did_you_mean(first if first in known else name, known)
+
+
+def _own_class(name: str) -> type[Agent]:
+    module_name, _, class_name = name.partition(":")
+    if not all(part.isidentifier() for part in module_name.split(".")):
+        raise ConfigError(f"agent {name[:80]!r}: not the name of a module: write package.module:Class")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"agent {name!r}: no module {error.name!r}: write package.module:Class") from error
+    if not hasattr(module, class_name):
+        raise ConfigError(
+            f"agent {name!r}: {module_name} has no {class_name!r}{did_you_mean(class_name, vars(module))}"
+        )
+    return _checked(getattr(module, class_name), name)
+
+
+def _checked(found: Any, name: str) -> type[Agent]:
+    if not (isinstance(found, type) and issubclass(found, Agent)):
+        raise ConfigError(f"agent {name!r}: expected a subclass of dbrrl.learning.agent.Agent, got {found!r}")
+    return found

@@ -1,0 +1,1 @@
+"""Replacements of ops, by kind of array."""

@@ -1,0 +1,1 @@
+"""What agents are made of: the two verbs, rollouts or replay, and gradient steps."""

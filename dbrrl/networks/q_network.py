@@ -1,0 +1,122 @@
+"""The network of the DQN family: action values, or a few numbers for each action, plain or dueling, noisy or not."""
+
+import contextlib
+import math
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from dbrrl import functional as F
+from dbrrl import nn
+from dbrrl.networks import fitting
+from dbrrl.networks.encoder import Encoder
+from dbrrl.nn.networks import ACTIVATIONS
+from dbrrl.nn.sequential import InTurn
+
+
+class QNetwork(nn.Module):
+    """Q(s, ·) for the parts of `Encoder`: (B, actions), or (B, actions, atoms) where `atoms` is given.
+
+    Images go through the convolutions of an `nn.image_network` first. Dueling (Wang et al. 2016, eq. 9): the last
+    hidden layer and the output are two streams, Q(s, a) = V(s) + A(s, a) - mean A(s, ·). Noisy: all layers but
+    convolutions are `NoisyLinear`.
+
+    Args:
+        encoder: of the observations.
+        actions: how many there are.
+        hidden_sizes: hidden layers; None: 120, 84; on images 512, where all are small 128.
+        activation: "relu" or "tanh".
+        dueling: two streams.
+        stream: the last hidden layer is not among the features also where there is only one stream.
+        noisy: σ₀ of the noise; None: without.
+        atoms: numbers per action; None: one, without an axis of its own.
+        rng: generator of the initial weights.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        actions: int,
+        hidden_sizes: tuple[int, ...] | None = None,
+        activation: str = "relu",
+        *,
+        dueling: bool = False,
+        stream: bool = False,
+        noisy: float | None = None,
+        atoms: int | None = None,
+        rng: np.random.Generator,
+    ) -> None:
+        self.images = [nn.image_network(shape, False, rng, high) for shape, high in encoder.images]
+        usual = (max(cnn.width for cnn in self.images),) if self.images else (120, 84)
+        hidden = hidden_sizes if hidden_sizes is not None else usual
+        sizes = (encoder.vector_size + sum(cnn.features for cnn in self.images), *hidden)
+        shared, last = (sizes[:-1], sizes[-2:]) if (dueling or stream) and hidden else (sizes, sizes[-1:])
+        self.actions, self.atoms, self.width = actions, atoms, last[0]
+        self.body = nn.Sequential(*_hidden(shared, activation, noisy, rng))
+        self.advantage = self._stream(last, actions * (atoms or 1), activation, noisy, rng)
+        self.value = self._stream(last, atoms or 1, activation, noisy, rng) if dueling else None
+        self._in_turn = InTurn()
+
+    @staticmethod
+    def _stream(
+        sizes: tuple[int, ...], outputs: int, activation: str, noisy: float | None, rng: np.random.Generator
+    ) -> nn.Sequential:
+        layers = _hidden(sizes, activation, noisy, rng)
+        return nn.Sequential(*layers, _linear(sizes[-1], outputs, 0.01, noisy, rng))
+
+    def joined(self, parts: list[Any]) -> Any:
+        """The vector, and what the convolutions make of images, (B, n)."""
+        if self.images:
+            vectors = parts[: len(parts) - len(self.images)]
+            parts = vectors + [cnn(part) for cnn, part in zip(self.images, parts[len(vectors) :], strict=True)]
+        return parts[0] if len(parts) == 1 else F.concatenate(parts, axis=1)
+
+    def features(self, parts: list[Any]) -> Any:
+        """What the last layers read, (B, n)."""
+        return self.body(self.joined(parts))
+
+    def outputs(self, features: Any) -> Any:
+        """(B, n) to (B, actions), or (B, actions, atoms)."""
+        advantage = self.advantage(features)
+        if self.value is None:
+            return self.apart(advantage, self.actions)
+        advantage, value = self.apart(advantage, self.actions), self.apart(self.value(features), 1)
+        return value + (advantage - F.mean(advantage, axis=1, keepdims=True))
+
+    def apart(self, x: Any, actions: int) -> Any:
+        """(B, actions atoms) as (B, actions, atoms) where there are atoms."""
+        return x if self.atoms is None else x.reshape(-1, actions, self.atoms)
+
+    def forward(self, parts: list[Any]) -> Any:
+        """The parts of a batch of observations to (B, actions), or (B, actions, atoms)."""
+        if self.value is not None:
+            return self.outputs(self.features(parts))
+        layers = self.body.layers + self.advantage.layers  # in one piece they are quicker
+        return self.apart(self._in_turn(layers, self.joined(parts)), self.actions)
+
+
+def check(agent: Any, network: Any, own: Any) -> bool:
+    """Refuse a network that does not give a DQN, or what is built on it, its values; whether it replaces one, `own`."""
+
+    def read(twin: Any, parts: list[Any]) -> dict[str, Any]:
+        found = {}
+        with contextlib.suppress(TypeError):  # IQN's takes fractions, too
+            found["outputs"] = twin(parts)
+        return found | {"values": agent.values(twin, parts)}
+
+    fitting.check(agent, network, read, {"values": (fitting.ROWS, agent.actions)}, own)
+    return own is not None
+
+
+def _linear(inputs: int, outputs: int, gain: float, noisy: float | None, rng: np.random.Generator) -> nn.Module:
+    if noisy is not None:
+        return nn.NoisyLinear(inputs, outputs, sigma=noisy, rng=rng)
+    return nn.Linear(inputs, outputs, gain=gain, rng=rng)
+
+
+def _hidden(sizes: tuple[int, ...], activation: str, noisy: float | None, rng: np.random.Generator) -> list[nn.Module]:
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(sizes):
+        layers += [_linear(inputs, outputs, math.sqrt(2), noisy, rng), ACTIVATIONS[activation]()]
+    return layers

@@ -1,0 +1,1 @@
+"""Curves, tables, statistics and progress of runs."""
