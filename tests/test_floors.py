@@ -13,7 +13,7 @@ FOLDERS = ("dbrrl", "agents", "envs")
 
 # From the ground up. A name ending in a dot stands for the package and all in it; the first match counts.
 FLOORS: list[list[str]] = [
-    ["dbrrl.errors", "dbrrl.renamed"],
+    ["dbrrl.errors", "dbrrl.renamed", "dbrrl.types"],
     ["dbrrl.backend.", "dbrrl.checkpoint.", "dbrrl.config."],
     ["dbrrl.kernels.", *(f"dbrrl.autodiff.{part}" for part in ("dispatch", "memory", "recording", "tensor"))],
     ["dbrrl.autodiff.", "dbrrl.functional"],
