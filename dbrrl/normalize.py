@@ -141,6 +141,14 @@ class RewardNormalizer:
     3.2: the scale of the return becomes about 1, the sign of a reward stays. The mean is not subtracted:
     that would change what an episode's length is worth.
 
+    The 0 at which the return of each environment starts counts as one of its values. The first returns alone
+    have a deviation of 0 where all rewards are equal (with one environment they always are), and whatever the
+    reward, `clip` would come out. With the 0, equal rewards come out as 2.0, 1.2, 0.9, ..., in every unit of
+    reward whose returns are well above √`EPSILON`; after n steps the 0 is one value in n + 1. Other codes begin with a
+    variance of 1 that counts as 1e-4 values (OpenAI Baselines, Gymnasium, Stable-Baselines3): a reward of 0.001 then
+    comes out as 0.1, 0.14, 0.17, ..., and any reward from 0.1 on as `clip`. That of Engstrom et al. divides the first
+    return by itself.
+
     Args:
         num_envs: B, the number of environments stepped together.
         gamma: discount factor of the return.
@@ -175,11 +183,13 @@ class RewardNormalizer:
         if type(reward) is not type(self.returns):
             self.returns = _moved(self.returns, reward)
         returns = self.returns * self.gamma + reward
+        seen = returns if valid is None else returns[valid]
+        if self.statistics.count == 0:
+            self.statistics.update(np.zeros_like(seen))  # where these returns started
+        self.statistics.update(seen)
         if valid is None:
-            self.statistics.update(returns)
             self.returns = np.where(boundary, 0.0, returns)
         else:
-            self.statistics.update(returns[valid])
             self.returns = np.where(valid, np.where(boundary, 0.0, returns), self.returns)
         return self.scale(reward)
 

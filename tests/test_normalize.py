@@ -99,7 +99,7 @@ def test_rewards_are_divided_by_the_deviation_of_the_discounted_return() -> None
     rewards = rng.normal(2, 5, size=(50, 3))
     ends = rng.random((50, 3)) < 0.1
     normalizer = RewardNormalizer(3, gamma=0.9, clip=1.5)
-    running, seen = np.zeros(3), []
+    running, seen = np.zeros(3), [np.zeros(3)]
     for reward, end in zip(rewards, ends, strict=True):
         scaled = normalizer(reward, end)
         running = 0.9 * running + reward
@@ -110,6 +110,36 @@ def test_rewards_are_divided_by_the_deviation_of_the_discounted_return() -> None
         assert scaled.dtype == np.float32
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("num_envs", [1, 8])
+@pytest.mark.parametrize("unit", [0.001, 1.0, -1000.0])
+def test_the_first_of_equal_rewards_are_scaled_alike_in_every_unit(unit: float, num_envs: int, device: str) -> None:
+    """Closed form: the returns 0, r, r (1 + γ), r (1 + γ + γ²) have the deviation that NumPy gives."""
+    normalizer, gamma = RewardNormalizer(num_envs, 0.99), 0.99
+    with standin.installed():
+        ends = put(np.zeros(num_envs, bool), device)
+        got = [host(normalizer(put(np.full(num_envs, unit), device), ends), device) for _ in range(3)]
+    returns = unit * np.array([0, 1, 1 + gamma, 1 + gamma + gamma**2])
+    expected = [unit / np.sqrt(returns[: k + 2].var() + EPSILON) for k in range(3)]
+    np.testing.assert_allclose(got, np.repeat(np.reshape(expected, (3, 1)), num_envs, axis=1), rtol=1e-5)
+    np.testing.assert_allclose(np.abs(expected), [2.0, 1.231, 0.901], rtol=0.05)
+
+
+def test_first_rewards_that_hardly_differ_are_not_magnified_to_the_limit() -> None:
+    rewards = np.random.default_rng(0).normal(5.0, 0.1, 8)
+    scaled = RewardNormalizer(8, 0.99)(rewards, np.zeros(8, bool))
+    np.testing.assert_allclose(scaled, rewards / np.concatenate([np.zeros(8), rewards]).std(), rtol=1e-5)
+    assert scaled.max() < 2.2
+
+
+def test_a_first_step_without_any_transition_leaves_rewards_as_they_are() -> None:
+    normalizer = RewardNormalizer(2, 0.99)
+    nobody = np.zeros(2, bool)
+    np.testing.assert_allclose(normalizer(np.array([1.0, 3.0]), nobody, nobody), [1.0, 3.0], rtol=1e-6)
+    assert normalizer.statistics.count == 0
+    np.testing.assert_allclose(normalizer(np.ones(2), nobody), [2.0, 2.0], rtol=1e-6)
+
+
 def test_rows_without_a_transition_leave_everything_as_it_is() -> None:
     full, masked = RewardNormalizer(1, 0.9), RewardNormalizer(2, 0.9)
     valid, no_end = np.array([True, False]), np.zeros(2, bool)
@@ -118,7 +148,7 @@ def test_rows_without_a_transition_leave_everything_as_it_is() -> None:
         second = masked(np.array([reward, 100.0]), ~valid, valid)
         assert first[0] == second[0]
     assert masked.returns[1] == 0.0
-    assert masked.statistics.count == 3
+    assert masked.statistics.count == 4  # three returns, and the 0 at which that environment's return starts
 
 
 def test_scale_changes_nothing() -> None:
