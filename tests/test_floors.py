@@ -39,6 +39,7 @@ BY_NAME = (
     "dbrrl.envs",
     "dbrrl.envs.construct",
     "dbrrl.renamed",
+    "dbrrl.backend.replacements",
     "dbrrl",
 )  # may import a module by a name in a string
 

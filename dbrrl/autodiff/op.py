@@ -7,7 +7,7 @@ import numpy as np
 
 from dbrrl.autodiff.memory import clock, handed_out, notice_changes
 from dbrrl.autodiff.tensor import Tensor, observing, state, wrap
-from dbrrl.backend import beside, device_name
+from dbrrl.backend import beside, device_name, replacement
 from dbrrl.errors import DbrrlError, DeviceError, DtypeError, GraphError, ShapeError
 
 
@@ -17,6 +17,9 @@ class Op:
     A subclass writes both with NumPy functions and operators, which dispatch to the recording ops where they meet a
     tensor. `backward(g, y, *inputs)` returns one gradient per input in the shape of the broadcast output (the engine
     sums it back to the input's shape), or None. `cached` values of `forward` may serve when `g` is an array.
+
+    For another kind of array than NumPy's, a subclass registered with `backend.replaces(TheOp, "cuda")` takes the place
+    of the op when it is called. It may hand what it does not serve, and the gradients of gradients, to `super()`.
     """
 
     sums: ClassVar[bool] = False  # whether it adds up many elements: float16 is then computed in float32
@@ -63,6 +66,8 @@ class Op:
             inputs = _align(inputs, arrays)
         if self.sums and arrays[0].dtype.char == "e":
             return self._in_float32(inputs)
+        if type(arrays[0]) is not np.ndarray:
+            self.__class__ = replacement(type(self), arrays[0]) or type(self)
         try:
             if observing and state.observer is not None:
                 y = state.observer.forward(self, arrays)

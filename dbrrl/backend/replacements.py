@@ -1,0 +1,88 @@
+"""Replacements: a faster version of a function or an op for one kind of array, chosen by the first argument.
+
+Code that is written in NumPy's functions also runs on CuPy's arrays. Where one kernel would be quicker, a module of
+`dbrrl.kernels` registers it here, and the code that it replaces does not know of it:
+
+    @replaceable                      # in the module of the formula
+    def squared_distance(a, b):
+        return np.sum((a - b) ** 2)
+
+    @replaces(squared_distance, "cuda")      # in dbrrl/kernels/cuda, which imports that module
+    def _squared_distance(a, b):
+        if a.dtype != b.dtype:
+            return NotImplemented     # not served: the formula is computed
+        return kernel(a, b)
+
+`autodiff.Op` classes are replaceable as they are; their replacement is a subclass. The modules of a kind are imported
+when the first array of that kind (or the name of such a device) is met.
+"""
+
+import functools
+import importlib
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+import numpy as np
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Replacement = TypeVar("Replacement", bound=Callable[..., Any])
+
+_KERNELS = {"cuda": "dbrrl.kernels.cuda"}  # the package that is imported for a kind
+_replacements: dict[tuple[Any, str], Any] = {}
+_kinds: dict[Any, str] = {np.ndarray: "", float: "", int: ""}  # by type of array; "" where nothing is replaced
+
+
+def replaceable(function: Callable[P, R]) -> Callable[P, R]:
+    """Let kernels replace `function` for the kind of its first argument: an array, or the name of a device.
+
+    NumPy's arrays, "cpu" and every kind for which nothing is registered get `function` itself.
+    """
+    first = function.__code__.co_varnames[0]
+
+    @functools.wraps(function)
+    def call(*args: P.args, **named: P.kwargs) -> R:
+        x: Any = args[0] if args else named.get(first)
+        if type(x) is not np.ndarray:
+            found = replacement(call, x)
+            if found is not None:
+                result = found(*args, **named)
+                if result is not NotImplemented:
+                    return result  # type: ignore[no-any-return]
+        return function(*args, **named)
+
+    return call
+
+
+def replaces(original: Any, kind: str) -> Callable[[Replacement], Replacement]:
+    """Register the decorated function, or subclass of `Op`, in place of `original` for arrays of `kind` ("cuda").
+
+    A function may return NotImplemented for arguments that it does not serve: then the original is called.
+    """
+
+    def register(found: Replacement) -> Replacement:
+        _replacements[original, kind] = found
+        return found
+
+    return register
+
+
+def replacement(original: Any, x: Any) -> Any:
+    """What is registered in place of `original` for the kind of `x`, an array or the name of a device; else None."""
+    kind = _kinds.get(type(x))
+    if kind is None:
+        kind = _kind(x)
+    return _replacements.get((original, kind)) if kind else None
+
+
+def _kind(x: Any) -> str:
+    """The kind of an array whose type was not met before, or of a device, with its kernels imported."""
+    if isinstance(x, str):
+        kind = x.partition(":")[0]
+    else:
+        kind = "cuda" if type(x).__module__.partition(".")[0] == "cupy" else ""
+    if kind in _KERNELS:
+        importlib.import_module(_KERNELS[kind])
+    if not isinstance(x, str):
+        _kinds[type(x)] = kind
+    return kind

@@ -1,0 +1,67 @@
+"""Replacements of functions and ops, by the kind of the first argument."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dbrrl.autodiff.engine import grad
+from dbrrl.autodiff.op import Op
+from dbrrl.autodiff.tensor import Tensor
+from dbrrl.backend import replaceable, replaces, to_device
+
+pytestmark = pytest.mark.usefixtures("cuda")
+
+
+@replaceable
+def name_of_device(device: str) -> str:
+    return "host"
+
+
+@replaceable
+def doubled(x: Any, times: int = 1) -> Any:
+    return x * 2**times
+
+
+@replaces(doubled, "cuda")
+def _doubled(x: Any, times: int = 1) -> Any:
+    return "replaced" if times < 3 else NotImplemented
+
+
+replaces(name_of_device, "cuda")(lambda device: device)
+
+
+class Square(Op):
+    """y = x²; dx = 2 x g."""
+
+    def forward(self, x: Any) -> Any:
+        return x * x
+
+    def backward(self, g: Any, y: Any, x: Any) -> Any:
+        return 2 * x * g
+
+
+@replaces(Square, "cuda")
+class _Square(Square):
+    """As `Square`; the gradient of arrays is ten times as large, to be told apart."""
+
+    def backward(self, g: Any, y: Any, x: Any) -> Any:
+        return super().backward(g, y, x) if isinstance(g, Tensor) else 20 * x * g
+
+
+def test_a_function_is_replaced_for_the_kind_of_its_first_argument() -> None:
+    x = np.ones(2)
+    assert doubled(x).tolist() == doubled(x=x).tolist() == [2, 2] and doubled(1.5) == 3 and doubled(x[0]) == 2
+    assert doubled(to_device(x, "cuda")) == doubled(x=to_device(x, "cuda")) == "replaced"
+    assert name_of_device("cpu") == "host" and name_of_device("cuda:1") == "cuda:1"
+
+
+def test_what_a_replacement_does_not_serve_is_computed_by_the_formula() -> None:
+    assert doubled(to_device(np.ones(2), "cuda"), times=3).get().tolist() == [8, 8]
+
+
+def test_an_op_is_replaced_when_it_is_called() -> None:
+    for device, expected in (("cpu", 6), ("cuda", 60)):
+        x = Tensor([3.0], requires_grad=True).to(device)
+        assert grad(Square()(x).sum(), x).numpy().tolist() == [expected]
+        assert grad(Square()(x).sum(), x, create_graph=True).numpy().tolist() == [6]
