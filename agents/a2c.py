@@ -11,22 +11,25 @@ RMSprop with ε = 1e-5 inside the root and a mean square that starts at 1, a ste
 orthogonal initial weights. Not as there: time limits bootstrap from the true final observation.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from dbrrl import functional as F
-from dbrrl import nn
-from dbrrl.config import Config as BaseConfig
+from dbrrl import losses, nn
+from dbrrl.buffers import Batch
 from dbrrl.config import setting
+from dbrrl.learning.config import OnPolicyConfig
 from dbrrl.learning.on_policy import OnPolicyAgent
+from dbrrl.learning.rollout import Rollout
 from dbrrl.normalize import standardized
 from dbrrl.optim import Adam, Optimizer, RMSprop
-from dbrrl.returns import explained_variance
-from dbrrl.schedules import Schedule
+from dbrrl.returns import explained_variance, gae
+from dbrrl.types import Metrics
 
 
 @dataclass(frozen=True)
-class Config(BaseConfig):
+class Config(OnPolicyConfig):
     """Settings of A2C; the defaults are those of its published code (OpenAI Baselines)."""
 
     learning_rate: float = setting(7e-4, above=0, help="step size of the optimizer (published code)")
@@ -39,22 +42,10 @@ class Config(BaseConfig):
     rmsprop_alpha: float = setting(0.99, at_least=0, below=1, help="decay of RMSprop's mean square (section 8)")
     optimizer_eps: float = setting(1e-5, above=0, help="ε of the optimizer (published code)")
     n_steps: int = setting(5, at_least=1, help="T, steps per environment in each rollout (t_max, section 8)")
-    gamma: float = setting(0.99, at_least=0, at_most=1, help="discount factor (section 8)")
     gae_lambda: float = setting(1.0, at_least=0, at_most=1, help="λ of the advantage estimate; 1: n-step returns")
     normalize_advantage: bool = setting(False, help="zero mean, unit deviation in each rollout")
     entropy_coef: float = setting(0.01, at_least=0, help="c₂, weight of the entropy bonus (β, section 8)")
     value_coef: float = setting(0.5, at_least=0, help="c₁, weight of the squared value error (published code)")
-    max_grad_norm: float = setting(0.5, above=0, help="largest global norm of the gradient (published code)")
-    hidden_sizes: tuple[int, ...] | None = setting(None, at_least=1, help="hidden layers; none: 64,64; () on images")
-    recurrent: Literal["none", "lstm", "gru"] = setting("none", help="memory before the hidden layers")
-    recurrent_size: int = setting(64, at_least=1, help="width of the memory")
-    activation: Literal["tanh", "relu"] = setting("tanh", help="between the hidden layers")
-    scale_observation: bool = setting(False, help="entries of a Box within finite bounds are scaled to [-1, 1]")
-    log_std_init: float = setting(0.0, help="initial log standard deviation of continuous actions")
-    normalize_observation: bool = setting(False, help="observations by their running mean and deviation, clipped at 10")
-    clip_reward: bool = setting(False, help="rewards to [-1, 1] in what is learned; scores stay (Mnih et al. 2015)")
-    normalize_reward: bool = setting(False, help="rewards by the running deviation of the return, clipped at 10")
-    total_steps: int = setting(0, at_least=0, help="environment steps of the run, where schedules end; 0: unknown")
 
 
 class A2C(OnPolicyAgent):
@@ -76,39 +67,30 @@ class A2C(OnPolicyAgent):
             module, c.learning_rate, c.rmsprop_alpha, c.optimizer_eps, eps_inside_root=True, initial_mean_square=start
         )
 
-    @property
-    def largest_product(self) -> int:
-        """Multiply-adds of the largest layer over a rollout."""
-        return self.product(self.config.n_steps * self.num_envs)
-
-    def update(self) -> None:
+    def update(self, rollout: Rollout) -> Metrics:
         """One gradient step on the whole rollout."""
         c = self.config
-        parts, action, advantage, old_value = self.transitions()
-        if not len(advantage):
-            return
-        target = advantage + old_value
-        schedule = Schedule(c.learning_rate_schedule, c.learning_rate, 0.0)
-        self.optimizer.learning_rate = schedule(self.progress(self.steps - len(advantage)))
-        found = self.replayed(self.learn, None, True, [*parts, action, advantage, target])
-        self.num_updates += 1
-        self.latest = self.averages([found]) | {
-            "explained_variance": explained_variance(old_value, target),
-            "learning_rate": self.optimizer.learning_rate,
-        }
+        value, next_value = self.values(rollout)  # V(s_t) and V(s'_t); at a time limit s' is the final observation
+        advantage = gae(rollout.reward, value, next_value, rollout.terminated, rollout.boundary, c.gamma, c.gae_lambda)
+        batch = rollout.batch(advantage=advantage, value=value, target=advantage + value)
+        self.optimizer.learning_rate = learning_rate = self.scheduled("learning_rate")
+        metrics = self.mean([self.gradient_step(batch)])
+        metrics["explained_variance"] = explained_variance(batch.value, batch.target)
+        return metrics | {"learning_rate": learning_rate}
 
-    def learn(self, _rows: None, _record: bool, *columns: Any) -> dict[str, Any]:
-        """The gradient step on columns (parts ..., action, A, G) of all transitions, and its statistics."""
+    def loss(self, batch: Batch) -> tuple[Any, Callable[[], dict[str, Any]]]:
+        """-L(θ) on a batch of n transitions, and its metrics."""
         c = self.config
-        *parts, action, advantage, target = columns
-        if c.normalize_advantage and len(advantage) > 1:
-            advantage = standardized(advantage)
-        policy, value = self.policy_and_value(parts)
-        objective = (policy.log_prob(action) * advantage).mean()
-        value_loss, entropy = F.mse_loss(value, target), policy.entropy().mean()
-        self.gradient([objective, value_loss, entropy], [-1.0, c.value_coef, -c.entropy_coef])
-        self.optimizer.step()
-        return {"policy_loss": -objective.array, "value_loss": value_loss.array, "entropy": entropy.array}
+        policy, value = self.policy_and_value(batch.observation)
+        advantage = standardized(batch.advantage) if c.normalize_advantage and len(batch) > 1 else batch.advantage
+        objective = losses.policy_gradient(policy.log_prob(batch.action), advantage)
+        value_loss, entropy = F.mse_loss(value, batch.target), policy.entropy().mean()
+        loss = F.weighted_sum((-1.0, objective), (c.value_coef, value_loss), (-c.entropy_coef, entropy))
+        return loss, lambda: {
+            "policy_loss": -objective.array,
+            "value_loss": value_loss.array,
+            "entropy": entropy.array,
+        }
 
 
 Agent = A2C

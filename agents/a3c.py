@@ -16,29 +16,34 @@ shared memory; in a loop of your own, with `act` and `observe`, the learners com
 
 import contextlib
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import gymnasium as gym
 import numpy as np
 
 from dbrrl import functional as F
 from dbrrl import nn, seeding
+from dbrrl.buffers import Batch
 from dbrrl.checkpoint import State, untrusted
 from dbrrl.config import Config as BaseConfig
 from dbrrl.config import setting
 from dbrrl.errors import ConfigError, other_count
 from dbrrl.learning.agent import Agent as Base
 from dbrrl.learning.agent import valid_rows
+from dbrrl.learning.config import OnPolicyConfig
 from dbrrl.learning.on_policy import OnPolicyAgent
+from dbrrl.learning.rollout import Rollout
 from dbrrl.learning.transition import fields
 from dbrrl.optim import RMSprop
-from dbrrl.returns import explained_variance
+from dbrrl.returns import explained_variance, gae
 from dbrrl.schedules import Schedule
+from dbrrl.types import Metrics
 
 
 @dataclass(frozen=True)
-class Config(BaseConfig):
+class Config(OnPolicyConfig):
     """Settings of A3C; the defaults are those of the paper's Atari experiments, and where it has none those of PFRL."""
 
     learning_rate: float = setting(7e-4, above=0, help="η, step size of RMSprop (drawn from 1e-4 to 1e-2 in the paper)")
@@ -46,21 +51,12 @@ class Config(BaseConfig):
     rmsprop_alpha: float = setting(0.99, at_least=0, below=1, help="α, decay of the mean square (section 8)")
     rmsprop_eps: float = setting(0.1, above=0, help="ε, inside the root (PFRL)")
     n_steps: int = setting(5, at_least=1, help="t_max, steps in each rollout (section 8)")
-    gamma: float = setting(0.99, at_least=0, at_most=1, help="discount factor (section 8)")
     gae_lambda: float = setting(1.0, at_least=0, at_most=1, help="λ of the advantage estimate; 1: the paper's returns")
     entropy_coef: float = setting(0.01, at_least=0, help="β, weight of the entropy (section 8)")
     value_coef: float = setting(0.5, at_least=0, help="c₁, weight of the squared value error (paper: 1)")
     max_grad_norm: float = setting(40.0, above=0, help="largest global norm of a rollout's gradient (PFRL)")
-    normalize_reward: bool = setting(False, help="rewards by the deviation of the learner's returns, clipped at 10")
-    hidden_sizes: tuple[int, ...] | None = setting(None, at_least=1, help="hidden layers; none: 64,64; () on images")
-    recurrent: Literal["none", "lstm", "gru"] = setting("none", help="memory before the hidden layers")
-    recurrent_size: int = setting(64, at_least=1, help="width of the memory")
-    activation: Literal["tanh", "relu"] = setting("tanh", help="between the hidden layers")
-    scale_observation: bool = setting(False, help="entries of a Box within finite bounds are scaled to [-1, 1]")
-    log_std_init: float = setting(0.0, help="initial log standard deviation of continuous actions")
-    clip_reward: bool = setting(False, help="rewards to [-1, 1] in what is learned; scores stay (Mnih et al. 2015)")
+    normalize_observation: ClassVar[bool] = False  # learners would need common statistics
     deterministic: bool = setting(False, help="learners commit in turn: slower, exact to the bit")
-    total_steps: int = setting(0, at_least=0, help="environment steps of the run, where the schedule ends; 0: unknown")
 
 
 class ActorLearner(OnPolicyAgent):
@@ -99,28 +95,35 @@ class ActorLearner(OnPolicyAgent):
         for name, module, attribute in self.buffers:
             setattr(module, attribute, self.shared[name].copy())
 
-    def update(self) -> None:
+    def update(self, rollout: Rollout) -> Metrics:
         """The gradient of the rollout, by θ'; then a step of θ by it."""
         c = self.config
-        parts, action, advantage, old_value = self.transitions()
-        target = advantage + old_value
+        value, next_value = self.values(rollout)
+        advantage = gae(rollout.reward, value, next_value, rollout.terminated, rollout.boundary, c.gamma, c.gae_lambda)
+        batch = rollout.batch(advantage=advantage, value=value, target=advantage + value)
         with contextlib.ExitStack() as turn:
-            if self.buffers:  # the gradient is taken with those of now, and moves them
+            if self.buffers:  # the gradient is taken with the shared buffers, and changes them
                 turn.enter_context(self.turn)
                 self.pull_buffers()
-            policy, value = self.policy_and_value(parts)
-            objective = (policy.log_prob(action) * advantage).sum()
-            value_loss, entropy = F.mse_loss(value, target, "sum"), policy.entropy().sum()
-            self.gradient([objective, value_loss, entropy], [-1.0, c.value_coef, -c.entropy_coef])
+            metrics = self.step.gradient(batch)
             if not self.buffers:
                 turn.enter_context(self.turn)
-            self.commit(len(advantage))
-        self.latest = {
-            "policy_loss": -objective.item() / len(advantage),
-            "value_loss": value_loss.item() / len(advantage),
-            "entropy": entropy.item() / len(advantage),
-            "explained_variance": explained_variance(old_value, target),
-            "learning_rate": self.optimizer.learning_rate,
+            self.commit(len(batch))
+        found = {name: float(total) / len(batch) for name, total in metrics.items()}
+        found["explained_variance"] = explained_variance(batch.value, batch.target)
+        return found | {"learning_rate": self.optimizer.learning_rate}
+
+    def loss(self, batch: Batch) -> tuple[Any, Callable[[], dict[str, Any]]]:
+        """-L(θ') of a rollout, a sum over its transitions, and the terms of the sum."""
+        c = self.config
+        policy, value = self.policy_and_value(batch.observation)
+        objective = (policy.log_prob(batch.action) * batch.advantage).sum()
+        value_loss, entropy = F.mse_loss(value, batch.target, "sum"), policy.entropy().sum()
+        loss = F.weighted_sum((-1.0, objective), (c.value_coef, value_loss), (-c.entropy_coef, entropy))
+        return loss, lambda: {
+            "policy_loss": -objective.array,
+            "value_loss": value_loss.array,
+            "entropy": entropy.array,
         }
 
     def commit(self, rows: int) -> None:
@@ -128,7 +131,7 @@ class ActorLearner(OnPolicyAgent):
         c, shared = self.config, self.shared
         optimizer: Any = self.optimizer
         schedule = Schedule(c.learning_rate_schedule, c.learning_rate, 0.0)
-        optimizer.learning_rate = schedule(self.progress(int(shared["learned"].sum())))
+        optimizer.learning_rate = schedule(int(shared["learned"].sum()) / c.total_steps if c.total_steps else 0.0)
         optimizer.mean_square = shared["mean_square"]
         optimizer.update(shared["values"], optimizer.flat.grads, np.empty_like(optimizer.flat.grads))
         for name, module, attribute in self.buffers:

@@ -10,27 +10,28 @@ final observation at time limits; G = A + V_old(s). What the paper leaves out an
 normalized per minibatch, the global norm of the gradient clipped, running normalization of observations and rewards.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
 from dbrrl import functional as F
-from dbrrl import nn, seeding
-from dbrrl.config import Config as BaseConfig
+from dbrrl import losses, nn
+from dbrrl.buffers import Batch
 from dbrrl.config import setting
-from dbrrl.kernels.cuda.dial import Dial
+from dbrrl.learning.config import OnPolicyConfig
+from dbrrl.learning.gradient_step import StepMetrics
 from dbrrl.learning.on_policy import OnPolicyAgent
-from dbrrl.networks.recurrence import Sequences
+from dbrrl.learning.rollout import Rollout
 from dbrrl.normalize import standardized
 from dbrrl.optim import Adam
-from dbrrl.returns import explained_variance
-from dbrrl.schedules import Schedule
+from dbrrl.returns import explained_variance, gae
+from dbrrl.types import Metrics, Scalar
 
 
 @dataclass(frozen=True)
-class Config(BaseConfig):
+class Config(OnPolicyConfig):
     """Settings of PPO; the defaults are those of the paper's MuJoCo experiments (table 3)."""
 
     learning_rate: float = setting(3e-4, above=0, help="step size of Adam (table 3)")
@@ -40,7 +41,6 @@ class Config(BaseConfig):
     )
     batch_size: int = setting(64, at_least=1, help="transitions per minibatch (table 3)")
     n_epochs: int = setting(10, at_least=1, help="passes over each rollout (table 3)")
-    gamma: float = setting(0.99, at_least=0, at_most=1, help="discount factor (table 3)")
     gae_lambda: float = setting(0.95, at_least=0, at_most=1, help="λ of the advantage estimate (table 3)")
     clip_range: float = setting(0.2, above=0, help="ε, how far the ratio may leave 1 (table 3)")
     clip_range_schedule: Literal["constant", "linear"] = setting("constant", help="linear: to 0 at total_steps")
@@ -48,19 +48,8 @@ class Config(BaseConfig):
     normalize_advantage: bool = setting(True, help="zero mean, unit deviation in each minibatch")
     entropy_coef: float = setting(0.0, at_least=0, help="c₂, weight of the entropy bonus (eq. 9)")
     value_coef: float = setting(0.5, at_least=0, help="c₁, weight of the squared value error (published code: 0.25)")
-    max_grad_norm: float = setting(0.5, above=0, help="largest global norm of the gradient")
     target_kl: float | None = setting(None, above=0, help="an update ends early beyond 1.5 times this KL (none: never)")
     adam_eps: float = setting(1e-5, above=0, help="ε of Adam")
-    hidden_sizes: tuple[int, ...] | None = setting(None, at_least=1, help="hidden layers; none: 64,64; () on images")
-    recurrent: Literal["none", "lstm", "gru"] = setting("none", help="memory before the hidden layers")
-    recurrent_size: int = setting(64, at_least=1, help="width of the memory")
-    activation: Literal["tanh", "relu"] = setting("tanh", help="between the hidden layers")
-    scale_observation: bool = setting(False, help="entries of a Box within finite bounds are scaled to [-1, 1]")
-    log_std_init: float = setting(0.0, help="initial log standard deviation of continuous actions")
-    normalize_observation: bool = setting(False, help="observations by their running mean and deviation, clipped at 10")
-    clip_reward: bool = setting(False, help="rewards to [-1, 1] in what is learned; scores stay (Mnih et al. 2015)")
-    normalize_reward: bool = setting(False, help="rewards by the running deviation of the return, clipped at 10")
-    total_steps: int = setting(0, at_least=0, help="environment steps of the run, where schedules end; 0: unknown")
 
 
 class PPO(OnPolicyAgent):
@@ -75,102 +64,59 @@ class PPO(OnPolicyAgent):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.batch_rng = seeding.generator_on(self.device if self.resident else "cpu", self.seed, "minibatches")
-        self.clip_range = Dial(self.optimizer.flat.vector, self.config.clip_range)
+        self.batch_rng = self.generator("minibatches")
 
     def make_optimizer(self, module: nn.Module) -> Adam:
-        """Adam with the ε of the published code."""
+        """Return Adam with the ε of the published code."""
         return Adam(module, self.config.learning_rate, eps=self.config.adam_eps)
 
-    @property
-    def largest_product(self) -> int:
-        """Multiply-adds of the largest layer over a minibatch."""
-        return self.product(self.config.batch_size)
-
-    def update(self) -> None:
-        """Several epochs of minibatches over the rollout."""
+    def update(self, rollout: Rollout) -> Metrics:
+        """Algorithm 1: advantages under π_old, then several epochs of minibatches. Return means of the last epoch."""
         c = self.config
-        parts, actions, advantage, value = self.transitions()
-        if not len(advantage):
-            return
-        with nn.evaluation(noise=True):
-            old_log_prob = self.policy(parts).log_prob(actions).array
-        columns = [*parts, actions, old_log_prob, value, advantage + value, advantage]
-        progress = self.progress(self.steps - len(advantage))
-        self.optimizer.learning_rate = Schedule(c.learning_rate_schedule, c.learning_rate, 0.0)(progress)
-        clip_range = Schedule(c.clip_range_schedule, c.clip_range, 0.0)(progress)
-        records = self.epochs(columns, max(clip_range, 1e-8))
-        self.latest = self.averages(records)
-        self.latest["explained_variance"] = explained_variance(value, advantage + value)
-        self.latest["learning_rate"] = self.optimizer.learning_rate
+        value, next_value = self.values(rollout)  # V(s_t) and V(s'_t); at a time limit s' is the final observation
+        advantage = gae(rollout.reward, value, next_value, rollout.terminated, rollout.boundary, c.gamma, c.gae_lambda)
+        batch = rollout.batch(advantage=advantage, value=value, target=advantage + value)
+        batch = batch.add(log_prob=self.log_prob(batch))
+        learning_rate, clip_range = self.scheduled("learning_rate"), self.scheduled("clip_range")
+        self.optimizer.learning_rate = learning_rate
+        metrics = self.mean(self.epochs(batch, clip_range))
+        metrics["explained_variance"] = explained_variance(batch.value, batch.target)
+        return metrics | {"learning_rate": learning_rate}
 
-    def epochs(self, columns: list[Any], clip_range: float) -> list[Any]:
-        """Minibatch updates in random order; the statistics of the last epoch's minibatches."""
-        c, n = self.config, len(columns[-1])
-        records: list[Any] = []
-        self.clip_range.set(clip_range)
-        # A single minibatch is the whole rollout: its order does not matter, it is prepared once.
-        whole = n <= c.batch_size
-        columns = self.prepared(columns) if whole else columns
-        for epoch in range(c.n_epochs):
-            record = epoch == c.n_epochs - 1 or c.target_kl is not None
-            records = []
-            for rows in [None] if whole else self.minibatches(columns[0], n):
-                records.append(self.replayed(self.learn, rows, record, columns))
-                self.num_updates += 1
-                if c.target_kl is not None and records[-1]["approx_kl"] > 1.5 * c.target_kl:
-                    return records
-        return records
-
-    def learn(self, rows: Any, record: bool, *columns: Any) -> dict[str, Any]:
-        """One gradient step on some rows of the columns, or on all as they are."""
-        batch = list(columns) if rows is None else self.prepared([column[rows] for column in columns])
-        return self.minibatch(batch, self.clip_range.value, record)
-
-    def minibatches(self, inputs: Any, n: int) -> Iterator[Any]:
-        """Rows of all n transitions in random order, `batch_size` at a time; with a memory whole sequences."""
-        size = self.config.batch_size
-        if isinstance(inputs, Sequences):
-            yield from self.placed(list(inputs.groups(size, self.batch_rng)))
-            return
-        order = self.placed([self.batch_rng.permutation(n)])[0]
-        for start in range(0, n, size):
-            yield order[start : start + size]
-
-    def prepared(self, batch: list[np.ndarray]) -> list[np.ndarray]:
-        """The columns of a minibatch with the advantages (the last) normalized, if the settings say so."""
-        normalize = self.config.normalize_advantage and len(batch[-1]) > 1
-        return [*batch[:-1], standardized(batch[-1])] if normalize else batch
-
-    def minibatch(self, batch: list[Any], clip_range: Any, record: bool) -> dict[str, Any]:
-        """One gradient step on columns (parts ..., action, old log π(a|s), old V(s), G, A), each with n rows."""
+    def epochs(self, batch: Batch, clip_range: float) -> list[StepMetrics]:
+        """Minimize the loss over `n_epochs` passes, or fewer where π moves too far; return the last pass's steps."""
         c = self.config
-        *parts, action, old_log_prob, old_value, target, advantage = batch
-        policy, value = self.policy_and_value(parts)
-        entropy: Any = policy.entropy() if c.entropy_coef or record else None
-        log_prob = policy.log_prob(action)
-        objective = F.clipped_surrogate(log_prob, old_log_prob, advantage, clip_range)  # eq. 7
-        if c.clip_range_value is None:
-            value_loss = F.mse_loss(value, target)
-        else:
-            moved = old_value + F.clip(value - old_value, -c.clip_range_value, c.clip_range_value)
-            value_loss = F.maximum((value - target) ** 2, (moved - target) ** 2).mean()
-        terms, weights = [objective, value_loss], [-1.0, c.value_coef]  # eq. 9, to be minimized
+        for _ in range(c.n_epochs):
+            steps = []
+            for minibatch in batch.minibatches(c.batch_size, self.batch_rng):
+                steps.append(self.gradient_step(minibatch, clip_range=clip_range))
+                if c.target_kl is not None and steps[-1]["approx_kl"] > 1.5 * c.target_kl:
+                    return steps
+        return steps
+
+    def loss(self, batch: Batch, clip_range: Scalar) -> tuple[Any, Callable[[], dict[str, Any]]]:
+        """-L(θ) of eq. 9 on a minibatch of n transitions, and its metrics."""
+        c = self.config
+        policy, value = self.policy_and_value(batch.observation)
+        advantage = standardized(batch.advantage) if c.normalize_advantage and len(batch) > 1 else batch.advantage
+        log_prob = policy.log_prob(batch.action)
+        surrogate = losses.clipped_surrogate(log_prob, batch.log_prob, advantage, clip_range)  # eq. 7
+        value_loss = losses.clipped_value_loss(value, batch.target, batch.value, c.clip_range_value)
+        terms = [(-1.0, surrogate), (c.value_coef, value_loss)]
         if c.entropy_coef:
-            terms, weights = [*terms, F.mean(entropy)], [*weights, -c.entropy_coef]
-        self.gradient(terms, weights)
-        statistics: dict[str, Any] = {}
-        if record:
-            ratio = np.exp(log_ratio := log_prob.array - old_log_prob)
-            statistics = {
-                "policy_loss": -objective.array,
+            terms.append((-c.entropy_coef, F.mean(policy.entropy())))
+
+        def metrics() -> dict[str, Any]:
+            ratio = np.exp(log_ratio := log_prob.array - batch.log_prob)
+            return {
+                "policy_loss": -surrogate.array,
                 "value_loss": value_loss.array,
-                "entropy": entropy.array.mean(),
+                "entropy": policy.entropy().array.mean(),
                 "approx_kl": (ratio - 1 - log_ratio).mean(),  # Schulman 2020, "Approximating KL divergence"
                 "clip_fraction": (np.abs(ratio - 1) > clip_range).mean(),
             }
-        self.optimizer.step()
-        return statistics
+
+        return F.weighted_sum(*terms), metrics
 
 
 Agent = PPO

@@ -57,11 +57,12 @@ class GradientError(DbrrlError, AssertionError):
     """A gradient differs from the central difference it was checked against."""
 
 
-def no_gradient(update: int, found: str = "") -> str:
-    """What is said where the gradient of an update is not finite; `found` says more of it."""
+def no_gradient(update: int | None = None, found: str = "") -> str:
+    """Return the error message for a gradient that is not finite; `found` adds what is known of it."""
+    where = "" if update is None else f" in update {update}"
     return (
-        f"expected a finite gradient in update {update}, got nan or inf{found}: lower the learning rate, or find the "
-        "op with dbrrl.detect_anomaly()"
+        f"expected a finite gradient{where}, got nan or inf{found}: lower the learning rate, or find the op with "
+        "dbrrl.detect_anomaly()"
     )
 
 

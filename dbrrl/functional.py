@@ -86,6 +86,7 @@ from dbrrl.autodiff.trigonometry import (
     tan,
 )
 from dbrrl.autodiff.variance import average, std, var
+from dbrrl.autodiff.weighted import weighted_mean, weighted_sum
 
 __all__ = [
     "abs",
@@ -216,5 +217,7 @@ __all__ = [
     "trunc",
     "var",
     "vstack",
+    "weighted_mean",
+    "weighted_sum",
     "where",
 ]  # fmt: skip

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from dbrrl.buffers.replay import Batch, ReplayBuffer
+from dbrrl.buffers.batch import Batch
+from dbrrl.buffers.replay import ReplayBuffer
 from dbrrl.checkpoint import untrusted
 from dbrrl.errors import AnomalyError, CheckpointError, ConfigError, GraphError
 
@@ -126,10 +127,9 @@ class PrioritizedReplayBuffer(ReplayBuffer):
         index = self.tree.find((np.arange(n) + rng.random(n)) / n)
         batch, priority = self.gather(index, gamma, n_steps), self.tree[index]
         # (N P(i))^-β over its largest: N and the total cancel out.
-        batch.weight = ((priority / priority.min()) ** -self.beta).astype(np.float32)
-        return batch
+        return batch.add(weight=((priority / priority.min()) ** -self.beta).astype(np.float32))
 
-    def update(self, index: np.ndarray, error: np.ndarray) -> None:
+    def update_priorities(self, index: np.ndarray, error: np.ndarray) -> None:
         """Give the transitions at `index` (n,) the priorities of their latest errors (n,), of either sign.
 
         Raises:

@@ -1,44 +1,34 @@
 """Experience replay (Lin 1992; Mnih et al. 2015): transitions of the past, drawn uniformly."""
 
 import functools
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from dbrrl.backend import to_numpy
+from dbrrl.backend.trees import leaves, tree_of
+from dbrrl.buffers.batch import Batch
 from dbrrl.buffers.bits import TERMINATED
 from dbrrl.buffers.ring import Ring
 
 
-@dataclass(slots=True)
-class Batch:
-    """n transitions of k <= n_steps steps each; `discount` is γᵏ, or 0 where the episode truly ended.
+def non_finite(batch: Batch, num_envs: int) -> str:
+    """Return the error message for a number of a sampled batch that no update can use, with its environment; or "".
 
-    The parts lie where the buffer's observations do, all else on the host.
-    A target is `reward + discount * value(next_parts)`: there is no ending to look at.
+    Args:
+        batch: what `ReplayBuffer.sample` returned.
+        num_envs: environments of the buffer.
     """
-
-    parts: list[Any]  # of the observation acted on, each (n, ...)
-    action: np.ndarray  # (n, ...)
-    reward: np.ndarray  # float32 (n,): r + γ r' + ... + γᵏ⁻¹ r⁽ᵏ⁻¹⁾
-    discount: np.ndarray  # float32 (n,)
-    next_parts: list[Any]  # of the observation k steps on, the true final one at a time limit, each (n, ...)
-    index: np.ndarray  # int64 (n,): places in the buffer
-    weight: np.ndarray | None = None  # float32 (n,): importance weights; None where all are 1
-
-    def oddity(self, num_envs: int) -> str:
-        """What in it no update can be made of, with the environment of `num_envs` that gave it; "" where nothing is."""
-        fields = [("reward", [self.reward]), ("observation", self.parts), ("next observation", self.next_parts)]
-        for field, part in ((field, to_numpy(part)) for field, parts in fields for part in parts):
-            bad = np.argwhere(~np.isfinite(part)) if part.dtype.kind == "f" else np.zeros(0)
-            if len(bad):
-                place = self.index[bad[0][0]]
-                return (
-                    f"{field}: expected finite numbers, got {part[tuple(bad[0])]} in environment {place % num_envs}, "
-                    f"at place {place} of the replay buffer: mend the environment, or limit what it gives"
-                )
-        return ""
+    fields = [("reward", batch.reward), ("observation", batch.observation), ("next observation", batch.next_observation)]
+    for field, array in ((field, to_numpy(array)) for field, tree in fields for array in leaves(tree)):
+        bad = np.argwhere(~np.isfinite(array)) if array.dtype.kind == "f" else np.zeros(0)
+        if len(bad):
+            index = batch.index[bad[0][0]]
+            return (
+                f"{field}: expected finite numbers, got {array[tuple(bad[0])]} in environment {index % num_envs}, at "
+                f"index {index} of the replay buffer: check the environment, or limit what it returns"
+            )
+    return ""
 
 
 class ReplayBuffer(Ring):
@@ -49,7 +39,7 @@ class ReplayBuffer(Ring):
     """
 
     def sample(self, n: int, rng: np.random.Generator, gamma: float, n_steps: int = 1) -> Batch:
-        """`n` transitions, uniformly with replacement.
+        """Return `n` transitions, drawn uniformly with replacement (see `gather`).
 
         Raises:
             GraphError: there is none.
@@ -57,14 +47,36 @@ class ReplayBuffer(Ring):
         return self.gather(self.draw(n, rng), gamma, n_steps)
 
     def gather(self, index: np.ndarray, gamma: float, n_steps: int = 1) -> Batch:
-        """The transitions that begin at the places `index` (n,)."""
+        """Return the transitions that begin at the places `index` (n,), of up to k = `n_steps` steps each.
+
+        The batch has, with one row per transition:
+            observation, next_observation: acted on, and k steps later (the true final one at a time limit); on the
+                device of the buffer's observations, all else on the host.
+            action: (n, ...).
+            reward: float32 (n,), r + γ r' + ... + γᵏ⁻¹ r⁽ᵏ⁻¹⁾.
+            discount: float32 (n,), γᵏ, or 0 where the episode truly ended: a target is
+                `reward + discount * value(next_observation)`.
+            index: int64 (n,), places in the buffer.
+            weight: float32 (n,), importance weights; None where all are 1.
+        """
         if n_steps == 1:
             last, reward, ends = index, self.rewards.take(index), self.ends.take(index)
             discount = _discounts(gamma).take(ends)
         else:
             last, ends, reward, discount = self._returns(index, gamma, n_steps)
         action = self.actions.take(index, axis=0)
-        return Batch(self.take(index), action, reward, discount, self.take_next(last, ends), index)
+        return Batch(
+            observation=tree_of(self.names, self.take(index)),
+            action=action,
+            reward=reward,
+            discount=discount,
+            next_observation=tree_of(self.names, self.take_next(last, ends)),
+            index=index,
+            weight=None,
+        )
+
+    def update_priorities(self, index: np.ndarray, error: np.ndarray) -> None:
+        """Do nothing: uniform replay has no priorities."""
 
     def _returns(
         self, index: np.ndarray, gamma: float, n_steps: int

@@ -8,6 +8,7 @@ import numpy as np
 
 from dbrrl import checkpoint
 from dbrrl.backend import array_module, beside
+from dbrrl.backend.trees import leaves
 from dbrrl.buffers import memory, placement
 from dbrrl.buffers.bits import INVALID, TERMINATED, TRUNCATED
 from dbrrl.buffers.loading import check_ring
@@ -15,6 +16,7 @@ from dbrrl.buffers.queue import Queue
 from dbrrl.buffers.stores import Plain, Resident, Stack, depths_of, frame_of
 from dbrrl.checkpoint import untrusted
 from dbrrl.errors import ConfigError, GraphError, ShapeError, other_count
+from dbrrl.types import Observation
 
 
 class Ring:
@@ -33,6 +35,7 @@ class Ring:
             checkpoint holds what is in it.
         device: a GPU in whose memory the observations lie, and the parts of what is sampled. "cpu": none.
         pinned: they lie in page-locked memory of the host instead, which that GPU reads when it samples.
+        names: of the observation's arrays, where it is a dict.
 
     Attributes:
         size: complete rows, at most `rows`.
@@ -59,7 +62,9 @@ class Ring:
         file: str | os.PathLike[str] | None = None,
         device: str = "cpu",
         pinned: bool = False,
+        names: Sequence[str] = (),
     ) -> None:
+        self.names = names
         for name, value in (("capacity", capacity), ("num_envs", num_envs), ("frame_stack", frame_stack)):
             if value < 1:
                 raise ConfigError(f"{type(self).__name__}: expected {name} of at least 1, got {value}")
@@ -108,8 +113,9 @@ class Ring:
         valid: np.ndarray = self.ends & INVALID == 0
         return valid
 
-    def begin(self, parts: Sequence[np.ndarray], action: np.ndarray) -> None:
+    def begin(self, observation: Observation, action: np.ndarray) -> None:
         """Open a row: the observation acted on, and the action taken; ShapeError if not one per environment."""
+        parts = leaves(observation)
         if len(parts[0]) != self.num_envs or (getattr(action, "ndim", False) and len(action) != self.num_envs):
             got = f"{len(parts[0])} and {np.shape(action)}"
             raise other_count("act()", "observations and actions", self.num_envs, got, len(parts[0]))
@@ -124,7 +130,7 @@ class Ring:
         self.begun = True
 
     def end(
-        self, next_parts: Sequence[np.ndarray], reward: Any, terminated: Any, truncated: Any, valid: Any = None
+        self, next_observation: Observation, reward: Any, terminated: Any, truncated: Any, valid: Any = None
     ) -> None:
         """Complete the open row with the true next observation. `valid` False marks entries that are no transition.
 
@@ -134,6 +140,7 @@ class Ring:
         """
         if not self.begun:
             raise GraphError("observe(): expected act() before it: call act(observation), step, then observe()")
+        next_parts = leaves(next_observation)
         if not len(next_parts[0]) == (reward.size if type(reward) is np.ndarray else np.size(reward)) == self.num_envs:
             got = f"{len(next_parts[0])} and {np.shape(reward)}"
             raise other_count("observe()", "observations and rewards", self.num_envs, got, np.size(reward))

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 
 from dbrrl.backend import module_on, to_device, to_numpy
+from dbrrl.backend.trees import leaves, tree_of
 from dbrrl.buffers import memory
 from dbrrl.checkpoint import untrusted
 from dbrrl.errors import CheckpointError, EnvError, GraphError, ShapeError, other_count
+from dbrrl.types import Observation
 
 
 class RolloutBuffer:
@@ -36,7 +38,9 @@ class RolloutBuffer:
         action_shape: tuple[int, ...],
         action_dtype: Any,
         device: str = "cpu",
+        names: Sequence[str] = (),
     ) -> None:
+        self.names = names
         self.n_steps, self.num_envs, self.device = n_steps, num_envs, device
         xp = self._xp = module_on(device)
         kinds = list(zip(shapes, dtypes, strict=True))
@@ -73,15 +77,20 @@ class RolloutBuffer:
         n = self.size
         return self.terminated[:n] | self.truncated[:n] | self.invalid[:n]
 
-    def begin(self, parts: Sequence[np.ndarray], action: np.ndarray) -> None:
+    def observation(self, rows: int) -> Observation:
+        """Return the observations of the first rows, (rows, B, ...)."""
+        named: Observation = tree_of(self.names, [store[:rows] for store in self.observations])
+        return named
+
+    def begin(self, observation: Observation, action: np.ndarray) -> None:
         """Open a row: the observation acted on, and the sample drawn; ShapeError if not one per environment."""
         t = self.size
         if t == self.n_steps:
             raise GraphError(f"act(): expected a rollout with room, got all {t} steps: call clear() after learning")
         if len(action) != self.num_envs:
             raise other_count("act()", "observations", self.num_envs, len(action), len(action))
-        for store, part in zip(self.observations, parts, strict=True):
-            store[t] = part
+        for store, array in zip(self.observations, leaves(observation), strict=True):
+            store[t] = array
         self.actions[t] = action
         self.begun = True
 
@@ -113,9 +122,9 @@ class RolloutBuffer:
             self.all_valid = False
         self.size, self.begun = t + 1, False
 
-    def follow(self, parts: Sequence[Any]) -> None:
-        """The true next observations of the row completed last, for the GPU; those of rows before are filled in."""
-        before = self.size - 1
+    def follow(self, observation: Observation) -> None:
+        """Store the true next observations of the row completed last, for the GPU; those of earlier rows are filled in."""
+        before, parts = self.size - 1, leaves(observation)
         if not self.following:
             self.following = [self._xp.zeros((self.n_steps, *part.shape), part.dtype) for part in parts]
         for k, (store, part) in enumerate(zip(self.following, parts, strict=True)):
@@ -130,13 +139,13 @@ class RolloutBuffer:
         """`x` on the GPU of the rollout."""
         return x if type(x) is self._xp.ndarray else to_device(np.asarray(x), self.device)
 
-    def close(self, parts: Sequence[np.ndarray]) -> None:
+    def close(self, observation: Observation) -> None:
         """Set the observation that follows the last complete row.
 
         Raises:
             EnvError: a reward or an observation of the rollout is not finite; the first one is named.
         """
-        for store, part in zip(self.observations, parts, strict=True):
+        for store, part in zip(self.observations, leaves(observation), strict=True):
             store[self.size] = part if self.device == "cpu" else self._there(part)
         self._check_finite("reward", self.rewards[: self.size])
         for store in self.observations:

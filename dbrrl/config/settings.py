@@ -134,7 +134,7 @@ class Config:
 
 
 def settings(config: type[Config]) -> tuple[Setting, ...]:
-    """The fields of a Config class in the order in which they are declared."""
+    """The fields of a Config class in the order in which they are declared; those given by keyword alone come last."""
     annotations = typing.get_type_hints(config)
     return tuple(
         Setting(
@@ -144,13 +144,14 @@ def settings(config: type[Config]) -> tuple[Setting, ...]:
             field.metadata.get("range", Range()),
             field.metadata.get("help", ""),
         )
-        for field in dataclasses.fields(config)
+        for field in sorted(dataclasses.fields(config), key=lambda field: field.kw_only)
         if field.init
     )
 
 
 def _refuse_unknown(config: type[Config], names: Iterable[str]) -> None:
-    unknown = [name for name in names if name not in config.__dataclass_fields__]
+    known = {field.name for field in dataclasses.fields(config)}
+    unknown = [name for name in names if name not in known]
     if not unknown:
         return
     taken = inspect.signature(config.__init__).parameters  # a constructor of the user's own takes what it likes

@@ -8,7 +8,7 @@ import gymnasium as gym
 
 from dbrrl.buffers import memory
 from dbrrl.errors import ConfigError
-from dbrrl.networks.encoder import is_image
+from dbrrl.networks.preprocessor import is_image
 
 _FLOAT, _DOUBLE = 4, 8  # bytes of a number; initial weights are drawn as doubles
 _COPIES = 3  # of each weight at the least: itself, its gradient, and what an optimizer keeps of it

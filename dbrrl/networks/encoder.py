@@ -1,170 +1,39 @@
-"""From an observation of any served space to the arrays that networks take: one vector part, and images apart."""
+"""The front of every network: features of an observation."""
 
-from collections.abc import Iterator
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 
-from dbrrl.backend import array_module, beside, device_name
-from dbrrl.errors import SpaceError
+from dbrrl import functional as F
+from dbrrl import nn
+from dbrrl.backend.trees import leaves
+from dbrrl.networks.preprocessor import Preprocessor
+from dbrrl.types import Observation
 
-OBSERVATION_SPACES = (
-    gym.spaces.Box, gym.spaces.Discrete, gym.spaces.MultiDiscrete, gym.spaces.MultiBinary, gym.spaces.Dict,
-)  # fmt: skip
 
-
-class Encoder:
-    """Batched observations to `parts`: float32 (B, n) of all that is no image (first, if any), then uint8 (B, C, H, W).
-
-    Box entries are flattened, Discrete and MultiDiscrete one-hot, MultiBinary 0 and 1; a Dict's entries follow one
-    another in its order. A Box of three axes and dtype uint8 or bool is an image; channels last are moved first. Of the
-    three axes the first two are those of the picture where they are equal, else the last two where these are, else the
-    smallest is the channels'.
-
-    Entries that float32 does not hold exactly (float64, integers from 32 bits on) are scaled, and by an agent also
-    normalized, in float64 and then cast; where neither is asked for they are only cast: 2²⁴ and 2²⁴ + 1 are then one.
+class Encoder(nn.Module):
+    """Features (B, size) of an observation: its vector as it is, and what convolutions make of its images.
 
     Args:
-        space: of one observation.
-        scale: entries of a Box that have finite bounds go from there to [-1, 1]; others, and images, stay as they are.
+        observations: describes the observations (see `Preprocessor`).
+        hidden: whether the network of an image ends with its own hidden layer, as in `nn.image_network`.
+        rng: generator of the initial weights.
 
-    Raises:
-        SpaceError: a space inside a Dict is not one of these, or there is nothing in it.
+    Attributes:
+        size: number of features.
+        width: units of the hidden layer that image networks of this size usually have; 0 without images.
     """
 
-    def __init__(self, space: gym.Space[Any], *, scale: bool = False) -> None:
-        self.leaves = list(_leaves(space, ()))
-        self.vector_size = sum(_width(leaf) for _, leaf in self.leaves if not is_image(leaf))
-        self.image_shapes = [_channels_first(leaf.shape) for _, leaf in self.leaves if is_image(leaf)]
-        # For each image its shape, channels first, and the largest value that it may hold.
-        highs = [float(leaf.high.max()) or 1.0 for _, leaf in self.leaves if is_image(leaf)]
-        self.images = list(zip(self.image_shapes, highs, strict=True))
-        self._is_vector = isinstance(space, gym.spaces.Box) and len(space.shape) == 1
-        shapes: list[tuple[int, ...]] = [(self.vector_size,)] if self.vector_size else []
-        self.shapes = shapes + self.image_shapes
-        if not self.shapes:
-            raise SpaceError(f"observation: expected at least one number, got {space}: wrap the environment")
-        # The middle of each entry's bounds, and half their distance; and copies of them by device and precision.
-        self._ranges: dict[tuple[str, Any], Any] = {}
-        self.range: np.ndarray | None = None
-        if scale and self.vector_size:
-            self.range = np.concatenate([_range(leaf) for _, leaf in self.leaves if not is_image(leaf)], axis=1)
-        self._origins = [_origin(leaf) for _, leaf in self.leaves]
-        self._shifted = any(origin is not None for origin in self._origins)
-        self.dtypes = [np.dtype(np.float32)] * len(shapes) + [np.dtype(np.uint8)] * len(self.image_shapes)
+    def __init__(self, observations: Preprocessor, *, hidden: bool = True, rng: np.random.Generator) -> None:
+        self.images = [nn.image_network(shape, hidden, rng, high) for shape, high in observations.images]
+        self.size = observations.vector_size + sum(cnn.features for cnn in self.images)
+        self.width = max((cnn.width for cnn in self.images), default=0)
 
-    def __call__(self, observation: Any) -> list[np.ndarray]:
-        """The parts of a batch of observations; arrays may share memory with it."""
-        narrow = observation.dtype == np.float32 if self._is_vector else False
-        if self._is_vector and (narrow or self.range is None):  # the usual cases
-            vector = observation if narrow else observation.astype(np.float32)
-            return [vector if self.range is None else self._scaled(vector)]
-        vector, *images = parts = self.exact(observation, shift=self.range is not None)
-        return [vector.astype(np.float32, copy=False), *images] if self.vector_size else parts
-
-    def exact(self, observation: Any, shift: bool = True) -> list[np.ndarray]:
-        """The parts before the vector is cast to float32, to be normalized: float32, or float64 where entries need it.
-
-        Entries of float64 or of integers from 32 bits on need it. Integers whose bounds float64 does not tell apart
-        (from 2⁵³ on) are counted from their lower bound, unless not `shift`.
-        """
-        shift = shift and self._shifted
-        if self._is_vector and not shift:
-            vector = _precise(observation)
-            return [vector if self.range is None else self._scaled(vector)]
-        vectors, images = [], []
-        for (path, space), origin in zip(self.leaves, self._origins, strict=True):
-            x = observation
-            for key in path:
-                x = x[key]
-            if is_image(space):
-                x = x.astype(np.uint8) if x.dtype == np.bool_ else x
-                images.append(x if _channels_first(space.shape) is space.shape else np.moveaxis(x, -1, 1))
-            else:
-                x = x if hasattr(x, "ndim") else np.asarray(x)
-                vectors.append(_flat(x - beside(x, origin) if shift and origin is not None else x, space))
-        joined = [vectors[0] if len(vectors) == 1 else np.concatenate(vectors, axis=1)] if vectors else []
-        if self.range is not None:
-            joined[0] = self._scaled(joined[0])
-        return joined + images
-
-    def _scaled(self, vector: Any) -> Any:
-        """Entries within finite bounds to [-1, 1], where the vectors lie."""
-        key = "cpu" if type(vector) is np.ndarray else device_name(vector), vector.dtype
-        if key not in self._ranges:
-            assert self.range is not None
-            self._ranges[key] = beside(vector, self.range.astype(vector.dtype))
-        middle, half = self._ranges[key]
-        return (vector - middle) / half
-
-
-def is_image(space: gym.Space[Any]) -> bool:
-    """Whether a space is a picture: three axes of bytes or booleans."""
-    return isinstance(space, gym.spaces.Box) and len(space.shape) == 3 and space.dtype in (np.uint8, np.bool_)
-
-
-def _channels_first(shape: Any) -> tuple[int, ...]:
-    first, second, third = shape
-    last = first == second or (second != third and third < first)  # whether the channels are the last axis
-    return (third, first, second) if last else shape
-
-
-def _leaves(space: gym.Space[Any], path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
-    if isinstance(space, gym.spaces.Dict):
-        for key, inner in space.spaces.items():
-            yield from _leaves(inner, (*path, key))
-    elif isinstance(space, OBSERVATION_SPACES):
-        yield path, space
-    else:
-        names = ", ".join(kind.__name__ for kind in OBSERVATION_SPACES)
-        raise SpaceError(f"observation {'/'.join(path)}: expected one of {names}, got {space}: wrap the environment")
-
-
-def _width(space: Any) -> int:
-    if isinstance(space, gym.spaces.Discrete):
-        return int(space.n)
-    if isinstance(space, gym.spaces.MultiDiscrete):
-        return int(space.nvec.sum())
-    return int(np.prod(space.shape))
-
-
-def _range(space: Any) -> np.ndarray:
-    """The middle of each entry's bounds and half their distance, float64 (2, width); 0 and 1 where not finite."""
-    if not isinstance(space, gym.spaces.Box):
-        return np.repeat(np.array([[0.0], [1.0]]), _width(space), axis=1)
-    origin = _origin(space)
-    bounds = (space.low, space.high) if origin is None else (space.low - origin, space.high - origin)
-    low, high = (bound.astype(np.float64).ravel() for bound in bounds)
-    bounded = (high - low < np.finfo(np.float32).max) & (high > low)
-    low, high = np.where(bounded, low, -1.0), np.where(bounded, high, 1.0)
-    return np.stack([low + high, high - low]) / 2
-
-
-def _origin(space: Any) -> np.ndarray | None:
-    """The lower bounds of integers that float64 holds only as distances from there, 0 for others; None: all are 0."""
-    if not isinstance(space, gym.spaces.Box) or space.dtype not in (np.int64, np.uint64):
-        return None
-    low, high = space.low.astype(object), space.high.astype(object)  # Python's integers do not overflow
-    far = (np.maximum(abs(low), abs(high)) > 2**53) & (high - low <= 2**53)
-    return np.where(far, space.low, np.zeros_like(space.low)) if far.any() else None
-
-
-def _precise(x: Any) -> Any:
-    """`x` in float32 where that holds every number of its dtype, in float64 otherwise; no copy where it has it."""
-    if x.dtype == np.float32:
-        return x
-    return x.astype(np.float32 if np.can_cast(x.dtype, np.float32) else np.float64, copy=False)
-
-
-def _flat(x: Any, space: Any) -> Any:
-    """(B, width) of a batch of one leaf space, where it lies, float32 or as `_precise`."""
-    xp = array_module(x)
-    if isinstance(space, gym.spaces.Discrete):
-        return (x.reshape(-1, 1) == xp.arange(space.start, space.start + space.n)).astype(np.float32)
-    if isinstance(space, gym.spaces.MultiDiscrete):
-        digits = (x - beside(x, space.start)).reshape(len(x), -1)
-        sizes = space.nvec.ravel()
-        columns = [digits[:, i : i + 1] == xp.arange(int(n)) for i, n in enumerate(sizes)]
-        return np.concatenate(columns, axis=1).astype(np.float32)
-    return _precise(x.reshape(len(x), -1))
+    def forward(self, observation: Observation) -> Any:
+        """Return the features of a batch of observations."""
+        if not self.images and not isinstance(observation, dict):
+            return observation
+        arrays = leaves(observation)
+        vectors = len(arrays) - len(self.images)
+        features = arrays[:vectors] + [cnn(image) for cnn, image in zip(self.images, arrays[vectors:], strict=True)]
+        return features[0] if len(features) == 1 else F.concatenate(features, axis=1)

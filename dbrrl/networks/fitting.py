@@ -8,40 +8,42 @@ import numpy as np
 
 from dbrrl.autodiff.tensor import no_grad
 from dbrrl.backend import to_device
+from dbrrl.backend.trees import leaves
 from dbrrl.errors import AnomalyError, ConfigError
 from dbrrl.nn.module import Module
+from dbrrl.types import Observation
 
 ROWS = 3  # blank observations
-Read = Callable[[Any, list[Any]], dict[str, Any]]
+Read = Callable[[Any, Observation], dict[str, Any]]
 
 
 def check(agent: Any, network: Any, read: Read, expected: dict[str, Any], own: Any = None) -> None:
     """Refuse a network whose outputs have other shapes than an agent needs; nothing of it changes.
 
     Args:
-        agent: the agent, whose encoder says what parts the network takes, and whose device where it computes.
+        agent: the agent, whose preprocessor says what the network takes, and whose device is the network's.
         network: a module.
-        read: the outputs, by name, of a network for the parts of `ROWS` observations.
+        read: returns the outputs, by name, of a network for `ROWS` observations.
         expected: shapes of outputs.
         own: the network that it replaces; its outputs have the shapes of those that `expected` does not name.
 
     Raises:
-        ConfigError: it is no module, it does not take the parts, or an output has another shape.
+        ConfigError: it is no module, it does not take the observations, or an output has another shape.
     """
     if not isinstance(network, Module):
         raise ConfigError(f"network: expected an nn.Module, got {type(network).__name__}")
-    kinds, device = zip(agent.encoder.shapes, agent.encoder.dtypes, strict=True), agent.device
-    zeros = [np.zeros((ROWS, *shape), dtype) for shape, dtype in kinds]
-    parts = [part if device == "cpu" else to_device(part, device) for part in zeros]
+    given, device = agent.preprocessor, agent.device
+    zeros = [np.zeros((ROWS, *shape), dtype) for shape, dtype in zip(given.shapes, given.dtypes, strict=True)]
+    blank = given.named([array if device == "cpu" else to_device(array, device) for array in zeros])
     if own is not None:
-        expected = _shapes(agent, own, parts, read) | expected
+        expected = _shapes(agent, own, blank, read) | expected
     try:
-        found = _shapes(agent, network, parts, read)
+        found = _shapes(agent, network, blank, read)
     except Exception as error:
-        taken = ", ".join(f"{part.dtype} {part.shape}" for part in parts)
+        names = [f"{name}: " for name in given.names] or [""]
+        taken = ", ".join(f"{name}{x.dtype} {x.shape}" for name, x in zip(names, leaves(blank), strict=True))
         raise ConfigError(
-            f"network: expected one that takes the parts [{taken}] of {ROWS} observations, got "
-            f"{type(error).__name__}: {error}"
+            f"network: expected one that takes {ROWS} observations ({taken}), got {type(error).__name__}: {error}"
         ) from error
     for name, shape in found.items():
         if shape != expected.get(name, shape):
@@ -49,7 +51,7 @@ def check(agent: Any, network: Any, read: Read, expected: dict[str, Any], own: A
             raise ConfigError(f"network: expected {wanted} for {ROWS} observations, got {shape}: change its last layer")
 
 
-def _shapes(agent: Any, network: Module, parts: list[Any], read: Read) -> dict[str, Any]:
+def _shapes(agent: Any, network: Module, observation: Observation, read: Read) -> dict[str, Any]:
     """The shapes of what a copy of the network gives in evaluation mode; {} where that cannot be found out."""
     try:
         twin = copy.deepcopy(network).to(agent.device).eval()
@@ -57,7 +59,7 @@ def _shapes(agent: Any, network: Module, parts: list[Any], read: Read) -> dict[s
         return {}
     try:
         with no_grad(), np.errstate(all="ignore"):
-            outputs = read(twin, parts)
+            outputs = read(twin, observation)
     except AnomalyError:  # blank observations may well give what is not finite
         return {}
     except AttributeError as error:

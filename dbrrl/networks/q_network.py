@@ -11,19 +11,21 @@ from dbrrl import functional as F
 from dbrrl import nn
 from dbrrl.networks import fitting
 from dbrrl.networks.encoder import Encoder
+from dbrrl.networks.preprocessor import Preprocessor
 from dbrrl.nn.networks import ACTIVATIONS
 from dbrrl.nn.sequential import InTurn
+from dbrrl.types import Observation
 
 
 class QNetwork(nn.Module):
-    """Q(s, ·) for the parts of `Encoder`: (B, actions), or (B, actions, atoms) where `atoms` is given.
+    """Q(s, ·) of an observation: (B, actions), or (B, actions, atoms) where `atoms` is given.
 
     Images go through the convolutions of an `nn.image_network` first. Dueling (Wang et al. 2016, eq. 9): the last
     hidden layer and the output are two streams, Q(s, a) = V(s) + A(s, a) - mean A(s, ·). Noisy: all layers but
     convolutions are `NoisyLinear`.
 
     Args:
-        encoder: of the observations.
+        preprocessor: describes the observations.
         actions: how many there are.
         hidden_sizes: hidden layers; None: 120, 84; on images 512, where all are small 128.
         activation: "relu" or "tanh".
@@ -36,7 +38,7 @@ class QNetwork(nn.Module):
 
     def __init__(
         self,
-        encoder: Encoder,
+        preprocessor: Preprocessor,
         actions: int,
         hidden_sizes: tuple[int, ...] | None = None,
         activation: str = "relu",
@@ -47,10 +49,10 @@ class QNetwork(nn.Module):
         atoms: int | None = None,
         rng: np.random.Generator,
     ) -> None:
-        self.images = [nn.image_network(shape, False, rng, high) for shape, high in encoder.images]
-        usual = (max(cnn.width for cnn in self.images),) if self.images else (120, 84)
+        self.encoder = Encoder(preprocessor, hidden=False, rng=rng)
+        usual = (self.encoder.width,) if self.encoder.images else (120, 84)
         hidden = hidden_sizes if hidden_sizes is not None else usual
-        sizes = (encoder.vector_size + sum(cnn.features for cnn in self.images), *hidden)
+        sizes = (self.encoder.size, *hidden)
         shared, last = (sizes[:-1], sizes[-2:]) if (dueling or stream) and hidden else (sizes, sizes[-1:])
         self.actions, self.atoms, self.width = actions, atoms, last[0]
         self.body = nn.Sequential(*_hidden(shared, activation, noisy, rng))
@@ -65,16 +67,9 @@ class QNetwork(nn.Module):
         layers = _hidden(sizes, activation, noisy, rng)
         return nn.Sequential(*layers, _linear(sizes[-1], outputs, 0.01, noisy, rng))
 
-    def joined(self, parts: list[Any]) -> Any:
-        """The vector, and what the convolutions make of images, (B, n)."""
-        if self.images:
-            vectors = parts[: len(parts) - len(self.images)]
-            parts = vectors + [cnn(part) for cnn, part in zip(self.images, parts[len(vectors) :], strict=True)]
-        return parts[0] if len(parts) == 1 else F.concatenate(parts, axis=1)
-
-    def features(self, parts: list[Any]) -> Any:
-        """What the last layers read, (B, n)."""
-        return self.body(self.joined(parts))
+    def features(self, observation: Observation) -> Any:
+        """Return what the last layers read, (B, n)."""
+        return self.body(self.encoder(observation))
 
     def outputs(self, features: Any) -> Any:
         """(B, n) to (B, actions), or (B, actions, atoms)."""
@@ -88,22 +83,22 @@ class QNetwork(nn.Module):
         """(B, actions atoms) as (B, actions, atoms) where there are atoms."""
         return x if self.atoms is None else x.reshape(-1, actions, self.atoms)
 
-    def forward(self, parts: list[Any]) -> Any:
-        """The parts of a batch of observations to (B, actions), or (B, actions, atoms)."""
+    def forward(self, observation: Observation) -> Any:
+        """Return (B, actions), or (B, actions, atoms)."""
         if self.value is not None:
-            return self.outputs(self.features(parts))
+            return self.outputs(self.features(observation))
         layers = self.body.layers + self.advantage.layers  # in one piece they are quicker
-        return self.apart(self._in_turn(layers, self.joined(parts)), self.actions)
+        return self.apart(self._in_turn(layers, self.encoder(observation)), self.actions)
 
 
 def check(agent: Any, network: Any, own: Any) -> bool:
-    """Refuse a network that does not give a DQN, or what is built on it, its values; whether it replaces one, `own`."""
+    """Return whether a network replaces one, `own`; ConfigError where it does not give a Q-learner its values."""
 
-    def read(twin: Any, parts: list[Any]) -> dict[str, Any]:
+    def read(twin: Any, observation: Observation) -> dict[str, Any]:
         found = {}
         with contextlib.suppress(TypeError):  # IQN's takes fractions, too
-            found["outputs"] = twin(parts)
-        return found | {"values": agent.values(twin, parts)}
+            found["outputs"] = twin(observation)
+        return found | {"values": agent.values(twin, observation)}
 
     fitting.check(agent, network, read, {"values": (fitting.ROWS, agent.actions)}, own)
     return own is not None

@@ -1,7 +1,8 @@
-"""What a network with a memory needs to act and to learn: the states of its episodes, and whole sequences.
+"""The state of a policy within an episode: () for a feed-forward network, arrays for a recurrent one.
 
-A state is a tuple of arrays whose second axis counts environments, as nn.LSTM and nn.GRU have it. The network is one
-like dbrrl.networks.actor_critic.RecurrentActorCritic.
+`FeedForward` and `Recurrent` have the same methods, so that an agent need not know which of them it has. A recurrent
+state is a tuple of arrays whose second axis counts environments, as nn.LSTM and nn.GRU have it; its network is like
+dbrrl.networks.actor_critic.RecurrentActorCritic.
 """
 
 from collections.abc import Iterator
@@ -10,14 +11,74 @@ from typing import Any, Self
 import numpy as np
 
 from dbrrl.autodiff.tensor import Tensor
-from dbrrl.backend import array_module, device_name, to_device, to_numpy
+from dbrrl.backend import array_module, beside, device_name, to_device, to_numpy
+from dbrrl.backend.trees import leaves, mapped
 from dbrrl.checkpoint import untrusted
-from dbrrl.errors import GraphError, ShapeError, other_count
+from dbrrl.errors import CheckpointError, GraphError, ShapeError, other_count
+from dbrrl.types import Observation
 
 State = tuple[Any, ...]
 
 
-class Memory:
+class FeedForward:
+    """The methods of `Recurrent` for a network without a state."""
+
+    recurrent = False
+
+    def __init__(self, network: Any, num_envs: int) -> None:
+        self.network = network
+
+    def act(self, observation: Observation, learning: bool, episode_start: Any = None) -> Any:
+        """Return the policy's outputs (B, n) for one step."""
+        return self.network.policy(observation)
+
+    def advance(self, ended: np.ndarray) -> None:
+        """Do nothing: no state has to begin again."""
+
+    def start_rollout(self) -> None:
+        """Do nothing: no state has to be kept."""
+
+    def final_state(self, env: int) -> list[np.ndarray]:
+        """Return the state of one environment: no array."""
+        return []
+
+    def values(
+        self, observations: Observation, ended: np.ndarray, finals: Observation | None, final_state: list[Any]
+    ) -> tuple[Any, Any]:
+        """Return V of a rollout's T + 1 observations, (T + 1, B), and of its n final observations, (n,), or None."""
+        rows, envs = leaves(observations)[0].shape[:2]
+        values = self.network.value(mapped(flat_rows, observations)).array.reshape(rows, envs)
+        return values, None if finals is None else self.network.value(finals).array
+
+    def select(self, observations: Observation, ended: np.ndarray, keep: Any) -> Any:
+        """Return the observations (T, B, ...) of the transitions `keep`, numbers of rows of (T B); None: all."""
+        rows = mapped(flat_rows, observations)
+        return rows if keep is None else mapped(lambda array: array[beside(array, keep)], rows)
+
+    def policy(self, observation: Observation) -> Any:
+        """Return the policy's outputs for what `select` gave, or rows of it."""
+        return self.network.policy(observation)
+
+    def forward(self, observation: Observation) -> tuple[Any, Any]:
+        """Return outputs and values for what `select` gave, or rows of it."""
+        outputs, values = self.network(observation)
+        return outputs, values
+
+    def rows_at_once(self, rows: int, steps: int) -> int:
+        """Return how many of `rows` transitions go through the network in one matrix product."""
+        return rows
+
+    def state_dict(self) -> dict[str, Any] | None:
+        """Return None: there is no state."""
+        return None
+
+    def load_state_dict(self, state: Any) -> None:
+        """Accept None alone; CheckpointError for the state of a recurrent network."""
+        if state is not None:
+            raise CheckpointError("memory: expected none, got some: load with the same settings")
+
+
+class Recurrent:
     """The states of the episodes under way: those learned from, and apart from them those of an evaluation.
 
     Attributes:
@@ -27,20 +88,22 @@ class Memory:
         played: after the last act in evaluation; empty before the first.
     """
 
+    recurrent = True
+
     def __init__(self, network: Any, num_envs: int) -> None:
         self.network = network
         self.start: State = tuple(network.initial_state(num_envs))
         self.state = self.ahead = self.start
         self.played: State = ()
 
-    def act(self, parts: list[Any], learning: bool, first: Any = None) -> Any:
-        """The network's outputs (B, n) for one step; `first` as in `Agent.act`."""
-        state, rows = self.state, len(parts[0])
+    def act(self, observation: Observation, learning: bool, episode_start: Any = None) -> Any:
+        """Return the policy's outputs (B, n) for one step; `episode_start` as in `Agent.act`."""
+        state, rows = self.state, len(leaves(observation)[0])
         if not learning:
-            state = self._recalled(first, rows)
+            state = self._recalled(episode_start, rows)
         elif state[0].shape[1] != rows:
             raise other_count("act()", "observations", state[0].shape[1], rows, rows)
-        outputs, _, after = self.network([part[None] for part in parts], state, None)
+        outputs, _, after = self.network(mapped(one_step, observation), state, None)
         after = tuple(plain(part) for part in after)
         if learning:
             self.ahead = after
@@ -48,22 +111,50 @@ class Memory:
             self.played = after
         return outputs[0]
 
-    def step(self, ended: np.ndarray) -> None:
-        """Go on to the next step; where an episode ended, bool (B,), another one begins."""
+    def advance(self, ended: np.ndarray) -> None:
+        """Go on to the next step; where an episode ended, bool (B,), the state begins again."""
         self.state = self._begun(self.ahead, ended) if ended.any() else self.ahead
 
-    def values(self, parts: list[Any], reset: np.ndarray, finals: list[Any]) -> tuple[np.ndarray, Any]:
-        """V of a rollout's T + 1 observations, (T + 1, B), and of its n finals: their parts, then states."""
-        _, values, _ = self.network(parts, self.start, reset)
+    def start_rollout(self) -> None:
+        """Keep the state before the first row of the next rollout."""
+        self.start = self.state
+
+    def final_state(self, env: int) -> list[np.ndarray]:
+        """Return copies of the state of one environment after its last step."""
+        return [to_numpy(part[:, env]).copy() for part in self.ahead]
+
+    def values(
+        self, observations: Observation, ended: np.ndarray, finals: Observation | None, final_state: list[Any]
+    ) -> tuple[Any, Any]:
+        """Return V of a rollout's T + 1 observations, (T + 1, B), and of its n final observations, (n,), or None."""
+        _, values, _ = self.network(observations, self.start, resets(ended))
         final = None
-        if finals:
-            found, state = finals[: len(parts)], finals[len(parts) :]
-            before = tuple(array_module(part).moveaxis(part, 0, 1) for part in state)
-            final = to_numpy(plain(self.network([part[None] for part in found], before, None)[1]))[0]
+        if finals is not None:
+            before = tuple(array_module(part).moveaxis(part, 0, 1) for part in final_state)
+            final = to_numpy(plain(self.network(mapped(one_step, finals), before, None)[1]))[0]
         return to_numpy(plain(values)), final
 
+    def select(self, observations: Observation, ended: np.ndarray, keep: Any) -> Any:
+        """Return the observations (T, B, ...) as `Sequences` of the transitions `keep`, rows of (T B); None: all."""
+        steps, envs = ended.shape
+        time, env = np.divmod(np.arange(steps * envs) if keep is None else keep, envs)
+        return Sequences(observations, self.start, resets(ended)[:-1], time, env)
+
+    def policy(self, observation: Any) -> Any:
+        """Return the policy's outputs for what `select` gave, or rows of it."""
+        return observation.unroll(self.network)[0]
+
+    def forward(self, observation: Any) -> tuple[Any, Any]:
+        """Return outputs and values for what `select` gave, or rows of it."""
+        outputs, values = observation.unroll(self.network)
+        return outputs, values
+
+    def rows_at_once(self, rows: int, steps: int) -> int:
+        """Return how many of `rows` transitions go through the network in one matrix product: those of one step."""
+        return max(1, rows // steps)
+
     def _recalled(self, first: Any, batch: int) -> State:
-        """The state before an act in evaluation."""
+        """Return the state before an act in evaluation."""
         if first is None:
             raise GraphError(
                 "act(): an agent with a memory expected `first`, got none: say in evaluation which rows begin an "
@@ -110,25 +201,29 @@ _SAVED = ("start", "state", "ahead")
 class Sequences:
     """A rollout's observations as whole sequences, one per environment; its rows are the n transitions that count.
 
-    Indexing with rows gives the sequences that these need.
+    Indexing with rows gives the sequences that these need. A batch splits it by `groups`.
 
     Attributes:
-        parts: (T, B, ...); state: before the first step; reset: booleans (T, B), where an episode begins.
-        time, env: the place of each row, integers (n,).
+        observation: (T, B, ...), an array or a dict of arrays; state: before the first step; reset: booleans (T, B),
+            true where an episode begins.
+        time, env: the step and the environment of each row, integers (n,).
     """
 
-    def __init__(self, parts: list[Any], state: State, reset: np.ndarray, time: np.ndarray, env: np.ndarray) -> None:
-        self.parts, self.state, self.reset, self.time, self.env = parts, state, reset, time, env
+    def __init__(self, observation: Observation, state: State, reset: np.ndarray, time: Any, env: Any) -> None:
+        self.observation, self.state, self.reset, self.time, self.env = observation, state, reset, time, env
+
+    def __len__(self) -> int:
+        return len(self.time)
 
     def __getitem__(self, rows: Any) -> Self:
         rows = to_numpy(rows)
         envs, env = np.unique(self.env[rows], return_inverse=True)
-        at = to_device(envs, device_name(self.parts[0]))
-        parts, state = [part[:, at] for part in self.parts], tuple(part[:, at] for part in self.state)
-        return type(self)(parts, state, self.reset[:, envs], self.time[rows], env)
+        at = to_device(envs, device_name(leaves(self.observation)[0]))
+        observation, state = mapped(lambda x: x[:, at], self.observation), tuple(part[:, at] for part in self.state)
+        return type(self)(observation, state, self.reset[:, envs], self.time[rows], env)
 
     def groups(self, size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-        """Rows of about `size` transitions, whole sequences in random order, which hold each row once."""
+        """Yield the rows of about `size` transitions, whole sequences in random order; each row comes once."""
         steps, batch = self.reset.shape
         order, count = rng.permutation(batch), max(1, size // steps)
         for start in range(0, batch, count):
@@ -136,23 +231,40 @@ class Sequences:
             if len(rows):
                 yield rows
 
+    def to(self, device: str) -> Self:
+        """Return the sequences with their observations on `device`."""
+        observation = mapped(lambda array: to_device(array, device), self.observation)
+        return type(self)(observation, self.state, self.reset, self.time, self.env)
+
     def unroll(self, network: Any) -> tuple[Any, Any]:
-        """The network's outputs (n, k) and values (n,)."""
-        outputs, values, _ = network(self.parts, self.state, self.reset)
+        """Return the network's outputs (n, k) and values (n,)."""
+        outputs, values, _ = network(self.observation, self.state, self.reset)
         steps, batch = self.reset.shape
         outputs, values = outputs.reshape(steps * batch, -1), values.reshape(-1)
         rows = self.time * batch + self.env
         if len(rows) == steps * batch and np.all(rows[1:] > rows[:-1]):
             return outputs, values
-        rows = to_device(rows, device_name(self.parts[0]))
+        rows = to_device(rows, device_name(leaves(self.observation)[0]))
         return outputs[rows], values[rows]
 
 
 def plain(x: Any) -> Any:
-    """The array of a tensor; an array itself."""
+    """Return the array of a tensor; an array itself."""
     return x.array if isinstance(x, Tensor) else x
 
 
+def flat_rows(array: Any) -> Any:
+    """Return (T, B, ...) as (T B, ...)."""
+    return array.reshape(-1, *array.shape[2:])
+
+
+def one_step(array: Any) -> Any:
+    """Return (B, ...) as a sequence of one step, (1, B, ...)."""
+    return array[None]
+
+
 def resets(ended: np.ndarray) -> np.ndarray:
-    """Where an episode begins, (T + 1, B), given after which steps one ended, (T, B); the first step only goes on."""
+    """Return where an episode begins, (T + 1, B), given after which steps one ended, (T, B). The first step of a
+    rollout only goes on.
+    """
     return np.concatenate([np.zeros((1, ended.shape[1]), bool), ended])

@@ -1,0 +1,96 @@
+"""`Batch`: transitions as named arrays."""
+
+from collections.abc import Iterator
+from typing import Any, Self
+
+from dbrrl.backend import beside, to_device
+from dbrrl.backend.trees import leaves, mapped
+
+
+class Batch:
+    """Named arrays with one row per transition: `batch.action` (n, ...), `batch.reward` (n,), and so on.
+
+    A column may also be a dict of arrays, as observations are. Rows that are picked with `batch[rows]` are gathered
+    column by column, each when it is first asked for. A column that is None stands for one that is not needed, such as
+    the weights of a batch that was drawn uniformly.
+
+    Example:
+        batch = Batch(observation=observation, action=action, advantage=advantage)
+        for minibatch in batch.minibatches(64, rng):
+            minibatch.advantage                                   # (64,)
+    """
+
+    def __init__(self, **columns: Any) -> None:
+        self.__dict__.update(columns)
+        self._columns, self._rows = columns, None
+
+    @classmethod
+    def of_rows(cls, columns: dict[str, Any], rows: Any) -> Self:
+        """Return the batch of some rows of `columns`; of all where `rows` is None."""
+        if rows is None:
+            return cls(**columns)
+        batch = cls.__new__(cls)
+        batch._columns, batch._rows = columns, rows
+        return batch
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        if name not in self._columns:
+            raise AttributeError(f"this batch has no {name!r}: expected one of {', '.join(self._columns)}")
+        column = self._columns[name]
+        value = column if column is None else mapped(lambda array: array[self._rows], column)
+        self.__dict__[name] = value
+        return value
+
+    def __len__(self) -> int:
+        if self._rows is not None:
+            return len(self._rows)
+        return len(leaves(next(column for column in self._columns.values() if column is not None))[0])
+
+    def __getitem__(self, rows: Any) -> Self:
+        """Return the batch of some rows, an array of integers or booleans."""
+        return self.of_rows(self._columns, rows if self._rows is None else self._rows[rows])
+
+    def __repr__(self) -> str:
+        return f"Batch of {len(self)} transitions: {', '.join(self._columns)}"
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """All columns by name, each with the rows of this batch."""
+        return {name: getattr(self, name) for name in self._columns}
+
+    def split(self) -> tuple[dict[str, Any], Any]:
+        """Return the columns of the batch that this one was picked from, and its rows there; None: all."""
+        return self._columns, self._rows
+
+    def add(self, **columns: Any) -> Self:
+        """Return a batch with further columns, or with other ones of the same names."""
+        return type(self)(**{**self.columns, **columns})
+
+    def minibatches(self, size: int, rng: Any) -> Iterator[Self]:
+        """Split all rows into batches of `size`, in random order; the last may be smaller. A batch that is no larger
+        than `size` comes as it is, and nothing is drawn.
+
+        Args:
+            size: rows per batch.
+            rng: a generator with `permutation`.
+        """
+        n = len(self)
+        if n <= size:
+            yield self
+            return
+        like = leaves(next(column for column in self._columns.values() if column is not None))[0]
+        order = beside(like, rng.permutation(n))
+        for start in range(0, n, size):
+            yield self[order[start : start + size]]
+
+    def to(self, device: str) -> Self:
+        """Return the batch with all columns on `device`, a name such as "cuda"; on the "cpu" they are already."""
+        if device == "cpu":
+            return self
+        moved = {
+            name: None if column is None else mapped(lambda array: to_device(array, device), column)
+            for name, column in self.columns.items()
+        }
+        return type(self)(**moved)

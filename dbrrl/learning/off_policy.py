@@ -1,0 +1,186 @@
+"""What agents share that learn from a replay buffer: acting, storing, sampling, gradient steps."""
+
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+
+from dbrrl import nn, seeding
+from dbrrl.backend import to_device, to_numpy
+from dbrrl.backend.trees import leaves, mapped
+from dbrrl.buffers import Batch, PrioritizedReplayBuffer, ReplayBuffer
+from dbrrl.buffers.replay import non_finite
+from dbrrl.checkpoint import State
+from dbrrl.config import Config
+from dbrrl.errors import no_gradient
+from dbrrl.explorers import Explorer
+from dbrrl.learning.agent import Agent
+from dbrrl.learning.gradient_step import GradientStep, Loss
+from dbrrl.networks.heads import ACTION_SPACES, head_for
+from dbrrl.networks.preprocessor import OBSERVATION_SPACES, Preprocessor
+from dbrrl.optim import Optimizer
+from dbrrl.schedules import Schedule
+from dbrrl.types import Metrics, Observation
+
+
+class OffPolicyAgent(Agent):
+    """An agent that stores transitions in a replay buffer and learns from batches that are drawn from it.
+
+    A page adds `act_greedily`, `explore` and `update`, and makes its networks in `make_networks`; its Config is an
+    `OffPolicyConfig`. `update` is public: it takes any batch with the columns of `ReplayBuffer.gather`, so that data of
+    another origin need no environment.
+
+    Attributes:
+        replay: the replay buffer.
+        explorer: what the page's `explore` chooses by, if it has one.
+        steps: environment steps observed.
+    """
+
+    saved_attributes: ClassVar[tuple[str, ...]] = ("replay", "explorer", "replay_rng", "steps", "num_updates", "latest")
+    observation_spaces = OBSERVATION_SPACES
+    action_spaces = ACTION_SPACES
+
+    def __init__(
+        self, observation_space: gym.Space[Any], action_space: gym.Space[Any], config: Config | None = None, **rest: Any
+    ) -> None:
+        super().__init__(observation_space, action_space, config, **rest)
+        self.preprocessor = Preprocessor(observation_space, scale=self.config.scale_observation)
+        self.head = head_for(action_space)
+        self.replay_rng = self.generator("replay")
+        self.make_networks(self.generator("network"))
+        self.replay = self.make_replay()
+        self.explorer: Explorer | None = self.make_explorer(self.generator("explorer"))
+        self.steps = 0
+        self.latest: Metrics = {}
+
+    @classmethod
+    def for_acting(cls, record: State) -> State:
+        """Without the replay buffer, which takes most of the memory, or a file that may be another's."""
+        alone = {"buffer_size": int(record["num_envs"]), "buffer_file": None, "buffer_device": "host"}
+        state = {name: value for name, value in record["state"].items() if name != "replay"}
+        return record | {"config": record["config"] | alone, "state": state}
+
+    def make_networks(self, rng: np.random.Generator) -> None:
+        """Make the networks, their targets and their gradient steps, with initial weights from `rng`."""
+        raise NotImplementedError
+
+    def make_replay(self) -> ReplayBuffer:
+        """Return the replay buffer that the settings ask for."""
+        c, given = self.config, self.preprocessor
+        options: dict[str, Any] = {
+            "frame_stack": c.frame_stack,
+            "file": c.buffer_file,
+            "device": "cpu" if c.buffer_device == "host" else self.device,
+            "pinned": c.buffer_device == "pinned",
+            "names": given.names,
+        }
+        kind = (self.head.sample_shape, self.head.sample_dtype)
+        if getattr(c, "prioritized", False):
+            options |= {"alpha": c.priority_alpha, "beta": c.priority_beta}
+            return PrioritizedReplayBuffer(c.buffer_size, self.num_envs, given.shapes, given.dtypes, *kind, **options)
+        return ReplayBuffer(c.buffer_size, self.num_envs, given.shapes, given.dtypes, *kind, **options)
+
+    def make_explorer(self, rng: np.random.Generator) -> Explorer | None:
+        """Return the explorer, whose state is then saved with the agent; None if the page explores by itself."""
+        return None
+
+    def act_greedily(self, observation: Observation) -> np.ndarray:
+        """Return the actions to evaluate, (B, ...) as the replay buffer stores them, for a preprocessed observation."""
+        raise NotImplementedError
+
+    def explore(self, observation: Observation) -> np.ndarray:
+        """Return actions to explore, (B, ...) as the replay buffer stores them, for a preprocessed observation."""
+        raise NotImplementedError
+
+    def update(self, batch: Batch) -> Metrics:
+        """Learn from a batch of transitions; return training statistics."""
+        raise NotImplementedError
+
+    def generator(self, name: str) -> np.random.Generator:
+        """Return a random generator of the agent's own, by name."""
+        return seeding.generator(self.seed, name)
+
+    def gradient_step_for(self, loss: Loss, optimizer: Optimizer) -> GradientStep:
+        """Return the gradient step of a loss by an optimizer, on this agent's device."""
+        limit = self.config.max_grad_norm
+        settings = lambda: self.config  # noqa: E731 - read anew at each step
+        return GradientStep(loss, optimizer, limit, explain=self._explain, settings=settings, device=self.device)
+
+    def act(self, observation: Any, explore: bool = True) -> Any:
+        """Return actions to explore, or the ones to evaluate if not `explore`."""
+        observation, single = self.as_batch(observation)
+        given = self.preprocessor(observation)
+        sample = self.explore(given) if explore else self.act_greedily(given)
+        if explore and self.training:
+            self.replay.begin(given, sample)
+            self.watch.acted(observation)
+        action = self.head.to_action(sample)
+        return action[0] if single else action
+
+    def observe(
+        self, next_observation: Any, reward: Any, terminated: Any, truncated: Any,
+        info: dict[str, Any] | None = None, *, valid: Any = None,
+    ) -> None:  # fmt: skip
+        """Store the transition; learn when an interval is over."""
+        c = self.config
+        next_observation = self.followed_by(next_observation, reward, terminated, truncated, info, valid)
+        observation, _ = self.as_batch(next_observation)
+        given = self.preprocessor(observation)
+        self.check(observation, leaves(given), reward, terminated, truncated)
+        reward = np.clip(reward, -1, 1) if c.clip_reward else reward
+        reward = reward if c.reward_scale == 1 else c.reward_scale * np.asarray(reward)
+        self.replay.end(given, reward, terminated, truncated, valid)
+        if self.explorer is not None and self.explorer.lasting:
+            self.explorer.reset(np.logical_or(terminated, truncated))
+        before = self.steps
+        self.steps += self.num_envs if valid is None else int(np.count_nonzero(valid))
+        due = self.steps // c.update_interval - before // c.update_interval
+        if due and self.steps >= c.learning_starts and len(self.replay):
+            for _ in range(due * c.updates_per_interval):
+                self.latest = self.update(self.sample())
+
+    def sample(self) -> Batch:
+        """Return a batch drawn from the replay buffer, on the agent's device."""
+        c = self.config
+        return self.place(self.replay.sample(c.batch_size, self.replay_rng, c.gamma, c.n_step))
+
+    def place(self, batch: Batch) -> Batch:
+        """Return a batch on the agent's device; `index` stays on the host."""
+        return batch if self.device == "cpu" else batch.to(self.device).add(index=batch.index)
+
+    def to_device(self, observation: Observation) -> Observation:
+        """Return a preprocessed batch of observations on the agent's device."""
+        if self.device == "cpu":
+            return observation
+        moved: Observation = mapped(lambda array: to_device(array, self.device), observation)
+        return moved
+
+    @property
+    def progress(self) -> float:
+        """The part of the run that is over, 0 to 1; 0 where `total_steps` is not known."""
+        total: int = self.config.total_steps
+        return min(self.steps / total, 1.0) if total else 0.0
+
+    def scheduled(self, name: str) -> float:
+        """Return a setting that falls to 0 over the run if its schedule is "linear"."""
+        kind, start = getattr(self.config, f"{name}_schedule"), getattr(self.config, name)
+        return Schedule(kind, start, 0.0)(self.progress)
+
+    @property
+    def largest_product(self) -> int:
+        """Multiply-adds of the largest layer over a batch."""
+        sizes = [p.size for value in vars(self).values() if isinstance(value, nn.Module) for p in value.parameters()]
+        return int(self.config.batch_size * max(sizes, default=0))
+
+    def statistics(self) -> Metrics:
+        """Return the statistics of the latest update."""
+        return dict(self.latest)
+
+    def _explain(self, batch: Batch, loss: Any) -> str:
+        found = non_finite(batch, self.num_envs)
+        return f"{self.name}: {found or no_gradient(self.num_updates, f' (loss {loss.item():g})')}"
+
+
+def host(array: Any) -> np.ndarray:
+    """Return an array, or the array of a tensor, in the host's memory."""
+    return to_numpy(getattr(array, "array", array))
