@@ -149,8 +149,8 @@ def join(parameters: Sequence[Any]) -> Any:
     """Move the values of `parameters` into one new vector (n,), which they become views into; returns the vector."""
     vector, start = array_module(parameters[0].array).concatenate([p.array.reshape(-1) for p in parameters]), 0
     for p in parameters:
-        p.move(vector[start : start + p.size].reshape(p.shape), vector, start)
-        start += p.size
+        p.move(vector[start : start + p.size].reshape(p.shape))
+        p.vector, p.start, start = vector, start, start + p.size
     return vector
 
 

@@ -35,10 +35,10 @@ class Parameter(Tensor):
     def __init__(self, data: Any, requires_grad: bool = True) -> None:
         super().__init__(data, requires_grad)
 
-    def move(self, array: Any, vector: Any = None, start: int = 0) -> None:
-        """Hold the values in `array` from now on, which is a view into `vector` that begins at `start`."""
+    def move(self, array: Any) -> None:
+        """Hold the values in `array` from now on."""
         super().move(array)
-        self.vector, self.start = vector, start
+        self.vector = None
         structure.version += 1
 
     def __reduce__(self) -> Any:
