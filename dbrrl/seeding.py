@@ -5,10 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from dbrrl.backend import module_on
+from dbrrl.backend import CounterGenerator, module_on
 from dbrrl.checkpoint import untrusted
 from dbrrl.errors import ConfigError
-from dbrrl.kernels.cuda.random import CounterGenerator
 
 
 def sequence(seed: int, *names: str | int) -> np.random.SeedSequence:

@@ -10,10 +10,9 @@ from gymnasium.envs.registration import load_env_creator
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from dbrrl.backend import to_numpy
+from dbrrl.backend import CounterGenerator, to_numpy
 from dbrrl.checkpoint import untrusted
 from dbrrl.errors import CheckpointError, EnvError
-from dbrrl.kernels.cuda.random import CounterGenerator
 
 from .validation import any_set
 

@@ -5,8 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from dbrrl.backend import module_on, to_device, to_numpy
-from dbrrl.kernels.cuda.graph import Captured
+from dbrrl.backend import capture, module_on, to_device, to_numpy
 
 from .batched import BatchedEnv
 from .construct import Request, build, build_on
@@ -34,7 +33,7 @@ class DeviceEnvironments(Environments):
         self._ended_length = xp.zeros((KEPT, self.num_envs), np.int64)  # 0: no episode ended
         self._row = xp.zeros(1, np.int64)
         self._kept = 0
-        self._play_there = Captured(self._play)
+        self._play_there = capture(device, self._play)
 
     def reset(self) -> Any:
         """Begin an episode everywhere; returns the batched observation."""

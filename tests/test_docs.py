@@ -199,8 +199,8 @@ def test_files_and_extras_of_shell_lines_exist() -> None:
 
 
 def public_modules() -> set[str]:
-    """What a user imports: the files and packages of dbrrl, but for the inside of the core; every agent."""
-    files = {f"dbrrl.{path.stem}" for path in (ROOT / "dbrrl").glob("[a-z]*.py")}
+    """What a user imports: the files and packages of dbrrl, but for the inside of the core and old names; every agent."""
+    files = {f"dbrrl.{path.stem}" for path in (ROOT / "dbrrl").glob("[a-z]*.py")} - {"dbrrl.renamed"}
     packages = {f"dbrrl.{path.parent.name}" for path in (ROOT / "dbrrl").glob("*/__init__.py")} - {"dbrrl.autodiff"}
     return {"dbrrl", *files, *packages, *(f"dbrrl.agents.{name}" for name in agent_names())}
 

@@ -14,7 +14,8 @@ FOLDERS = ("dbrrl", "agents", "envs")
 # From the ground up. A name ending in a dot stands for the package and all in it; the first match counts.
 FLOORS: list[list[str]] = [
     ["dbrrl.errors", "dbrrl.renamed", "dbrrl.types"],
-    ["dbrrl.backend.", "dbrrl.checkpoint.", "dbrrl.config."],
+    ["dbrrl.checkpoint.", "dbrrl.config."],
+    ["dbrrl.backend."],
     ["dbrrl.kernels.", *(f"dbrrl.autodiff.{part}" for part in ("dispatch", "memory", "recording", "tensor"))],
     ["dbrrl.autodiff.", "dbrrl.functional"],
     ["dbrrl.debugging."],

@@ -10,9 +10,14 @@ from dbrrl.backend.arrays import recording as recording
 from dbrrl.backend.arrays import require as require
 from dbrrl.backend.arrays import to_device as to_device
 from dbrrl.backend.arrays import to_numpy as to_numpy
+from dbrrl.backend.capture import Direct as Direct
+from dbrrl.backend.capture import capture as capture
+from dbrrl.backend.counter_generator import CounterGenerator as CounterGenerator
+from dbrrl.backend.precision import using_tf32 as using_tf32
 from dbrrl.backend.replacements import replaceable as replaceable
 from dbrrl.backend.replacements import replacement as replacement
 from dbrrl.backend.replacements import replaces as replaces
+from dbrrl.backend.scalar import DeviceScalar as DeviceScalar
 from dbrrl.backend.threads import auto_blas_threads as auto_blas_threads
 from dbrrl.backend.threads import blas_threads as blas_threads
 from dbrrl.backend.threads import cpu_count as cpu_count

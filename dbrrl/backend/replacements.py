@@ -28,7 +28,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 Replacement = TypeVar("Replacement", bound=Callable[..., Any])
 
-_KERNELS = {"cuda": "dbrrl.kernels.cuda"}  # the package that is imported for a kind
+_KERNELS = {"cuda": "dbrrl.kernels.cuda.registered"}  # the package that is imported for a kind
 _replacements: dict[tuple[Any, str], Any] = {}
 _kinds: dict[Any, str] = {np.ndarray: "", float: "", int: ""}  # by type of array; "" where nothing is replaced
 

@@ -19,7 +19,7 @@ from dbrrl.errors import AnomalyError, GraphError
 from dbrrl.kernels.cuda.memory import Pool, Watch
 
 PACKAGE = str(Path(__file__).resolve().parent.parent)
-READ_BY_USERS = ("agents", "envs", "on_policy.py")  # their lines are named like a user's own
+READ_BY_USERS = ("agents", "envs", "learning")  # their lines are named like a user's own
 
 
 class _Observer:

@@ -9,7 +9,6 @@ from dbrrl.checkpoint import State
 from dbrrl.envs import make, vector
 from dbrrl.errors import CheckpointError, ConfigError, DbrrlError, RunError
 from dbrrl.experiment import registry
-from dbrrl.kernels.cuda import blas
 from dbrrl.learning.agent import Agent
 
 from . import devices, record, trust
@@ -183,7 +182,7 @@ def use_threads(plan: Plan, agent: Agent, stack: contextlib.ExitStack) -> None:
 def use_precision(plan: Plan, stack: contextlib.ExitStack) -> str:
     """TF32 if it is asked for and there is a GPU, until `stack` is left; returns what to say of it, or ""."""
     on = plan.settings.tf32 and plan.settings.device != "cpu"
-    stack.enter_context(blas.using_tf32(on))
+    stack.enter_context(backend.using_tf32(on))
     return "tf32: matrix products and convolutions round their factors to 10 bits" if on else ""
 
 

@@ -13,7 +13,6 @@ from dbrrl.checkpoint import State, copied, untrusted
 from dbrrl.config import Config as AgentConfig
 from dbrrl.config.arguments import AgentType, Described, check_space
 from dbrrl.errors import CheckpointError, ConfigError
-from dbrrl.kernels.cuda.random import CounterGenerator
 from dbrrl.learning import capacity, rebuild
 from dbrrl.learning.own_loop import Checked, ResetWatch
 from dbrrl.learning.spaces import Observation, as_batch, space_to_state
@@ -153,9 +152,9 @@ class Agent(Described, OwnThreads, Checked, metaclass=AgentType):
             raise CheckpointError(f"{self.name}: expected a state with {missing}, got none: save it with this version")
         for name in self.remembered:
             value, saved = getattr(self, name), state[name]
-            if isinstance(value, CounterGenerator) and isinstance(saved, dict) and "position" not in saved:
+            if isinstance(value, backend.CounterGenerator) and isinstance(saved, dict) and "position" not in saved:
                 continue  # saved on the CPU: a GPU draws from its own stream
-            if isinstance(value, np.random.Generator | CounterGenerator):
+            if isinstance(value, np.random.Generator | backend.CounterGenerator):
                 setattr(self, name, seeding.restored(saved, self.device))
             elif hasattr(value, "load_state_dict"):
                 value.load_state_dict(saved)

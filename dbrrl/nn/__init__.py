@@ -6,15 +6,16 @@ from dbrrl.nn.conv import AvgPool2d, Conv2d, Flatten, MaxPool2d
 from dbrrl.nn.flat import Flat, flatten
 from dbrrl.nn.layers import Embedding, LayerNorm, Linear
 from dbrrl.nn.mode import evaluation
-from dbrrl.nn.module import Module, Parameter, copy_buffers, target_copy
+from dbrrl.nn.module import Module, Parameter
 from dbrrl.nn.networks import MinAtarCNN, NatureCNN, image_network, mlp
 from dbrrl.nn.noise import Dropout, NoisyLinear, noisy_layers, resample_noise
 from dbrrl.nn.recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 from dbrrl.nn.sequential import Sequential
+from dbrrl.nn.target import copy_buffers, polyak, target_copy
 
 __all__ = [
     "ELU", "GELU", "GRU", "LSTM", "RNN", "AvgPool2d", "Conv2d", "Dropout", "Embedding", "Flat", "Flatten", "GRUCell",
     "LSTMCell", "LayerNorm", "LeakyReLU", "Linear", "MaxPool2d", "MinAtarCNN", "Module", "NatureCNN", "NoisyLinear",
     "Parameter", "RNNCell", "ReLU", "Sequential", "SiLU", "Sigmoid", "Softplus", "Tanh", "copy_buffers", "evaluation",
-    "flatten", "image_network", "init", "mlp", "noisy_layers", "resample_noise", "target_copy",
+    "flatten", "image_network", "init", "mlp", "noisy_layers", "polyak", "resample_noise", "target_copy",
 ]  # fmt: skip

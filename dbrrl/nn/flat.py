@@ -145,18 +145,38 @@ def flatten(parameters: Sequence[Any]) -> Flat:
     return flat
 
 
+def join(parameters: Sequence[Any]) -> Any:
+    """Move the values of `parameters` into one new vector (n,), which they become views into; returns the vector."""
+    vector, start = array_module(parameters[0].array).concatenate([p.array.reshape(-1) for p in parameters]), 0
+    for p in parameters:
+        p.move(vector[start : start + p.size].reshape(p.shape))
+        p.vector, p.start, start = vector, start, start + p.size
+    return vector
+
+
+def consecutive(parameters: Sequence[Any]) -> Any:
+    """The piece of a vector (n,) that holds the values of `parameters` one after another; None if there is none."""
+    vector = parameters[0].vector
+    if vector is None:
+        return None
+    stop = start = parameters[0].start
+    for p in parameters:
+        if p.vector is not vector or p.start != stop:
+            return None
+        stop += p.size
+    return vector[start:stop]
+
+
 def _join(parameters: Sequence[Any]) -> Flat:
     """New vectors with the values and gradients of `parameters`, which become views into them."""
-    values = array_module(parameters[0].array).concatenate([p.array.reshape(-1) for p in parameters])
+    values = join(parameters)
     grads = array_module(values).zeros_like(values)
     views, start = [], 0
     for p in parameters:
-        stop = start + p.size
-        view = grads[start:stop].reshape(p.shape)
+        view = grads[start : start + p.size].reshape(p.shape)
         if p.grad is not None:
             view[...] = beside(view, plain(p.grad))
-        p.move(values[start:stop].reshape(p.shape))
-        p.grad, start = view, stop
+        p.grad, start = view, start + p.size
         views.append(view)
     return Flat(parameters, values, grads, views)
 

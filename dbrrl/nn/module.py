@@ -1,6 +1,5 @@
 """`Module` and `Parameter`: parts of a network that find their own parameters."""
 
-import copy
 import os
 from collections.abc import Iterator
 from typing import Any, ClassVar, Self
@@ -17,13 +16,30 @@ from dbrrl.nn.mode import NOISE, OWN
 from dbrrl.nn.mode import state as mode_state
 
 
+class Structure:
+    """A number that changes with the parts of any module, and with the arrays that hold parameters."""
+
+    version = 0
+
+
+structure = Structure()
+
+
 class Parameter(Tensor):
     """A leaf tensor that a module owns and an optimizer changes."""
 
     flat: Any = None  # the Flat whose vectors hold its values and gradient
+    vector: Any = None  # the vector (n,) that `array` is a view into, from place `start` on; None: it is on its own
+    start: int = 0
 
     def __init__(self, data: Any, requires_grad: bool = True) -> None:
         super().__init__(data, requires_grad)
+
+    def move(self, array: Any) -> None:
+        """Hold the values in `array` from now on."""
+        super().move(array)
+        self.vector = None
+        structure.version += 1
 
     def __reduce__(self) -> Any:
         # A copy (copy.deepcopy of a network, say) stands on its own: it is no view into the original's vectors.
@@ -60,16 +76,23 @@ class Module:
         return self.forward(*args, **kwargs)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if isinstance(value, (Module, Tensor, list, tuple, dict)) and callable(getattr(Module, name, None)):
+        before = vars(self).get(name)
+        if isinstance(value, PARTS) and callable(getattr(Module, name, None)):
             raise ConfigError(
                 f"{type(self).__name__}.{name}: expected a name that is no method of Module: choose another one"
             )
-        if isinstance(vars(self).get(name), Parameter) and not isinstance(value, (Parameter, type(None))):
+        if isinstance(before, Parameter) and not isinstance(value, (Parameter, type(None))):
             raise ConfigError(
                 f"{type(self).__name__}.{name}: expected a Parameter (or None), got {type(value).__name__}, which no "
                 "optimizer would see: change it in place under no_grad(), or assign to its `data`"
             )
+        if before is None or isinstance(value, PARTS) or isinstance(before, PARTS):
+            structure.version += 1
         super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        structure.version += 1
+        super().__delattr__(name)
 
     def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
         """(dotted name, parameter) in order of definition; a shared parameter comes once, under its first name."""
@@ -225,19 +248,7 @@ class Module:
         return ""
 
 
-def target_copy(module: Module) -> Module:
-    """A copy to compute targets with: in evaluation mode, but for modules that explore by noise (with `draws`)."""
-    copied = copy.deepcopy(module)
-    for part in copied.modules():
-        part.training = part.training and bool(part.draws)
-    return copied
-
-
-def copy_buffers(source: Module, target: Module) -> None:
-    """Give a network the buffers of one that is built alike; each keeps its own random draws (`draws`)."""
-    pairs = zip(source.named_buffers(), target.named_buffers(), strict=True)
-    for (_, giver, attribute), (_, taker, _) in pairs:
-        setattr(taker, attribute, copy.deepcopy(getattr(giver, attribute)))
+PARTS = (Module, Tensor, list, tuple, dict)  # attributes that may hold parameters
 
 
 def _items(name: str, value: Any) -> Iterator[tuple[str, Any]]:

@@ -13,12 +13,12 @@ from dbrrl import functional as F
 from dbrrl.agents import C51, DQN, IQN, PPO, QRDQN, DoubleDQN, Rainbow
 from dbrrl.autodiff.engine import backward, grad
 from dbrrl.autodiff.tensor import no_grad, wrap
+from dbrrl.backend import CounterGenerator
+from dbrrl.backend.precision import tf32
 from dbrrl.debugging.debug import detect_anomaly, profile
 from dbrrl.distributions import Bernoulli, Categorical, MultiCategorical, Normal, SquashedNormal, kl_divergence
 from dbrrl.errors import DeviceError
-from dbrrl.kernels.cuda import blas
 from dbrrl.kernels.cuda.graph import Captured
-from dbrrl.kernels.cuda.random import CounterGenerator
 from tests.autodiff.table import CASES
 
 FAMILIES = sorted({case.ops[0].__module__ for case in CASES})
@@ -333,10 +333,10 @@ def test_what_an_update_depends_on_is_recorded_anew() -> None:
 
 def test_tf32_has_graphs_of_its_own() -> None:
     seen: list[bool] = []
-    replayed = Captured(lambda x: (seen.append(blas.tf32.on), x + 1)[1])
+    replayed = Captured(lambda x: (seen.append(tf32.on), x + 1)[1])
     x = there(np.zeros(3))
     for on in (False, True, False):
-        with blas.using_tf32(on):
+        with backend.using_tf32(on):
             for _ in range(3):
                 replayed(x)
     assert seen == [False, False, True, True]  # run once, recorded once

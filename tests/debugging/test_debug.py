@@ -390,7 +390,7 @@ def test_weights_that_blew_up_are_traced_to_where_the_agent_acts() -> None:
         next(iter(agent.network.parameters()))[...] = 3e38
     observation, _ = env.reset(seed=0)
     text = anomaly(lambda: agent.act(observation * 1e4))
-    assert re.search(r"dbrrl/on_policy\.py:\d+: \S+", text)
+    assert re.search(r"dbrrl/learning/on_policy\.py:\d+: \S+", text)
     env.close()
 
 

@@ -8,10 +8,10 @@ import pytest
 
 from dbrrl import backend
 from dbrrl.agents import PPO
+from dbrrl.backend import CounterGenerator
 from dbrrl.envs import Environments, make
 from dbrrl.envs.device import KEPT, DeviceEnvironments
 from dbrrl.envs.registration import BATCHED
-from dbrrl.kernels.cuda.random import CounterGenerator
 
 pytestmark = pytest.mark.usefixtures("cuda")
 

@@ -13,11 +13,11 @@ import pytest
 from dbrrl import Experiment, benchmark, evaluate, train
 from dbrrl.agents import PPO
 from dbrrl.backend import arrays as device_arrays
+from dbrrl.backend.precision import tf32
 from dbrrl.benchmarks.folder import Folder
 from dbrrl.benchmarks.suite import Cell
 from dbrrl.errors import ConfigError
 from dbrrl.experiment import build, command, devices, settle
-from dbrrl.kernels.cuda import blas
 from dbrrl.reporting import display
 from tests import standin
 
@@ -144,7 +144,7 @@ def test_tf32_is_asked_for_and_said(tmp_path: Path, capsys: pytest.CaptureFixtur
     with standin.installed():
         assert command.run(train.main, ["--device", "cuda", "--tf32", "true", *options]) == 0
     assert "tf32: matrix products and convolutions round their factors to 10 bits" in capsys.readouterr().out
-    assert not blas.tf32.on
+    assert not tf32.on
 
 
 def test_a_run_whose_device_was_chosen_goes_on(tmp_path: Path) -> None:

@@ -445,7 +445,7 @@ def test_a_name_is_that_of_one_folder(tmp_path: Path, name: str) -> None:
 def test_a_class_of_the_library_is_the_agent_of_that_name() -> None:
     assert Experiment(registry.agent_class("ppo")).plan == Experiment("ppo").plan
     assert Experiment(Stub).plan.settings.agent == "tests.experiment.stub:Stub"
-    with pytest.raises(ConfigError, match=r"expected a subclass of dbrrl\.agent\.Agent, got <class 'int'>"):
+    with pytest.raises(ConfigError, match=r"expected a subclass of dbrrl\.learning\.agent\.Agent, got <class 'int'>"):
         Experiment(int)  # type: ignore[arg-type]
 
 

@@ -7,7 +7,7 @@ import pytest
 from dbrrl.errors import ConfigError
 from dbrrl.experiment import registry
 
-from .experiment.stub import Stub
+from .stub import Stub
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from dbrrl import backend, nn, optim, returns
 from dbrrl.agents import PPO
 from dbrrl.autodiff.engine import grad
 from dbrrl.autodiff.tensor import wrap
+from dbrrl.backend.counter_generator import CounterGenerator, philox
 from dbrrl.envs import make
 from dbrrl.kernels.cuda import dense
-from dbrrl.kernels.cuda.random import CounterGenerator, philox
 from tests import standin
 from tests.autodiff.table import CASES
 from tests.compiled import COMPILER, add_compiler

@@ -134,26 +134,6 @@ def test_inside_evaluation_no_module_is_in_training_mode_and_afterwards_each_is_
     assert all(m.training for m in module.modules()) and not frozen.training and other == [True]
 
 
-def test_buffers_are_copied_but_noise_is_not() -> None:
-    class Counted(nn.Module):
-        buffers = ("count", "mean")
-
-        def __init__(self, seed: int) -> None:
-            self.count, self.mean, self.noisy = np.zeros((), np.int64), np.zeros(2), nn.NoisyLinear(2, 2, rng=seed)
-
-    one, other = nn.Sequential(Counted(0)), nn.Sequential(Counted(1))
-    inner: Any = one[0]
-    inner.count, inner.mean[:] = inner.count + 3, 7.0
-    before = np.array(other[0].noisy.noise_in)  # type: ignore[attr-defined]
-    nn.copy_buffers(one, other)
-    target: Any = other[0]
-    assert target.count == 3 and target.mean.tolist() == [7.0, 7.0] and target.mean is not inner.mean
-    np.testing.assert_array_equal(target.noisy.noise_in, before)
-    assert [name for name, _, _ in one.named_buffers()] == ["layers.0.count", "layers.0.mean"]
-    copied = nn.target_copy(one.train())
-    assert one.training and not copied.training and copied[0].noisy.training  # type: ignore[attr-defined, index]
-
-
 def test_state_goes_round_bit_for_bit_generators_included() -> None:
     module, other = Nested(), Nested()
     for _ in range(3):

@@ -7,14 +7,13 @@ given its workspace beforehand, which is what cuBLAS asks for.
 import ctypes
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dbrrl.backend import array_module
+from dbrrl.backend.precision import tf32
 from dbrrl.errors import ConfigError
 
 WORKSPACE = 32 << 20  # bytes: what cuBLAS recommends for Hopper
@@ -62,25 +61,6 @@ class Blas:
         status = getattr(self.library, name)(*arguments)
         if status:
             raise RuntimeError(f"{name}: expected status 0, got {status}: see cublasStatus_t in cuBLAS's documentation")
-
-
-class _Precision:
-    """Whether float32 products may round their factors to TF32 (10 bits after the point): up to 8 times as fast."""
-
-    on = False
-
-
-tf32 = _Precision()
-
-
-@contextmanager
-def using_tf32(on: bool) -> Iterator[None]:
-    """TF32 or full float32 inside a `with` block, and what was before afterwards; of use on a GPU alone."""
-    before, tf32.on = tf32.on, on
-    try:
-        yield
-    finally:
-        tf32.on = before
 
 
 _handles: dict[tuple[int, int], Blas] = {}  # by device and thread

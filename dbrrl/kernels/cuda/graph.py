@@ -6,14 +6,14 @@ from typing import Any
 
 from dbrrl import backend
 from dbrrl.autodiff.recording import observing
-from dbrrl.backend import array_module
-
-from .blas import tf32
+from dbrrl.backend import array_module, replaces
+from dbrrl.backend.capture import Direct, capture
+from dbrrl.backend.precision import tf32
 
 MOST = 32  # graphs of one function: each holds memory of its own, and shapes that change all the time gain nothing
 
 
-class Captured:
+class Captured(Direct):
     """A function of arrays on a GPU, replayed as one CUDA graph.
 
     The first call with arguments of some shapes runs the function as it is, the second records it, later ones replay
@@ -30,8 +30,7 @@ class Captured:
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        self.function = function
-        self.refused = ""
+        super().__init__(function)
         self._known: set[Any] = set()
         self._graphs: dict[Any, _Graph] = {}
 
@@ -62,6 +61,11 @@ class Captured:
         self._known.clear()
         self._graphs.clear()
         self.refused = ""
+
+
+@replaces(capture, "cuda")
+def _capture(device: str, function: Callable[..., Any]) -> Captured:
+    return Captured(function)
 
 
 class _Graph:
