@@ -11,15 +11,15 @@ RMSprop with ε = 1e-5 inside the root and a mean square that starts at 1, a ste
 orthogonal initial weights. Not as there: time limits bootstrap from the true final observation.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from dbrrl import functional as F
 from dbrrl import losses, nn
 from dbrrl.buffers import Batch
 from dbrrl.config import setting
 from dbrrl.learning.config import OnPolicyConfig
+from dbrrl.learning.gradient_step import LossAndMetrics
 from dbrrl.learning.on_policy import OnPolicyAgent
 from dbrrl.learning.rollout import Rollout
 from dbrrl.normalize import standardized
@@ -78,7 +78,7 @@ class A2C(OnPolicyAgent):
         metrics["explained_variance"] = explained_variance(batch.value, batch.target)
         return metrics | {"learning_rate": learning_rate}
 
-    def loss(self, batch: Batch) -> tuple[Any, Callable[[], dict[str, Any]]]:
+    def loss(self, batch: Batch) -> LossAndMetrics:
         """-L(θ) on a batch of n transitions, and its metrics."""
         c = self.config
         policy, value = self.policy_and_value(batch.observation)

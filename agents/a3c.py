@@ -16,7 +16,6 @@ shared memory; in a loop of your own, with `act` and `observe`, the learners com
 
 import contextlib
 import copy
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -33,6 +32,7 @@ from dbrrl.errors import ConfigError, other_count
 from dbrrl.learning.agent import Agent as Base
 from dbrrl.learning.agent import valid_rows
 from dbrrl.learning.config import OnPolicyConfig
+from dbrrl.learning.gradient_step import LossAndMetrics
 from dbrrl.learning.on_policy import OnPolicyAgent
 from dbrrl.learning.rollout import Rollout
 from dbrrl.learning.transition import fields
@@ -55,7 +55,7 @@ class Config(OnPolicyConfig):
     entropy_coef: float = setting(0.01, at_least=0, help="β, weight of the entropy (section 8)")
     value_coef: float = setting(0.5, at_least=0, help="c₁, weight of the squared value error (paper: 1)")
     max_grad_norm: float = setting(40.0, above=0, help="largest global norm of a rollout's gradient (PFRL)")
-    normalize_observation: ClassVar[bool] = False  # learners would need common statistics
+    normalize_observation: ClassVar[bool] = False  # type: ignore[misc]  # learners would need common statistics
     deterministic: bool = setting(False, help="learners commit in turn: slower, exact to the bit")
 
 
@@ -113,7 +113,7 @@ class ActorLearner(OnPolicyAgent):
         found["explained_variance"] = explained_variance(batch.value, batch.target)
         return found | {"learning_rate": self.optimizer.learning_rate}
 
-    def loss(self, batch: Batch) -> tuple[Any, Callable[[], dict[str, Any]]]:
+    def loss(self, batch: Batch) -> LossAndMetrics:
         """-L(θ') of a rollout, a sum over its transitions, and the terms of the sum."""
         c = self.config
         policy, value = self.policy_and_value(batch.observation)

@@ -10,18 +10,21 @@ and the cross-entropy -Σ mᵢ log pᵢ(s, a) is minimized (algorithm 1). All el
 
 import functools
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from dbrrl import functional as F
-from dbrrl import nn
+from dbrrl import losses, nn
 from dbrrl.autodiff.tensor import no_grad
-from dbrrl.backend import array_module, beside
+from dbrrl.backend import array_module, to_device
 from dbrrl.buffers import Batch
+from dbrrl.buffers.replay import non_finite
 from dbrrl.config import Config as AgentConfig
 from dbrrl.config import setting
 from dbrrl.errors import AnomalyError, ConfigError
+from dbrrl.learning.gradient_step import LossAndMetrics
+from dbrrl.types import Array, Metrics, Observation
 
 from .dqn import DQN
 from .dqn import Config as DQNConfig
@@ -37,7 +40,7 @@ class Config(DQNConfig):
 
 
 def projection(reward: Any, discount: Any, probs: Any, support: Any) -> Any:
-    """The distribution of reward + discount · Z on the atoms of Z (eq. 7).
+    """Return the distribution of reward + discount · Z on the atoms of Z (eq. 7).
 
     Args:
         reward, discount: (n,).
@@ -62,7 +65,7 @@ def projection(reward: Any, discount: Any, probs: Any, support: Any) -> Any:
 class C51(DQN):
     """DQN on distributions over fixed atoms; `loss` and `values` are its own."""
 
-    Config = Config
+    Config: ClassVar[type[DQNConfig]] = Config
 
     def __init__(
         self, observation_space: Any, action_space: Any, config: AgentConfig | None = None, **rest: Any
@@ -75,38 +78,41 @@ class C51(DQN):
         super().__init__(observation_space, action_space, config, **rest)
 
     @functools.cached_property
-    def support(self) -> np.ndarray:
+    def support(self) -> Array:
         """The returns z₁ ... z_N, (N,)."""
         c = self.config
-        return np.linspace(c.value_min, c.value_max, c.atoms, dtype=np.float32)
+        found: Array = to_device(np.linspace(c.value_min, c.value_max, c.atoms, dtype=np.float32), self.device)
+        return found
 
-    def build(self, rng: np.random.Generator, atoms: int | None = None) -> nn.Module:
-        """A network whose outputs are logits (B, actions, atoms)."""
-        return super().build(rng, self.config.atoms)
+    def make_network(self, rng: np.random.Generator, atoms: int | None = None) -> nn.Module:
+        """Return a network whose outputs are logits (B, actions, atoms)."""
+        return super().make_network(rng, self.config.atoms)
 
-    def values(self, network: Any, parts: list[Any]) -> Any:
-        """Q(s, a) = Σ zᵢ pᵢ(s, a): (B, actions)."""
-        probs = F.softmax(network(parts), axis=-1)
-        return F.matmul(probs, beside(probs.array, self.support))
+    def values(self, network: Any, observation: Observation) -> Any:
+        """Return Q(s, a) = Σ zᵢ pᵢ(s, a): (B, actions)."""
+        return F.matmul(F.softmax(network(observation), axis=-1), self.support)
 
-    def loss(self, batch: Batch) -> tuple[Any, Any]:
-        """The cross-entropy of each transition (n,), which is its priority, too."""
-        logits = F.pick(self.network(batch.parts), batch.action)
-        loss = F.cross_entropy(logits, self.target(batch), reduction="none")
-        return loss, loss.array
+    def update(self, batch: Batch) -> Metrics:
+        """As DQN's; AnomalyError where a reward is not finite and so has no place among the atoms."""
+        if not np.isfinite(batch.reward).all():
+            raise AnomalyError(f"{self.name}: {non_finite(batch, self.num_envs)}")
+        return super().update(batch)
+
+    def loss(self, batch: Batch) -> LossAndMetrics:
+        """The mean cross-entropy of a batch, with that of each transition, which is its priority, too."""
+        logits = F.pick(self.network(batch.observation), batch.action)
+        loss = losses.categorical_cross_entropy(logits, self.target(batch))
+        return F.weighted_mean(loss, batch.weight), lambda: {"loss": loss.array, "error": loss.array}
 
     def target(self, batch: Batch) -> Any:
-        """The projected distribution m of each transition, (n, atoms); AnomalyError where a reward has no place."""
-        if not np.isfinite(batch.reward).all():
-            raise AnomalyError(f"{self.name}: {batch.oddity(self.num_envs)}")
+        """Return the projected distribution m of each transition, (n, atoms)."""
         with no_grad():
-            probs = F.softmax(self.target_network(batch.next_parts), axis=-1).array
-        support = beside(probs, self.support)
-        best = self.chosen(batch, probs @ support)
-        return projection(batch.reward, batch.discount, F.pick(probs, best), support)
+            probs = F.softmax(self.target_network(batch.next_observation), axis=-1).array
+        best = self.greedy_action(batch, probs @ self.support)
+        return projection(batch.reward, batch.discount, F.pick(probs, best), self.support)
 
-    def chosen(self, batch: Batch, target_values: Any) -> Any:
-        """The action a* whose distribution is projected, (n,), given Q under the target network (n, actions)."""
+    def greedy_action(self, batch: Batch, target_values: Any) -> Any:
+        """Return the action a* whose distribution is projected, (n,), given Q of the target network (n, actions)."""
         return target_values.argmax(axis=1)
 
 

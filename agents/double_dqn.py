@@ -18,10 +18,10 @@ class DoubleDQN(DQN):
     """DQN with the double target; settings and additions are those of `DQN`."""
 
     def target(self, batch: Batch) -> Any:
-        """The y of each transition, (n,)."""
-        best = self.judged(batch.next_parts).argmax(axis=1)
+        """Return y of each transition, (n,)."""
+        best = self.action_values(batch.next_observation).argmax(axis=1)
         with no_grad():
-            following = self.values(self.target_network, batch.next_parts).array
+            following = self.values(self.target_network, batch.next_observation).array
         return batch.reward + batch.discount * F.pick(following, best)
 
 

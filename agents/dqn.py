@@ -13,7 +13,6 @@ n-step returns (Sutton & Barto 2018, eq. 7.1), prioritized replay (Schaul et al.
 layers in place of ε (Fortunato et al. 2018, arXiv:1706.10295). A variant overrides `target`, or `loss` and `values`.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -23,10 +22,12 @@ import numpy as np
 from dbrrl import functional as F
 from dbrrl import losses, nn
 from dbrrl.autodiff.tensor import no_grad
+from dbrrl.backend.trees import leaves
 from dbrrl.buffers import Batch
 from dbrrl.config import setting
-from dbrrl.explorers import Deferred, EpsilonGreedy, Explorer, EZGreedy, Greedy
+from dbrrl.explorers import EpsilonGreedy, Explorer, EZGreedy, LazyValues, NoisyGreedy, greedy
 from dbrrl.learning.config import OffPolicyConfig
+from dbrrl.learning.gradient_step import LossAndMetrics
 from dbrrl.learning.off_policy import OffPolicyAgent, host
 from dbrrl.networks import q_network
 from dbrrl.optim import Adam, Optimizer, RMSprop
@@ -66,7 +67,7 @@ class Config(OffPolicyConfig):
     noisy_sigma: float = setting(0.5, above=0, help="σ₀, initial noise (Fortunato et al. 2018, section 3.2)")
 
 
-class DQN(Base):
+class DQN(OffPolicyAgent):
     """Q-learning with a replay buffer and a target network.
 
     Example:
@@ -103,12 +104,17 @@ class DQN(Base):
         self.replaced = q_network.check(self, module, getattr(self, "_network", None))
         self._network = module.to(self.device)
         self.target_network: Any = nn.target_copy(self._network)
+        self.noisy_layers, self.noisy_target_layers = map(nn.noisy_layers, (self._network, self.target_network))
         self.gradient_step = self.gradient_step_for(self.loss, self.make_optimizer(self._network))
 
     @property
     def optimizer(self) -> Optimizer:
         """The optimizer of the network's parameters."""
         return self.gradient_step.optimizer
+
+    @optimizer.setter
+    def optimizer(self, optimizer: Optimizer) -> None:
+        self.gradient_step.optimizer = optimizer
 
     def make_optimizer(self, module: nn.Module) -> Optimizer:
         """Return the optimizer that the settings name."""
@@ -122,7 +128,7 @@ class DQN(Base):
         c = self.config
         epsilon = Schedule(c.epsilon_schedule, c.epsilon_start, c.epsilon_end)
         if c.noisy:
-            return Greedy(rng)
+            return NoisyGreedy(self.draw_noise, rng)
         return EZGreedy(epsilon, self.num_envs, rng) if c.exploration == "ez_greedy" else EpsilonGreedy(epsilon, rng)
 
     def values(self, network: Any, observation: Observation) -> Any:
@@ -136,39 +142,42 @@ class DQN(Base):
 
     def act_greedily(self, observation: Observation) -> np.ndarray:
         """Return the actions of the largest value, without noise."""
-        return host(self.action_values(self.to_device(observation), noise=False)).argmax(-1)
+        return greedy(host(self.action_values(self.to_device(observation), noise=False)))
 
     def explore(self, observation: Observation) -> np.ndarray:
         """Return actions by the explorer; the values are computed only if it asks for them."""
-        if self.config.noisy:
-            self.draw_noise()
         rows = len(leaves(observation)[0])
-        values = Deferred((rows, self.actions), lambda: host(self.action_values(self.to_device(observation))))
-        explorer = self.explorer if self.training else self.explorer.momentary
-        return explorer(values, self.steps / self.config.epsilon_steps)
+        values = LazyValues((rows, self.actions), lambda: host(self.action_values(self.to_device(observation))))
+        explorer = self.explorer if self.training else self.explorer.stateless
+        return explorer(values, self.exploration_progress)
+
+    @property
+    def exploration_progress(self) -> float:
+        """The part of `epsilon_steps` that is over."""
+        part: float = self.steps / self.config.epsilon_steps
+        return part
 
     def draw_noise(self) -> None:
-        """Draw new noise for a network that explores by it."""
-        if not self.network.training:
+        """Draw new noise in the layers of the network that explore by it, if there are any."""
+        if self.noisy_layers and not self.network.training:
             self.network.train()
-        nn.resample_noise(self.network)
+        nn.resample_noise(self.noisy_layers)
 
     def update(self, batch: Batch) -> Metrics:
         """One gradient step on a batch, and one of the target network when that is due."""
         c = self.config
-        self.optimizer.learning_rate = self.scheduled("learning_rate")
-        if c.noisy:
-            self.draw_noise()
-            nn.resample_noise(self.target_network, self.noise_rng)
+        if c.learning_rate_schedule == "linear":
+            self.optimizer.learning_rate = self.scheduled("learning_rate")
+        self.draw_noise()
+        nn.resample_noise(self.noisy_target_layers, self.noise_rng)
         metrics = self.gradient_step(batch)
         self.num_updates += 1
         if self.num_updates % c.target_update_interval == 0:
             nn.polyak(self.target_network, self.network, c.tau)
-        self.replay.beta = c.priority_beta + (1 - c.priority_beta) * self.progress
-        self.replay.update_priorities(batch.index, host(metrics["error"]))
-        return {"loss": ..., "error": ..., "grad_norm": float(metrics.grad_norm)}
+        self.replay.update_priorities(batch.index, metrics["error"])
+        return {name: mean(values) for name, values in metrics.items()} | {"grad_norm": float(metrics.grad_norm)}
 
-    def loss(self, batch: Batch) -> tuple[Any, Callable[[], dict[str, Any]]]:
+    def loss(self, batch: Batch) -> LossAndMetrics:
         """L(θ) on a batch, and the loss and the error |δ| of each transition."""
         target = self.target(batch)
         loss, error = losses.td_huber(self.network(batch.observation), batch.action, target)
@@ -180,12 +189,10 @@ class DQN(Base):
             following = self.values(self.target_network, batch.next_observation).array
         return batch.reward + batch.discount * F.pick(following, following.argmax(axis=1))
 
-    def statistics(self) -> Metrics:
-        """Return the statistics of the latest update, and the present share of random actions."""
-        explorer = self.explorer
-        if not self.latest or not isinstance(explorer, EpsilonGreedy):
-            return dict(self.latest)
-        return self.latest | {"epsilon": explorer.schedule(self.steps / self.config.epsilon_steps)}
+
+def mean(x: Any) -> float:
+    """Return the mean of a vector."""
+    return float(np.add.reduce(x)) / len(x)
 
 
 Agent = DQN

@@ -20,16 +20,18 @@ from typing import Any
 import numpy as np
 
 from dbrrl import functional as F
-from dbrrl import nn, seeding
-from dbrrl.autodiff.tensor import no_grad, plain
-from dbrrl.backend import beside
+from dbrrl import losses, nn
+from dbrrl.autodiff.tensor import no_grad
+from dbrrl.backend import array_module
 from dbrrl.buffers import Batch
 from dbrrl.config import setting
+from dbrrl.learning.gradient_step import LossAndMetrics
 from dbrrl.networks.q_network import QNetwork
+from dbrrl.types import Array, Metrics, Observation
 
 from .dqn import DQN
 from .dqn import Config as DQNConfig
-from .qr_dqn import mean_error
+from .qr_dqn import mean_error, midpoints
 
 
 @dataclass(frozen=True)
@@ -43,18 +45,18 @@ class Config(DQNConfig):
 
 
 class IQNetwork(QNetwork):
-    """Z_τ(s, ·): parts of B observations and fractions (B, N) or (N,) to (B, N, actions)."""
+    """Z_τ(s, ·): a batch of B observations and fractions (B, N) or (N,) to (B, N, actions)."""
 
     def __init__(self, cosines: int, *args: Any, rng: np.random.Generator, **kwargs: Any) -> None:
         super().__init__(*args, stream=True, rng=rng, **kwargs)
         self.cosines = cosines
         self.embedding = nn.Linear(cosines, self.width, gain=math.sqrt(2), rng=rng)
 
-    def forward(self, parts: list[Any], fractions: Any) -> Any:  # type: ignore[override]
-        """Quantiles at `fractions`."""
-        features = self.features(parts)
+    def forward(self, observation: Observation, fractions: Any) -> Any:  # type: ignore[override]
+        """Return the quantiles at `fractions`."""
+        features = self.features(observation)
         batch, n = features.shape[0], fractions.shape[-1]
-        angles = fractions[..., None] * beside(plain(features), np.pi * np.arange(self.cosines, dtype=np.float32))
+        angles = fractions[..., None] * (np.pi * array_module(fractions).arange(self.cosines, dtype=np.float32))
         embedded = np.cos(angles).astype(np.float32, copy=False)
         phi = F.linear(embedded, self.embedding.weight, self.embedding.bias, "relu")
         joined = F.expand_dims(features, 1) * phi
@@ -62,27 +64,26 @@ class IQNetwork(QNetwork):
 
 
 class IQN(DQN):
-    """DQN on quantiles at any fraction; `build`, `loss` and `values` are its own."""
+    """DQN on quantiles at any fraction; `make_network`, `update`, `loss` and `values` are its own."""
 
     Config = Config
     remembered = (*DQN.remembered, "fraction_rng")
 
-    @functools.cached_property
-    def fraction_rng(self) -> np.random.Generator:
-        """What draws τ and τ'."""
-        return seeding.generator(self.seed, "fractions")
+    def make_networks(self, rng: np.random.Generator) -> None:
+        """Z_τ, its target, and the generator of the fractions."""
+        self.fraction_rng = self.generator("fractions")
+        super().make_networks(rng)
 
     @functools.cached_property
-    def midpoints(self) -> np.ndarray:
+    def midpoints(self) -> Array:
         """The K fractions for choosing actions, (K,)."""
-        k = self.config.action_quantiles
-        return (np.arange(k, dtype=np.float32) + np.float32(0.5)) / np.float32(k)
+        return midpoints(self.config.action_quantiles, self.device)
 
-    def build(self, rng: np.random.Generator, atoms: int | None = None) -> nn.Module:
-        """A network of fractions, too."""
+    def make_network(self, rng: np.random.Generator, atoms: int | None = None) -> nn.Module:
+        """Return a network of observations and fractions."""
         c = self.config
         return IQNetwork(
-            c.cosines, self.encoder, self.actions, c.hidden_sizes, c.activation,
+            c.cosines, self.preprocessor, self.actions, c.hidden_sizes, c.activation,
             dueling=c.dueling, noisy=c.noisy_sigma if c.noisy else None, rng=rng,
         )  # fmt: skip
 
@@ -92,31 +93,37 @@ class IQN(DQN):
         c = self.config
         return int(super().largest_product * max(c.quantiles, c.target_quantiles, c.action_quantiles))
 
-    def values(self, network: Any, parts: list[Any]) -> Any:
-        """Q(s, a), the mean of K quantiles: (B, actions)."""
-        return F.mean(network(parts, beside(parts[0], self.midpoints)), axis=1)
+    def values(self, network: Any, observation: Observation) -> Any:
+        """Return Q(s, a), the mean of K quantiles: (B, actions)."""
+        return F.mean(network(observation, self.midpoints), axis=1)
 
-    def drawn_fractions(self, n: int, like: Any) -> Any:
-        """Fractions (B, n), uniform in [0, 1), beside the batch `like` of B rows."""
-        return beside(like, self.fraction_rng.random((len(like), n), dtype=np.float32))
+    def update(self, batch: Batch) -> Metrics:
+        """As DQN's, at fractions τ (n, N) and τ' (n, N') that are drawn for each transition."""
+        c = self.config
+        draw = self.fraction_rng.random
+        tau = draw((len(batch), c.quantiles), dtype=np.float32)
+        target_tau = draw((len(batch), c.target_quantiles), dtype=np.float32)
+        return super().update(self.place(batch.add(tau=tau, target_tau=target_tau)))
 
-    def loss(self, batch: Batch) -> tuple[Any, Any]:
-        """The quantile Huber loss of each transition (n,), and the size of its mean error, the priority it gets."""
-        fractions = self.drawn_fractions(self.config.quantiles, batch.reward)
-        theta, target = of_action(self.network(batch.parts, fractions), batch.action), self.target(batch)
-        return F.quantile_huber_loss(theta, target, fractions), mean_error(theta.array, target)
+    def loss(self, batch: Batch) -> LossAndMetrics:
+        """The mean of L over a batch, with its metrics: L of each transition, and the size of its mean error."""
+        theta, target = of_action(self.network(batch.observation, batch.tau), batch.action), self.target(batch)
+        loss = losses.quantile_huber(theta, target, batch.tau)
+        return F.weighted_mean(loss, batch.weight), lambda: {
+            "loss": loss.array,
+            "error": mean_error(theta.array, target),
+        }
 
     def target(self, batch: Batch) -> Any:
-        """The samples yⱼ of each transition, (n, N')."""
-        fractions = self.drawn_fractions(self.config.target_quantiles, batch.reward)
+        """Return the samples yⱼ of each transition, (n, N')."""
         with no_grad():
-            best = self.values(self.target_network, batch.next_parts).array.argmax(axis=1)
-            following = of_action(self.target_network(batch.next_parts, fractions).array, best)
+            best = self.values(self.target_network, batch.next_observation).array.argmax(axis=1)
+            following = of_action(self.target_network(batch.next_observation, batch.target_tau).array, best)
         return batch.reward[:, None] + batch.discount[:, None] * following
 
 
 def of_action(quantiles: Any, action: Any) -> Any:
-    """Those of one action per row: (B, N, actions) and (B,) to (B, N)."""
+    """Return the quantiles of one action per row: (B, N, actions) and (B,) to (B, N)."""
     batch, n, actions = quantiles.shape
     return F.pick(quantiles.reshape(batch * n, actions), action.repeat(n)).reshape(batch, n)
 

@@ -10,7 +10,6 @@ final observation at time limits; G = A + V_old(s). What the paper leaves out an
 normalized per minibatch, the global norm of the gradient clipped, running normalization of observations and rewards.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -21,7 +20,7 @@ from dbrrl import losses, nn
 from dbrrl.buffers import Batch
 from dbrrl.config import setting
 from dbrrl.learning.config import OnPolicyConfig
-from dbrrl.learning.gradient_step import StepMetrics
+from dbrrl.learning.gradient_step import LossAndMetrics, StepMetrics
 from dbrrl.learning.on_policy import OnPolicyAgent
 from dbrrl.learning.rollout import Rollout
 from dbrrl.normalize import standardized
@@ -94,7 +93,7 @@ class PPO(OnPolicyAgent):
                     return steps
         return steps
 
-    def loss(self, batch: Batch, clip_range: Scalar) -> tuple[Any, Callable[[], dict[str, Any]]]:
+    def loss(self, batch: Batch, clip_range: Scalar) -> LossAndMetrics:
         """-L(θ) of eq. 9 on a minibatch of n transitions, and its metrics."""
         c = self.config
         policy, value = self.policy_and_value(batch.observation)

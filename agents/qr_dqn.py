@@ -15,10 +15,13 @@ from typing import Any
 import numpy as np
 
 from dbrrl import functional as F
-from dbrrl import nn
+from dbrrl import losses, nn
 from dbrrl.autodiff.tensor import no_grad
+from dbrrl.backend import to_device
 from dbrrl.buffers import Batch
 from dbrrl.config import setting
+from dbrrl.learning.gradient_step import LossAndMetrics
+from dbrrl.types import Array, Observation
 
 from .dqn import DQN
 from .dqn import Config as DQNConfig
@@ -37,34 +40,43 @@ class QRDQN(DQN):
     Config = Config
 
     @functools.cached_property
-    def fractions(self) -> np.ndarray:
+    def fractions(self) -> Array:
         """The midpoints τ̂₁ ... τ̂_N, (N,)."""
-        n = self.config.quantiles
-        return (np.arange(n, dtype=np.float32) + np.float32(0.5)) / np.float32(n)
+        return midpoints(self.config.quantiles, self.device)
 
-    def build(self, rng: np.random.Generator, atoms: int | None = None) -> nn.Module:
-        """A network whose outputs are quantiles (B, actions, N)."""
-        return super().build(rng, self.config.quantiles)
+    def make_network(self, rng: np.random.Generator, atoms: int | None = None) -> nn.Module:
+        """Return a network whose outputs are quantiles (B, actions, N)."""
+        return super().make_network(rng, self.config.quantiles)
 
-    def values(self, network: Any, parts: list[Any]) -> Any:
-        """Q(s, a) = Σ θᵢ / N: (B, actions)."""
-        return F.mean(network(parts), axis=-1)
+    def values(self, network: Any, observation: Observation) -> Any:
+        """Return Q(s, a) = Σ θᵢ / N: (B, actions)."""
+        return F.mean(network(observation), axis=-1)
 
-    def loss(self, batch: Batch) -> tuple[Any, Any]:
-        """The quantile Huber loss of each transition (n,), and the size of its mean error, the priority it gets."""
-        theta, target = F.pick(self.network(batch.parts), batch.action), self.target(batch)
-        return F.quantile_huber_loss(theta, target, self.fractions), mean_error(theta.array, target)
+    def loss(self, batch: Batch) -> LossAndMetrics:
+        """The mean of L over a batch, with its metrics: L of each transition, and the size of its mean error."""
+        theta, target = F.pick(self.network(batch.observation), batch.action), self.target(batch)
+        loss = losses.quantile_huber(theta, target, self.fractions)
+        return F.weighted_mean(loss, batch.weight), lambda: {
+            "loss": loss.array,
+            "error": mean_error(theta.array, target),
+        }
 
     def target(self, batch: Batch) -> Any:
-        """The samples yⱼ of each transition, (n, N)."""
+        """Return the samples yⱼ of each transition, (n, N)."""
         with no_grad():
-            theta = self.target_network(batch.next_parts).array
+            theta = self.target_network(batch.next_observation).array
         following = F.pick(theta, theta.mean(axis=2).argmax(axis=1))
         return batch.reward[:, None] + batch.discount[:, None] * following
 
 
+def midpoints(n: int, device: str) -> Array:
+    """Return the midpoints (i - 1/2) / n of n equal parts of [0, 1], (n,), on a device."""
+    found: Array = to_device((np.arange(n, dtype=np.float32) + np.float32(0.5)) / np.float32(n), device)
+    return found
+
+
 def mean_error(theta: Any, target: Any) -> Any:
-    """The size of the mean of yⱼ - θᵢ over all pairs: θ (n, N) and y (n, M) give (n,)."""
+    """Return the size of the mean of yⱼ - θᵢ over all pairs: θ (n, N) and y (n, M) give (n,)."""
     return abs(target.mean(axis=1) - theta.mean(axis=1))
 
 

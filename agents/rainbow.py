@@ -32,9 +32,9 @@ class Rainbow(C51):
 
     Config = Config
 
-    def chosen(self, batch: Batch, target_values: Any) -> Any:
-        """The action whose distribution is projected, (n,): the network's own choice."""
-        return self.judged(batch.next_parts).argmax(axis=1)
+    def greedy_action(self, batch: Batch, target_values: Any) -> Any:
+        """Return the action whose distribution is projected, (n,): the network's own choice."""
+        return self.action_values(batch.next_observation).argmax(axis=1)
 
 
 Agent = Rainbow

@@ -13,12 +13,13 @@ from dbrrl import seeding
 from dbrrl.checkpoint import untrusted
 from dbrrl.errors import ConfigError
 from dbrrl.schedules import Schedule, constant
+from dbrrl.types import Metrics
 
 
 class Explorer:
     """Base: a generator, and the state it takes to go on."""
 
-    lasting: ClassVar[bool] = False  # whether something lasts within an episode: then `reset` is to be called
+    per_episode_state: ClassVar[bool] = False  # whether `reset` is to be called where an episode ends
 
     def __init__(self, rng: np.random.Generator) -> None:
         self.rng = rng
@@ -28,12 +29,16 @@ class Explorer:
         raise NotImplementedError(f"{type(self).__name__} has no __call__(): expected one, define it in the class")
 
     @property
-    def momentary(self) -> "Explorer":
-        """One like it in which nothing lasts: for acts of which nothing is observed, any number at once."""
+    def stateless(self) -> "Explorer":
+        """An explorer without state per episode, for acting outside training with any batch size."""
         return self
 
+    def statistics(self, progress: float) -> Metrics:
+        """Return what is worth recording of it at `progress`; here nothing."""
+        return {}
+
     def reset(self, ended: np.ndarray) -> None:
-        """Forget what lasts within an episode where one ended, bool (B,); here nothing does."""
+        """Begin again in the environments whose episode ended, bool (B,); here there is no state to reset."""
 
     def state_dict(self) -> dict[str, Any]:
         """All it draws from."""
@@ -46,12 +51,12 @@ class Explorer:
         seeding.set_generator_state(self.rng, state["rng"])
 
 
-class Deferred:
-    """Values (B, A) that are computed when they are looked at: where all environments explore nobody does.
+class LazyValues:
+    """Values (B, A) that are computed when they are first needed: not at all where every action is random.
 
     Args:
         shape: (B, A).
-        compute: gives them.
+        compute: returns them.
     """
 
     def __init__(self, shape: tuple[int, int], compute: Callable[[], np.ndarray]) -> None:
@@ -61,9 +66,9 @@ class Deferred:
         return np.asarray(self.compute(), dtype)
 
 
-def greedy(values: np.ndarray | Deferred) -> np.ndarray:
+def greedy(values: np.ndarray | LazyValues) -> np.ndarray:
     """Argmax over the last axis: values (B, A) give int64 (B,)."""
-    values = values.compute() if isinstance(values, Deferred) else values
+    values = values.compute() if isinstance(values, LazyValues) else values
     best: np.ndarray = values.argmax(-1)
     return best
 
@@ -71,8 +76,26 @@ def greedy(values: np.ndarray | Deferred) -> np.ndarray:
 class Greedy(Explorer):
     """Always the action of the largest value; it draws nothing."""
 
-    def __call__(self, values: np.ndarray | Deferred, progress: float = 0.0) -> np.ndarray:
+    def __call__(self, values: np.ndarray | LazyValues, progress: float = 0.0) -> np.ndarray:
         """Values (B, A) to actions int64 (B,)."""
+        return greedy(values)
+
+
+class NoisyGreedy(Greedy):
+    """The greedy action of a network whose noisy layers explore (Fortunato et al. 2018): new noise for each batch.
+
+    Args:
+        draw: draws the noise.
+        rng: as of the other explorers; the layers have generators of their own.
+    """
+
+    def __init__(self, draw: Callable[[], None], rng: np.random.Generator) -> None:
+        super().__init__(rng)
+        self.draw = draw
+
+    def __call__(self, values: np.ndarray | LazyValues, progress: float = 0.0) -> np.ndarray:
+        """Values (B, A), to be computed after the draw, to actions int64 (B,)."""
+        self.draw()
         return greedy(values)
 
 
@@ -91,7 +114,7 @@ class EpsilonGreedy(Explorer):
             if not 0 <= value <= 1:
                 raise ConfigError(f"epsilon: expected a probability in [0, 1], got {value}: change it")
 
-    def __call__(self, values: np.ndarray | Deferred, progress: float = 0.0) -> np.ndarray:
+    def __call__(self, values: np.ndarray | LazyValues, progress: float = 0.0) -> np.ndarray:
         """Values (B, A) to actions int64 (B,)."""
         (envs, actions), epsilon = values.shape, self.schedule(progress)
         if envs == 1:  # the same draws, as numbers: they take a third of the time of arrays of one
@@ -102,6 +125,10 @@ class EpsilonGreedy(Explorer):
         if count:
             action[random] = self.rng.integers(actions, size=count)
         return action
+
+    def statistics(self, progress: float) -> Metrics:
+        """Return ε as "epsilon"."""
+        return {"epsilon": self.schedule(progress)}
 
 
 class EZGreedy(EpsilonGreedy):
@@ -117,7 +144,7 @@ class EZGreedy(EpsilonGreedy):
         mu: μ above 1; the larger, the shorter (section 4: 2).
     """
 
-    lasting = True
+    per_episode_state = True
 
     def __init__(self, epsilon: Schedule | float, num_envs: int, rng: np.random.Generator, mu: float = 2.0) -> None:
         super().__init__(epsilon, rng)
@@ -126,7 +153,7 @@ class EZGreedy(EpsilonGreedy):
         self.mu = mu
         self.action, self.left = np.zeros(num_envs, np.int64), np.zeros(num_envs, np.int64)
 
-    def __call__(self, values: np.ndarray | Deferred, progress: float = 0.0) -> np.ndarray:
+    def __call__(self, values: np.ndarray | LazyValues, progress: float = 0.0) -> np.ndarray:
         """Values (B, A) to actions int64 (B,)."""
         lasting = self.left > 0
         begun = (self.rng.random(len(lasting)) < self.schedule(progress)) & ~lasting
@@ -138,7 +165,7 @@ class EZGreedy(EpsilonGreedy):
         return self.action.copy() if lasting.all() else np.where(lasting, self.action, greedy(values))
 
     @property
-    def momentary(self) -> Explorer:
+    def stateless(self) -> Explorer:
         """ε-greedy, with the same generator."""
         return EpsilonGreedy(self.schedule, self.rng)
 
@@ -175,7 +202,7 @@ class Boltzmann(Explorer):
         if min(self.schedule.start, self.schedule.end) <= 0:
             raise ConfigError(f"temperature: expected a number above 0, got {self.schedule.to_dict()}: change it")
 
-    def __call__(self, values: np.ndarray | Deferred, progress: float = 0.0) -> np.ndarray:
+    def __call__(self, values: np.ndarray | LazyValues, progress: float = 0.0) -> np.ndarray:
         """Values (B, A) to actions int64 (B,)."""
         # The largest of values with Gumbel noise is a draw from their softmax (Gumbel 1954).
         return greedy(np.asarray(values) / self.schedule(progress) + self.rng.gumbel(size=values.shape))
@@ -214,7 +241,7 @@ class OrnsteinUhlenbeck(Explorer):
         theta: θ in [0, 1], how much of x goes back at each step.
     """
 
-    lasting = True
+    per_episode_state = True
 
     def __init__(
         self,

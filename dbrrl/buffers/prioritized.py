@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from dbrrl.backend import to_numpy
 from dbrrl.buffers.batch import Batch
 from dbrrl.buffers.replay import ReplayBuffer
 from dbrrl.checkpoint import untrusted
@@ -89,7 +90,7 @@ class PrioritizedReplayBuffer(ReplayBuffer):
 
     Attributes:
         alpha: α in [0, 1]; 0 is uniform.
-        beta: β in [0, 1], set by its owner as the run goes on.
+        beta: β in [0, 1]; `anneal` lets it grow.
         eps: ε.
     """
 
@@ -101,6 +102,7 @@ class PrioritizedReplayBuffer(ReplayBuffer):
             got = f"{alpha}, {beta} and {eps}"
             raise ConfigError(f"prioritized replay: expected alpha and beta in [0, 1], eps above 0, got {got}")
         self.alpha, self.beta, self.eps = alpha, beta, eps
+        self.first_beta = beta
         self.largest = 1.0  # p of a new transition
         self.tree = SumTree(self._places)
         self._behind = 0  # newest rows that the tree does not know yet
@@ -129,13 +131,17 @@ class PrioritizedReplayBuffer(ReplayBuffer):
         # (N P(i))^-β over its largest: N and the total cancel out.
         return batch.add(weight=((priority / priority.min()) ** -self.beta).astype(np.float32))
 
+    def anneal(self, progress: float) -> None:
+        """Let β grow from its first value to 1 with `progress`, the part of the run that is over (section 3.4)."""
+        self.beta = self.first_beta + (1 - self.first_beta) * progress
+
     def update_priorities(self, index: np.ndarray, error: np.ndarray) -> None:
         """Give the transitions at `index` (n,) the priorities of their latest errors (n,), of either sign.
 
         Raises:
             AnomalyError: an error is not finite; the priorities stay as they were.
         """
-        priority = np.abs(np.asarray(error, np.float64)) + self.eps
+        priority = np.abs(to_numpy(error).astype(np.float64)) + self.eps
         largest = float(priority.max())
         if not math.isfinite(largest):  # nan is the largest of all
             place = index[priority.argmax()]

@@ -1,7 +1,6 @@
 """Experience replay (Lin 1992; Mnih et al. 2015): transitions of the past, drawn uniformly."""
 
 import functools
-from typing import Any
 
 import numpy as np
 
@@ -19,7 +18,8 @@ def non_finite(batch: Batch, num_envs: int) -> str:
         batch: what `ReplayBuffer.sample` returned.
         num_envs: environments of the buffer.
     """
-    fields = [("reward", batch.reward), ("observation", batch.observation), ("next observation", batch.next_observation)]
+    observations = [("observation", batch.observation), ("next observation", batch.next_observation)]
+    fields = [("reward", batch.reward), *observations]
     for field, array in ((field, to_numpy(array)) for field, tree in fields for array in leaves(tree)):
         bad = np.argwhere(~np.isfinite(array)) if array.dtype.kind == "f" else np.zeros(0)
         if len(bad):
@@ -74,6 +74,9 @@ class ReplayBuffer(Ring):
             index=index,
             weight=None,
         )
+
+    def anneal(self, progress: float) -> None:
+        """Do nothing: uniform replay has no schedule."""
 
     def update_priorities(self, index: np.ndarray, error: np.ndarray) -> None:
         """Do nothing: uniform replay has no priorities."""

@@ -123,7 +123,7 @@ class RolloutBuffer:
         self.size, self.begun = t + 1, False
 
     def follow(self, observation: Observation) -> None:
-        """Store the true next observations of the row completed last, for the GPU; those of earlier rows are filled in."""
+        """Store the true next observations of the latest row, for the GPU; those of earlier rows are filled in."""
         before, parts = self.size - 1, leaves(observation)
         if not self.following:
             self.following = [self._xp.zeros((self.n_steps, *part.shape), part.dtype) for part in parts]

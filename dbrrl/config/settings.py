@@ -144,7 +144,7 @@ def settings(config: type[Config]) -> tuple[Setting, ...]:
             field.metadata.get("range", Range()),
             field.metadata.get("help", ""),
         )
-        for field in sorted(dataclasses.fields(config), key=lambda field: field.kw_only)
+        for field in sorted(dataclasses.fields(config), key=lambda field: bool(field.kw_only))
         if field.init
     )
 

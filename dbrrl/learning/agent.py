@@ -9,15 +9,19 @@ import numpy as np
 
 from dbrrl import backend, checkpoint, seeding
 from dbrrl.backend.threads import OwnThreads
+from dbrrl.buffers.batch import Batch
 from dbrrl.checkpoint import State, copied, untrusted
 from dbrrl.config import Config as AgentConfig
 from dbrrl.config.arguments import AgentType, Described, check_space
-from dbrrl.errors import CheckpointError, ConfigError
+from dbrrl.errors import CheckpointError, ConfigError, no_gradient
 from dbrrl.learning import capacity, rebuild
+from dbrrl.learning.captured_step import CapturedStep, UncheckedStep
+from dbrrl.learning.gradient_step import GradientStep, Loss
 from dbrrl.learning.own_loop import Checked, ResetWatch
 from dbrrl.learning.spaces import Observation, as_batch, space_to_state
 from dbrrl.learning.transition import true_next_observation as true_next_observation
 from dbrrl.learning.transition import valid_rows as valid_rows
+from dbrrl.optim import Optimizer
 
 
 class Agent(Described, OwnThreads, Checked, metaclass=AgentType):
@@ -55,6 +59,7 @@ class Agent(Described, OwnThreads, Checked, metaclass=AgentType):
     recurrent: bool = False  # whether it has a memory; `act` then takes `first`
     replaced: bool = False  # whether it was given another network than its own
     resident: bool = False  # whether observations and rewards may lie on the agent's GPU; `act` then answers there
+    _use_cuda_graphs = True
     asynchronous: ClassVar[bool] = False  # whether the runner starts a process per environment (see dbrrl.agents.a3c)
     observation_spaces: ClassVar[tuple[type[gym.Space[Any]], ...]]
     action_spaces: ClassVar[tuple[type[gym.Space[Any]], ...]]
@@ -133,6 +138,39 @@ class Agent(Described, OwnThreads, Checked, metaclass=AgentType):
     @abc.abstractmethod
     def statistics(self) -> dict[str, float]:
         """The latest training statistics, such as policy_loss or entropy; empty before the first update."""
+
+    @property
+    def use_cuda_graphs(self) -> bool:
+        """Whether acting and learning are recorded as CUDA graphs on a GPU; False runs them op by op. The numbers are
+        the same.
+        """
+        return self._use_cuda_graphs
+
+    @use_cuda_graphs.setter
+    def use_cuda_graphs(self, use: bool) -> None:
+        self._use_cuda_graphs = use
+        for step in vars(self).values():
+            if isinstance(step, CapturedStep):
+                step.use_cuda_graphs = use
+
+    def gradient_step_for(self, loss: Loss, optimizer: Optimizer, *, captured: bool = True) -> GradientStep:
+        """Return the gradient step of a loss by an optimizer, with the gradient clipped as the settings say.
+
+        On a GPU it is recorded as a CUDA graph (see `CapturedStep` for what the loss must keep to), unless `captured`
+        is False.
+        """
+        limit = self.config.max_grad_norm
+        if self.device == "cpu":
+            return GradientStep(loss, optimizer, limit, self.explain)
+        if not captured:
+            return UncheckedStep(loss, optimizer, limit, self.explain)
+        step = CapturedStep(loss, optimizer, limit, self.device, lambda: self.config)
+        step.use_cuda_graphs = self.use_cuda_graphs
+        return step
+
+    def explain(self, batch: Batch, loss: Any) -> str:
+        """Return the error message for a batch, and its loss, whose gradient is not finite."""
+        return f"{self.name}: {no_gradient(self.num_updates, f' (loss {loss.item():g})')}"
 
     def state_dict(self) -> State:
         """Everything its future depends on: by default the attributes that `remembered` names.

@@ -10,7 +10,7 @@ from dbrrl.config import Config, setting
 class OnPolicyConfig(Config):
     """Settings of every agent that learns from rollouts of its own policy; a page adds those of its paper."""
 
-    n_steps: int | None = setting(None, at_least=1, help="T, steps per environment in each rollout; none: 2048 / num_envs")
+    n_steps: int | None = setting(None, at_least=1, help="T, steps per environment and rollout; none: 2048 / num_envs")
     gamma: float = setting(0.99, at_least=0, at_most=1, help="discount factor")
     max_grad_norm: float = setting(0.5, above=0, help="largest global norm of the gradient")
     hidden_sizes: tuple[int, ...] | None = setting(None, at_least=1, help="hidden layers; none: 64,64; () on images")

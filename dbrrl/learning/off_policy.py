@@ -1,5 +1,6 @@
 """What agents share that learn from a replay buffer: acting, storing, sampling, gradient steps."""
 
+import functools
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -12,13 +13,10 @@ from dbrrl.buffers import Batch, PrioritizedReplayBuffer, ReplayBuffer
 from dbrrl.buffers.replay import non_finite
 from dbrrl.checkpoint import State
 from dbrrl.config import Config
-from dbrrl.errors import no_gradient
 from dbrrl.explorers import Explorer
 from dbrrl.learning.agent import Agent
-from dbrrl.learning.gradient_step import GradientStep, Loss
 from dbrrl.networks.heads import ACTION_SPACES, head_for
 from dbrrl.networks.preprocessor import OBSERVATION_SPACES, Preprocessor
-from dbrrl.optim import Optimizer
 from dbrrl.schedules import Schedule
 from dbrrl.types import Metrics, Observation
 
@@ -38,7 +36,7 @@ class OffPolicyAgent(Agent):
 
     saved_attributes: ClassVar[tuple[str, ...]] = ("replay", "explorer", "replay_rng", "steps", "num_updates", "latest")
     observation_spaces = OBSERVATION_SPACES
-    action_spaces = ACTION_SPACES
+    action_spaces: ClassVar[tuple[type[gym.Space[Any]], ...]] = ACTION_SPACES
 
     def __init__(
         self, observation_space: gym.Space[Any], action_space: gym.Space[Any], config: Config | None = None, **rest: Any
@@ -49,7 +47,7 @@ class OffPolicyAgent(Agent):
         self.replay_rng = self.generator("replay")
         self.make_networks(self.generator("network"))
         self.replay = self.make_replay()
-        self.explorer: Explorer | None = self.make_explorer(self.generator("explorer"))
+        self.explorer = self.make_explorer(self.generator("explorer"))
         self.steps = 0
         self.latest: Metrics = {}
 
@@ -80,9 +78,9 @@ class OffPolicyAgent(Agent):
             return PrioritizedReplayBuffer(c.buffer_size, self.num_envs, given.shapes, given.dtypes, *kind, **options)
         return ReplayBuffer(c.buffer_size, self.num_envs, given.shapes, given.dtypes, *kind, **options)
 
-    def make_explorer(self, rng: np.random.Generator) -> Explorer | None:
-        """Return the explorer, whose state is then saved with the agent; None if the page explores by itself."""
-        return None
+    def make_explorer(self, rng: np.random.Generator) -> Explorer:
+        """Return the explorer, whose state is saved with the agent; by default one that only has a generator."""
+        return Explorer(rng)
 
     def act_greedily(self, observation: Observation) -> np.ndarray:
         """Return the actions to evaluate, (B, ...) as the replay buffer stores them, for a preprocessed observation."""
@@ -99,12 +97,6 @@ class OffPolicyAgent(Agent):
     def generator(self, name: str) -> np.random.Generator:
         """Return a random generator of the agent's own, by name."""
         return seeding.generator(self.seed, name)
-
-    def gradient_step_for(self, loss: Loss, optimizer: Optimizer) -> GradientStep:
-        """Return the gradient step of a loss by an optimizer, on this agent's device."""
-        limit = self.config.max_grad_norm
-        settings = lambda: self.config  # noqa: E731 - read anew at each step
-        return GradientStep(loss, optimizer, limit, explain=self._explain, settings=settings, device=self.device)
 
     def act(self, observation: Any, explore: bool = True) -> Any:
         """Return actions to explore, or the ones to evaluate if not `explore`."""
@@ -130,7 +122,7 @@ class OffPolicyAgent(Agent):
         reward = np.clip(reward, -1, 1) if c.clip_reward else reward
         reward = reward if c.reward_scale == 1 else c.reward_scale * np.asarray(reward)
         self.replay.end(given, reward, terminated, truncated, valid)
-        if self.explorer is not None and self.explorer.lasting:
+        if self.explorer.per_episode_state:
             self.explorer.reset(np.logical_or(terminated, truncated))
         before = self.steps
         self.steps += self.num_envs if valid is None else int(np.count_nonzero(valid))
@@ -142,6 +134,7 @@ class OffPolicyAgent(Agent):
     def sample(self) -> Batch:
         """Return a batch drawn from the replay buffer, on the agent's device."""
         c = self.config
+        self.replay.anneal(self.progress)
         return self.place(self.replay.sample(c.batch_size, self.replay_rng, c.gamma, c.n_step))
 
     def place(self, batch: Batch) -> Batch:
@@ -161,10 +154,14 @@ class OffPolicyAgent(Agent):
         total: int = self.config.total_steps
         return min(self.steps / total, 1.0) if total else 0.0
 
+    @property
+    def exploration_progress(self) -> float:
+        """What the explorer's schedule is read at: the progress of the run, where a page says nothing else."""
+        return self.progress
+
     def scheduled(self, name: str) -> float:
         """Return a setting that falls to 0 over the run if its schedule is "linear"."""
-        kind, start = getattr(self.config, f"{name}_schedule"), getattr(self.config, name)
-        return Schedule(kind, start, 0.0)(self.progress)
+        return falling(getattr(self.config, f"{name}_schedule"), getattr(self.config, name))(self.progress)
 
     @property
     def largest_product(self) -> int:
@@ -173,12 +170,19 @@ class OffPolicyAgent(Agent):
         return int(self.config.batch_size * max(sizes, default=0))
 
     def statistics(self) -> Metrics:
-        """Return the statistics of the latest update."""
-        return dict(self.latest)
+        """Return the statistics of the latest update, and those of the explorer."""
+        return self.latest | self.explorer.statistics(self.exploration_progress) if self.latest else {}
 
-    def _explain(self, batch: Batch, loss: Any) -> str:
+    def explain(self, batch: Batch, loss: Any) -> str:
+        """Return the error message for a batch whose gradient is not finite: the number that is to blame, if any."""
         found = non_finite(batch, self.num_envs)
-        return f"{self.name}: {found or no_gradient(self.num_updates, f' (loss {loss.item():g})')}"
+        return f"{self.name}: {found}" if found else super().explain(batch, loss)
+
+
+@functools.lru_cache(maxsize=64)
+def falling(kind: str, start: float) -> Schedule:
+    """Return the schedule of a kind that goes from `start` to 0 over a run."""
+    return Schedule(kind, start, 0.0)
 
 
 def host(array: Any) -> np.ndarray:

@@ -7,17 +7,15 @@ import gymnasium as gym
 import numpy as np
 
 from dbrrl import nn, seeding
-from dbrrl.backend import array_module, beside, module_on, to_device, to_numpy
+from dbrrl.backend import array_module, beside, capture, module_on, to_device, to_numpy
 from dbrrl.backend.trees import leaves, mapped
 from dbrrl.buffers import RolloutBuffer
 from dbrrl.buffers.batch import Batch
 from dbrrl.checkpoint import State, untrusted
 from dbrrl.config import Config
 from dbrrl.distributions import Distribution
-from dbrrl.errors import no_gradient
-from dbrrl.kernels.cuda.graph import Captured
 from dbrrl.learning.agent import Agent
-from dbrrl.learning.gradient_step import GradientStep, StepMetrics, means
+from dbrrl.learning.gradient_step import LossAndMetrics, StepMetrics, means
 from dbrrl.learning.rollout import Rollout
 from dbrrl.learning.transition import check_rows
 from dbrrl.networks import actor_critic
@@ -41,7 +39,6 @@ class OnPolicyAgent(Agent):
     Attributes:
         network: the policy and value networks.
         optimizer: changes the network's parameters.
-        use_cuda_graphs: set it to False to have acting and learning run op by op on a GPU; the numbers are the same.
     """
 
     remembered: ClassVar[tuple[str, ...]] = (
@@ -50,7 +47,6 @@ class OnPolicyAgent(Agent):
     )  # fmt: skip
     observation_spaces = OBSERVATION_SPACES
     action_spaces = ACTION_SPACES
-    use_cuda_graphs = True
 
     def __init__(
         self, observation_space: gym.Space[Any], action_space: gym.Space[Any], config: Config | None = None, **rest: Any
@@ -86,17 +82,14 @@ class OnPolicyAgent(Agent):
         kind: type[FeedForward] | type[Recurrent] = Recurrent if hasattr(network, "initial_state") else FeedForward
         self.memory = kind(network, self.num_envs)
         self.recurrent, self.resident = kind.recurrent, not kind.recurrent and self.device != "cpu"
-        self.step = GradientStep(
-            self.loss, self.make_optimizer(module), self.config.max_grad_norm, explain=self._explain,
-            settings=lambda: self.config, device=self.device, capture=self.resident,
-        )  # fmt: skip
+        self.step = self.gradient_step_for(self.loss, self.make_optimizer(module), captured=self.resident)
         # A rollout is kept where the agent computes; the sequences of a recurrent one are cut on the host.
         given, head, place = self.preprocessor, self.head, self.device if self.resident else "cpu"
         samples = head.sample_shape, head.sample_dtype
         self.rollout = RolloutBuffer(
             self.n_steps, self.num_envs, given.shapes, given.dtypes, *samples, place, given.names
         )
-        self.act_graph = Captured(_called) if self.resident else None
+        self.act_graph = capture(self.device if self.resident else "cpu", _called)
 
     @property
     def optimizer(self) -> Optimizer:
@@ -123,8 +116,10 @@ class OnPolicyAgent(Agent):
         """Learn from a rollout of at least one transition, by `gradient_step`; return training statistics."""
         raise NotImplementedError
 
-    def loss(self, batch: Batch, **numbers: Any) -> tuple[Any, Callable[[], dict[str, Any]]]:
-        """Return the loss of a minibatch, a scalar tensor, and a function that computes its metrics."""
+    def loss(self, *args: Any, **numbers: Any) -> LossAndMetrics:
+        """Return the loss of a minibatch, `loss(batch, **numbers)`: a scalar tensor, and a function that computes the
+        metrics of the step.
+        """
         raise NotImplementedError
 
     def generator(self, name: str) -> Any:
@@ -133,7 +128,6 @@ class OnPolicyAgent(Agent):
 
     def gradient_step(self, batch: Batch, **numbers: float) -> StepMetrics:
         """Take one step of the optimizer along the gradient of `loss(batch, **numbers)`."""
-        self.step.use_cuda_graphs = self.use_cuda_graphs
         metrics = self.step(batch, **numbers)
         self.num_updates += 1
         return metrics
@@ -152,9 +146,8 @@ class OnPolicyAgent(Agent):
         """As `Agent.load_state_dict`; recorded graphs are dropped, as their generators were replaced."""
         untrusted.absent(self, state, "observation_norm", "reward_norm")
         super().load_state_dict(state)
-        self.step.forget_graphs()
-        if self.act_graph is not None:
-            self.act_graph.forget()
+        self.step.forget()
+        self.act_graph.forget()
 
     def act(self, observation: Any, explore: bool = True, first: Any = None) -> Any:
         """Sample from the policy, or its mode if not `explore`; `first` as in `Agent`, read where it does not learn."""
@@ -176,7 +169,7 @@ class OnPolicyAgent(Agent):
 
     def _act_on_gpu(self, observation: Observation, explore: bool) -> tuple[Any, Any]:
         """Samples and actions on the device of the observation, by a CUDA graph if these are used."""
-        run = self.act_graph if self.act_graph is not None and self.use_cuda_graphs else _called
+        run = self.act_graph if self.use_cuda_graphs else _called
         found: tuple[Any, Any] = run(self._sample, explore, *leaves(observation))
         return found
 
@@ -249,7 +242,7 @@ class OnPolicyAgent(Agent):
         if on_gpu:  # without waiting for the GPU: the next observations of all rows are kept
             rollout.follow(given)
         for env in () if on_gpu else np.flatnonzero(truncated):
-            final = [array[env].copy() for array in leaves(given)] + self.memory.final_state(env)
+            final = [array[env].copy() for array in leaves(given)] + self.memory.final_state(int(env))
             rollout.finals.append((rollout.size - 1, int(env), final))
         if last:
             self._learn(given)
@@ -296,9 +289,6 @@ class OnPolicyAgent(Agent):
     def statistics(self) -> Metrics:
         """Return the statistics of the latest update."""
         return dict(self.latest)
-
-    def _explain(self, batch: Batch, loss: Any) -> str:
-        return f"{self.name}: {no_gradient(self.num_updates, f' (loss {loss.item():g})')}"
 
 
 def _flat(array: Any) -> Any:

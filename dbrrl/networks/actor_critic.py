@@ -132,8 +132,9 @@ def check(agent: Any, network: Any, size: int | None) -> bool:
     rows = hasattr(network, "policy") and hasattr(network, "value")
     if not isinstance(network, nn.Module) or not (rows or hasattr(network, "initial_state")):
         raise ConfigError(
-            "network: expected an nn.Module with policy(observation), value(observation) and forward(observation), or a "
-            f"recurrent one (initial_state(batch), forward(observation, state, reset)), got {type(network).__name__}: "
+            "network: expected an nn.Module with policy(observation), value(observation) and forward(observation), or "
+            "a recurrent one (initial_state(batch), forward(observation, state, reset)), got "
+            f"{type(network).__name__}: "
             "write it like dbrrl.networks.actor_critic.ActorCritic or RecurrentActorCritic"
         )
     expected: dict[str, Any] = {"values of forward": (fitting.ROWS,), "values of value": (fitting.ROWS,)}
@@ -154,4 +155,5 @@ def _outputs(network: Any, observation: Observation) -> dict[str, Any]:
         return {"outputs of forward": outputs[0], "values of forward": values[0]} | log_std
     outputs, values = network(observation)
     found = {"outputs of forward": outputs, "values of forward": values}
-    return found | {"outputs of policy": network.policy(observation), "values of value": network.value(observation)} | log_std
+    found |= {"outputs of policy": network.policy(observation), "values of value": network.value(observation)}
+    return found | log_std

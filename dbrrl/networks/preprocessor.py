@@ -51,8 +51,8 @@ class Preprocessor:
         shapes: list[tuple[int, ...]] = [(self.vector_size,)] if self.vector_size else []
         self.shapes = shapes + self.image_shapes
         places = ["/".join(map(str, path)) for path, leaf in self.leaves if is_image(leaf)]
-        named = ([VECTOR] if self.vector_size else []) + [f"{place}/image" if place == VECTOR else place for place in places]
-        self.names = tuple(named) if len(self.shapes) > 1 else ()
+        named = [f"{place}/image" if place == VECTOR else place for place in places]
+        self.names = tuple(([VECTOR] if shapes else []) + named) if len(self.shapes) > 1 else ()
         if not self.shapes:
             raise SpaceError(f"observation: expected at least one number, got {space}: wrap the environment")
         # The middle of each entry's bounds, and half their distance; and copies of them by device and precision.

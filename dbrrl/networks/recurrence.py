@@ -43,14 +43,14 @@ class FeedForward:
         return []
 
     def values(
-        self, observations: Observation, ended: np.ndarray, finals: Observation | None, final_state: list[Any]
+        self, observations: Observation, ended: Any, finals: Observation | None, final_state: list[Any]
     ) -> tuple[Any, Any]:
         """Return V of a rollout's T + 1 observations, (T + 1, B), and of its n final observations, (n,), or None."""
         rows, envs = leaves(observations)[0].shape[:2]
         values = self.network.value(mapped(flat_rows, observations)).array.reshape(rows, envs)
         return values, None if finals is None else self.network.value(finals).array
 
-    def select(self, observations: Observation, ended: np.ndarray, keep: Any) -> Any:
+    def select(self, observations: Observation, ended: Any, keep: Any) -> Any:
         """Return the observations (T, B, ...) of the transitions `keep`, numbers of rows of (T B); None: all."""
         rows = mapped(flat_rows, observations)
         return rows if keep is None else mapped(lambda array: array[beside(array, keep)], rows)
@@ -124,7 +124,7 @@ class Recurrent:
         return [to_numpy(part[:, env]).copy() for part in self.ahead]
 
     def values(
-        self, observations: Observation, ended: np.ndarray, finals: Observation | None, final_state: list[Any]
+        self, observations: Observation, ended: Any, finals: Observation | None, final_state: list[Any]
     ) -> tuple[Any, Any]:
         """Return V of a rollout's T + 1 observations, (T + 1, B), and of its n final observations, (n,), or None."""
         _, values, _ = self.network(observations, self.start, resets(ended))
@@ -134,7 +134,7 @@ class Recurrent:
             final = to_numpy(plain(self.network(mapped(one_step, finals), before, None)[1]))[0]
         return to_numpy(plain(values)), final
 
-    def select(self, observations: Observation, ended: np.ndarray, keep: Any) -> Any:
+    def select(self, observations: Observation, ended: Any, keep: Any) -> Any:
         """Return the observations (T, B, ...) as `Sequences` of the transitions `keep`, rows of (T B); None: all."""
         steps, envs = ended.shape
         time, env = np.divmod(np.arange(steps * envs) if keep is None else keep, envs)
