@@ -9,11 +9,11 @@ from dbrrl.errors import CheckpointError, ConfigError
 from dbrrl.explorers import (
     AdditiveGaussian,
     Boltzmann,
-    Deferred,
     EpsilonGreedy,
     Explorer,
     EZGreedy,
     Greedy,
+    LazyValues,
     OrnsteinUhlenbeck,
 )  # fmt: skip
 from dbrrl.schedules import exponential, linear
@@ -68,13 +68,13 @@ def test_values_that_are_deferred_are_those_that_are_given(name: str) -> None:
     now, later = MAKERS[name](), MAKERS[name]()
     for _ in range(200):
         given = generator.standard_normal((5, 3))
-        np.testing.assert_array_equal(later(Deferred((5, 3), given.copy), 0.5), now(given, 0.5))
+        np.testing.assert_array_equal(later(LazyValues((5, 3), given.copy), 0.5), now(given, 0.5))
 
 
 @pytest.mark.parametrize("explorer", [EpsilonGreedy(1.0, rng()), EZGreedy(1.0, 4, rng())])
 def test_values_are_not_computed_where_all_explore(explorer: Explorer) -> None:
     asked: list[int] = []
-    actions = [explorer(Deferred((4, 3), lambda: asked.append(1))) for _ in range(50)]  # type: ignore[arg-type, func-returns-value]
+    actions = [explorer(LazyValues((4, 3), lambda: asked.append(1))) for _ in range(50)]  # type: ignore[arg-type, func-returns-value]
     assert not asked and set(np.concatenate(actions).tolist()) == {0, 1, 2}
 
 

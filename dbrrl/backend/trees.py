@@ -5,13 +5,20 @@ from typing import Any
 
 
 def leaves(tree: Any) -> list[Any]:
-    """Return the arrays of an observation: the array itself, or the values of a dict, in its order."""
-    return list(tree.values()) if isinstance(tree, dict) else [tree]
+    """Return the arrays of an observation: the array itself, or the values of a dict, in its order; a list as it is."""
+    if isinstance(tree, dict):
+        return list(tree.values())
+    return list(tree) if isinstance(tree, list | tuple) else [tree]
 
 
 def tree_of(names: Sequence[str], arrays: Sequence[Any]) -> Any:
-    """Return the observation with these arrays: a dict by name; without names the one array itself."""
-    return dict(zip(names, arrays, strict=True)) if names else arrays[0]
+    """Return the observation with these arrays: a dict by name; of one array without a name that array itself.
+
+    Several arrays without names are called "0", "1", and so on.
+    """
+    if not names and len(arrays) == 1:
+        return arrays[0]
+    return dict(zip(names or map(str, range(len(arrays))), arrays, strict=True))
 
 
 def mapped(function: Callable[[Any], Any], tree: Any) -> Any:

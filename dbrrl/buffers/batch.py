@@ -1,10 +1,13 @@
 """`Batch`: transitions as named arrays."""
 
+import warnings
 from collections.abc import Iterator
 from typing import Any, Self
 
 from dbrrl.backend import beside, to_device
 from dbrrl.backend.trees import leaves, mapped
+
+_RENAMED = {"parts": "observation", "next_parts": "next_observation"}
 
 
 class Batch:
@@ -36,6 +39,9 @@ class Batch:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
+        if name in _RENAMED:
+            warnings.warn(f"batch.{name} is batch.{_RENAMED[name]} now: use that", DeprecationWarning, stacklevel=2)
+            return leaves(getattr(self, _RENAMED[name]))
         if name not in self._columns:
             raise AttributeError(f"this batch has no {name!r}: expected one of {', '.join(self._columns)}")
         column = self._columns[name]

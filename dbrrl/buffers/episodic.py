@@ -1,13 +1,16 @@
 """Replay of sequences for recurrent learners (Hausknecht & Stone 2015, arXiv:1507.06527; Kapturowski et al. 2019)."""
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from dbrrl.backend.trees import leaves, tree_of
 from dbrrl.buffers.bits import TERMINATED, TRUNCATED
 from dbrrl.buffers.ring import Ring
 from dbrrl.errors import ConfigError
+from dbrrl.types import Observation
 
 
 @dataclass(slots=True)
@@ -18,7 +21,7 @@ class Sequences:
     and elsewhere with what the learner makes of it (zeros, or some steps to burn in).
     """
 
-    parts: list[np.ndarray]  # of the observations acted on, each (T + 1, n, ...); step `lengths` has the one that
+    observation: Observation  # acted on, (T + 1, n, ...); step `lengths` has the one that
     # followed the last step: the true final one at a time limit, 0 where the episode truly ended
     action: np.ndarray  # (T, n, ...)
     reward: np.ndarray  # float32 (T, n)
@@ -28,6 +31,12 @@ class Sequences:
     first: np.ndarray  # bool (T, n): the first step of an episode, which only the first of a sequence can be
     lengths: np.ndarray  # int64 (n,): steps, 1 to T
     index: np.ndarray  # int64 (n,): places of the first steps in the buffer
+
+    @property
+    def parts(self) -> list[np.ndarray]:
+        """Deprecated: the arrays of `observation`."""
+        warnings.warn("sequences.parts is sequences.observation now: use that", DeprecationWarning, stacklevel=2)
+        return leaves(self.observation)
 
 
 class EpisodicReplayBuffer(Ring):
@@ -90,7 +99,7 @@ class EpisodicReplayBuffer(Ring):
         action = self.actions.take(places, axis=0)
         action[~mask] = 0
         return Sequences(
-            parts,
+            tree_of(self.names, parts),
             action,
             self.rewards.take(places) * mask,
             (ends & TERMINATED != 0) & mask,

@@ -1,6 +1,7 @@
 """Prioritized experience replay (Schaul et al. 2016, arXiv:1511.05952), proportional variant."""
 
 import math
+import warnings
 from typing import Any
 
 import numpy as np
@@ -151,6 +152,11 @@ class PrioritizedReplayBuffer(ReplayBuffer):
             )
         self.largest = max(self.largest, largest)
         self.tree[index] = priority**self.alpha
+
+    def update(self, index: np.ndarray, error: np.ndarray) -> None:
+        """Deprecated: `update_priorities`."""
+        warnings.warn("update is update_priorities now: use that", DeprecationWarning, stacklevel=2)
+        self.update_priorities(index, error)
 
     def state_dict(self) -> dict[str, Any]:
         """The rows, and the priority of each from the oldest on."""

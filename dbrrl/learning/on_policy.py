@@ -1,5 +1,6 @@
 """What agents share that learn from rollouts of their own policy: acting, gathering, values, gradient steps."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -194,6 +195,11 @@ class OnPolicyAgent(Agent):
         if update:
             self.observation_norm.update(vector)
         return self.preprocessor.named([self.observation_norm(vector), *images])
+
+    def encode(self, observation: Any) -> Observation:
+        """Deprecated: `preprocess`."""
+        warnings.warn("agent.encode is agent.preprocess now: use that", DeprecationWarning, stacklevel=2)
+        return self.preprocess(observation)
 
     def distribution(self, outputs: Any) -> Distribution:
         """Return the policy π(·|s) of a batch of the network's outputs."""

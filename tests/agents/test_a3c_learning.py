@@ -46,7 +46,7 @@ def score(agent: Any, env: str) -> float:
 
 
 def values(agent: Any, observations: Any) -> np.ndarray:
-    found: np.ndarray = agent.network.value(agent.central.encode(np.asarray(observations, np.float32))).numpy()
+    found: np.ndarray = agent.network.value(agent.central.preprocess(np.asarray(observations, np.float32))).numpy()
     return found
 
 

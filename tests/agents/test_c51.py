@@ -58,7 +58,7 @@ def test_the_loss_is_the_cross_entropy_of_the_actions_taken() -> None:
         agent.replay.end([rng.normal(size=(2, 3)).astype(np.float32)], rng.normal(size=2), False, False)
     batch = agent.drawn()
     loss, priority = agent.loss(batch)
-    logits = agent.network(batch.parts).numpy()
+    logits = agent.network(batch.observation).numpy()
     for row in range(len(batch.index)):
         chosen = logits[row, batch.action[row]]
         log_p = chosen - np.log(np.exp(chosen).sum())

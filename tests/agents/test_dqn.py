@@ -229,7 +229,7 @@ def test_a_reward_that_is_no_number_in_the_replay_buffer_ends_the_run() -> None:
 def test_while_it_does_not_train_it_explores_with_any_number_and_nothing_changes(settings: dict[str, Any]) -> None:
     agent = make(epsilon_start=1.0, epsilon_end=1.0, **settings)
     feed(agent, 8)
-    if agent.explorer.lasting:
+    if agent.explorer.per_episode_state:
         agent.explorer.left[:] = 9
     drawn = agent.explorer.rng.bit_generator.state
     before, agent.training = content(agent), False
@@ -271,10 +271,10 @@ def test_observations_are_scaled_where_the_settings_say_so() -> None:
     for agent, observation in ((plain, within), (scaled, raw)):
         agent.act(observation)
         agent.observe(observation, np.ones(2), np.zeros(2, bool), np.zeros(2, bool))
-        np.testing.assert_allclose(agent.replay.sample(8, np.random.default_rng(0), 0.9).parts[0][:, 2] ** 2, 16)
+        np.testing.assert_allclose(agent.replay.sample(8, np.random.default_rng(0), 0.9).observation[:, 2] ** 2, 16)
     one, other = (agent.replay.sample(8, np.random.default_rng(0), 0.9) for agent in (plain, scaled))
-    np.testing.assert_allclose(one.parts[0], other.parts[0], atol=1e-6)
-    np.testing.assert_allclose(one.next_parts[0], other.next_parts[0], atol=1e-6)
+    np.testing.assert_allclose(one.observation, other.observation, atol=1e-6)
+    np.testing.assert_allclose(one.next_observation, other.next_observation, atol=1e-6)
 
 
 ADDED = {"prioritized": True, "noisy": True, "dueling": True, "n_step": 3}

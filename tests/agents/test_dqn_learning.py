@@ -62,7 +62,7 @@ def values(run: Run, observations: Any) -> np.ndarray:
     """max_a Q of a batch of observations."""
     agent: Any = run.agent
     agent.network.eval()
-    found: np.ndarray = agent.values(agent.network, agent.encoder(np.asarray(observations, np.float32))).numpy()
+    found: np.ndarray = agent.values(agent.network, agent.preprocessor(np.asarray(observations, np.float32))).numpy()
     return found.max(1)
 
 
@@ -122,7 +122,7 @@ def test_a_time_limit_taken_for_an_end_is_seen(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_target_without_its_maximum_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     def least(self: Any, batch: Any) -> Any:
-        following = self.values(self.target_network, batch.next_parts).array
+        following = self.values(self.target_network, batch.next_observation).array
         return batch.reward + batch.discount * following.min(axis=1)
 
     monkeypatch.setattr(DQN, "target", least)

@@ -130,7 +130,7 @@ def test_a_rollout_is_acted_and_valued_in_evaluation_mode_and_learned_from_in_tr
     """So only learning moves the running mean, and V(s) and log π(a|s) of a rollout have no chance in them."""
     agent = make(kind, {"n_steps": 8, "recurrent": recurrent})
     feed(agent, 7)
-    agent.rollout.close(agent.encode(ROWS[:2]))
+    agent.rollout.close(agent.preprocess(ROWS[:2]))
     assert statistics(agent.network)[1] == 0
     first, second = agent.transitions(), agent.transitions()
     np.testing.assert_array_equal(first[2], second[2])
@@ -146,7 +146,7 @@ def test_noise_of_an_on_policy_network_stays_on_while_it_explores(kind: Any) -> 
     agent = kind(BOX, THREE, kind.Config(n_steps=64), num_envs=2, seed=1)
     agent.network.actor.layers[-1] = nn.NoisyLinear(64, 3, sigma=2.0, rng=0)
     agent.network = agent.network
-    parts = agent.encode(ROWS)
+    parts = agent.preprocess(ROWS)
     noisy = agent.network.policy(parts).numpy().argmax(axis=1)
     still = agent.network.eval().policy(parts).numpy().argmax(axis=1)
     agent.network.train()

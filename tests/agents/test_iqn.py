@@ -58,8 +58,8 @@ def test_a_target_moves_the_quantiles_of_the_best_action() -> None:
     agent.fraction_rng = np.random.default_rng(5)
     found = agent.target(batch)
     fractions = np.random.default_rng(5).random((8, 5), dtype=np.float32)
-    quantiles = agent.target_network(batch.next_parts, fractions).numpy()
-    mean = agent.target_network(batch.next_parts, (np.arange(6, dtype=np.float32) + 0.5) / 6).numpy().mean(1)
+    quantiles = agent.target_network(batch.next_observation, fractions).numpy()
+    mean = agent.target_network(batch.next_observation, (np.arange(6, dtype=np.float32) + 0.5) / 6).numpy().mean(1)
     for row in range(8):
         expected = batch.reward[row] + batch.discount[row] * quantiles[row, :, mean[row].argmax()]
         np.testing.assert_allclose(found[row], expected, rtol=1e-5)

@@ -234,13 +234,13 @@ def test_a_saved_agent_goes_on_bit_for_bit(steps: int, recurrent: str, tmp_path:
 def test_normalizers_learn_in_training_and_stand_still_in_evaluation() -> None:
     agent: Any = make(normalize_observation=True, normalize_reward=True)
     feed(agent, 8, scale=50.0)
-    scaled = agent.encode(np.random.default_rng(0).normal(size=(500, 3)).astype(np.float32) * 50)[0]
+    scaled = agent.preprocess(np.random.default_rng(0).normal(size=(500, 3)).astype(np.float32) * 50)[0]
     assert 0.5 < scaled.std() < 1.5
     assert agent.observation_norm.statistics.count == 16  # those acted on, each once
     before = content(agent)
     agent.act(np.full((5, 3), 1e4, np.float32), explore=False)
     assert content(agent) == before
-    assert np.abs(agent.encode(np.full((1, 3), 1e9, np.float32))[0]).max() == 10
+    assert np.abs(agent.preprocess(np.full((1, 3), 1e9, np.float32))[0]).max() == 10
     agent.act(np.full((2, 3), 1e4, np.float32))
     assert content(agent) != before
 
@@ -248,9 +248,9 @@ def test_normalizers_learn_in_training_and_stand_still_in_evaluation() -> None:
 def test_bounded_observations_are_scaled_before_the_network() -> None:
     bounds = spaces.Box(np.float32([-2, 0, -np.inf]), np.float32([2, 10, np.inf]))
     x = np.float32([[1, 7.5, 3], [-2, 0, -4]])
-    scaled = make(bounds, scale_observation=True).encode(x)[0]
+    scaled = make(bounds, scale_observation=True).preprocess(x)
     np.testing.assert_array_equal(scaled, [[0.5, 0.5, 3], [-1, -1, -4]])
-    np.testing.assert_array_equal(make(bounds).encode(x)[0], x)
+    np.testing.assert_array_equal(make(bounds).preprocess(x), x)
 
 
 def test_rewards_are_divided_by_the_spread_of_returns() -> None:

@@ -48,7 +48,7 @@ def train(env: str, seed: int, **settings: Any) -> Run:
 def values(run: Run, observations: Any) -> np.ndarray:
     """V of a batch of observations."""
     agent: Any = run.agent
-    found: np.ndarray = agent.network.value(agent.encode(np.asarray(observations, np.float32))).numpy()
+    found: np.ndarray = agent.network.value(agent.preprocess(np.asarray(observations, np.float32))).numpy()
     return found
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from dbrrl import checkpoint, nn
+from dbrrl.backend.trees import leaves
 from dbrrl.buffers import EpisodicReplayBuffer, Sequences
 from dbrrl.errors import CheckpointError, GraphError
 
@@ -46,10 +47,10 @@ def check(story: Story, sequences: Sequences, length: int) -> None:
             assert sequences.action[j, i] == step["action"] and sequences.reward[j, i] == np.float32(step["reward"])
             assert sequences.terminated[j, i] == step["terminated"]
             assert sequences.terminated[j, i] | sequences.truncated[j, i] == step["ended"]
-            for part, seen in zip(sequences.parts, step["seen"], strict=True):
+            for part, seen in zip(leaves(sequences.observation), step["seen"], strict=True):
                 np.testing.assert_array_equal(part[j, i], seen)
         last = told[t + steps - 1]
-        for part, seen in zip(sequences.parts, last["next"], strict=True):
+        for part, seen in zip(leaves(sequences.observation), last["next"], strict=True):
             np.testing.assert_array_equal(part[steps, i], 0 if last["terminated"] else seen)
             assert not part[steps + 1 :, i].any()
         for array in (sequences.action, sequences.reward, sequences.terminated, sequences.truncated):
@@ -98,7 +99,7 @@ def test_an_episode_worked_out_by_hand() -> None:
     np.testing.assert_array_equal(s.truncated.T, [[0] * 4, [0, 0, 0, 1], [0, 1, 0, 0], [0] * 4])
     np.testing.assert_array_equal(s.first.T, [[1, 0, 0, 0], [0] * 4, [0] * 4, [1, 0, 0, 0]])
     np.testing.assert_array_equal(
-        s.parts[0][:, :, 0].T, [[0, 1, 2, 3, 4], [1, 2, 3, 4, 4.5], [3, 4, 4.5, 0, 0], [5, 6, 6.5, 0, 0]]
+        leaves(s.observation)[0][:, :, 0].T, [[0, 1, 2, 3, 4], [1, 2, 3, 4, 4.5], [3, 4, 4.5, 0, 0], [5, 6, 6.5, 0, 0]]
     )
     starts = set(buffer.sample(300, np.random.default_rng(0), 4).index.tolist())
     assert starts == {0, 1, 5}
@@ -122,7 +123,7 @@ def test_a_recurrent_network_takes_them() -> None:
     for _ in range(15):
         story.step()
     sequences, lstm = story.buffer.sample(6, np.random.default_rng(0), 5), nn.LSTM(2, 3, rng=0)
-    outputs, _ = lstm(sequences.parts[0][:-1], reset=sequences.first, lengths=sequences.lengths)
+    outputs, _ = lstm(leaves(sequences.observation)[0][:-1], reset=sequences.first, lengths=sequences.lengths)
     assert outputs.shape == (5, 6, 3) and not outputs.numpy()[~sequences.mask].any()
 
 
@@ -144,7 +145,7 @@ def test_a_saved_buffer_draws_the_same(make: Any, tell: Any, steps: int, tmp_pat
         assert encoded[0] == encoded[1]
         drawn = [s.buffer.sample(4, np.random.default_rng(t), 3) for s in (one, other)]
         np.testing.assert_array_equal(drawn[0].index, drawn[1].index)
-        np.testing.assert_array_equal(drawn[0].parts[1], drawn[1].parts[1])
+        np.testing.assert_array_equal(leaves(drawn[0].observation)[1], leaves(drawn[1].observation)[1])
 
 
 def test_what_cannot_be_is_refused() -> None:

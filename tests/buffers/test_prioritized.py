@@ -41,7 +41,7 @@ def test_weights_worked_out_by_hand() -> None:
         buffer.begin([np.full((1, 1), t, np.float32)], np.array([0]))
         buffer.end([np.zeros((1, 1), np.float32)], 0.0, False, False)
     buffer.sample(1, np.random.default_rng(0), GAMMA)
-    buffer.update(np.arange(4), np.array([-1.0, 2.0, 4.0, -8.0]))
+    buffer.update_priorities(np.arange(4), np.array([-1.0, 2.0, 4.0, -8.0]))
     batch = buffer.sample(15_000, np.random.default_rng(0), GAMMA)
     counts = np.bincount(batch.index, minlength=4)
     np.testing.assert_allclose(counts, [1000, 2000, 4000, 8000], atol=2)  # stratified: nearly no chance in it
@@ -54,7 +54,7 @@ def test_new_transitions_get_the_largest_priority_so_far() -> None:
     story.step()
     batch = story.buffer.sample(4, np.random.default_rng(0), GAMMA)
     assert set(story.buffer.tree[batch.index]) == {1.0}
-    story.buffer.update(batch.index, np.full(4, 9.0))
+    story.buffer.update_priorities(batch.index, np.full(4, 9.0))
     story.step()
     story.buffer.sample(1, np.random.default_rng(0), GAMMA)
     assert story.buffer.tree[np.array([2, 3])] == pytest.approx(3.0)
@@ -64,7 +64,7 @@ def test_a_new_transition_has_a_priority_of_at_least_one() -> None:
     story = Story(make(20, 2, PrioritizedReplayBuffer, alpha=0.5), seed=0)
     story.step()
     story.buffer.sample(4, np.random.default_rng(0), GAMMA)
-    story.buffer.update(np.array([0, 1]), np.full(2, 0.01))  # all there are
+    story.buffer.update_priorities(np.array([0, 1]), np.full(2, 0.01))  # all there are
     story.step()
     story.buffer.sample(1, np.random.default_rng(0), GAMMA)
     assert (story.buffer.tree[np.array([2, 3])] == 1.0).all()
@@ -81,7 +81,7 @@ def test_forgotten_and_invalid_rows_are_never_drawn() -> None:
         assert story.buffer.valid[batch.index].all() and not np.isin(batch.index // 2, [story.buffer.head]).any()
         drawable = np.count_nonzero(story.buffer.tree.nodes[story.buffer.tree.leaves :])
         assert drawable == len(story.buffer)
-        story.buffer.update(batch.index, rng.normal(size=50))
+        story.buffer.update_priorities(batch.index, rng.normal(size=50))
         assert story.check(3) == len(story.buffer)
 
 
@@ -91,7 +91,7 @@ def test_a_saved_buffer_draws_the_same(steps: int, tmp_path: Path) -> None:
     for _ in range(steps):
         one.step()
     batch = one.buffer.sample(8, np.random.default_rng(0), GAMMA)
-    one.buffer.update(batch.index, batch.reward * 5)
+    one.buffer.update_priorities(batch.index, batch.reward * 5)
     checkpoint.save(tmp_path / "buffer", one.buffer.state_dict(), kind="x")
     other.buffer.load_state_dict(checkpoint.load(tmp_path / "buffer", kind="x"))
     other.rng.bit_generator.state, other.observation = one.rng.bit_generator.state, one.observation
@@ -100,7 +100,7 @@ def test_a_saved_buffer_draws_the_same(steps: int, tmp_path: Path) -> None:
         for story in (one, other):
             story.step()
             drawn.append(story.buffer.sample(6, np.random.default_rng(t), GAMMA))
-            story.buffer.update(drawn[-1].index, drawn[-1].reward)
+            story.buffer.update_priorities(drawn[-1].index, drawn[-1].reward)
         np.testing.assert_array_equal(drawn[0].index, drawn[1].index)
         np.testing.assert_array_equal(drawn[0].weight, drawn[1].weight)
         encoded = [checkpoint.encode(s.buffer.state_dict(), kind="x") for s in (one, other)]
@@ -127,5 +127,5 @@ def test_an_error_that_is_no_number_changes_no_priority(odd: float) -> None:
     index = buffer.sample(3, rng, GAMMA).index
     before = buffer.state_dict()["priority"].copy(), buffer.largest
     with pytest.raises(AnomalyError, match=r"expected finite errors, got (nan|inf) at place \d"):
-        buffer.update(index, np.array([1.0, odd, 2.0]))
+        buffer.update_priorities(index, np.array([1.0, odd, 2.0]))
     assert (buffer.state_dict()["priority"] == before[0]).all() and buffer.largest == before[1]

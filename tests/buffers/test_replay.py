@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from dbrrl import checkpoint
+from dbrrl.backend.trees import leaves
 from dbrrl.buffers import EpisodicReplayBuffer, ReplayBuffer
 from dbrrl.buffers import memory as memory_module
 from dbrrl.errors import CheckpointError, ConfigError, GraphError, ShapeError
@@ -87,9 +88,9 @@ class Story:
                 assert batch.action[env] == step["action"]
                 assert batch.reward[env] == pytest.approx(total, abs=1e-6)
                 assert batch.discount[env] == pytest.approx(discount, abs=1e-6)
-                for part, seen in zip(batch.parts, step["seen"], strict=True):
+                for part, seen in zip(leaves(batch.observation), step["seen"], strict=True):
                     np.testing.assert_array_equal(host(part[env]), seen)
-                for part, seen in zip(batch.next_parts, following, strict=True):
+                for part, seen in zip(leaves(batch.next_observation), following, strict=True):
                     if discount:  # nothing is read from what follows a true end
                         np.testing.assert_array_equal(host(part[env]), seen)
         return count
@@ -114,7 +115,7 @@ def test_a_return_worked_out_by_hand() -> None:
     batch = buffer.gather(np.arange(5), 0.5, 3)
     np.testing.assert_array_equal(batch.reward, [1 + 1 + 1, 2 + 2, 4, 8 + 8, 16])
     np.testing.assert_array_equal(batch.discount, [1 / 8, 1 / 4, 1 / 2, 0, 0])
-    np.testing.assert_array_equal(batch.next_parts[0][:3, 0], [30, 30, 30])
+    np.testing.assert_array_equal(leaves(batch.next_observation)[0][:3, 0], [30, 30, 30])
 
 
 def test_all_that_is_valid_is_drawn_alike_and_nothing_else() -> None:
@@ -142,7 +143,7 @@ def test_a_saved_buffer_goes_on_bit_for_bit(steps: int, tmp_path: Path, place: A
         one.step()
         other.step()
         drawn = [s.buffer.sample(5, np.random.default_rng(0), GAMMA, 3) for s in (one, other) if len(s.buffer)]
-        for a, b in zip(*[[*d.parts, *d.next_parts, d.reward, d.discount] for d in drawn], strict=True):
+        for a, b in zip(*[[*leaves(d.observation), *leaves(d.next_observation), d.reward, d.discount] for d in drawn], strict=True):
             np.testing.assert_array_equal(a, host(b))
         encoded = [checkpoint.encode(s.buffer.state_dict(), kind="x") for s in (one, other)]
         assert encoded[0] == encoded[1]
@@ -214,7 +215,7 @@ def test_a_sampled_batch_lies_on_the_device_and_only_places_go_there(place: Any)
     story.buffer.gather(np.arange(4), GAMMA)  # whatever is made once
     with standin.copies() as count:
         batch = story.buffer.gather(np.arange(6), GAMMA)
-    parts = [*batch.parts, *batch.next_parts]
+    parts = [*leaves(batch.observation), *leaves(batch.next_observation)]
     assert {type(part) for part in parts} == {standin.Array if place else np.ndarray}
     assert type(batch.reward) is type(batch.action) is type(batch.discount) is np.ndarray
     # An index for each of the four parts, and of the truncated among the six the final observations.

@@ -78,7 +78,7 @@ def test_forgotten_rows_are_never_drawn_by_priority() -> None:
             continue
         batch = story.buffer.sample(50, rng, GAMMA)
         assert np.count_nonzero(story.buffer.tree.nodes[story.buffer.tree.leaves :]) == len(story.buffer)
-        story.buffer.update(batch.index, rng.normal(size=50))
+        story.buffer.update_priorities(batch.index, rng.normal(size=50))
         assert story.check(3) == len(story.buffer)
 
 

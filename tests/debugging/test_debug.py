@@ -375,7 +375,7 @@ def test_all_three_tools_on_the_ppo_agent(tmp_path: Path) -> None:
     assert agent.num_updates == 2
     rows = {row.name: row for row in p.rows}
     assert rows["Linear"].calls > 32 and rows["ClippedSurrogate"].calls == 2 and rows["Linear"].backward > 0
-    outputs, value = agent.network(agent.encode(np.stack([observation] * 3)))
+    outputs, value = agent.network(agent.preprocess(np.stack([observation] * 3)))
     loss = Categorical(outputs).log_prob(np.array([0, 1, 0])).sum() + value.sum()
     text = dbrrl.draw_graph(loss, tmp_path / "ppo.svg", names=agent.network).read_text()
     assert all(name in text for name, _ in agent.network.named_parameters())

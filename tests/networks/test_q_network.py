@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from dbrrl import nn
-from dbrrl.networks.encoder import Encoder
+from dbrrl.networks.preprocessor import Preprocessor
 from dbrrl.networks.q_network import QNetwork
 
 IMAGE = gym.spaces.Box(0, 255, (1, 36, 36), np.uint8)
@@ -17,13 +17,13 @@ SPACES = {
 
 
 def make(space: str = "box", **changes: object) -> tuple[QNetwork, list[np.ndarray]]:
-    encoder = Encoder(SPACES[space])
+    encoder = Preprocessor(SPACES[space])
     rng = np.random.default_rng(0)
     parts = [(rng.random((5, *s)) * (200 if d == np.uint8 else 1)).astype(d) for s, d in _layout(encoder)]
     return QNetwork(encoder, 4, rng=rng, **changes), parts  # type: ignore[arg-type]
 
 
-def _layout(encoder: Encoder) -> list[tuple[tuple[int, ...], np.dtype]]:
+def _layout(encoder: Preprocessor) -> list[tuple[tuple[int, ...], np.dtype]]:
     return list(zip(encoder.shapes, encoder.dtypes, strict=True))
 
 
@@ -62,7 +62,7 @@ CONVOLUTIONS, FIRST, ATARI = 77_984, 3136 * 512 + 512, gym.spaces.Box(0, 255, (4
     ],
 )
 def test_on_images_the_networks_are_the_papers(changes: dict[str, object], numbers: int) -> None:
-    network = QNetwork(Encoder(ATARI), 6, rng=np.random.default_rng(0), **changes)  # type: ignore[arg-type]
+    network = QNetwork(Preprocessor(ATARI), 6, rng=np.random.default_rng(0), **changes)  # type: ignore[arg-type]
     assert sum(p.size for p in network.parameters()) == numbers
 
 

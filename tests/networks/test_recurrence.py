@@ -8,9 +8,9 @@ import pytest
 
 from dbrrl.errors import CheckpointError, GraphError, ShapeError
 from dbrrl.networks.actor_critic import RecurrentActorCritic
-from dbrrl.networks.encoder import Encoder
 from dbrrl.networks.heads import head_for
-from dbrrl.networks.recurrence import Memory, Sequences, plain, resets
+from dbrrl.networks.preprocessor import Preprocessor
+from dbrrl.networks.recurrence import Recurrent, Sequences, plain, resets
 
 BOX = gym.spaces.Box(-1.0, 1.0, (3,), np.float32)
 IMAGES = gym.spaces.Dict({"seen": gym.spaces.Box(0, 255, (36, 36, 1), np.uint8), "felt": BOX})
@@ -21,7 +21,7 @@ kinds = pytest.mark.parametrize("kind", ["lstm", "gru"])
 
 def network(kind: str = "lstm", space: gym.Space[Any] = BOX, size: int = 5) -> RecurrentActorCritic:
     head = head_for(gym.spaces.Box(-1.0, 1.0, (2,), np.float32))
-    return RecurrentActorCritic(Encoder(space), head, (7,), "tanh", 0.0, np.random.default_rng(0), kind, size)
+    return RecurrentActorCritic(Preprocessor(space), head, (7,), "tanh", 0.0, np.random.default_rng(0), kind, size)
 
 
 def observations(seed: int = 0) -> np.ndarray:
@@ -108,10 +108,10 @@ def test_a_sequence_without_a_transition_is_left_out() -> None:
 @kinds
 def test_a_memory_goes_on_with_observe_and_begins_anew_where_an_episode_ended(kind: str) -> None:
     net, x = network(kind), observations()
-    memory = Memory(net, BATCH)
+    memory = Recurrent(net, BATCH)
     first = memory.act([x[0]], True).numpy()
     np.testing.assert_array_equal(memory.act([x[0]], True).numpy(), first)  # not yet gone on
-    memory.step(np.array([False, True, False, False]))
+    memory.advance(np.array([False, True, False, False]))
     second = memory.act([x[1]], True).numpy()
     both = net([x[:2]], net.initial_state(BATCH), None)[0].numpy()[1]
     alone = net([x[1:2]], net.initial_state(BATCH), None)[0].numpy()[0]
@@ -121,7 +121,7 @@ def test_a_memory_goes_on_with_observe_and_begins_anew_where_an_episode_ended(ki
 
 def test_what_is_remembered_of_an_evaluation_is_apart() -> None:
     net, x = network(), observations()
-    memory, twin = Memory(net, BATCH), Memory(net, BATCH)
+    memory, twin = Recurrent(net, BATCH), Recurrent(net, BATCH)
     for t in range(3):
         for one in (memory, twin):
             one.act([x[t]], True)
@@ -138,7 +138,7 @@ def test_what_is_remembered_of_an_evaluation_is_apart() -> None:
 
 
 def test_an_evaluation_must_say_where_episodes_begin() -> None:
-    memory, x = Memory(network(), BATCH), observations()[0]
+    memory, x = Recurrent(network(), BATCH), observations()[0]
     with pytest.raises(GraphError, match="expected `first`, got none: say in evaluation"):
         memory.act([x], False)
     with pytest.raises(GraphError, match=r"expected first=True at the first step of these 4 episodes"):
@@ -151,7 +151,7 @@ def test_an_evaluation_must_say_where_episodes_begin() -> None:
 
 
 def test_a_state_of_another_network_is_refused() -> None:
-    memory = Memory(network(), BATCH)
-    for other in (Memory(network(size=6), BATCH), Memory(network(), 2), Memory(network("gru"), BATCH)):
+    memory = Recurrent(network(), BATCH)
+    for other in (Recurrent(network(size=6), BATCH), Recurrent(network(), 2), Recurrent(network("gru"), BATCH)):
         with pytest.raises(CheckpointError, match="memory: start: expected"):
             memory.load_state_dict(other.state_dict())

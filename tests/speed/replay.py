@@ -96,7 +96,7 @@ def against_plain_tree(rows: int = 100_000) -> None:
 
     def ours() -> None:
         batch = buffer.sample(N, rng, 0.99)
-        buffer.update(batch.index, batch.reward)
+        buffer.update_priorities(batch.index, batch.reward)
 
     def theirs() -> None:
         total = tree.nodes[1]
