@@ -167,6 +167,7 @@ class A3C(Base):
         super().__init__(observation_space, action_space, config, num_envs=num_envs, seed=seed, device=device)
         if device != "cpu":
             raise ConfigError(f"device: a3c shares its weights in memory, expected 'cpu', got {device!r}: leave it out")
+        self.deterministic: bool = self.config.deterministic
         # The policy that is evaluated: θ itself, which no environment moves.
         self.central = ActorLearner(observation_space, action_space, self.config, seed=seed, index=-1)
         self.central.training = False
