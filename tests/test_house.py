@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("dbrrl", "agents", "envs")
-TREE = (*FOLDERS, "examples", "tests", "docs", ".ci")
+TREE = (*FOLDERS, "examples", "tests", "benchmarks", "docs", ".ci")
 MAX_FILE, MAX_FUNCTION = 300, 60
 LONGER_FILES = {
     "dbrrl/autodiff/elementwise.py": 380,  # one op after the other, a paragraph each
@@ -140,7 +140,7 @@ def parsed(path: str) -> ast.Module:
 
 
 sources = pytest.mark.parametrize("path", python_files(*FOLDERS))
-everything = pytest.mark.parametrize("path", python_files(*FOLDERS, "examples", "tests"))
+everything = pytest.mark.parametrize("path", python_files(*FOLDERS, "examples", "tests", "benchmarks"))
 
 
 @sources
@@ -173,7 +173,7 @@ def test_exceptions_are_still_needed() -> None:
 
 
 def test_every_test_folder_and_example_has_a_docstring() -> None:
-    missing = [path for path in python_files("tests", "examples") if not ast.get_docstring(parsed(path))]
+    missing = [path for path in python_files("tests", "examples", "benchmarks") if not ast.get_docstring(parsed(path))]
     assert missing == []
 
 

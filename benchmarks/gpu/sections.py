@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from tests.gpu import jobs, ours, peers
-from tests.gpu.accuracy import measure as ops
-from tests.gpu.jobs import Sizes
-from tests.gpu.measure import Contender, Deadline, Machine, both_sides, in_turn, seconds
+from benchmarks.gpu import jobs, ours, peers
+from benchmarks.gpu.accuracy import measure as ops
+from benchmarks.gpu.jobs import Sizes
+from benchmarks.gpu.measure import Contender, Deadline, Machine, both_sides, in_turn, seconds
 
 UPDATES = 5  # after which the contenders' weights are compared
 APART, APART_TF32 = 0.05, 0.5  # allowed, relative to how far the weights moved

@@ -1,6 +1,6 @@
 """A2C against Stable-Baselines3 on CartPole-v1: steps per second with 8 environments and the peer's tuned settings.
 
-    python tests/speed/a2c.py [--rounds 15] [--sb3 PYTHON]
+    python benchmarks/speed/a2c.py [--rounds 15] [--sb3 PYTHON]
 
 --sb3 names a Python that has stable-baselines3 installed (its own environment; default: this one, skipped if absent).
 """

@@ -1,6 +1,6 @@
 """The default command, whole process, beside Stable-Baselines3's first 20,000 steps; and the cost of importing.
 
-OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 python tests/speed/command.py [--rounds 5] [--sb3 PYTHON]
+OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 python benchmarks/speed/command.py [--rounds 5] [--sb3 PYTHON]
 """
 
 import argparse

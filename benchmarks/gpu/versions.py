@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.gpu.measure import Machine
+from benchmarks.gpu.measure import Machine
 
 PACKAGES = (
     "cupy", "cupy-cuda12x", "cupy-cuda13x", "torch", "triton", "jax", "jaxlib", "gymnasium", "nvidia-cublas",

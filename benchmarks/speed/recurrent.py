@@ -1,6 +1,6 @@
 """Prints the times of LSTM and GRU against PyTorch's, and of one step without a graph against hand-written NumPy.
 
-python tests/speed/recurrent.py     (with a Python that has NumPy and PyTorch)
+python benchmarks/speed/recurrent.py     (with a Python that has NumPy and PyTorch)
 """
 
 import importlib

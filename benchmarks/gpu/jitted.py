@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from tests.gpu import jobs
-from tests.gpu.measure import Contender
+from benchmarks.gpu import jobs
+from benchmarks.gpu.measure import Contender
 
 
 def update(job: Any, loss: Callable[..., Any], max_norm: float, rate: float, eps: float, tf32: bool) -> Contender:

@@ -1,6 +1,6 @@
 """DQN against Stable-Baselines3 and an update written by hand, as ratios of medians, in turn.
 
-    python tests/speed/dqn.py [--rounds 15] [--sb3 PYTHON]
+    python benchmarks/speed/dqn.py [--rounds 15] [--sb3 PYTHON]
 
 --sb3 names a Python that has stable-baselines3 installed (its own environment; default: this one, skipped if absent).
 """

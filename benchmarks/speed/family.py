@@ -1,6 +1,6 @@
 """The DQN family with its presets on CartPole-v1: one update, and environment steps per second with all that belongs.
 
-python tests/speed/family.py [AGENT ...]
+python benchmarks/speed/family.py [AGENT ...]
 """
 
 import statistics

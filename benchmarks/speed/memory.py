@@ -1,6 +1,6 @@
 """Memory of a long run: DQN on Pong from pixels, resident megabytes every few thousand steps.
 
-    python tests/speed/memory.py [--steps 100000]     (with the extra atari)
+    python benchmarks/speed/memory.py [--steps 100000]     (with the extra atari)
 
 The replay buffer holds 20,000 transitions: until it is full memory grows, afterwards it must not.
 """

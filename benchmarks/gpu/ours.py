@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.gpu import jobs
+from benchmarks.gpu.measure import Contender, Machine
 from dbrrl import backend, nn
 from dbrrl import functional as F
 from dbrrl.agents import PPO
@@ -13,8 +15,6 @@ from dbrrl.envs import Environments, make
 from dbrrl.kernels.cuda.blas import tf32
 from dbrrl.kernels.cuda.graph import Captured
 from dbrrl.optim import Adam
-from tests.gpu import jobs
-from tests.gpu.measure import Contender, Machine
 
 ENV = "dbrrl/CartPole-v1"
 

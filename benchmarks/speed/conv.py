@@ -1,6 +1,6 @@
 """Prints the time of the Nature CNN's forward and backward against PyTorch's: both in turn, one thread.
 
-python tests/speed/conv.py     (with a Python that has NumPy and PyTorch)
+python benchmarks/speed/conv.py     (with a Python that has NumPy and PyTorch)
 """
 
 import importlib

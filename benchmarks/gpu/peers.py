@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from tests.gpu import jitted, jobs
-from tests.gpu.measure import Contender
+from benchmarks.gpu import jitted, jobs
+from benchmarks.gpu.measure import Contender
 
 Maker = tuple[str, Callable[[], Contender]]
 WARM_UPS = 3  # updates before a graph is captured

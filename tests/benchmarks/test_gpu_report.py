@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.gpu import accuracy, jobs, measure, ours, page, peers, report, sections, verdicts
 from dbrrl.backend import arrays as device_arrays
 from dbrrl.errors import ConfigError
 from tests import standin
 from tests.autodiff.table import CASES, Case
-from tests.gpu import accuracy, jobs, measure, ours, page, peers, report, sections, verdicts
 
 ROOT = Path(__file__).parents[2]
 
@@ -79,7 +79,7 @@ def test_without_a_gpu_one_line_says_so(
 
 
 def test_the_command_runs_from_anywhere(tmp_path: Path) -> None:
-    command = [sys.executable, str(ROOT / "tests" / "gpu" / "report.py"), "--stand-in", "--only", "launches"]
+    command = [sys.executable, str(ROOT / "benchmarks" / "gpu" / "report.py"), "--stand-in", "--only", "launches"]
     done = subprocess.run([*command, "--out", "here"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "] launches" in done.stdout and made(tmp_path / "here")[0]["sections"]["launches"]["data"]["node_us"]

@@ -1,6 +1,6 @@
 """Proof and measure on a GPU, in one command; writes report.json and report.md.
 
-    python tests/gpu/report.py --out DIR [--only SECTION ...] [--stand-in]
+    python benchmarks/gpu/report.py --out DIR [--only SECTION ...] [--stand-in]
 
 Needs the checkout and what it depends on, CuPy and a GPU; PyTorch and JAX are compared with where they are installed.
 Exit status: 0; 1 if a section failed or an op or a contender gave wrong numbers; 2 without a GPU. A bar of speed that
@@ -23,14 +23,14 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a bare checkout reports too
 
+from benchmarks.gpu.jobs import TINY, Sizes
+from benchmarks.gpu.measure import Deadline, Machine, StandIn
+from benchmarks.gpu.page import page
+from benchmarks.gpu.sections import SECTIONS
+from benchmarks.gpu.verdicts import problems, verdicts
+from benchmarks.gpu.versions import versions
 from dbrrl import backend
 from dbrrl.errors import ConfigError
-from tests.gpu.jobs import TINY, Sizes
-from tests.gpu.measure import Deadline, Machine, StandIn
-from tests.gpu.page import page
-from tests.gpu.sections import SECTIONS
-from tests.gpu.verdicts import problems, verdicts
-from tests.gpu.versions import versions
 
 Report = dict[str, Any]
 
@@ -118,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         names = [name for name in SECTIONS if not options.only or name in options.only]
         report: Report = {
             "stand_in": options.stand_in,
-            "command": "python tests/gpu/report.py " + " ".join(sys.argv[1:] if arguments is None else arguments),
+            "command": "python benchmarks/gpu/report.py " + " ".join(sys.argv[1:] if arguments is None else arguments),
             "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
             "machine": {**backend.machine_record("cuda"), **versions(machine)},
             "sizes": vars(TINY if options.stand_in else Sizes()),

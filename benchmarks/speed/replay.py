@@ -1,6 +1,6 @@
 """Replay buffers against Stable-Baselines3's and a plain Python sum tree: transitions in and out, ratios of medians.
 
-    python tests/speed/replay.py [--sb3 PYTHON]
+    python benchmarks/speed/replay.py [--sb3 PYTHON]
 
 --sb3 names a Python that has stable-baselines3 installed (its own environment; default: this one, skipped if absent).
 What is in turn: 256 transitions are added, one step of the environments at a time, then a batch of 256 is drawn; and a

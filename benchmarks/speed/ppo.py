@@ -1,6 +1,6 @@
 """PPO against the hand-written NumPy floor and Stable-Baselines3, as ratios of medians, both sides in turn.
 
-    python tests/speed/ppo.py [--rounds 15] [--sb3 PYTHON]
+    python benchmarks/speed/ppo.py [--rounds 15] [--sb3 PYTHON]
 
 --sb3 names a Python that has stable-baselines3 installed (its own environment; default: this one, skipped if absent).
 """

@@ -1,7 +1,7 @@
 """PPO beside Stable-Baselines3's on one MuJoCo task, both with their defaults. For a Python that has both installed.
 
-    python tests/agents/against_sb3.py lockstep HalfCheetah-v5 --rollouts 17
-    python tests/agents/against_sb3.py dbrrl HalfCheetah-v5 --seed 0     # or sb3: mean return of the last ten episodes
+    python benchmarks/ppo_against_sb3.py lockstep HalfCheetah-v5 --rollouts 17
+    python benchmarks/ppo_against_sb3.py dbrrl HalfCheetah-v5 --seed 0  # or sb3: mean return of the last ten episodes
 
 `lockstep`: the peer trains; ours, given its initial weights, its noise and its order of minibatches, sees the same
 transitions, and after each rollout their actions, advantages and weights are compared. Advantages are divided by the
@@ -17,7 +17,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import dbrrl.agents.ppo as page
 from dbrrl.agents import PPO

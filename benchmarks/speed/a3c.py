@@ -1,6 +1,6 @@
 """A3C's steps per second with two workers against one, on CartPole-v1 through the runner; start of processes aside.
 
-    python tests/speed/a3c.py [--steps 60000] [--rounds 3]
+    python benchmarks/speed/a3c.py [--steps 60000] [--rounds 3]
 
 Needs two cores with nothing else to do.
 """

@@ -1,6 +1,6 @@
 """Steps per second: our batched classic control against Gymnasium's SyncVectorEnv; the adapter's cost.
 
-    python tests/speed/envs.py
+    python benchmarks/speed/envs.py
 
 Both sides take turns in one run; each figure is a median over rounds.
 """

@@ -4,12 +4,12 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.gpu.jobs import Sizes
+from benchmarks.gpu.measure import Deadline, Machine
 from dbrrl import backend
 from dbrrl.autodiff.engine import grad
 from dbrrl.autodiff.tensor import no_grad, wrap
 from tests.autodiff.table import CASES, Case
-from tests.gpu.jobs import Sizes
-from tests.gpu.measure import Deadline, Machine
 
 # A float32 is rounded by up to 2**-24 = 6e-8 of itself. The cases' longest sums and chains take about 30 such steps, in
 # each of which a GPU's own exp and tanh may be off by two roundings. TF32, with its 2**-11, is far over the bar.
