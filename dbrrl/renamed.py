@@ -40,7 +40,7 @@ MODULES = {
     "spaces": "learning.spaces",
     "suggestions": "config.suggestions",
     "suites": "benchmarks",
-    "suites.board": "reporting.board",
+    "suites.board": "reporting.display",
     "threads": "backend.threads",
     "transition": "learning.transition",
     "untrusted": "checkpoint.untrusted",
