@@ -153,9 +153,7 @@ class DQN(Base):
         self._network = module.to(self.device)
         self.target_network: Any = nn.target_copy(self._network)
         self.noisy_layers, self.noisy_target_layers = map(nn.noisy_layers, (self._network, self.target_network))
-        self.has_buffers = any(True for _ in self._network.named_buffers())
         self.optimizer = self.make_optimizer(self._network)
-        self.target_flat = nn.flatten([p for p in self.target_network.parameters() if p.requires_grad])
 
     def make_optimizer(self, module: nn.Module) -> Optimizer:
         """The optimizer that the settings name."""
@@ -252,7 +250,7 @@ class DQN(Base):
         optimizer.step()
         self.num_updates += 1
         if self.num_updates % c.target_update_interval == 0:
-            self.follow()
+            nn.polyak(self.target_network, self.network, c.tau)
         if isinstance(self.replay, PrioritizedReplayBuffer):
             self.replay.update(batch.index, to_numpy(error))
         self.latest = {"loss": float(loss.array @ even), "error": float(error @ even), "grad_norm": norm}
@@ -277,18 +275,6 @@ class DQN(Base):
         with no_grad():
             following = self.values(self.target_network, batch.next_parts).array
         return batch.reward + batch.discount * F.pick(following, following.argmax(axis=1))
-
-    def follow(self) -> None:
-        """Move the target network towards the network; buffers are not learned: they are copied, whatever τ is."""
-        target, values, tau = self.target_flat.vector, self.optimizer.flat.vector, self.config.tau
-        if tau == 1:
-            target[...] = values
-        else:
-            target *= 1 - tau
-            target += tau * values
-        self.target_flat.changed()
-        if self.has_buffers:
-            nn.copy_buffers(self.network, self.target_network)
 
     def statistics(self) -> dict[str, float]:
         """Of the latest update, and the present share of random actions."""

@@ -76,7 +76,7 @@ class PPO(OnPolicyAgent):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.batch_rng = seeding.generator_on(self.device if self.resident else "cpu", self.seed, "minibatches")
-        self.clip_range = Dial(self.optimizer.flat.vector, self.config.clip_range)
+        self.clip_range = Dial(self.optimizer.values, self.config.clip_range)
 
     def make_optimizer(self, module: nn.Module) -> Adam:
         """Adam with the ε of the published code."""

@@ -173,5 +173,5 @@ def test_an_agent_learns_with_them() -> None:
             agent.observe(step.next_observation, step.reward, step.terminated, step.truncated)
         assert agent.num_updates == 4 * 2 * 2 and not agent.learn_there.refused
         assert bool(agent.learn_there._graphs) == captured
-        ends.append(agent.network.flat().values.get())
+        ends.append(nn.parameters_to_vector(agent.network).get())
     np.testing.assert_allclose(ends[0], ends[1], 1e-5, 1e-6)
