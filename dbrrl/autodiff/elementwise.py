@@ -43,7 +43,7 @@ class Exp(Op):
 
 @implements(np.exp)
 def exp(x: Any) -> Any:
-    """E to the power of x."""
+    """e^x, element by element."""
     return Exp()(x)
 
 
@@ -300,7 +300,7 @@ class LeakyRelu(Op):
 
 
 def leaky_relu(x: Any, negative_slope: float = 0.01) -> Any:
-    """X where positive, else negative_slope x."""
+    """x where positive, else negative_slope x."""
     return LeakyRelu(float(negative_slope))(x)
 
 
@@ -334,7 +334,7 @@ class Silu(Op):
 
 
 def silu(x: Any) -> Any:
-    """X sigmoid(x), also called swish (Elfwing et al. 2018)."""
+    """x sigmoid(x), also called swish (Elfwing et al. 2018)."""
     return Silu()(x)
 
 

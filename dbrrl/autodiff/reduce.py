@@ -206,7 +206,7 @@ class LogSumExp(Op):
 
 
 def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
-    """Ln Σ e^x over `axis`, without overflow."""
+    """ln Σ e^x over `axis`, without overflow."""
     x = joined(x) if type(x) in LISTS else x
     return LogSumExp(normalize_axes(axis, x.ndim, "logsumexp"), keepdims)(x)
 
@@ -256,7 +256,7 @@ def contiguous(x: Any) -> Any:
 
 
 def _shifted(x: Any) -> Any:
-    """X minus its row maxima, transposed: NumPy reduces the first axis much faster than a short last one."""
+    """x minus its row maxima, transposed: NumPy reduces the first axis much faster than a short last one."""
     z = x.T.copy()
     z -= fold(np.maximum, z, 0)
     return z

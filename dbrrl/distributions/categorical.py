@@ -73,7 +73,7 @@ class Categorical(Distribution):
         return _largest(values(self.logits), "mode")
 
     def log_prob(self, x: Any) -> Any:
-        """Log π(x): x integers (B,) from 0 to k - 1; ShapeError for others, on the CPU."""
+        """log π(x): x integers (B,) from 0 to k - 1; ShapeError for others, on the CPU."""
         x = choices(x)
         if len(self.logits.shape) == 2:
             if self._log_probs is None:  # one op instead of two

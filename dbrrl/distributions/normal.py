@@ -37,7 +37,7 @@ class Normal(Distribution):
         return beside(mean, rng.standard_normal(mean.shape, dtype))
 
     def sample(self, rng: np.random.Generator) -> np.ndarray:
-        """Mean + std ε, ε standard normal, as a plain array."""
+        """mean + std ε, ε standard normal, as a plain array."""
         return values(self.mean) + np.exp(values(self.log_std)) * self._noise(rng)  # type: ignore[no-any-return]
 
     def rsample(self, rng: np.random.Generator) -> Any:
@@ -90,7 +90,7 @@ class SquashedNormal(Distribution):
         return mode
 
     def log_prob(self, x: Any) -> Any:
-        """Log N(artanh x) - Σ log(1 - x²): x (B, n) in (-1, 1); what rounding has taken to ±1 is moved in by one ε."""
+        """log N(artanh x) - Σ log(1 - x²): x (B, n) in (-1, 1); what rounding has taken to ±1 is moved in by one ε."""
         edge = 1 - float(np.finfo(values(self.base.mean).dtype).eps)
         u = F.arctanh(F.clip(x, -edge, edge))
         return self.base.log_prob(u) - sum_last(_log_slope(u))
