@@ -11,9 +11,8 @@ from dbrrl.autodiff.elementwise import rectified
 from dbrrl.autodiff.memory import handed_out
 from dbrrl.autodiff.op import Op
 from dbrrl.autodiff.tensor import Tensor, observing, plain, state, wrap
-from dbrrl.backend import beside
+from dbrrl.backend import beside, replaceable
 from dbrrl.errors import ShapeError
-from dbrrl.kernels.cuda import dense
 
 # Activations that follow a layer within its op: name -> (function of (y, out), derivative from the output y).
 FUSED: dict[str, tuple[Any, Any]] = {
@@ -22,23 +21,58 @@ FUSED: dict[str, tuple[Any, Any]] = {
 }
 
 
-class Linear(Op):
+def _layer(x: Any, w: Any, b: Any, activation: str | None = None) -> Any:
+    try:
+        y = x.dot(w.T) if len(x) * w.size <= SMALL else _product(x, w)
+        if b is not None:
+            y += b[None] if len(x) == 1 else b  # arrays of one shape take a third of the time
+    except ValueError:
+        raise misfit(x, w, b) from None
+    if activation is not None:
+        FUSED[activation][0](y, y)
+    return y
+
+
+class Layers:
+    """Base of the ops made of linear layers: one layer forward, and its gradients."""
+
+    layer = staticmethod(_layer)
+
+    @staticmethod
+    def layer_gradients(
+        g: Any, y: Any, x: Any, w: Any, activation: str | None, needs: Sequence[bool], own: bool = False
+    ) -> tuple[Any, Any, Any]:
+        """The gradients of x, w and b, each None unless it is needed, from g, that of y = f(x Wᵀ + b), all matrices.
+
+        Where g is the op's `own` array, it may be changed.
+        """
+        g = before_activation(g, y, activation, own)
+        to_x, to_w, to_b = needs
+        gx = g.dot(w) if to_x else None  # .dot: half a microsecond less than matmul
+        gw = g.T.dot(x) if to_w else None
+        if not to_b:
+            return gx, gw, None
+        return gx, gw, np.sum(g, axis=0) if isinstance(g, Tensor) else _ones(len(g), g.dtype).dot(g)
+
+
+class Linear(Layers, Op):
     """y = f(x Wᵀ + b), f one of FUSED or nothing; with g' = g f'(y): dx = g' W, dW = g'ᵀ x, db = Σ g'."""
 
     def __init__(self, activation: str | None = None) -> None:
         self.activation = activation
 
     def forward(self, x: Any, w: Any, *b: Any) -> Any:
-        y = _affine(_rows(x), w, b[0] if b else None, self.activation)
+        y = self.layer(_rows(x), w, b[0] if b else None, self.activation)
         return y if x.ndim == 2 else y.reshape(*x.shape[:-1], len(w))
 
     def backward(self, g: Any, y: Any, x: Any, w: Any, *b: Any) -> Any:
-        gx, gw, gb = _layer_back(_rows(g), _rows(y), _rows(x), w, self.activation, bool(b), self.needs(0))
+        needs = self.needs(0), self.needs(1), bool(b) and self.needs(2)
+        gx, gw, gb = self.layer_gradients(_rows(g), _rows(y), _rows(x), w, self.activation, needs)
         return (_like(gx, x), gw, gb) if b else (_like(gx, x), gw)
 
 
-class Perceptron(Op):
-    """Linear layers one after the other; each is, and goes back, as `Linear` does."""
+class FusedLinear(Layers, Op):
+    """Linear layers one after the other; each is computed and differentiated as `Linear`."""
 
     def __init__(self, activations: Sequence[str | None]) -> None:
         self.activations = activations
@@ -47,7 +81,7 @@ class Perceptron(Op):
         y, i = _rows(x), 0
         outputs = self.outputs = [y]
         for activation in self.activations:
-            y = _affine(y, parameters[i], parameters[i + 1], activation)
+            y = self.layer(y, parameters[i], parameters[i + 1], activation)
             outputs.append(y)
             i += 2
         return y if y.ndim == x.ndim else y.reshape(*x.shape[:-1], y.shape[-1])
@@ -55,20 +89,23 @@ class Perceptron(Op):
     def backward(self, g: Any, y: Any, x: Any, *parameters: Any) -> Any:
         outputs, last, g = self.outputs, len(self.activations) - 1, _rows(g)
         gradients: list[Any] = [None] * (1 + len(parameters))
+        needs = [isinstance(p, Tensor) and p.requires_grad for p in self.inputs or ()]
+        first = needs.index(True) if True in needs else len(needs)  # layers before that one take no part
         if isinstance(g, Tensor):  # to be differentiated again: what happened inside is recorded now
             outputs = [_rows(x)]
             for i, activation in enumerate(self.activations):
                 outputs.append(linear(outputs[i], parameters[2 * i], parameters[2 * i + 1], activation))
-        for i in range(last, -1, -1):
+        for i in range(last, max((first - 1) // 2, 0) - 1, -1):
             w, at = parameters[2 * i], 2 * i + 1
-            g, gradients[at], gradients[at + 1] = _layer_back(
-                g, outputs[i + 1], outputs[i], w, self.activations[i], True, i > 0 or self.needs(0), i < last
+            wanted = first < at, needs[at], needs[at + 1]
+            g, gradients[at], gradients[at + 1] = self.layer_gradients(
+                g, outputs[i + 1], outputs[i], w, self.activations[i], wanted, i < last
             )
-        gradients[0] = _like(g, x)
+        gradients[0] = _like(g, x) if needs[0] else None
         return tuple(gradients)
 
 
-class Noisy(Op):
+class Noisy(Layers, Op):
     """y = f(x Wᵀ + b + ε' ⊙ ((ε ⊙ x) Sᵀ + s)), f as in `Linear`: one draw of noise ε, ε' for all rows of x.
 
     x is given twice, first for the noise: its two gradients are added up by the engine.
@@ -79,33 +116,35 @@ class Noisy(Op):
 
     def forward(self, x: Any, _: Any, w: Any, b: Any, s: Any, t: Any) -> Any:
         self.scaled = _rows(x) * self.noise_in
-        y, noise = _affine(_rows(x), w, b), _affine(self.scaled, s, t)
+        y, noise = self.layer(_rows(x), w, b), self.layer(self.scaled, s, t)
         noise *= self.noise_out
         y += noise
         y = activated(y, self.activation)
         return y if x.ndim == 2 else y.reshape(*x.shape[:-1], len(w))
 
     def backward(self, g: Any, y: Any, x: Any, _: Any, w: Any, b: Any, s: Any, t: Any) -> Any:
-        g, further = before(_rows(g), _rows(y), self.activation), self.needs(0)
+        g, further = before_activation(_rows(g), _rows(y), self.activation), self.needs(0)
         scaled = _rows(x) * self.noise_in if isinstance(g, Tensor) else self.scaled
-        from_noise, gs, gt = _gradients(g * self.noise_out, scaled, s, True, further)
-        gx, gw, gb = _gradients(g, _rows(x), w, True, further)
+        noise, mean = ((further, self.needs(i), self.needs(i + 1)) for i in (4, 2))
+        from_noise, gs, gt = self.layer_gradients(g * self.noise_out, y, scaled, s, None, noise)
+        gx, gw, gb = self.layer_gradients(g, y, _rows(x), w, None, mean)
         return _like(from_noise * self.noise_in if further else None, x), _like(gx, x), gw, gb, gs, gt
 
 
-def _outputs(x: Any, arrays: Sequence[Any], activations: Sequence[str | None]) -> Any:
-    """Those of the last layer, for the matrix x; what only backward reads is not kept."""
+@replaceable
+def outputs(x: Any, arrays: Sequence[Any], activations: Sequence[str | None]) -> Any:
+    """The outputs of the last layer for the matrix x; what only backward reads is not kept."""
     if len(x) == 1:
         return _row_outputs(x[0], arrays, activations)[None]
     y, i = x, 0
     for activation in activations:
-        y = _affine(y, arrays[i], arrays[i + 1], activation)
+        y = _layer(y, arrays[i], arrays[i + 1], activation)
         i += 2
     return y
 
 
 def _row_outputs(x: Any, arrays: Sequence[Any], activations: Sequence[str | None]) -> Any:
-    """As `_outputs`, for a vector: five sixths of the time of a matrix of one row."""
+    """As `outputs`, for a vector: five sixths of the time of a matrix of one row."""
     y, i = x, 0
     try:
         for activation in activations:
@@ -116,7 +155,7 @@ def _row_outputs(x: Any, arrays: Sequence[Any], activations: Sequence[str | None
                 FUSED[activation][0](y, y)
             i += 2
     except ValueError:
-        raise _misfit(x[None], *arrays[i : i + 2]) from None
+        raise misfit(x[None], *arrays[i : i + 2]) from None
     return y
 
 
@@ -130,34 +169,8 @@ def _like(rows: Any, x: Any) -> Any:
     return rows if rows is None or len(x.shape) == 2 else rows.reshape(x.shape)
 
 
-def _layer_back(
-    g: Any, y: Any, x: Any, w: Any, activation: str | None, biased: bool, further: bool, own: bool = False
-) -> tuple[Any, Any, Any]:
-    """Gradients of x (None unless `further`), w and b (None unless `biased`), from g, that of y = f(x Wᵀ + b).
-
-    Where g is our `own` it may be changed.
-    """
-    if type(g) is np.ndarray or isinstance(g, Tensor):
-        return _gradients(g if activation is None else before(g, y, activation, own), x, w, biased, further)
-    return dense.backward(g, y, x, w, activation, biased, further)
-
-
-def _affine(x: Any, w: Any, b: Any, activation: str | None = None) -> Any:
-    """The fresh array f(x Wᵀ + b) of a matrix x; on a GPU in one kernel."""
-    try:
-        if type(x) is not np.ndarray:
-            return dense.forward(x, w, b, activation)
-        y = x.dot(w.T) if len(x) * w.size <= SMALL else _product(x, w)
-        if b is not None:
-            y += b[None] if len(x) == 1 else b  # arrays of one shape take a third of the time
-    except ValueError:
-        raise _misfit(x, w, b) from None
-    if activation is not None:
-        FUSED[activation][0](y, y)
-    return y
-
-
-def _misfit(x: Any, w: Any, b: Any) -> ShapeError:
+def misfit(x: Any, w: Any, b: Any) -> ShapeError:
+    """The error for a layer whose input, weight and bias do not fit."""
     shapes = [a.shape for a in (x, w, b) if a is not None]
     return ShapeError(
         f"linear: expected x (..., in), weight (out, in), bias (out,), got {shapes}: "
@@ -175,7 +188,7 @@ def _product(x: Any, w: Any) -> Any:
     has to be turned then: up to twice as fast. SMALL products go without rearranging.
     """
     n = len(x)
-    if n * w.size > SMALL and n <= min(w.shape) // 4 and type(x) is np.ndarray:
+    if n * w.size > SMALL and n <= min(w.shape) // 4:
         return np.ascontiguousarray(w.dot(x.T).T)
     return x.dot(w.T)
 
@@ -185,25 +198,19 @@ def activated(y: Any, activation: str | None) -> Any:
     return y if activation is None else FUSED[activation][0](y, y)
 
 
-def before(g: Any, y: Any, activation: str | None, own: bool = False) -> Any:
+def before_activation(g: Any, y: Any, activation: str | None, own: bool = False) -> Any:
     """The gradient before the activation, g f'(y); in place where it is our own and the order is the first."""
     if activation is None:
         return g
-    if own and activation == "relu" and type(g) is np.ndarray:
-        g *= np.greater(y, 0)
-        return g
-    if activation == "tanh" and type(g) is np.ndarray:
-        slope = y * y  # the first-order pass: g - g y² in one fresh array
-        slope *= g
-        return np.subtract(g, slope, out=slope)
+    if not isinstance(g, Tensor):
+        if own and activation == "relu":
+            g *= np.greater(y, 0)
+            return g
+        if activation == "tanh":
+            slope = y * y  # g - g y² in one fresh array
+            slope *= g
+            return np.subtract(g, slope, out=slope)
     return FUSED[activation][1](g, y)
-
-
-def _gradients(g: Any, x: Any, w: Any, biased: bool, further: bool) -> tuple[Any, Any, Any]:
-    """Of x (None unless `further`), w and b (None unless `biased`), from that of x Wᵀ + b, all matrices."""
-    gx = g.dot(w) if further else None  # .dot: half a microsecond less than matmul
-    gb = (_ones(len(g), g.dtype).dot(g) if type(g) is np.ndarray else np.sum(g, axis=0)) if biased else None
-    return gx, g.T.dot(x), gb
 
 
 @functools.lru_cache(maxsize=64)
@@ -242,15 +249,15 @@ def perceptron(x: Any, parameters: Sequence[Any], activations: Sequence[str | No
         for i, activation in enumerate(activations):
             x = linear(x, parameters[2 * i], parameters[2 * i + 1], activation)
         return x
-    if type(x) is np.ndarray and not (state.recording or handed_out):
+    if not (state.recording or handed_out or isinstance(x, Tensor)):
         try:  # nothing to record; tensors of one type have nothing to convert
             arrays = [p.array for p in parameters]
         except AttributeError:
-            return Perceptron(activations)(x, *parameters)
+            return FusedLinear(activations)(x, *parameters)
         w = arrays[0]
-        if type(w) is np.ndarray and w.dtype is x.dtype and x.ndim == 2:
-            return wrap(_outputs(x, arrays, activations))
-    return Perceptron(activations)(x, *parameters)
+        if type(w) is type(x) and w.dtype is x.dtype and x.ndim == 2:
+            return wrap(outputs(x, arrays, activations))
+    return FusedLinear(activations)(x, *parameters)
 
 
 def noisy_linear(
