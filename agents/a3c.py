@@ -84,10 +84,7 @@ class ActorLearner(OnPolicyAgent):
 
     def pull(self) -> None:
         """Copy the shared weights θ into θ', unless these are the same memory, and the buffers into its network's."""
-        flat = self.optimizer.flat
-        if flat.vector is not self.shared["values"]:
-            np.copyto(flat.vector, self.shared["values"])
-            flat.changed()
+        self.optimizer.set_values(self.shared["values"])
         self.pull_buffers()
 
     def pull_buffers(self) -> None:
@@ -129,11 +126,9 @@ class ActorLearner(OnPolicyAgent):
     def commit(self, rows: int) -> None:
         """Change the shared vectors by the gradient of `rows` transitions (eq. S2), and its buffers; θ' follows."""
         c, shared = self.config, self.shared
-        optimizer: Any = self.optimizer
         schedule = Schedule(c.learning_rate_schedule, c.learning_rate, 0.0)
-        optimizer.learning_rate = schedule(int(shared["learned"].sum()) / c.total_steps if c.total_steps else 0.0)
-        optimizer.mean_square = shared["mean_square"]
-        optimizer.update(shared["values"], optimizer.flat.grads, np.empty_like(optimizer.flat.grads))
+        self.optimizer.learning_rate = schedule(int(shared["learned"].sum()) / c.total_steps if c.total_steps else 0.0)
+        self.optimizer.step_on(shared["values"], mean_square=shared["mean_square"])
         for name, module, attribute in self.buffers:
             shared[name][...] = getattr(module, attribute)
         shared["learned"][self.index] += rows
@@ -170,13 +165,15 @@ class A3C(Base):
         super().__init__(observation_space, action_space, config, num_envs=num_envs, seed=seed, device=device)
         if device != "cpu":
             raise ConfigError(f"device: a3c shares its weights in memory, expected 'cpu', got {device!r}: leave it out")
+        self.deterministic: bool = self.config.deterministic
         # The policy that is evaluated: θ itself, which no environment moves.
         self.central = ActorLearner(observation_space, action_space, self.config, seed=seed, index=-1)
         self.central.training = False
         self._begin()
 
     def _begin(self) -> None:
-        values = self.central.optimizer.flat.vector  # θ is the weights of `network`, until processes share another
+        values = np.array(self.central.optimizer.values)
+        self.central.optimizer.share(values)  # θ is the weights of `network`, until processes share another
         learned = np.zeros(self.num_envs, np.int64)
         self.shared = {"values": values, "mean_square": np.zeros_like(values), "learned": learned}
         for name, module, attribute in shared_buffers(self.central.network):
@@ -188,8 +185,7 @@ class A3C(Base):
     @property
     def network(self) -> Any:
         """The policy and value networks, of weights θ; set it to your own before training, in a loop of your own."""
-        vector = self.central.optimizer.flat.vector
-        same = vector is self.shared["values"] or np.array_equal(vector, self.shared["values"])
+        same = np.array_equal(self.central.optimizer.values, self.shared["values"])
         self.central.pull_buffers() if same else self.central.pull()
         return self.central.network
 
@@ -253,7 +249,7 @@ class A3C(Base):
         """Take the number of updates from the learners, who change θ."""
         before, self.num_updates = self.num_updates, sum(one.num_updates for one in self.learners.values())
         if self.num_updates != before:
-            self.central.optimizer.flat.changed()
+            self.central.pull()
 
     def statistics(self) -> dict[str, float]:
         """Means over the learners of their latest update."""
@@ -275,7 +271,7 @@ class A3C(Base):
             untrusted.entries(state["learners"], "learners", self.num_envs)
         for name, vector in self.shared.items():
             vector[...] = state[name]
-        self.central.optimizer.flat.changed()
+        self.central.pull()
         for i, saved in enumerate(state["learners"]):
             self.learner(i).load_state_dict(saved)
         self.count()

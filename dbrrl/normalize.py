@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from dbrrl.backend import beside, to_numpy
+from dbrrl.backend import device_name, replaceable, to_device, to_numpy
 from dbrrl.checkpoint import untrusted
 from dbrrl.errors import ShapeError
-from dbrrl.kernels.cuda import kernels
 
 EPSILON = 1e-8  # added to a variance before its root: a constant input gives 0, not NaN
 
@@ -34,6 +33,7 @@ class RunningMeanStd:
         self.mean = np.zeros(shape)
         self.var = np.ones(shape)
         self.count = 0
+        self.device = "cpu"
 
     @property
     def std(self) -> np.ndarray:
@@ -54,7 +54,7 @@ class RunningMeanStd:
         new = len(x)
         if new == 0:
             return
-        self.lie_beside(x)
+        self.move_to(device_name(x))
         total = self.count + new
         # The sums are written out: on a batch of 8 small rows `x.var(0)` costs four times as much.
         batch_mean = np.add.reduce(x, 0, dtype=np.float64) / new
@@ -65,10 +65,10 @@ class RunningMeanStd:
         self.var = (self.var * self.count + squares + delta * delta * (self.count * new / total)) / total
         self.count = total
 
-    def lie_beside(self, x: Any) -> None:
-        """Keep the statistics where the arrays lie that they are of."""
-        if type(x) is not np.ndarray or not isinstance(self.mean, np.ndarray | np.generic):
-            self.mean, self.var = _moved(self.mean, x), _moved(self.var, x)
+    def move_to(self, device: str) -> None:
+        """Keep the statistics on `device`, that of the arrays to normalize."""
+        if device != self.device:
+            self.mean, self.var, self.device = to_device(self.mean, device), to_device(self.var, device), device
 
     def state_dict(self) -> dict[str, Any]:
         """Mean, variance and count."""
@@ -86,6 +86,7 @@ class RunningMeanStd:
             var = untrusted.array(state["var"], "statistics: var", np.float64, shape, at_least=0)
             count = untrusted.whole(state["count"], "statistics: count")
         self.mean, self.var, self.count = np.array(mean, np.float64), np.array(var, np.float64), count
+        self.device = "cpu"
 
 
 class ObservationNormalizer:
@@ -110,19 +111,14 @@ class ObservationNormalizer:
     def __call__(self, x: Any) -> Any:
         """Observations of shape (..., *shape) as float32 of the same shape; `x` is left as it is."""
         if x.dtype != np.float32:  # in float64: a large mean must not eat the difference
-            self.statistics.lie_beside(x)
+            self.statistics.move_to(device_name(x))
             y = (x - self.statistics.mean) / self.statistics.std
             return np.minimum(np.maximum(y, -self.clip), self.clip).astype(np.float32)
         if self._narrow is None or type(self._narrow[0]) is not type(x):
-            self.statistics.lie_beside(x)
+            self.statistics.move_to(device_name(x))
             self._narrow = self.statistics.mean.astype(np.float32), (1 / self.statistics.std).astype(np.float32)
         mean, inverse_std = self._narrow
-        if type(x) is not np.ndarray:
-            return np.minimum(np.maximum((x - mean) * inverse_std, -self.clip), self.clip)
-        y = np.asarray(np.multiply(x - mean, inverse_std, dtype=np.float32))
-        np.maximum(y, self._low, out=y)
-        np.minimum(y, self._high, out=y)
-        return y
+        return clipped((x - mean) * inverse_std, self._low, self._high)
 
     def state_dict(self) -> dict[str, Any]:
         """The running statistics."""
@@ -159,6 +155,7 @@ class RewardNormalizer:
         self.gamma = gamma
         self.clip = clip
         self.statistics = RunningMeanStd()
+        self._low, self._high = np.float32(-clip), np.float32(clip)
         self.returns = np.zeros(num_envs)
 
     def __call__(self, reward: Any, boundary: Any, valid: Any = None) -> Any:
@@ -181,7 +178,7 @@ class RewardNormalizer:
                 f"{reward.shape} and {boundary.shape}: pass one entry per environment"
             )
         if type(reward) is not type(self.returns):
-            self.returns = _moved(self.returns, reward)
+            self.returns = to_device(self.returns, device_name(reward))
         returns = self.returns * self.gamma + reward
         seen = returns if valid is None else returns[valid]
         if self.statistics.count == 0:
@@ -195,14 +192,8 @@ class RewardNormalizer:
 
     def scale(self, reward: Any) -> Any:
         """Rewards of any shape by the present statistics, as float32; nothing is updated."""
-        if type(reward) is not np.ndarray and not isinstance(reward, np.generic | float | int):
-            self.statistics.lie_beside(reward)
-            scaled = (reward / self.statistics.std).astype(np.float32)
-            return np.minimum(np.maximum(scaled, -self.clip), self.clip)
-        scaled = np.asarray(reward / self.statistics.std, np.float32)
-        np.maximum(scaled, -self.clip, out=scaled)
-        np.minimum(scaled, self.clip, out=scaled)
-        return scaled
+        self.statistics.move_to(device_name(reward))
+        return clipped(reward / self.statistics.std, self._low, self._high)
 
     def state_dict(self) -> dict[str, Any]:
         """The running statistics and the returns of the episodes under way."""
@@ -221,24 +212,23 @@ class RewardNormalizer:
         self.returns = np.array(returns, np.float64)
 
 
-def _moved(array: Any, x: Any) -> Any:
-    """`array` where `x` lies."""
-    if isinstance(x, np.ndarray):
-        return to_numpy(array)
-    return beside(x, np.asarray(array)) if isinstance(array, np.ndarray | np.generic) else array
+@replaceable
+def clipped(x: Any, low: np.float32, high: np.float32) -> Any:
+    """A fresh array or a number, as float32 within the bounds."""
+    y = np.asarray(x, np.float32)
+    np.maximum(y, low, out=y)
+    np.minimum(y, high, out=y)
+    return y
 
 
 NEAR = 1e-5  # deviations below this share of the mean may be nothing but its rounding in float32
 
 
+@replaceable
 def standardized(x: Any) -> Any:
     """`x` (n,) less its mean, divided by its standard deviation plus 1e-8; 0 where all numbers are equal."""
     if x.dtype.char == "e":  # float16, whose sums overflow
         return standardized(x.astype(np.float32)).astype(x.dtype)
-    if type(x) is not np.ndarray:
-        x = x - x[:1] if x.dtype == np.float64 else x
-        wide = x.astype(np.float64)
-        return kernels.normalized(x, np.sum(wide), np.sum(wide * wide), len(x))
     mean = np.add.reduce(x) / len(x)
     centered = x - mean
     deviation = np.sqrt(np.dot(centered, centered) / len(x))

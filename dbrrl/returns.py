@@ -14,9 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from dbrrl.backend import array_module
+from dbrrl.backend import array_module, replaceable
 from dbrrl.errors import ShapeError
-from dbrrl.kernels.cuda import kernels
 
 Array = Any  # a NumPy or CuPy array
 
@@ -105,11 +104,14 @@ def gae(
     """
     reward = _floating(reward)
     _check_shapes(reward, value=value, next_value=next_value, terminated=terminated, boundary=boundary)
-    arrays = reward, value, next_value, terminated, boundary
-    if type(reward) is not np.ndarray and reward.size and _alike(*arrays):
-        advantage = np.empty_like(reward)
-        kernels.gae(*arrays, gamma, gamma * lambda_, *reward.shape, advantage, size=reward.shape[1])
-        return advantage
+    return advantages(reward, value, next_value, terminated, boundary, gamma, lambda_)
+
+
+@replaceable
+def advantages(
+    reward: Array, value: Array, next_value: Array, terminated: Array, boundary: Array, gamma: float, lambda_: float
+) -> Array:
+    """Return `gae` of arrays that were checked."""
     delta = _decay(reward, terminated, gamma)
     delta *= next_value
     delta += reward
@@ -138,11 +140,6 @@ def _reverse_scan(x: Array, keep: Array) -> Array:
         multiply(factor, after, out=factor)
         add(row, factor, out=row)
     return x
-
-
-def _alike(*arrays: Array) -> bool:
-    """Whether arrays can be read by one kernel: contiguous, numbers of one type."""
-    return all(x.flags.c_contiguous for x in arrays) and len({x.dtype for x in arrays[:3]}) == 1
 
 
 def _decay(like: Array, end: Array, factor: float) -> Array:

@@ -101,7 +101,7 @@ def test_a_failed_run_is_reported_and_ends_no_other(call: Call) -> None:
     code, output, errors = call("own.toml", "--trust", "--jobs", 1, "--out", "out")
     assert code == 2 and "[1/2] tests.experiment.stub:Stub on CartPole-v1, seed 0: score" in output
     lines = errors.splitlines()
-    assert lines[0].startswith("failed: tests.experiment.stub:Stub on tests.experiment.stub:Breaking, seed 0: ")
+    assert lines[0].startswith("warning: tests.experiment.stub:Stub on tests.experiment.stub:Breaking, seed 0 failed: ")
     assert "the motor is stuck" in lines[0] and lines[-1].startswith("error: 1 of 2 runs failed, tracebacks in out/err")
     (kept,) = Path("out/errors").iterdir()
     assert "RuntimeError: the motor\nis stuck" in kept.read_text()

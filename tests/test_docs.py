@@ -194,12 +194,12 @@ def test_files_and_extras_of_shell_lines_exist() -> None:
         text = (ROOT / page).read_text(encoding="utf-8")
         for names in re.findall(r"pip install (?:-e )?'\.\[([\w,-]+)\]'", text):
             assert set(names.split(",")) <= extras, page
-        for file in re.findall(r"(?:python|bash) ((?:tests|examples|docs|\.ci)/[\w./]+)", text):
+        for file in re.findall(r"(?:python|bash) ((?:benchmarks|examples|docs|\.ci)/[\w./]+)", text):
             assert (ROOT / file).is_file(), f"{page} names {file}"
 
 
 def public_modules() -> set[str]:
-    """What a user imports: the files and packages of dbrrl, but for the inside of the core and old names; every agent."""
+    """What a user imports: the files and packages of dbrrl (neither the core nor old names) and every agent."""
     files = {f"dbrrl.{path.stem}" for path in (ROOT / "dbrrl").glob("[a-z]*.py")} - {"dbrrl.renamed"}
     packages = {f"dbrrl.{path.parent.name}" for path in (ROOT / "dbrrl").glob("*/__init__.py")} - {"dbrrl.autodiff"}
     return {"dbrrl", *files, *packages, *(f"dbrrl.agents.{name}" for name in agent_names())}

@@ -124,7 +124,7 @@ def test_gaussian_noise_has_its_spread_and_stays_inside() -> None:
 
 
 def test_ornstein_uhlenbeck_noise_has_its_spread_and_memory() -> None:
-    """X' = (1 - θ) x + σ n has the variance σ² / (1 - (1 - θ)²) and the correlation 1 - θ from step to step."""
+    """x' = (1 - θ) x + σ n has the variance σ² / (1 - (1 - θ)²) and the correlation 1 - θ from step to step."""
     explorer = OrnsteinUhlenbeck(0.1, -9.0, 9.0, (MANY, 1), rng(), theta=0.25)
     zero = np.zeros((MANY, 1))
     for _ in range(40):

@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("dbrrl", "agents", "envs")
-TREE = (*FOLDERS, "examples", "tests", "docs", ".ci")
+TREE = (*FOLDERS, "examples", "tests", "benchmarks", "docs", ".ci")
 MAX_FILE, MAX_FUNCTION = 300, 60
 LONGER_FILES = {
     "dbrrl/autodiff/elementwise.py": 380,  # one op after the other, a paragraph each
@@ -22,6 +22,13 @@ UNSAFE_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve"
 UNSAFE_CALLS = {"eval", "exec", "compile"}
 # What of numpy.random has a state of its own; all else there draws from the one global generator.
 SAFE_RANDOM = {"Generator", "SeedSequence", "BitGenerator", "PCG64", "default_rng"}
+
+
+CORE = ("engine", "memory", "op", "tensor")  # of autodiff: what all ops share, which keeps arrays and tensors apart
+FORMULAS = (
+    *(f"dbrrl/autodiff/{path.name}" for path in (ROOT / "dbrrl/autodiff").glob("*.py") if path.stem not in CORE),
+    *("dbrrl/distributions/", "dbrrl/functional", "dbrrl/losses", "dbrrl/normalize", "dbrrl/optim/", "dbrrl/returns"),
+)  # what computes: for other arrays than NumPy's it is replaced, it does not switch
 
 
 def python_files(*folders: str) -> list[str]:
@@ -118,6 +125,19 @@ def cupy_imports(tree: ast.AST) -> Iterator[str]:
                 yield f"line {node.lineno} imports {name}"  # type: ignore[attr-defined]
 
 
+def kind_switches(tree: ast.AST) -> Iterator[str]:
+    """Tests whether an array is one of NumPy's: by its type, or by the module that is at home with it."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.Is | ast.IsNot | ast.Eq | ast.NotEq):
+            sides = {ast.unparse(side) for side in (node.left, *node.comparators)}
+            if sides & {"np", "numpy", "np.ndarray", "numpy.ndarray", "cupy"}:
+                yield f"line {node.lineno} tells arrays apart: {ast.unparse(node)}"
+        elif isinstance(node, ast.Call):
+            text = ast.unparse(node)
+            if text.startswith("isinstance(") and "ndarray" in text:
+                yield f"line {node.lineno} tells arrays apart: {text}"
+
+
 def dotted(node: ast.expr) -> str:
     """`np.random.seed` as text; "" for what is no plain name."""
     if isinstance(node, ast.Name):
@@ -140,7 +160,7 @@ def parsed(path: str) -> ast.Module:
 
 
 sources = pytest.mark.parametrize("path", python_files(*FOLDERS))
-everything = pytest.mark.parametrize("path", python_files(*FOLDERS, "examples", "tests"))
+everything = pytest.mark.parametrize("path", python_files(*FOLDERS, "examples", "tests", "benchmarks"))
 
 
 @sources
@@ -155,6 +175,12 @@ def test_a_source_keeps_the_rules(path: str) -> None:
     ]
     found += [] if path == "dbrrl/backend/arrays.py" else cupy_imports(tree)
     assert found == []
+
+
+@pytest.mark.parametrize("path", [path for path in python_files("dbrrl") if path.startswith(FORMULAS)])
+def test_a_formula_knows_no_kernel(path: str) -> None:
+    found = list(kind_switches(parsed(path)))
+    assert found == [], "register a replacement: dbrrl/backend/replacements.py says how"
 
 
 @everything
@@ -173,7 +199,7 @@ def test_exceptions_are_still_needed() -> None:
 
 
 def test_every_test_folder_and_example_has_a_docstring() -> None:
-    missing = [path for path in python_files("tests", "examples") if not ast.get_docstring(parsed(path))]
+    missing = [path for path in python_files("tests", "examples", "benchmarks") if not ast.get_docstring(parsed(path))]
     assert missing == []
 
 
@@ -211,6 +237,10 @@ def test_no_file_names_a_place_of_one_computer() -> None:
         (asserts, "def f(x):\n    assert x"),
         (cupy_imports, "def f():\n    import cupy"),
         (cupy_imports, "from cupy.cuda import Device"),
+        (kind_switches, "if type(x) is not np.ndarray: y = kernel(x)"),
+        (kind_switches, "y = kernel(x) if array_module(x) is not np else np.exp(x)"),
+        (kind_switches, "fast = not isinstance(x, np.ndarray | Tensor)"),
+        (kind_switches, "if xp is np and array_module(x) == cupy: pass"),
     ],
 )
 def test_a_planted_breach_is_reported(rule: object, text: str) -> None:
@@ -228,6 +258,7 @@ def test_a_long_function_is_reported() -> None:
     [
         (unsafe, "module.eval()\nnp.load(f, allow_pickle=False)\njson.loads(text)  # pickle"),
         (global_random, "np.random.Generator(np.random.PCG64(0))\nnp.random.default_rng(3)\nrng.random()"),
+        (kind_switches, "if isinstance(g, Tensor) or type(a) is type(b): y = array_module(x).zeros(3)"),
         (undocumented, "'''Doc.'''\ndef _f(): pass\nclass A(B):\n    '''Doc.'''\n    def f(self): pass"),
     ],
 )

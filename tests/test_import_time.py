@@ -55,6 +55,11 @@ def test_slow_libraries_wait_for_their_use(names: str) -> None:
     assert json.loads(run(code, *LAZY)) == []
 
 
+def test_kernels_wait_for_an_array_on_a_gpu() -> None:
+    code = "import dbrrl.functional, dbrrl.envs, sys; print([name for name in sys.modules if 'dbrrl.kernels' in name])"
+    assert run(code).strip() == "[]"
+
+
 def test_import_registers_the_environments() -> None:
     code = "import dbrrl, gymnasium; print(gymnasium.spec('dbrrl/CartPole-v1').id)"
     assert run(code).strip() == "dbrrl/CartPole-v1"

@@ -100,14 +100,14 @@ class Power(Op):
 
 
 def _log(a: Any) -> Any:
-    """Ln a, 0 where a = 0; of a number a number, which widens nothing."""
+    """ln a, 0 where a = 0; of a number a number, which widens nothing."""
     if isinstance(a, (int, float)):
         return 0.0 if a == 0 else math.log(a) if a > 0 else math.nan
     return np.log(np.where(np.equal(a, 0), 1, a))
 
 
 def _slope(a: Any, b: Any) -> Any:
-    """B a^(b-1), which is 0 where b = 0 and 1 where b = 1 even if a = 0."""
+    """b a^(b-1), which is 0 where b = 0 and 1 where b = 1 even if a = 0."""
     if isinstance(b, (int, float)):
         return b * a ** (b - 1) if b != 0 else a * 0
     return b * a ** np.where(np.logical_and(np.equal(a, 0), np.equal(b, 0)), 1, b - 1)

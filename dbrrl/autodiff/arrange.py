@@ -128,7 +128,7 @@ FOLLOWING = ("edge", "reflect", "symmetric", "wrap")
 
 @implements(np.pad)
 def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: Any = 0) -> Any:
-    """X with `pad_width` more elements around it.
+    """x with `pad_width` more elements around it.
 
     Args:
         pad_width: one number, (before, after) of every axis, or one such pair for each axis.
@@ -156,7 +156,7 @@ def _as_array(x: Any) -> Any:
 
 
 def _at_least(x: Any, axes: int) -> Any:
-    """X with axes of size 1 before it, and a third one after it, as in NumPy's atleast_2d and atleast_3d."""
+    """x with axes of size 1 before it, and a third one after it, as in NumPy's atleast_2d and atleast_3d."""
     x = _as_array(x)
     flat = x if x.ndim >= min(axes, 2) else reshape(x, (1,) * (min(axes, 2) - x.ndim) + x.shape)
     return reshape(flat, (*flat.shape, 1)) if axes == 3 and flat.ndim == 2 else flat

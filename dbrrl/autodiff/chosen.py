@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from dbrrl.autodiff.elementwise import beside_all
-from dbrrl.autodiff.index import Scatter, applied, numbers
+from dbrrl.autodiff.index import Chosen, Scatter, zeros
 from dbrrl.autodiff.op import Op
 from dbrrl.autodiff.tensor import Tensor, kept, plain
 from dbrrl.backend import beside
@@ -25,17 +25,14 @@ def choices(name: str, x: Any, index: Any) -> Any:
     return index
 
 
-class PickedHuber(Op):
+class PickedHuber(Chosen, Op):
     """y[i] = h(d[i]), d[i] = x[i, k[i]] - b[i], Huber's h with delta 1; dx[i, k[i]] = clip(d, ±1).
 
     `forward` leaves |d| in `error`.
     """
 
-    def __init__(self, index: Any) -> None:
-        self.place = numbers(len(index), index), index
-
     def forward(self, x: Any, b: Any) -> Any:
-        self.d = x[self.place] - b
+        self.d = self.chosen(x) - b
         error = self.error = np.abs(self.d)
         inside = self.inside = np.minimum(error, beside_all(error, 1))
         return inside * (error - 0.5 * inside)
@@ -46,7 +43,7 @@ class PickedHuber(Op):
             return Scatter(self.place, x.shape)(gd), -gd
         gd = np.copysign(self.inside, self.d)
         gd *= g
-        gx = np.zeros(x.shape, x.dtype) if type(x) is np.ndarray else np.zeros_like(x)  # a tenth of the time
+        gx = zeros(x.shape, x)
         gx[self.place] = gd
         return gx, -gd if self.needs(1) else None
 
@@ -65,6 +62,5 @@ def picked_huber_loss(x: Any, index: Any, target: Any) -> tuple[Any, Any]:
     index = choices("picked_huber_loss", x, index)
     if target.shape != index.shape:
         raise ShapeError(f"picked_huber_loss: expected target {index.shape}, got {target.shape}: give one per row")
-    op = PickedHuber(index)
-    loss = applied(op, "picked_huber_loss", index, x.shape[1], x, target)
-    return loss, op.error
+    op = PickedHuber(index, "picked_huber_loss")
+    return op(x, target), op.error

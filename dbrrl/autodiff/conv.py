@@ -6,11 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from dbrrl.autodiff.linear import activated, before_activation
 from dbrrl.autodiff.op import Op
-from dbrrl.autodiff.perceptron import activated, before
-from dbrrl.autodiff.tensor import Tensor, kept, plain
 from dbrrl.errors import ConfigError, ShapeError
-from dbrrl.kernels.cuda import conv as on_gpu
 
 Pair = tuple[int, int]
 CHUNK = 2 << 20  # bytes of patches multiplied at a time: they stay in cache, and memory stays bounded
@@ -84,15 +82,13 @@ class Conv2d(Op):
     """y = Σ x[window] w + b: one matrix product of patches. The three ops here are each other's gradients."""
 
     sums = True
+    takes_integers = True
 
     def __init__(self, stride: Pair, padding: Pair, activation: str | None = None) -> None:
         self.stride, self.padding, self.activation = stride, padding, activation
 
     def forward(self, x: Any, w: Any, *b: Any) -> Any:
         oh, ow = places(x.shape, w.shape[2:], self.stride, self.padding, "conv2d")
-        if on_gpu.serves(x, w):
-            y, self.patches = on_gpu.forward(x, w, b, (oh, ow), self.stride, self.padding, self.activation)
-            return y
         dtype = np.result_type(x, w) if x.dtype.kind == "f" else w.dtype
         matrix = _kernel_matrix(w)
         y = np.empty_like(x, dtype, order="C", shape=(len(x), oh, ow, len(w)))
@@ -103,36 +99,12 @@ class Conv2d(Op):
         return np.transpose(activated(y, self.activation), (0, 3, 1, 2))
 
     def backward(self, g: Any, y: Any, x: Any, w: Any, *b: Any) -> Any:
-        if not isinstance(g, Tensor) and on_gpu.serves(x, w):
-            g = on_gpu.before(g, y, self.activation)
-            gx = on_gpu.to_input(g, w, x.shape, self.stride, self.padding) if self.needs(0) else None
-            gw = on_gpu.to_weight(g, self.patches, w.shape) if self.needs(1) else None
-            return (gx, gw, on_gpu.to_bias(g)) if b else (gx, gw)
-        g = before(g, y, self.activation)
+        g = before_activation(g, y, self.activation)
         gx = ConvInput(self.stride, self.padding, x.shape)(g, w) if self.needs(0) else None
         gw = ConvWeight(self.stride, self.padding, w.shape)(x, g) if self.needs(1) else None
-        return (gx, gw, np.sum(g, axis=(0, 2, 3))) if b else (gx, gw)
-
-
-class BytesConv2d(Op):
-    """`Conv2d` of constant bytes on a GPU, read as they are: an input of an op would be made floating first."""
-
-    def __init__(self, x: Any, stride: Pair, padding: Pair, activation: str | None) -> None:
-        self.x, self.stride, self.padding, self.activation = x, stride, padding, activation
-
-    def forward(self, w: Any, *b: Any) -> Any:
-        where = places(self.x.shape, w.shape[2:], self.stride, self.padding, "conv2d")
-        y, self.patches = on_gpu.forward(self.x, w, b, where, self.stride, self.padding, self.activation)
-        return y
-
-    def backward(self, g: Any, y: Any, w: Any, *b: Any) -> Any:
-        if isinstance(g, Tensor):
-            g = before(g, y, self.activation)
-            gw = ConvWeight(self.stride, self.padding, w.shape)(self.x.astype(w.dtype), g)
-            return (gw, np.sum(g, axis=(0, 2, 3))) if b else gw
-        g = on_gpu.before(g, y, self.activation)
-        gw = on_gpu.to_weight(g, self.patches, w.shape)
-        return (gw, on_gpu.to_bias(g)) if b else gw
+        if not b:
+            return gx, gw
+        return gx, gw, np.sum(g, axis=(0, 2, 3)) if self.needs(2) else None
 
 
 class ConvInput(Op):
@@ -227,8 +199,5 @@ def conv2d(
             "reshape it, or change the weight"
         )
     steps = pair(stride, "conv2d: stride", 1), pair(padding, "conv2d: padding", 0)
-    if x.dtype == np.uint8 and on_gpu.serves(plain(x), plain(weight)):
-        bytes_op = BytesConv2d(kept(x), *steps, activation)
-        return bytes_op(weight) if bias is None else bytes_op(weight, bias)
     op = Conv2d(*steps, activation)
     return op(x, weight) if bias is None else op(x, weight, bias)

@@ -29,7 +29,7 @@ class Cumsum(Op):
 
 
 def _line(x: Any, axis: int | None, name: str) -> tuple[Any, int]:
-    """X and the number of the axis; x flattened, and 0, if that is None."""
+    """x and the number of the axis; x flattened, and 0, if that is None."""
     return (reshape(x, -1), 0) if axis is None else (x, normalize_axes(axis, x.ndim, name)[0])
 
 

@@ -10,15 +10,13 @@ from dbrrl.autodiff.memory import handed_out, latest, notice_changes
 from dbrrl.autodiff.op import Op, is_half, share_memory
 from dbrrl.autodiff.register import method
 from dbrrl.autodiff.tensor import Tensor, plain, state, wrap
-from dbrrl.backend import array_module, beside
+from dbrrl.backend import array_module, beside, replaceable
 from dbrrl.errors import GraphError, ShapeError
-from dbrrl.kernels.cuda import dense
 
 
 def _initial_gradient(tensor: Tensor, grad: Any, create_graph: bool) -> Any:
     array = tensor.array
-    both_plain = type(grad) is np.ndarray and type(array) is np.ndarray
-    if both_plain and grad.shape == array.shape and grad.dtype == array.dtype:
+    if type(grad) is type(array) and grad.shape == array.shape and grad.dtype == array.dtype:
         return grad
     if grad is None:
         if array.size != 1:
@@ -48,10 +46,8 @@ def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
     if is_half(g) and not isinstance(g, Tensor):
         return unbroadcast(g.astype(np.float32), shape).astype(np.float16)
     extra = g.ndim - len(shape)
-    if extra == 1 and g.ndim == 2 and not isinstance(g, Tensor | np.ndarray):
-        g = dense.sum_columns(g)
-    elif extra > 0:
-        g = np.sum(g, axis=tuple(range(extra)))
+    if extra > 0:
+        g = sum_leading(g, extra)
     axes = tuple(i for i, n in enumerate(shape) if n == 1 and g.ndim == len(shape) and g.shape[i] != 1)
     g = np.sum(g, axis=axes, keepdims=True) if axes else g
     if g.shape != shape:
@@ -60,6 +56,12 @@ def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
             "return one of the input's or of the output's shape"
         )
     return g
+
+
+@replaceable
+def sum_leading(g: Any, n: int) -> Any:
+    """The sum of an array or tensor over its first `n` axes."""
+    return np.sum(g, axis=tuple(range(n)))
 
 
 def _refuse(op: Op, inputs: tuple[Any, ...] | None) -> GraphError:

@@ -12,9 +12,8 @@ from dbrrl.autodiff.op import Op, is_half
 from dbrrl.autodiff.reduce import LogSoftmax, log_softmax, mean, sum
 from dbrrl.autodiff.tensor import Tensor, constant, kept, plain
 from dbrrl.autodiff.variance import less_mean
-from dbrrl.backend import array_module, beside
+from dbrrl.backend import beside, replaceable
 from dbrrl.errors import ConfigError, ShapeError
-from dbrrl.kernels.cuda import kernels
 
 REDUCTIONS = ("mean", "sum", "none")
 
@@ -55,7 +54,7 @@ class SquaredError(Op):
 
 def mse_loss(prediction: Any, target: Any, reduction: str = "mean") -> Any:
     """Squared error (prediction - target)², its mean, sum, or one per element."""
-    constant = isinstance(target, np.ndarray) or array_module(target) is not np
+    constant = hasattr(target, "shape") and not isinstance(target, Tensor | np.generic)
     if reduction == "mean" and constant and prediction.shape == target.shape and target.size:
         return MeanSquaredError()(prediction, target)
     _same_shape(prediction, target, "mse_loss")
@@ -156,7 +155,7 @@ class CrossEntropy(Op):
     sums = True
 
     def forward(self, x: Any, p: Any) -> Any:
-        self.inner = LogSoftmax(x.ndim - 1)
+        self.inner = LogSoftmax.serving(x)(x.ndim - 1)
         self.log_probs = self.inner.forward(x)
         return -np.add.reduce(self.log_probs * p, -1)
 
@@ -210,7 +209,7 @@ def cross_entropy(
     if not plain_loss:
         weight = _options(logits, weight, label_smoothing)
         return _of_classes(logits, index, reduction, ignore_index, weight, label_smoothing)
-    check_classes("cross_entropy", index, logits.shape[-1])
+    check_classes(index, logits.shape[-1], "cross_entropy")
     loss = -np.squeeze(take_along_axis(log_softmax(logits), np.expand_dims(index, -1)), -1)
     return _reduce(loss, reduction, "cross_entropy")
 
@@ -236,7 +235,7 @@ def _of_classes(logits: Any, index: Any, reduction: str, ignored: int | None, we
     index, classes, dtype = beside(plain(logits), index), logits.shape[-1], logits.dtype
     left_out = np.equal(index, ignored) if ignored is not None else np.zeros_like(index, dtype=bool)
     index = np.where(left_out, 0, index)
-    check_classes("cross_entropy", index, classes)
+    check_classes(index, classes, "cross_entropy")
     log_probs = log_softmax(logits)
     each = np.ones_like(plain(logits), shape=index.shape) if weight is None else weight[index]
     loss = -np.squeeze(take_along_axis(log_probs, np.expand_dims(index, -1)), -1) * each
@@ -246,12 +245,18 @@ def _of_classes(logits: Any, index: Any, reduction: str, ignored: int | None, we
     loss = where(left_out, 0.0, loss)  # not times 0: a logit of -inf would make it nan
     if reduction != "mean":
         return _reduce(loss, reduction, "cross_entropy")
-    if type(left_out) is np.ndarray and left_out.all():
+    if all_true(left_out):
         raise ShapeError(
             f"cross_entropy: expected at least one row to average, got {left_out.size}, all of ignore_index: "
             "skip the batch, or take reduction='sum'"
         )
     return sum(loss) / np.sum(each * np.logical_not(left_out).astype(dtype))
+
+
+@replaceable
+def all_true(mask: Any) -> bool:
+    """Whether all of an array of booleans are True; False for one on a GPU, which would have to be waited for."""
+    return bool(mask.all())
 
 
 def layer_norm(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:
@@ -284,17 +289,11 @@ class MeanSquaredError(Op):
     sums = True
 
     def forward(self, a: Any, b: Any) -> Any:
-        if type(a) is not np.ndarray and a.dtype == b.dtype:
-            self.d, squares = kernels.squared_error(a, b)
-            return np.sum(squares) / squares.size
         self.d = a - b
         d = self.d.reshape(-1)
         return np.dot(d, d) / d.size
 
     def backward(self, g: Any, y: Any, a: Any, b: Any) -> Any:
         d = a - b if isinstance(g, Tensor) else self.d
-        if type(d) is not np.ndarray and not isinstance(g, Tensor):
-            ga = kernels.scaled(d, g, 2 / d.size)
-        else:
-            ga = d * (g * (2 / d.size))
+        ga = d * (g * (2 / d.size))
         return ga, -ga if self.needs(1) else None

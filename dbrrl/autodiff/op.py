@@ -1,7 +1,7 @@
 """`Op`: one differentiable operation, which records itself when it meets a tensor that wants gradients."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -24,6 +24,7 @@ class Op:
 
     sums: ClassVar[bool] = False  # whether it adds up many elements: float16 is then computed in float32
     saves_inputs: ClassVar[bool] = True  # whether backward reads the inputs
+    takes_integers: ClassVar[bool] = False  # whether forward takes arrays of integers; else they are made floating
     inputs: "tuple[Any, ...] | None" = None
     output: Any = None
     gradient: Any = None  # what has arrived so far while a walk is under way
@@ -44,6 +45,11 @@ class Op:
         x = self.inputs[i]  # type: ignore[index]
         return isinstance(x, Tensor) and x.requires_grad
 
+    @classmethod
+    def serving(cls, x: Any) -> type[Self]:
+        """The op for arrays of the kind of `x`: its replacement, if there is one."""
+        return replacement(cls, x) or cls
+
     def __call__(self, *inputs: Any) -> Any:
         """Apply to tensors and arrays: a Tensor if any input is one, else the plain array."""
         if handed_out:
@@ -63,7 +69,7 @@ class Op:
                 if (kind := type(x)) is not float and kind is not int:
                     foreign = True
         if foreign:
-            inputs = _align(inputs, arrays)
+            inputs = _align(inputs, arrays, self.takes_integers)
         if self.sums and arrays[0].dtype.char == "e":
             return self._in_float32(inputs)
         if type(arrays[0]) is not np.ndarray:
@@ -143,7 +149,7 @@ def _explained(op: Op, arrays: list[Any], error: Exception) -> Exception:
     )
 
 
-def _align(inputs: tuple[Any, ...], arrays: list[Any]) -> tuple[Any, ...]:
+def _align(inputs: tuple[Any, ...], arrays: list[Any], integers: bool) -> tuple[Any, ...]:
     """Cast plain arrays and integer tensors to the floating type of the tensors that they meet, and move NumPy's
     arrays to the GPU of those they meet; NumPy's scalars become Python's, which are of any type. Changes `arrays`;
     returns the inputs to record.
@@ -176,7 +182,7 @@ def _align(inputs: tuple[Any, ...], arrays: list[Any]) -> tuple[Any, ...]:
             raise DtypeError(f"expected numbers beside a Tensor, got an array of {a.dtype}: convert it first")
         if a.ndim == 0 and isinstance(a, (np.ndarray, np.generic)) and not isinstance(x, Tensor):
             arrays[i] = aligned[i] = a.item()
-        elif dtype is not None and a.dtype != dtype:
+        elif dtype is not None and a.dtype != dtype and not (integers and a.dtype.kind in "iu"):
             arrays[i] = a.astype(dtype)
             aligned[i] = wrap(arrays[i]) if isinstance(x, Tensor) else arrays[i]
     return tuple(aligned)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from dbrrl.autodiff.elementwise import sigmoid, tanh
-from dbrrl.autodiff.perceptron import linear
+from dbrrl.autodiff.linear import linear
 from dbrrl.autodiff.sequence import Arrays, Recurrence, chunks, empty, parted
 
 

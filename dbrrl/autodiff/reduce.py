@@ -8,8 +8,8 @@ import numpy as np
 from dbrrl.autodiff.op import Op
 from dbrrl.autodiff.register import implements, method
 from dbrrl.autodiff.tensor import Tensor
+from dbrrl.backend import replaceable
 from dbrrl.errors import DtypeError, ShapeError
-from dbrrl.kernels.cuda import policy as rows
 
 Axis = int | tuple[int, ...] | None
 
@@ -50,11 +50,11 @@ def _keep(g: Any, axes: tuple[int, ...], shape: tuple[int, ...], keepdims: bool)
 
 def spread(g: Any, shape: tuple[int, ...]) -> Any:
     """`g` broadcast to `shape`; for a plain array a fresh one, which is quicker to make than a view."""
-    if type(g) is np.ndarray or isinstance(g, np.generic):
-        y = np.empty(shape, g.dtype)
-        y[...] = g
-        return y
-    return np.broadcast_to(g, shape)
+    if isinstance(g, Tensor):
+        return np.broadcast_to(g, shape)
+    y = np.empty(shape, g.dtype)
+    y[...] = g
+    return y
 
 
 _total: Any = np.add.reduce
@@ -65,6 +65,7 @@ class Sum(Op):
 
     sums = True
     saves_inputs = False
+    spread = staticmethod(spread)
 
     def __init__(self, axes: tuple[int, ...] | None, keepdims: bool) -> None:
         self.axes, self.keepdims = axes, keepdims
@@ -75,7 +76,7 @@ class Sum(Op):
     def backward(self, g: Any, y: Any, x: Any) -> Any:
         if self.axes is not None:
             g = _keep(g, self.axes, x.shape, self.keepdims)
-        return spread(g, x.shape)
+        return self.spread(g, x.shape)
 
 
 @implements(np.sum)
@@ -91,6 +92,7 @@ class Mean(Op):
 
     sums = True
     saves_inputs = False
+    spread = staticmethod(spread)
 
     def __init__(self, axes: tuple[int, ...] | None, keepdims: bool) -> None:
         self.axes, self.keepdims = axes, keepdims
@@ -104,7 +106,7 @@ class Mean(Op):
     def backward(self, g: Any, y: Any, x: Any) -> Any:
         if self.axes is not None:
             g = _keep(g, self.axes, x.shape, self.keepdims)
-        return spread(g / self.n, x.shape)
+        return self.spread(g / self.n, x.shape)
 
 
 @implements(np.mean)
@@ -126,13 +128,10 @@ def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     return Mean(axes, keepdims)(x)
 
 
-def fold(ufunc: Any, x: Any, axis: Axis, keepdims: bool = False) -> Any:
-    """`ufunc.reduce` of np.maximum or np.minimum, which CuPy knows by its methods only."""
-    if type(x) is np.ndarray or isinstance(x, np.generic):
-        return ufunc.reduce(x, axis, None, None, keepdims)
-    if not x.size:  # CuPy refuses empty arrays also where no axis of size 0 is reduced
-        return _total(x, axis=axis, keepdims=keepdims)
-    return (x.max if ufunc is np.maximum else x.min)(axis=axis, keepdims=keepdims)
+@replaceable
+def extreme(x: Any, ufunc: Any, axis: Axis, keepdims: bool = False) -> Any:
+    """The largest or smallest elements of an array over `axis`, for np.maximum or np.minimum as `ufunc`."""
+    return ufunc.reduce(x, axis, None, None, keepdims)
 
 
 class Max(Op):
@@ -145,7 +144,7 @@ class Max(Op):
         self.axes, self.keepdims = axes, keepdims
 
     def forward(self, x: Any) -> Any:
-        return fold(self.ufunc, x, self.axes, self.keepdims)
+        return extreme(x, self.ufunc, self.axes, self.keepdims)
 
     def backward(self, g: Any, y: Any, x: Any) -> Any:
         hit = np.equal(x, _keep(y, self.axes, x.shape, self.keepdims))
@@ -193,7 +192,7 @@ class LogSumExp(Op):
         self.axes, self.keepdims = axes, keepdims
 
     def forward(self, x: Any) -> Any:
-        top = fold(np.maximum, x, self.axes, True)
+        top = extreme(x, np.maximum, self.axes, True)
         shift = np.where(np.isfinite(top), top, 0)  # all -inf: exp(-inf - -inf) would be nan
         with np.errstate(divide="ignore"):
             y = np.log(np.add.reduce(np.exp(x - shift), axis=self.axes, keepdims=True)) + shift
@@ -206,7 +205,7 @@ class LogSumExp(Op):
 
 
 def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
-    """Ln Σ e^x over `axis`, without overflow."""
+    """ln Σ e^x over `axis`, without overflow."""
     x = joined(x) if type(x) in LISTS else x
     return LogSumExp(normalize_axes(axis, x.ndim, "logsumexp"), keepdims)(x)
 
@@ -221,44 +220,25 @@ class LogSoftmax(Op):
         self.axis = axis
 
     def forward(self, x: Any) -> Any:
-        if self.axis == x.ndim - 1 and rowwise(x):
-            y = np.empty_like(x)
-            rows.log_softmax_rows(x, x.shape[-1], y, size=x.size // x.shape[-1])
-            return y
         if self.axis != x.ndim - 1 or x.ndim == 1:
-            z = x - fold(np.maximum, x, self.axis, True)
+            z = x - extreme(x, np.maximum, self.axis, True)
             return z - np.log(np.add.reduce(np.exp(z), axis=self.axis, keepdims=True))
-        z = np.moveaxis(x, -1, 0) - fold(np.maximum, x, -1) if x.ndim > 2 else _shifted(x)
+        z = np.moveaxis(x, -1, 0) - extreme(x, np.maximum, -1) if x.ndim > 2 else _shifted(x)
         z -= np.log(np.add.reduce(np.exp(z), 0))
         return np.moveaxis(z, 0, -1) if x.ndim > 2 else z.T
 
     def backward(self, g: Any, y: Any, x: Any) -> Any:
-        if type(g) is np.ndarray and g.ndim == 2 and self.axis == 1:
+        if not isinstance(g, Tensor) and g.ndim == 2 and self.axis == 1:
             gx = np.exp(y)
             gx *= np.add.reduce(g.T if g.flags.f_contiguous else g.T.copy(), 0)[:, None]
             return np.subtract(g, gx, out=gx)
-        if self.axis == y.ndim - 1 and rowwise(y):
-            gx = np.empty_like(y)
-            rows.log_softmax_rows_back(contiguous(g), y, y.shape[-1], gx, size=y.size // y.shape[-1])
-            return gx
         return g - np.exp(y) * np.sum(g, axis=self.axis, keepdims=True)
 
 
-def rowwise(x: Any) -> bool:
-    """Whether the last axis is that of a small network's choices on a GPU: a thread then takes a row, in one kernel."""
-    on_gpu = type(x) is not np.ndarray and not isinstance(x, (Tensor, np.generic))
-    return on_gpu and x.ndim > 1 and 0 < x.shape[-1] <= 64 and x.size > 0 and x.flags.c_contiguous
-
-
-def contiguous(x: Any) -> Any:
-    """`x` in C order: itself, or a copy."""
-    return x if x.flags.c_contiguous else x.copy(order="C")
-
-
 def _shifted(x: Any) -> Any:
-    """X minus its row maxima, transposed: NumPy reduces the first axis much faster than a short last one."""
+    """x minus its row maxima, transposed: NumPy reduces the first axis much faster than a short last one."""
     z = x.T.copy()
-    z -= fold(np.maximum, z, 0)
+    z -= extreme(z, np.maximum, 0)
     return z
 
 
@@ -278,7 +258,7 @@ class Softmax(Op):
         self.axis = axis
 
     def forward(self, x: Any) -> Any:
-        e = np.exp(x - fold(np.maximum, x, self.axis, True))
+        e = np.exp(x - extreme(x, np.maximum, self.axis, True))
         return e / np.add.reduce(e, axis=self.axis, keepdims=True)
 
     def backward(self, g: Any, y: Any, x: Any) -> Any:

@@ -57,5 +57,5 @@ class NanToNum(Op):
 
 @implements(np.nan_to_num)
 def nan_to_num(x: Any, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Any:
-    """X with numbers in place of nan and of the infinities (the largest and smallest of its type by default)."""
+    """x with numbers in place of nan and of the infinities (the largest and smallest of its type by default)."""
     return NanToNum(nan, posinf, neginf)(x)

@@ -8,8 +8,8 @@ import numpy as np
 
 from dbrrl.autodiff.arithmetic import where
 from dbrrl.autodiff.engine import grad
+from dbrrl.autodiff.linear import linear
 from dbrrl.autodiff.op import Op
-from dbrrl.autodiff.perceptron import linear
 from dbrrl.autodiff.shape import reshape, stack
 from dbrrl.autodiff.tensor import Tensor, plain, state
 from dbrrl.backend import array_module, beside
@@ -123,11 +123,15 @@ class Recurrence(Op, abc.ABC):
                 flow = tuple(a + b for a, b in zip(flow, past, strict=True))
             if t in self.keep:
                 flow = tuple(part * self.keep[t] for part in flow)
-        ones = np.ones_like(y, shape=(steps, batch, 1))
-        read, d = (a.reshape(steps * batch, a.shape[-1]) for a in (np.concatenate([x, ones, before], -1), d))
-        ih, hh = self.shares(read.T.dot(d))  # those of all weights in one product
+        d = d.reshape(steps * batch, d.shape[-1])
         gx = self.shares(d)[0].dot(w_ih).reshape(x.shape) if self.needs(0) else None
-        return gx, ih[:n].T, hh[n + 1 :].T, *flow, *((ih[n], hh[n]) if len(inputs) > 3 + self.parts else ())
+        biases = range(3 + self.parts, len(inputs))
+        if not any(self.needs(i) for i in (1, 2, *biases)):
+            return gx, None, None, *flow, *(None for _ in biases)
+        ones = np.ones_like(y, shape=(steps, batch, 1))
+        read = np.concatenate([x, ones, before], -1).reshape(steps * batch, n + 1 + w_hh.shape[1])
+        ih, hh = self.shares(read.T.dot(d))  # the gradients of all weights in one product
+        return gx, ih[:n].T, hh[n + 1 :].T, *flow, *((ih[n], hh[n]) if biases else ())
 
     def recorded(self, x: Any, w_ih: Any, w_hh: Any, *rest: Any) -> Any:
         """The output of `forward` step by step in recorded ops, whose gradients can be differentiated again."""

@@ -23,7 +23,7 @@ from dbrrl.errors import ConfigError
 
 def array_module(x: Any) -> Any:
     """The module whose functions take `x`: `cupy` for an array on a GPU, `numpy` for all else."""
-    if type(x).__module__.partition(".")[0] == "cupy":
+    if type(x) is not np.ndarray and type(x).__module__.partition(".")[0] == "cupy":
         return _cupy("cuda")
     return np
 

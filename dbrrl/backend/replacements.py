@@ -28,7 +28,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 Replacement = TypeVar("Replacement", bound=Callable[..., Any])
 
-_KERNELS = {"cuda": "dbrrl.kernels.cuda.registered"}  # the package that is imported for a kind
+_KERNELS = {"cuda": "dbrrl.kernels.cuda"}  # the package that is imported for a kind
 _replacements: dict[tuple[Any, str], Any] = {}
 _kinds: dict[Any, str] = {np.ndarray: "", float: "", int: ""}  # by type of array; "" where nothing is replaced
 
@@ -38,12 +38,12 @@ def replaceable(function: Callable[P, R]) -> Callable[P, R]:
 
     NumPy's arrays, "cpu" and every kind for which nothing is registered get `function` itself.
     """
-    first = function.__code__.co_varnames[0]
+    first, ndarray = function.__code__.co_varnames[0], np.ndarray
 
     @functools.wraps(function)
     def call(*args: P.args, **named: P.kwargs) -> R:
         x: Any = args[0] if args else named.get(first)
-        if type(x) is not np.ndarray:
+        if type(x) is not ndarray:
             found = replacement(call, x)
             if found is not None:
                 result = found(*args, **named)

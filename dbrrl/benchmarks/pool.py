@@ -9,7 +9,7 @@ from pathlib import Path
 from dbrrl.experiment.interruption import Interruption
 from dbrrl.experiment.settings import Plan
 from dbrrl.experiment.worker import receive
-from dbrrl.reporting.board import Board
+from dbrrl.reporting.display import Quiet
 
 from .job import work
 from .process import launch
@@ -50,14 +50,14 @@ class _Running:
         self.outcome: Outcome | None = None
         self.process, self.pipe = launch(task.name, work, task.plan, task.path)
 
-    def hear(self, board: Board) -> bool:
+    def hear(self, display: Quiet) -> bool:
         """Take one message; False where the process is gone."""
         try:
             message = receive(self.pipe)
         except (EOFError, OSError):
             return False
         if "warning" in message:
-            board.warn(f"{self.task.name}: {message['warning']}")
+            display.warn(f"{self.task.name}: {message['warning']}")
         elif "done" in message:
             self.outcome = Outcome(self.task, score=message["done"])
         elif "error" in message:
@@ -65,7 +65,7 @@ class _Running:
         elif "steps" in message:
             self.steps = int(message["steps"])
             total, rate = self.task.plan.settings.steps, message["steps_per_second"]
-            board.show(self.slots[0], self.task.name, self.steps, total, rate)
+            display.show(self.slots[0], self.task.name, self.steps, total, rate)
         return True
 
     def end(self, stopping: bool) -> Outcome:
@@ -80,14 +80,14 @@ class _Running:
         return Outcome(self.task, error=error)
 
 
-def run(tasks: Sequence[Task], jobs: int, board: Board, ended: Callable[[Outcome], None]) -> bool:
+def run(tasks: Sequence[Task], jobs: int, display: Quiet, ended: Callable[[Outcome], None]) -> bool:
     """Do all tasks, `jobs` processes at a time, and say how each ended; False where a signal stopped them.
 
     A run that fails ends no other. An asynchronous run takes a slot for each of its processes, or all slots.
     """
     waiting, running, free, done = list(tasks), list[_Running](), list(range(jobs)), 0
     stopping, clock = False, _Clock(seconds(tasks, jobs))
-    board.begin(len(waiting), jobs)
+    display.start(len(waiting), 0)
     try:
         with Interruption() as interruption:
             while running or (waiting and not interruption.requested):
@@ -95,14 +95,14 @@ def run(tasks: Sequence[Task], jobs: int, board: Board, ended: Callable[[Outcome
                     _start(waiting, running, free, jobs)
                 elif not stopping:
                     stopping = True
-                    board.say("stopping: each run saves where it is (once more ends them at once)")
+                    display.say("stopping: each run saves where it is (once more ends them at once)")
                     for one in running:
                         one.process.terminate()
-                board.count(done, clock.left(_seconds_left(waiting, running, jobs)))
-                for one in _gone(running, board):
+                display.count(done, clock.left(_seconds_left(waiting, running, jobs)))
+                for one in _gone(running, display):
                     running.remove(one)
                     free.extend(one.slots)
-                    board.free(one.slots[0])
+                    display.show(one.slots[0], "free", 0, 1, 0.0)
                     outcome = one.end(stopping)
                     done += outcome.score is not None or outcome.error is not None
                     ended(outcome)
@@ -112,7 +112,7 @@ def run(tasks: Sequence[Task], jobs: int, board: Board, ended: Callable[[Outcome
             one.process.kill()
         for one in running:
             one.process.join()
-        board.close()
+        display.close()
 
 
 class _Clock:
@@ -138,10 +138,10 @@ def _start(waiting: list[Task], running: list[_Running], free: list[int], jobs: 
                 free.remove(slot)
 
 
-def _gone(running: list[_Running], board: Board) -> list[_Running]:
+def _gone(running: list[_Running], display: Quiet) -> list[_Running]:
     """Listen for a moment; the runs whose process is gone."""
     ready = connection.wait([one.pipe for one in running], timeout=_POLL)
-    return [one for one in running if one.pipe in ready and not one.hear(board)]
+    return [one for one in running if one.pipe in ready and not one.hear(display)]
 
 
 def _seconds_left(waiting: Sequence[Task], running: Sequence[_Running], jobs: int) -> float:

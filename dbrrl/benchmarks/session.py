@@ -9,7 +9,7 @@ from dbrrl.errors import EnvError, RunError
 from dbrrl.experiment import Interrupted, devices
 from dbrrl.experiment.directory import RunDirectory
 from dbrrl.experiment.settings import Plan
-from dbrrl.reporting import board, display
+from dbrrl.reporting import display
 
 from . import estimate, pool, report
 from .folder import Folder
@@ -83,7 +83,7 @@ def _wants(cell: Cell, seed: int) -> bool:
 class _Session:
     def __init__(self, suite: Suite, folder: Folder, jobs: int) -> None:
         self.suite, self.folder, self.jobs = suite, folder, jobs
-        self.board = board.choose()
+        self.display = display.for_benchmark(jobs)
         self.failed: list[Outcome] = []
         self.ended = self.total = 0
 
@@ -91,13 +91,14 @@ class _Session:
         """Do what is not done yet, and write the table of results; False where a signal stopped it."""
         todo = [(cell, plan) for cell, plan in plans if not self.folder.finished(plan)]
         self.total, self.ended = len(plans), len(plans) - len(todo)
-        self.board.say(f"suite {self.suite.name} in {self.folder.path}: {_runs(self.total)}, {self.ended} done before")
+        done = f"{_runs(self.total)}, {self.ended} done before"
+        self.display.say(f"suite {self.suite.name} in {self.folder.path}: {done}")
         whole = True
         if todo:
             _require_packages([plan for _, plan in todo])
             tasks = self._tasks(todo)
             self._announce(tasks)
-            whole = pool.run(tasks, self.jobs, self.board, self._note)
+            whole = pool.run(tasks, self.jobs, self.display, self._note)
         self.folder.write_results()
         return whole
 
@@ -107,7 +108,7 @@ class _Session:
         page = report.write(self.folder.path / "report", self.suite, self.folder.results, state)
         if copy_to is not None:
             page = report.copy(page, copy_to, self.suite.name)
-        self.board.say(f"report: {page}")
+        self.display.say(f"report: {page}")
 
     def conclude(self, whole: bool) -> None:
         """Say how it ended; Interrupted or RunError where it is not done."""
@@ -119,7 +120,7 @@ class _Session:
                 f"{len(self.failed)} of {_runs(self.total)} failed, tracebacks in {self.folder.errors}; the first, "
                 f"{first.task.name}: {first.error}; the same command tries them again"
             )
-        self.board.say(f"{_runs(self.total)} done: {self.folder.results}")
+        self.display.say(f"{_runs(self.total)} done: {self.folder.results}")
 
     def _stale(self, seeds: int) -> list[str]:
         """The cells, also of earlier calls, of which a run was made with other settings than the suite has now."""
@@ -142,7 +143,7 @@ class _Session:
                     f"{path}: made with other settings: {why}: choose another folder with --out, or set such runs "
                     "aside and run them again with --renew"
                 )
-            self.board.say(f"{path.name}: {why}: set aside as {self.folder.set_aside(plan)}")
+            self.display.say(f"{path.name}: {why}: set aside as {self.folder.set_aside(plan)}")
 
     def _tasks(self, todo: list[tuple[Cell, Plan]]) -> list[Task]:
         """The runs to do, each with what its cell's steps cost."""
@@ -151,7 +152,7 @@ class _Session:
         costs = {name: estimate.recorded(self._runs_like(first[name])) for name in cells}
         unknown = [name for name, cost in costs.items() if cost is None]
         if unknown:
-            self.board.say(f"timing a moment of {len(unknown)} of {len(cells)} cells first")
+            self.display.say(f"timing a moment of {len(unknown)} of {len(cells)} cells first")
         measured = estimate.measure({name: first[name] for name in unknown}) if unknown else {}
         known = [cost for cost in [*costs.values(), *measured.values()] if cost is not None]
         usual = sum(known) / len(known) if known else 0.0  # of one that fails at once, too
@@ -169,7 +170,7 @@ class _Session:
         steps, seconds = sum(task.plan.settings.steps for task in tasks), pool.seconds(tasks, self.jobs)
         expected = f"{display.duration(seconds)} by an estimate that leaves evaluations out"
         said = expected if seconds else "no estimate, as none could be timed"
-        self.board.say(f"{_runs(len(tasks))} to do, {steps:,} steps, {self.jobs} at a time: {said}")
+        self.display.say(f"{_runs(len(tasks))} to do, {steps:,} steps, {self.jobs} at a time: {said}")
 
     def _note(self, outcome: Outcome) -> None:
         """A run has ended."""
@@ -179,12 +180,12 @@ class _Session:
         self.folder.note_error(task.path.name, outcome.traceback or outcome.error)
         if outcome.error is not None:
             self.failed.append(outcome)
-            self.board.warn(f"failed: {task.name}: {outcome.error}")
+            self.display.warn(f"{task.name} failed: {outcome.error}")
             return
         self.ended += 1
         score = outcome.score or {}
         said = f"score {score['mean']:.1f} after {score['steps']:,} steps in {score['elapsed']:.1f} s" if score else ""
-        self.board.say(f"[{self.ended}/{self.total}] {task.name}: {said or 'done before'}")
+        self.display.say(f"[{self.ended}/{self.total}] {task.name}: {said or 'done before'}")
         self.folder.write_results()
 
 

@@ -15,8 +15,8 @@ from dbrrl.autodiff.op import Op
 from dbrrl.autodiff.tensor import observing, plain, state
 from dbrrl.backend import array_module, to_numpy
 from dbrrl.debugging.draw import draw_graph as draw_graph
+from dbrrl.debugging.gpu_memory import Pool, Watch
 from dbrrl.errors import AnomalyError, GraphError
-from dbrrl.kernels.cuda.memory import Pool, Watch
 
 PACKAGE = str(Path(__file__).resolve().parent.parent)
 READ_BY_USERS = ("agents", "envs", "learning")  # their lines are named like a user's own

@@ -10,7 +10,7 @@ import numpy as np
 from dbrrl import functional as F
 from dbrrl.autodiff.index import check_classes
 from dbrrl.autodiff.tensor import wants_gradients
-from dbrrl.backend import beside
+from dbrrl.backend import beside, replaceable
 from dbrrl.distributions.base import Distribution, choices, sum_last, values
 from dbrrl.errors import AnomalyError, ShapeError
 
@@ -19,9 +19,13 @@ from dbrrl.errors import AnomalyError, ShapeError
 SMALLEST = np.float32(2**-24)
 
 
-def _largest(scores: Any, what: str) -> np.ndarray:
-    """Argmax over the last axis of (..., k); AnomalyError names a row of the CPU's in which all are -inf."""
-    if type(scores) is np.ndarray and scores.size and scores.item(scores.argmin()) == -math.inf:
+@replaceable
+def largest(scores: Any, what: str) -> Any:
+    """Argmax over the last axis of (..., k).
+
+    AnomalyError if all scores of a row are -inf; not looked at on a GPU, for it would have to be waited for.
+    """
+    if scores.size and scores.item(scores.argmin()) == -math.inf:
         rows = np.argwhere((scores == -np.inf).all(-1))
         if len(rows):
             row = ", ".join(map(str, rows[0].tolist()))
@@ -29,7 +33,7 @@ def _largest(scores: Any, what: str) -> np.ndarray:
                 f"Categorical.{what}: expected a choice above -inf in every row of logits {scores.shape}, got none in "
                 f"row {row}: leave at least one choice unmasked"
             )
-    return scores.argmax(-1)  # type: ignore[no-any-return]
+    return scores.argmax(-1)
 
 
 class Categorical(Distribution):
@@ -66,20 +70,20 @@ class Categorical(Distribution):
         noise = rng.standard_exponential(logits.shape, np.float32)
         np.maximum(noise, SMALLEST, out=noise)
         np.log(noise, out=noise)
-        return _largest(np.subtract(logits, beside(logits, noise)), "sample")
+        return largest(np.subtract(logits, beside(logits, noise)), "sample")  # type: ignore[no-any-return]
 
     def mode(self) -> np.ndarray:
         """The choice of largest probability (the first, if equal); errors as `sample`."""
-        return _largest(values(self.logits), "mode")
+        return largest(values(self.logits), "mode")  # type: ignore[no-any-return]
 
     def log_prob(self, x: Any) -> Any:
-        """Log π(x): x integers (B,) from 0 to k - 1; ShapeError for others, on the CPU."""
+        """log π(x): x integers (B,) from 0 to k - 1; ShapeError for others, on the CPU."""
         x = choices(x)
         if len(self.logits.shape) == 2:
             if self._log_probs is None:  # one op instead of two
                 return F.categorical_log_prob(self.logits, x)
             return F.pick(self.log_probs, x)
-        check_classes("Categorical.log_prob", x, self.logits.shape[-1])
+        check_classes(x, self.logits.shape[-1], "Categorical.log_prob")
         return F.squeeze(F.take_along_axis(self.log_probs, x[..., None]), -1)
 
     def entropy(self) -> Any:

@@ -4,9 +4,9 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from dbrrl import backend, seeding
+from dbrrl import backend
 from dbrrl.checkpoint import State
-from dbrrl.envs import make, vector
+from dbrrl.envs import vector
 from dbrrl.errors import CheckpointError, ConfigError, DbrrlError, RunError
 from dbrrl.experiment import registry
 from dbrrl.learning.agent import Agent
@@ -14,42 +14,29 @@ from dbrrl.learning.agent import Agent
 from . import devices, record, trust
 from .callbacks import Callback, StopAt
 from .directory import RunDirectory
+from .driver import Driver
 from .events import check as check_events
 from .events import make as make_events
-from .interruption import ignored_by_children
+from .in_process import InProcess
 from .settings import Plan, table
 from .workers import Workers
 
 _FREE = ("steps", "curve", "tensorboard", "config")  # settings a resumed run may change; config: see same_agent
 
 
-def environments(plan: Plan, stack: contextlib.ExitStack) -> vector.Environments | Workers:
-    """The training environments, or the workers that have them, closed with `stack`."""
-    settings = plan.settings
-    if plan.agent_class.asynchronous:
-        workers = Workers(plan)
-        stack.callback(workers.close)
-        return workers
-    with ignored_by_children():
-        envs = make(
-            settings.env,
-            settings.num_envs,
-            seed=seeding.sequence(settings.seed, "environments"),
-            vectorization=settings.vectorization,
-            max_episode_steps=settings.max_episode_steps,
-            env_kwargs=plan.env_kwargs,
-            device=settings.device if plan.agent_class.resident_at(plan.config) else "cpu",
-        )
-    stack.callback(envs.close)
-    return envs
+def new_driver(plan: Plan, stack: contextlib.ExitStack, steps: int = 0) -> Driver:
+    """Make what steps the training environments, of a run that has done `steps` before; it is closed with `stack`."""
+    driver: Driver = Workers(plan) if plan.agent_class.asynchronous else InProcess(plan, steps)
+    stack.callback(driver.close)
+    return driver
 
 
-def new_agent(plan: Plan, envs: vector.Environments | Workers) -> Agent:
+def new_agent(plan: Plan, driver: Driver) -> Agent:
     """The agent before its first step; ConfigError where it does not fit into memory."""
     try:
         return plan.agent_class(
-            envs.observation_space,
-            envs.action_space,
+            driver.observation_space,
+            driver.action_space,
             plan.config,
             num_envs=plan.settings.num_envs,
             seed=plan.settings.seed,
@@ -65,7 +52,7 @@ def check(plan: Plan) -> None:
     check_events(plan.settings.tensorboard)
 
 
-def begin(plan: Plan, stack: contextlib.ExitStack) -> tuple[Plan, vector.Environments | Workers, Agent]:
+def begin(plan: Plan, stack: contextlib.ExitStack) -> tuple[Plan, Driver, Agent]:
     """A new run's environments and agent, and its plan with the device that "auto" stands for.
 
     Raises ConfigError, before anything is made, where `check` does.
@@ -77,18 +64,18 @@ def begin(plan: Plan, stack: contextlib.ExitStack) -> tuple[Plan, vector.Environ
         elif (copies := devices.copies(plan)) >= devices.MANY:
             plan = devices.on(plan, *devices.choose(0, copies, devices.missing_gpu()))
     if plan.settings.device != "auto":
-        envs = environments(plan, stack)
-        return plan, envs, new_agent(plan, envs)
+        driver = new_driver(plan, stack)
+        return plan, driver, new_agent(plan, driver)
     here = devices.on(plan, "cpu")  # the agent itself says how large its layers are
-    envs = environments(here, stack)
-    agent = new_agent(here, envs)
+    driver = new_driver(here, stack)
+    agent = new_agent(here, driver)
     missing = devices.missing_gpu() if agent.largest_product >= devices.LARGE else None
     plan = devices.on(plan, *devices.choose(agent.largest_product, 0, missing))
     if plan.settings.device != "cpu":  # where the agent lies its environments may lie, too
-        envs.close()
-        envs = environments(plan, stack)
-        agent = new_agent(plan, envs)
-    return plan, envs, agent
+        driver.close()
+        driver = new_driver(plan, stack)
+        agent = new_agent(plan, driver)
+    return plan, driver, agent
 
 
 def beginning(plan: Plan, agent: Agent) -> list[str]:
@@ -116,10 +103,10 @@ def _first_update(agent: Agent) -> int | None:
     return int(steps)
 
 
-def same_agent(plan: Plan, envs: vector.Environments | Workers, saved: State, directory: RunDirectory) -> Agent:
+def same_agent(plan: Plan, driver: Driver, saved: State, directory: RunDirectory) -> Agent:
     """The agent of an exact checkpoint; an error where it is not of this run's class, spaces and settings."""
     agent = plan.agent_class.from_record(saved, directory.checkpoints, device=plan.settings.device)
-    check_spaces(agent, envs, str(directory.checkpoints))
+    check_spaces(agent, driver, str(directory.checkpoints))
     if agent.config != plan.config:
         raise RunError(f"{directory.config}: its [config] is not that of the checkpoint: undo the change")
     return agent
@@ -136,13 +123,13 @@ def check_plan(plan: Plan, saved: State, directory: RunDirectory) -> None:
             raise RunError(f"{directory.config}: {name} is {now!r}, at the checkpoint {saved[name]!r}: undo the change")
 
 
-def check_spaces(agent: Agent, envs: vector.Environments | Workers, path: str) -> None:
+def check_spaces(agent: Agent, driver: Driver | vector.Environments, path: str) -> None:
     """CheckpointError where the agent loaded from `path` was made for other spaces than those of `envs`."""
     for what in ("observation_space", "action_space"):
-        made_for, here = getattr(agent, what), getattr(envs, what)
+        made_for, here = getattr(agent, what), getattr(driver, what)
         if made_for != here:
             name = what.replace("_", " ")
-            raise CheckpointError(f"{path}: made for the {name} {made_for}, but {envs.env_id} has {here}")
+            raise CheckpointError(f"{path}: made for the {name} {made_for}, but {driver.env_id} has {here}")
 
 
 @contextlib.contextmanager
@@ -186,14 +173,14 @@ def use_precision(plan: Plan, stack: contextlib.ExitStack) -> str:
     return "tf32: matrix products and convolutions round their factors to 10 bits" if on else ""
 
 
-def full_record(plan: Plan, envs: vector.Environments | Workers) -> dict[str, Any]:
+def full_record(plan: Plan, driver: Driver) -> dict[str, Any]:
     """The content of config.toml: what took effect, and on what software and machine.
 
     Raises ConfigError where an argument for the environment is nothing that TOML can hold.
     """
     _check_plain(plan.env_kwargs, "env_kwargs")
     _check_plain(plan.eval_env_kwargs, "eval_env_kwargs")
-    chosen = {"vectorization": envs.kind, "threads": backend.blas_threads()}
+    chosen = {"vectorization": driver.kind, "threads": backend.blas_threads()}
     if plan.device_reason:
         chosen["device"] = f"{plan.settings.device}: {plan.device_reason}"
     about = {"versions": record.versions(), "machine": backend.machine_record(plan.settings.device)}

@@ -11,7 +11,7 @@ import gymnasium as gym
 
 from dbrrl.checkpoint import State
 from dbrrl.config import Config, settings
-from dbrrl.envs import construct, vector
+from dbrrl.envs import construct
 from dbrrl.errors import ConfigError, RunError
 from dbrrl.experiment import registry
 from dbrrl.learning.agent import Agent
@@ -20,11 +20,11 @@ from dbrrl.reporting import display
 from . import build, record
 from .callbacks import Callback
 from .directory import RunDirectory
+from .driver import Driver
 from .interruption import Interrupted, Interruption
 from .loop import Loop
 from .run import Run
 from .settings import Plan, Settings, settle
-from .workers import Workers
 
 
 class Experiment:
@@ -159,7 +159,7 @@ class Experiment:
     def _begin(self, steps: int | None, interruption: Interruption, stack: contextlib.ExitStack) -> Loop:
         """A new run. Its folder is made last, so that wrong settings leave none behind."""
         plan = self.plan if steps is None else self.plan.with_steps(steps)
-        plan, envs, agent = build.begin(plan, stack)
+        plan, driver, agent = build.begin(plan, stack)
         if plan.device_reason:
             self.display.say(f"device: {plan.settings.device}: {plan.device_reason}")
         build.use_threads(plan, agent, stack)
@@ -169,11 +169,11 @@ class Experiment:
         if self.out is not None:
             for line in build.unfindable(plan):
                 self.display.warn(line)
-            table = build.full_record(plan, envs)
+            table = build.full_record(plan, driver)
             directory = RunDirectory.create(self.out, self.name, build.stem(plan), table, record.start(0))
             stack.callback(directory.release)
             self.display.say(f"run directory: {directory.path}")
-            self.display.say(f"environments: {envs.num_envs} of {envs.env_id}, {envs.kind}")
+            self.display.say(f"environments: {driver.num_envs} of {driver.env_id}, {driver.kind}")
         for line in build.beginning(plan, agent):
             self.display.say(line)
         horizon = getattr(plan.config, "total_steps", 0)
@@ -182,7 +182,7 @@ class Experiment:
                 f"total_steps: schedules end at step {horizon:,} of {plan.settings.steps:,} and stay at their last "
                 "value after it: leave it out, and they end with the run"
             )
-        loop = self._loop(plan, agent, envs, directory, interruption)
+        loop = self._loop(plan, agent, driver, directory, interruption)
         loop.callbacks = [*build.callbacks(plan, directory, stack), *self.callbacks]
         return loop
 
@@ -204,19 +204,21 @@ class Experiment:
             plan = self._extended(directory, steps, state)
             if state is not None:
                 build.check_plan(plan, state["loop"]["plan"], directory)
-        envs = build.environments(plan, stack)
-        agent = (
-            build.new_agent(plan, envs) if state is None else build.same_agent(plan, envs, state["agent"], directory)
-        )
+        if state is None:
+            driver = build.new_driver(plan, stack)
+            agent = build.new_agent(plan, driver)
+        else:
+            driver = build.new_driver(plan, stack, int(state["loop"]["steps"]))
+            agent = build.same_agent(plan, driver, state["agent"], directory)
         build.use_threads(plan, agent, stack)
         build.use_precision(plan, stack)
-        loop = self._loop(plan, agent, envs, directory, interruption)
+        loop = self._loop(plan, agent, driver, directory, interruption)
         if state is None:
             directory.scores.unlink(missing_ok=True)
             directory.progress.unlink(missing_ok=True)
         else:
             with build.distrust(directory):
-                problems += loop.envs.load_state_dict(state["environments"])
+                problems += loop.driver.load_state_dict(state["environments"])
                 loop.load_state_dict(state["loop"])
         if plan is not self.plan:  # written only now that nothing can be refused any more
             directory.write_config(directory.read_config() | {"steps": steps})
@@ -233,11 +235,11 @@ class Experiment:
         self,
         plan: Plan,
         agent: Agent,
-        envs: vector.Environments | Workers,
+        driver: Driver,
         directory: RunDirectory | None,
         interruption: Interruption,
     ) -> Loop:
-        return Loop(plan, agent, envs, directory=directory, display=self.display, interruption=interruption)
+        return Loop(plan, agent, driver, directory=directory, display=self.display, interruption=interruption)
 
     def _extended(self, directory: RunDirectory, steps: int | None, state: State | None) -> Plan:
         """The run's plan, with more steps if they are asked for; RunError where nothing is left to do."""

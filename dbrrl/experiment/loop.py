@@ -10,20 +10,18 @@ from pathlib import Path
 import numpy as np
 
 from dbrrl.checkpoint import State
-from dbrrl.envs import vector
 from dbrrl.learning.agent import Agent
 from dbrrl.reporting.display import Quiet
 from dbrrl.reporting.table import Table
 
 from .callbacks import Callback
 from .directory import RunDirectory
+from .driver import Driver, Episode
 from .evaluation import Evaluation, environments, evaluate
 from .interruption import Interruption
 from .loading import check_loop
-from .observing import observing
 from .saving import Saver
 from .settings import Plan
-from .workers import Workers
 
 RECENT = 100  # training episodes behind the means of progress.csv
 
@@ -35,14 +33,14 @@ class Loop:
         self,
         plan: Plan,
         agent: Agent,
-        envs: vector.Environments | Workers,
+        driver: Driver,
         *,
         directory: RunDirectory | None,
         display: Quiet,
         interruption: Interruption,
         callbacks: Sequence[Callback] = (),
     ) -> None:
-        self.plan, self.agent, self.envs = plan, agent, envs
+        self.plan, self.agent, self.driver = plan, agent, driver
         self.directory, self.display, self.interruption = directory, display, interruption
         self.callbacks = list(callbacks)
         self.stopped: str | None = None  # why the run ends before its last step
@@ -59,9 +57,8 @@ class Loop:
         self._refresh_at = self._started
         self._schedule()
         self._plan_table = plan.to_dict()
-        self.saver = Saver(directory, agent, envs, [self.scores, self.progress], self.state_dict)
-        if isinstance(envs, Workers):
-            envs.bind(agent)
+        self.saver = Saver(directory, agent, driver, [self.scores, self.progress], self.state_dict)
+        driver.bind(agent)
 
     @property
     def folder(self) -> Path | None:
@@ -77,15 +74,14 @@ class Loop:
         """Train to the end of the plan, then evaluate; False where a signal stopped it."""
         total = self.plan.settings.steps
         self.display.start(total, self.steps)
-        if self.envs.observation is None:
-            self.envs.reset()
+        self.driver.start()
         self.saver.mark()
         for callback in self.callbacks:
             callback.on_start(self)
-        while not self.interruption.requested and self._attend():
+        while not self.interruption.requested and self._run_due_hooks():
             if self.steps >= total or self.stopped is not None:
                 return self._finish()
-            self._advance(min(self.next_log, self.next_evaluation, self.next_checkpoint, total, *self._next_calls()))
+            self._step_until(min(self.next_log, self.next_evaluation, self.next_checkpoint, total, *self._next_calls()))
         return False
 
     def stop(self, reason: str) -> None:
@@ -155,52 +151,38 @@ class Loop:
         """When each callback that has an interval is due."""
         return [(self.called // c.interval + 1) * c.interval for c in self.callbacks if c.interval]
 
-    def _advance(self, until: int) -> None:
+    def _step_until(self, until: int) -> None:
         """Step to `until`, or until a signal comes."""
-        agent, envs, total, num_envs = self.agent, self.envs, self.plan.settings.steps, self.envs.num_envs
-        self.saver.sound = False
-        if isinstance(envs, Workers):
-            return self._oversee(envs, until)
-        with observing(agent) as observe:
+        driver = self.driver
+        try:
             while self.steps < until and not self.interruption.requested:
-                remaining = total - self.steps
-                action = agent.act(envs.observation)
-                try:
-                    step = envs.step(action, remaining if remaining < num_envs else None)
-                except BaseException:
-                    self._count(envs.settle())
-                    self.saver.leave_out_step()
-                    raise
-                observe(step)
-                self.steps += num_envs if step.all_valid else int(np.count_nonzero(step.valid))
-                if envs.finished:
-                    self._count(envs.finished)
+                self._count(driver.advance(until, self._pause))
                 if time.perf_counter() >= self._refresh_at:
                     self._refresh()
-        self._count(envs.settle())
+            self._count(driver.collect())
+        except BaseException:
+            ended = driver.recover()
+            if ended is not None:
+                self._count(ended)
+                self.saver.mark()
+            raise
 
-    def _count(self, finished: list[tuple[float, int]]) -> None:
-        """Take in return and length of episodes that ended."""
-        self.episodes += len(finished)
-        self.recent.extend(finished)
+    def _pause(self) -> bool:
+        return self.interruption.requested or time.perf_counter() >= self._refresh_at
 
-    def _oversee(self, workers: Workers, until: int) -> None:
-        """Let the workers of an asynchronous agent go to `until`, or until a signal comes."""
-        while self.steps < until and not self.interruption.requested:
-            finished = workers.run(until)
-            self.steps = workers.steps
-            self._count(finished)
-            if time.perf_counter() >= self._refresh_at:
-                self._refresh()
-        workers.gather()
+    def _count(self, ended: list[Episode]) -> None:
+        """Add the steps that the driver has made, and the episodes that ended in them."""
+        self.steps = self.driver.steps
+        self.episodes += len(ended)
+        self.recent.extend(ended)
 
     def _refresh(self) -> None:
         self._refresh_at = time.perf_counter() + self.display.refresh_every
         if self.display.refresh_every < math.inf:
             self.display.update(self.steps, self._rate(), self._recent_means()["mean_return"])
 
-    def _attend(self) -> bool:
-        """Do what has fallen due, the end of the run aside; False where a signal came while evaluating."""
+    def _run_due_hooks(self) -> bool:
+        """Log, call callbacks, evaluate and save, as each is due; False if a signal came during an evaluation."""
         settings = self.plan.settings
         self.saver.mark()
         if self.steps >= self.next_log:
@@ -251,7 +233,7 @@ class Loop:
         return True
 
     def _play(self, plan: Plan, episodes: int, steps: int | None) -> Evaluation | None:
-        envs = environments(plan, episodes, kind=self.envs.kind)
+        envs = environments(plan, episodes, kind=self.driver.kind)
         try:
             stop, warn = lambda: self.interruption.requested, self.display.warn
             return evaluate(self.agent, envs, episodes=episodes, steps=steps, stop=stop, warn=warn)

@@ -9,14 +9,12 @@ import numpy as np
 
 from dbrrl import checkpoint
 from dbrrl.checkpoint import State
-from dbrrl.envs import vector
 from dbrrl.errors import DbrrlError
 from dbrrl.learning.agent import Agent
 from dbrrl.reporting.table import Table
 
 from .directory import RunDirectory
-from .observing import observing
-from .workers import Workers
+from .driver import Driver
 
 LONGEST = 300.0  # seconds without a checkpoint; longer where one takes more than a twentieth of that to write
 
@@ -25,21 +23,19 @@ class Saver:
     """Writes the checkpoints of one run, if it has a directory.
 
     Attributes:
-        kept: the state of the loop at the last moment between two steps.
-        sound: whether agent and environments are as they were then; False while they are in a step.
+        kept: the state of the loop at the last moment between two steps at which the run could be saved.
     """
 
     def __init__(
         self,
         directory: RunDirectory | None,
         agent: Agent,
-        envs: vector.Environments | Workers,
+        driver: Driver,
         tables: Sequence[Table],
         counts: Callable[[], State],
     ) -> None:
-        self.directory, self.agent, self.envs, self.tables, self.counts = directory, agent, envs, tables, counts
+        self.directory, self.agent, self.driver, self.tables, self.counts = directory, agent, driver, tables, counts
         self.kept: State = {}
-        self.sound = True
         self._on_disk: State | None = None  # `kept`, as it was at the last checkpoint
         self._busy = False
         self._written, self._took = time.perf_counter(), 0.0
@@ -50,8 +46,7 @@ class Saver:
         return time.perf_counter() - self._written > max(LONGEST, 20 * self._took)
 
     def mark(self) -> None:
-        """Agent, environments and loop are between two steps."""
-        self.sound = True
+        """Take note of the loop's state: agent, environments and loop are between two steps."""
         if self.directory is not None:
             self.kept = self.counts()
 
@@ -63,27 +58,10 @@ class Saver:
         for table in self.tables:
             table.sync()
         with checkpoint.borrowed():
-            parts = {"agent": self.agent.record(), "environments": self.envs.state_dict(), "loop": self.kept}
+            parts = {"agent": self.agent.record(), "environments": self.driver.state_dict(), "loop": self.kept}
             self.directory.save_checkpoint(self.kept["steps"], parts)
         self._on_disk, self._busy = self.kept, False
         self._written, self._took = time.perf_counter(), time.perf_counter() - started
-
-    def leave_out_step(self) -> None:
-        """Bring the agent, which has acted, out of a step in which the environments failed.
-
-        It observes a step without a transition, as where environments only begin episodes. The environments may have
-        failed half-way: those of the next checkpoint begin new episodes.
-        """
-        agent, envs = self.agent, self.envs
-        if not isinstance(envs, vector.Environments):
-            return
-        with contextlib.suppress(Exception):  # then the state stays unsound, and the first error is the one to tell
-            none, same = np.zeros(envs.num_envs, np.bool_), envs.observation
-            step = vector.Step(same, same, np.zeros(len(none)), none, none.copy(), none.copy(), {}, all_valid=False)
-            with observing(agent) as observe:
-                observe(step)
-            envs.abandon("a step of theirs failed")
-            self.mark()
 
     def rescue(self) -> bool:
         """After an error: see that the last moment between two steps is on the disk; False where it cannot be.
@@ -93,9 +71,7 @@ class Saver:
         """
         if self.directory is None or not self.kept or self._busy:
             return False
-        if not self.sound and isinstance(self.envs, Workers):
-            self.sound = self.envs.rewind()
-        if self.kept is not self._on_disk and self.sound and not has_nan(self.agent.state_dict()):
+        if self.kept is not self._on_disk and self.driver.consistent and not has_nan(self.agent.state_dict()):
             with contextlib.suppress(DbrrlError, OSError):
                 self.write()
         return self.kept is self._on_disk

@@ -1,4 +1,4 @@
-"""One process of an asynchronous run: an actor-learner and its environment, told by the parent how far to go."""
+"""One process of an asynchronous run: a learner and its environment; the parent process says how far to step."""
 
 import contextlib
 import multiprocessing
@@ -15,28 +15,42 @@ from gymnasium.envs.registration import EnvSpec
 
 from dbrrl import backend, checkpoint, seeding
 from dbrrl.envs import make, vector
-from dbrrl.errors import DbrrlError
+from dbrrl.errors import ConfigError, DbrrlError
+from dbrrl.learning.agent import Agent
+from dbrrl.learning.asynchronous import AsynchronousAgent, Learner
 
 from .observing import observing
 from .settings import Plan
 from .shared import Block, view
 
 KIND = "message"
-AT_ONCE = 16  # steps that a learner takes at most before it asks for more: asking is what learners wait for in turn
+AT_ONCE = 16  # most steps that a learner reserves at once: for each reservation learners wait for one another
 
 
 def send(pipe: Any, **message: Any) -> None:
-    """Send a message; nothing but arrays and plain values."""
+    """Send a message of arrays and plain values."""
     pipe.send_bytes(checkpoint.encode(message, kind=KIND))
 
 
 def receive(pipe: Any) -> dict[str, Any]:
-    """The next message; EOFError where the other side is gone."""
+    """Return the next message; EOFError if the other process has closed the pipe or ended."""
     return checkpoint.decode(pipe.recv_bytes(), kind=KIND)
 
 
+def asynchronous(agent: Agent) -> AsynchronousAgent:
+    """Return `agent`, if it has what learners in processes of their own need; else raise ConfigError."""
+    if isinstance(agent, AsynchronousAgent):
+        return agent
+    lacking = [name for name in ("attach", "count", "deterministic", "learner", "shared") if not hasattr(agent, name)]
+    raise ConfigError(
+        f"agent: {type(agent).__name__} is asynchronous, expected the methods and attributes of "
+        f"dbrrl.learning.asynchronous.AsynchronousAgent, got none named {', '.join(lacking)}: add them, or set "
+        "asynchronous = False"
+    )
+
+
 def environments(plan: Plan, index: int) -> vector.Environments:
-    """The one environment of a learner."""
+    """Make the environment of learner `index`, as a batch of one."""
     settings = plan.settings
     return make(
         settings.env,
@@ -51,9 +65,9 @@ def environments(plan: Plan, index: int) -> vector.Environments:
 def work(
     plan: Plan, index: int, blocks: dict[str, Block], lock: Any, pipe: Any, registered: EnvSpec | None = None
 ) -> None:
-    """The process: it ends when the pipe is closed, when it fails, and when its parent is gone.
+    """Main function of the process; it ends when the pipe is closed, after an error, or with its parent.
 
-    `registered` is the environment as the parent has registered it, which this process may not have.
+    `registered`: the parent's registration of the environment, which this process may lack.
     """
     threading.Thread(target=end_with_parent, daemon=True).start()
     shared = {name: view(block) for name, block in blocks.items()}
@@ -73,8 +87,8 @@ def work(
     finally:
         if worker is not None:
             with contextlib.suppress(Exception):
-                worker.envs.close()  # it may have processes and files of its own
-        os._exit(0)  # threads and exit handlers of the environment's keep nobody waiting
+                worker.envs.close()  # the environment may have processes and files of its own
+        os._exit(0)  # does not wait for threads and exit handlers of the environment
 
 
 def end_with_parent() -> None:
@@ -86,16 +100,16 @@ def end_with_parent() -> None:
 
 
 class Turn:
-    """A context that learner `index` of `count` enters when all commits before its own are done."""
+    """A context that learner `index` of `count` enters once all earlier changes of the shared arrays are done."""
 
-    def __init__(self, learner: Any, index: int, count: int, turn: np.ndarray, lock: Any) -> None:
+    def __init__(self, learner: Learner, index: int, count: int, turn: np.ndarray, lock: Any) -> None:
         self.learner, self.index, self.count, self.turn, self.lock = learner, index, count, turn, lock
 
     def __enter__(self) -> None:
-        mine = self.learner.num_updates * self.count + self.index
+        own = self.learner.num_updates * self.count + self.index
         while True:
             with self.lock:  # also a memory barrier: what was written before the turn was given is seen
-                if self.turn[0] >= mine:
+                if self.turn[0] >= own:
                     return
             time.sleep(2e-5)
 
@@ -105,25 +119,28 @@ class Turn:
 
 
 class Worker:
-    """The learner, its environment, and the steps it may still do."""
+    """One learner, its environment, and the counters that all workers share."""
 
     def __init__(self, plan: Plan, index: int, shared: dict[str, np.ndarray], lock: Any, pipe: Any) -> None:
         self.index, self.pipe, self.lock = index, pipe, lock
         self.steps, self.taken, turn = (shared.pop(name) for name in ("steps", "taken", "turn"))
         self.count = len(self.steps)
         self.envs = environments(plan, index)
-        settings = plan.settings
-        agent: Any = plan.agent_class(
-            self.envs.observation_space, self.envs.action_space, plan.config, num_envs=self.count, seed=settings.seed
+        made = plan.agent_class(
+            self.envs.observation_space,
+            self.envs.action_space,
+            plan.config,
+            num_envs=self.count,
+            seed=plan.settings.seed,
         )
+        agent = asynchronous(made)
         agent.attach(shared)
-        self.learner = agent.learner(index)
-        self.in_turn = bool(getattr(plan.config, "deterministic", False))
-        if self.in_turn:
+        self.learner, self.deterministic = agent.learner(index), agent.deterministic
+        if self.deterministic:
             self.learner.turn = Turn(self.learner, index, self.count, turn, lock)
 
     def serve(self) -> None:
-        """Begin as told, then answer each order."""
+        """Start from the state in the first message, then carry out one order after the other."""
         begin = receive(self.pipe)
         problems: list[str] = []
         if begin["learner"] is not None:
@@ -141,7 +158,10 @@ class Worker:
                 send(self.pipe, learner=self.learner.state_dict(), environments=self.envs.state_dict())
 
     def run(self, until: int) -> np.ndarray:
-        """Step while there are steps left to `until`, of all learners; episodes ended: (own step, return, length)."""
+        """Step while steps of all learners are left up to `until`; return a row per ended episode.
+
+        A row holds this learner's step at its end, its return and its length.
+        """
         finished: list[tuple[float, float, int]] = []
         learner, envs = self.learner, self.envs
         with observing(learner) as observe:
@@ -153,11 +173,11 @@ class Worker:
         return np.array(finished, np.float64).reshape(-1, 3)
 
     def claim(self, until: int) -> int:
-        """Take some of the steps that are left, fewer the fewer there are, so that all learners end together.
+        """Reserve some of the steps that are left, fewer the fewer there are, so that all learners end together.
 
-        Where learners commit in turn, each has its own share of them.
+        Deterministic learners have a fixed share each.
         """
-        if self.in_turn:
+        if self.deterministic:
             return int(self.steps[self.index] * self.count + self.index < until)
         with self.lock:
             left = until - int(self.taken[0])

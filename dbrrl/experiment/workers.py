@@ -1,4 +1,4 @@
-"""The actor-learners of an asynchronous run, one process each, as the loop sees them."""
+"""The driver of asynchronous runs: each learner steps its environment in a process of its own."""
 
 import atexit
 import contextlib
@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import sys
 import time
+from collections.abc import Callable
 from multiprocessing import connection
 from typing import Any
 
@@ -16,14 +17,17 @@ from gymnasium.envs.registration import EnvSpec
 from dbrrl.checkpoint import State, untrusted
 from dbrrl.envs import construct
 from dbrrl.errors import ConfigError, WorkerError
+from dbrrl.learning.agent import Agent
+from dbrrl.learning.asynchronous import AsynchronousAgent
 
+from .driver import Episode
 from .interruption import ignored_by_children
 from .settings import Plan
 from .shared import Block, block, lock, view
-from .worker import environments, receive, send, work
+from .worker import asynchronous, environments, receive, send, work
 
-LAST_WORDS = 3.0  # seconds that the processes have to close their environments
-PAUSE_EVERY = 0.5  # seconds of work after which all workers wait for the parent, who then heeds signals
+CLOSING_TIME = 3.0  # seconds that the processes have to close their environments
+PAUSE_EVERY = 0.5  # seconds of work after which all workers wait for the parent, which then handles signals
 
 
 class RemoteTraceback(Exception):
@@ -34,9 +38,9 @@ class RemoteTraceback(Exception):
 
 
 def _check_importable(plan: Plan) -> None:
-    """ConfigError where the agent or the environment is code of a notebook, which no other process can import."""
+    """Raise ConfigError if a notebook defines the agent or the environment: no other process can import it."""
     if getattr(sys.modules["__main__"], "__file__", None) is not None:
-        return  # a program's file, which the processes import anew
+        return  # the classes of a program's file can be imported in other processes
     for field, module in (("agent", plan.agent_class.__module__), ("env", construct.source(plan.settings.env))):
         if module == "__main__":
             name = getattr(plan.settings, field)
@@ -48,7 +52,7 @@ def _check_importable(plan: Plan) -> None:
 
 
 def _registered(env: str) -> EnvSpec | None:
-    """What this process has registered as `env`, for those that have not; None where it cannot be sent to them."""
+    """Return this process's registration of `env`; None if there is none that can be sent to another process."""
     spec = gym.registry.get(env)
     if spec is None or spec.additional_wrappers:
         return None
@@ -62,11 +66,9 @@ def _registered(env: str) -> EnvSpec | None:
 
 
 class Workers:
-    """N processes that each hold a learner of one asynchronous agent and its environment.
+    """The driver of an asynchronous agent: N processes, each with one learner and its environment.
 
-    Stands where the training environments of other runs stand: it has their spaces and their state. `bind` it to
-    the agent, `reset` (or `load_state_dict`) to start the processes, `run` to let them work, `gather` to bring
-    what they have learned to the agent. The vectors that the learners share are in shared memory without a name.
+    The arrays that the learners share are in shared memory without a name.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -79,45 +81,32 @@ class Workers:
             sample.action_space,
         )
         sample.close()
-        self.observation: Any = None  # that nothing has begun, as the loop asks environments
-        self.agent: Any = None
-        self.saved: list[State] = []
-        self.kept: dict[str, np.ndarray] = {}  # the shared vectors at the last `gather`
+        self.consistent = True
+        self.agent: AsynchronousAgent | None = None
+        self.saved: list[State] = []  # the environments at the last `collect`
+        self.kept: dict[str, np.ndarray] = {}  # the shared arrays at the last `collect`
         self.counters: dict[str, np.ndarray] = {}
         self.processes: list[Any] = []
         self.pipes: list[Any] = []
-        self.rate = 1_000.0  # steps per second of all workers, by the last that were seen
+        self.rate = 1_000.0  # steps per second of all workers during the last `advance`
 
     @property
     def steps(self) -> int:
         """Environment steps of all workers so far."""
-        return int(self.counters["steps"].sum())
+        return int(self.counters["steps"].sum()) if self.counters else 0
 
-    def bind(self, agent: Any) -> None:
-        """The agent whose learners these are."""
-        self.agent = agent
+    def bind(self, agent: Agent) -> None:
+        """Set the agent that has the learners; ConfigError if it has none."""
+        self.agent = asynchronous(agent)
 
-    def reset(self) -> None:
-        """Start the processes, each with a new episode."""
-        self._start([None] * self.num_envs, fresh=True)
+    def start(self) -> None:
+        """Start the processes, each with a new episode, unless they run."""
+        if not self.processes:
+            self._start([None] * self.num_envs, fresh=True)
 
-    def load_state_dict(self, state: State) -> list[str]:
-        """Start the processes where `state` and the agent stand; a line per environment that cannot go on."""
-        with untrusted.state_of("workers", "resume with as many environments"):
-            saved = untrusted.entries(untrusted.table(state, "", "workers")["workers"], "", self.num_envs)
-            saved = [untrusted.table(one, "") for one in saved]
-        if not saved[0]:
-            return []  # taken before the first step
-        self.saved = saved
-        answers = self._start(saved, fresh=False)
-        return [f"worker {i}: {line}" for i, answer in enumerate(answers) for line in answer["problems"]]
-
-    def state_dict(self) -> State:
-        """The environments as the last `gather` found them."""
-        return {"workers": self.saved or [{}] * self.num_envs}
-
-    def run(self, until: int) -> list[tuple[float, int]]:
-        """Work for a moment, at most to step `until` of all; return and length of the episodes that ended."""
+    def advance(self, until: int, pause: Callable[[], bool]) -> list[Episode]:
+        """Let the workers step for about half a second, at most to step `until` of all; return the ended episodes."""
+        self.consistent = False
         before, started = self.steps, time.perf_counter()
         goal = min(until, before + max(int(self.rate * PAUSE_EVERY), self.num_envs))
         for pipe in self.pipes:
@@ -128,39 +117,59 @@ class Workers:
         rows = [(step, i, *episode) for i, episodes in enumerate(told) for step, *episode in episodes]
         return [(episode_return, int(length)) for _, _, episode_return, length in sorted(rows)]
 
-    def gather(self) -> None:
-        """Bring each learner's state to the agent, and keep those of the environments."""
+    def collect(self) -> list[Episode]:
+        """Load each learner's state into the agent, and keep the states of the environments; there are no episodes."""
         for pipe in self.pipes:
             self._tell(pipe)
         answers = self._answers()
         for i, answer in enumerate(answers):
-            self.agent.learner(i).load_state_dict(answer["learner"])
-        self.agent.count()
+            self._agent.learner(i).load_state_dict(answer["learner"])
+        self._agent.count()
         self.saved = [answer["environments"] for answer in answers]
         self._keep()
+        self.consistent = True
+        return []
 
-    def rewind(self) -> bool:
-        """Put the agent back to where it was when the last `gather` ended, after a failure of the workers.
+    def recover(self) -> None:
+        """Bring the agent back to the last `collect`.
 
-        From then on it works on memory of its own: other workers may still be learning into the shared one. False where
-        none was ever started.
+        From then on it has arrays of its own: other workers may still be changing the shared ones.
         """
-        if not self.kept:
-            return False
-        self.agent.attach({name: vector.copy() for name, vector in self.kept.items()})
-        return True
+        if self.kept:
+            self._agent.attach({name: vector.copy() for name, vector in self.kept.items()})
+            self.consistent = True
+
+    def state_dict(self) -> State:
+        """Return the environments as of the last `collect`."""
+        return {"workers": self.saved or [{}] * self.num_envs}
+
+    def load_state_dict(self, state: State) -> list[str]:
+        """Start the processes with the environments of `state`; one line for each that cannot go on."""
+        with untrusted.state_of("workers", "resume with as many environments"):
+            saved = untrusted.entries(untrusted.table(state, "", "workers")["workers"], "", self.num_envs)
+            saved = [untrusted.table(one, "") for one in saved]
+        if not saved[0]:
+            return []  # saved before the first step
+        self.saved = saved
+        answers = self._start(saved, fresh=False)
+        return [f"worker {i}: {line}" for i, answer in enumerate(answers) for line in answer["problems"]]
+
+    @property
+    def _agent(self) -> AsynchronousAgent:
+        assert self.agent is not None, "bind() comes first"
+        return self.agent
 
     def _keep(self) -> None:
-        """Copy the shared vectors, while all workers wait."""
-        self.kept = {name: vector.copy() for name, vector in self.agent.shared.items()}
+        """Copy the shared arrays, while all workers wait."""
+        self.kept = {name: vector.copy() for name, vector in self._agent.shared.items()}
 
     def close(self) -> None:
-        """End the processes and give back the memory; a second call does nothing."""
+        """End the processes and release the shared memory; a second call does nothing."""
         for pipe in self.pipes:
             pipe.close()
-        until = time.monotonic() + LAST_WORDS
+        until = time.monotonic() + CLOSING_TIME
         for process in self.processes:
-            if process.pid is None:  # it could not be started, and what that raised is on its way
+            if process.pid is None:  # it could not be started, and that error is being raised
                 continue
             process.join(max(until - time.monotonic(), 0))
             if process.is_alive():
@@ -173,7 +182,7 @@ class Workers:
             self.counters = {name: vector.copy() for name, vector in self.counters.items()}
 
     def _start(self, saved: list[Any], *, fresh: bool) -> list[dict[str, Any]]:
-        agent, count = self.agent, self.num_envs
+        agent, count = self._agent, self.num_envs
         context = multiprocessing.get_context("spawn")
         blocks: dict[str, Block] = {name: block(context, vector) for name, vector in agent.shared.items()}
         agent.attach({name: view(made) for name, made in blocks.items()})
@@ -186,7 +195,7 @@ class Workers:
         counted = {name: block(context, vector) for name, vector in counters.items()}
         self.counters, blocks = {name: view(made) for name, made in counted.items()}, blocks | counted
         one_at_a_time = lock(context)
-        atexit.register(self.close)  # not as daemons, which may have no processes of their own: environments may
+        atexit.register(self.close)  # daemons would end by themselves, but their environments could start no processes
         registered = _registered(self.env_id)
         with ignored_by_children():
             for i in range(count):
@@ -199,16 +208,15 @@ class Workers:
                 theirs.close()
         for i, pipe in enumerate(self.pipes):
             self._tell(pipe, learner=None if fresh else done[i].state_dict(), environments=saved[i])
-        self.observation = ()
         self._keep()
         return self._answers()
 
     def _tell(self, pipe: Any, **message: Any) -> None:
-        with contextlib.suppress(OSError):  # a worker that is gone has said why, or `_answers` finds it dead
+        with contextlib.suppress(OSError):  # if the worker has ended, `_answers` finds out why
             send(pipe, **message)
 
     def _answers(self) -> list[dict[str, Any]]:
-        """One message of each worker; WorkerError for the first that fails."""
+        """Return one message of each worker; WorkerError for the first that fails."""
         answers: list[dict[str, Any]] = [{}] * self.num_envs
         waiting = dict(enumerate(self.pipes))
         while waiting:

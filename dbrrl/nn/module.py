@@ -1,6 +1,7 @@
 """`Module` and `Parameter`: parts of a network that find their own parameters."""
 
 import os
+import warnings
 from collections.abc import Iterator
 from typing import Any, ClassVar, Self
 
@@ -11,9 +12,10 @@ from dbrrl.autodiff.tensor import Tensor
 from dbrrl.backend import device_name, to_device, to_numpy
 from dbrrl.checkpoint import untrusted
 from dbrrl.errors import CheckpointError, ConfigError, DtypeError
-from dbrrl.nn.flat import Flat, flatten, unflatten
+from dbrrl.nn.flat import Flat
 from dbrrl.nn.mode import NOISE, OWN
 from dbrrl.nn.mode import state as mode_state
+from dbrrl.types import State
 
 
 class Structure:
@@ -28,9 +30,8 @@ structure = Structure()
 class Parameter(Tensor):
     """A leaf tensor that a module owns and an optimizer changes."""
 
-    flat: Any = None  # the Flat whose vectors hold its values and gradient
-    vector: Any = None  # the vector (n,) that `array` is a view into, from place `start` on; None: it is on its own
-    start: int = 0
+    vector: Any = None  # the vector (n,) that `array` is a view into, or None
+    start: int = 0  # where in `vector`
 
     def __init__(self, data: Any, requires_grad: bool = True) -> None:
         super().__init__(data, requires_grad)
@@ -40,6 +41,21 @@ class Parameter(Tensor):
         super().move(array)
         self.vector = None
         structure.version += 1
+
+    def state_dict(self) -> State:
+        """A copy of the values as a NumPy array."""
+        return {"values": np.array(to_numpy(self.array))}
+
+    def load_state_dict(self, state: State) -> None:
+        """Put back what `state_dict` gave; the dtype and device stay.
+
+        Raises:
+            CheckpointError: it is no state of a parameter of this shape and dtype; nothing is changed then.
+        """
+        with untrusted.state_of("Parameter.load_state_dict"):
+            untrusted.table(state, "", "values")
+        self.array[...] = _converted("Parameter", self, state["values"])
+        self.changed()
 
     def __reduce__(self) -> Any:
         # A copy (copy.deepcopy of a network, say) stands on its own: it is no view into the original's vectors.
@@ -129,8 +145,16 @@ class Module:
                         yield from item._walk(f"{name}.", seen)
 
     def flat(self) -> Flat:
-        """The parameters as one contiguous vector, and their gradients as another; made on the first call."""
-        return flatten(self.parameters())
+        """The parameters as one contiguous vector, and their gradients as another. Deprecated."""
+        warnings.warn(
+            "Module.flat() is deprecated: use nn.parameters_to_vector, nn.vector_to_parameters or nn.polyak, or the "
+            "`values` and `gradient` of an optimizer",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        flat = Flat(self.parameters())
+        flat.changed()  # it is handed out to be written to
+        return flat
 
     def zero_grad(self) -> None:
         """Set all gradients to zero."""
@@ -227,7 +251,6 @@ class Module:
             if isinstance(value, Parameter):
                 array = convert(value.array)
                 if array is not value.array:
-                    unflatten([value])
                     value.move(array)
                     value.changed()
                     value.grad = None

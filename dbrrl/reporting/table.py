@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from dbrrl.checkpoint import State, files, untrusted
@@ -17,7 +17,7 @@ _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
 class Table:
     """Rows of numbers by column name, kept in the file `path` alone, or in memory if it is None.
 
-    Columns are only ever added at the end, so that an earlier state is a cut of the file: fewer rows, columns.
+    Columns are added at the end only, so that an earlier state is a part of the file: fewer rows, fewer columns.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -29,25 +29,21 @@ class Table:
     @property
     def rows(self) -> list[Row]:
         """All rows, from the file if there is one."""
-        if self.path is None:
-            return self._rows
-        return read(self.path) if self.count else []
+        return self._rows if self.path is None else read(self.path) if self.count else []
 
     def append(self, row: Mapping[str, float]) -> None:
-        """Add a row; RunError where the file cannot be written."""
-        new = [column for column in row if column not in self.columns]
+        """Add a row; RunError if the file cannot be written."""
+        columns = list(dict.fromkeys([*self.columns, *row]))
         if self.path is None:
             self._rows.append(dict(row))
-        elif new:
-            self._widen(self.path, new)
-        self.columns += new
-        self.count += 1
-        if self.path is not None:
-            line = ",".join(_text(row.get(column)) for column in self.columns)
-            _append(self.path, line + "\n")
+        elif columns == self.columns:
+            _append(self.path, _line(_text(row.get(column)) for column in columns))
+        else:
+            _write(self.path, columns, [*self.rows, row])
+        self.columns, self.count = columns, self.count + 1
 
     def sync(self) -> None:
-        """Bring all rows to the disk, so that a checkpoint may count on them."""
+        """Write all rows from the system's cache to the disk, so that a checkpoint can rely on them."""
         if self.path is not None and self.count:
             try:
                 with open(self.path, "rb") as file:
@@ -56,11 +52,11 @@ class Table:
                 raise RunError(f"{self.path}: cannot be synced to the disk: {error.strerror}") from error
 
     def state_dict(self) -> State:
-        """How many rows there are, and which columns."""
+        """Return how many rows there are, and the names of the columns."""
         return {"columns": list(self.columns), "count": self.count}
 
     def load_state_dict(self, state: State) -> None:
-        """Cut the file back to the rows and columns of `state`; CheckpointError where it has fewer."""
+        """Cut the file back to the rows and columns of `state`; CheckpointError if it has fewer."""
         assert self.path is not None
         with untrusted.state_of(str(self.path)):
             untrusted.table(state, "", "columns", "count")
@@ -68,28 +64,34 @@ class Table:
             if not all(isinstance(column, str) for column in columns):
                 raise CheckpointError("columns: expected texts, got something else")
         self.columns, self.count = columns, count
-        if not self.count:
+        if not count:
             self.path.unlink(missing_ok=True)
             return
         header, lines = _lines(self.path)
-        if len(lines) < self.count or header[: len(self.columns)] != self.columns:
-            raise CheckpointError(f"{self.path}: has not the {self.count} rows that the checkpoint counts on")
-        kept = (",".join(line.split(",")[: len(self.columns)]) for line in lines[: self.count])
-        files.write(self.path, "".join(f"{line}\n" for line in (",".join(self.columns), *kept)).encode())
-
-    def _widen(self, path: Path, new: list[str]) -> None:
-        lines = _lines(path)[1] if self.count else []
-        header = ",".join([*self.columns, *new])
-        empty = "," * len(new)
-        files.write(path, "".join(f"{line}\n" for line in (header, *(line + empty for line in lines))).encode())
+        if len(lines) < count or header[: len(columns)] != columns:
+            raise CheckpointError(f"{self.path}: has not the {count} rows that the checkpoint counts on")
+        _write(self.path, columns, _parsed(self.path, header, lines[:count]))
 
 
 def read(path: Path) -> list[Row]:
-    """The whole rows of a CSV file that a Table wrote; a last line that is cut is left out.
+    """Return the complete rows of a CSV file that a Table wrote; a last line without its end is left out.
 
-    Raises RunError where the file is missing or holds something else.
+    Raises RunError if the file is missing or holds something else.
     """
-    columns, lines = _lines(path)
+    return _parsed(path, *_lines(path))
+
+
+def _lines(path: Path) -> tuple[list[str], list[str]]:
+    """Return the names of the columns, and the complete lines below them."""
+    try:
+        text = files.read(path, _LARGEST).decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(f"{path}: cannot be read: {getattr(error, 'strerror', 'not a text file')}") from None
+    header, *lines = text[: text.rfind("\n") + 1].splitlines() or [""]
+    return header.split(","), lines
+
+
+def _parsed(path: Path, columns: list[str], lines: list[str]) -> list[Row]:
     try:
         cells = (zip(columns, line.split(","), strict=True) for line in lines)
         return [{column: _number(text) for column, text in row if text} for row in cells]
@@ -97,14 +99,10 @@ def read(path: Path) -> list[Row]:
         raise RunError(f"{path}: expected a table of numbers with a header, got something else") from None
 
 
-def _lines(path: Path) -> tuple[list[str], list[str]]:
-    """The header's columns and the whole lines under it."""
-    try:
-        text = files.read(path, _LARGEST).decode()
-    except (OSError, UnicodeDecodeError) as error:
-        raise RunError(f"{path}: cannot be read: {getattr(error, 'strerror', 'not a text file')}") from None
-    whole = text[: text.rfind("\n") + 1].splitlines()
-    return (whole[0].split(","), whole[1:]) if whole else ([], [])
+def _write(path: Path, columns: list[str], rows: Iterable[Mapping[str, float]]) -> None:
+    """Replace the file in one step."""
+    body = (_line(_text(row.get(column)) for column in columns) for row in rows)
+    files.write(path, "".join([_line(columns), *body]).encode())
 
 
 def _append(path: Path, line: str) -> None:
@@ -115,6 +113,10 @@ def _append(path: Path, line: str) -> None:
         raise RunError(f"{path}: cannot be written: {error.strerror}; make room, then resume") from error
 
 
+def _line(cells: Iterable[str]) -> str:
+    return ",".join(cells) + "\n"
+
+
 def _number(text: str) -> float:
     return int(text) if text.isdecimal() else float(text)
 
@@ -122,6 +124,4 @@ def _number(text: str) -> float:
 def _text(value: float | None) -> str:
     if value is None:
         return ""
-    if isinstance(value, int) or not math.isfinite(value):
-        return str(value)
-    return repr(float(value))
+    return str(value) if isinstance(value, int) or not math.isfinite(value) else repr(float(value))

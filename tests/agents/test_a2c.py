@@ -7,7 +7,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from dbrrl import testing
+from dbrrl import nn, testing
 from dbrrl.agents import A2C
 from dbrrl.errors import AnomalyError, ConfigError, SpaceError
 from dbrrl.optim import Adam, RMSprop
@@ -79,7 +79,7 @@ def test_the_gradient_is_that_of_the_loss_written_out_again(kind: str, gae_lambd
         n_steps=12, gamma=0.9, gae_lambda=gae_lambda, entropy_coef=0.03, max_grad_norm=1e6, hidden_sizes=(6,)
     )
     agent = A2C(BOX, LOSS_ACTIONS[kind], c, num_envs=3, seed=1)
-    flat = agent.network.flat().values.astype(np.float64)
+    flat = nn.parameters_to_vector(agent.network).astype(np.float64)
     first = unpacked(agent, flat)
     played = play(agent, 12)
     assert any(np.any(t) for t in played.truncated) and agent.num_updates == 1
@@ -97,7 +97,7 @@ def test_the_gradient_is_that_of_the_loss_written_out_again(kind: str, gae_lambd
     for i in range(len(flat)):
         shift = 1e-6 * (np.arange(len(flat)) == i)
         expected[i] = (loss(flat + shift) - loss(flat - shift)) / 2e-6
-    np.testing.assert_allclose(agent.network.flat().grads, expected, atol=2e-4 * np.abs(expected).max())
+    np.testing.assert_allclose(agent.optimizer.gradient, expected, atol=2e-4 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize(("optimizer", "start"), [("rmsprop", 0.0), ("rmsprop_tf", 1.0)])
@@ -139,7 +139,7 @@ def test_a_file_from_before_the_choice_of_a_start_keeps_its_meaning(tmp_path: Pa
 def test_the_gradient_is_clipped_and_a_gradient_that_is_no_number_ends_the_run() -> None:
     agent = make(max_grad_norm=1e-3)
     feed(agent, 5, scale=10.0)
-    assert np.linalg.norm(agent.network.flat().grads) == pytest.approx(1e-3, rel=1e-4)
+    assert np.linalg.norm(agent.optimizer.gradient) == pytest.approx(1e-3, rel=1e-4)
     with np.errstate(all="ignore"), pytest.raises(AnomalyError, match=r"a2c: .*gradient.* update 0.*learning rate"):
         feed(make(), 5, scale=1e30)
 
@@ -165,7 +165,7 @@ def test_rows_without_a_transition_take_no_part() -> None:
     nothing = np.zeros(2, bool)
     agents[1].observe(np.zeros((2, 3), np.float32), np.full(2, 99.0), nothing, nothing, valid=nothing)
     assert [agent.num_updates for agent in agents] == [1, 1] and agents[0].steps == agents[1].steps == 8
-    np.testing.assert_allclose(*(agent.network.flat().values for agent in agents), atol=1e-6)
+    np.testing.assert_allclose(*(nn.parameters_to_vector(agent.network) for agent in agents), atol=1e-6)
 
 
 def test_what_lies_beyond_the_last_transition_of_an_environment_does_not_reach_it() -> None:

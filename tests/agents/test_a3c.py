@@ -7,7 +7,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from dbrrl import testing
+from dbrrl import nn, testing
 from dbrrl.agents import A3C
 from dbrrl.errors import CheckpointError, ConfigError, GraphError, ShapeError
 
@@ -77,7 +77,7 @@ def test_two_commits_by_hand() -> None:
 def test_weights_are_held_within_a_rollout_whatever_others_commit() -> None:
     agent = make(n_steps=4, learning_rate=0.1)
     one, other = agent.learner(0), agent.learner(1)
-    held = one.network.flat().values.copy()
+    held = nn.parameters_to_vector(one.network)
     row = np.ones((1, 3), np.float32)
     seen = []
     for _ in range(4):
@@ -85,14 +85,14 @@ def test_weights_are_held_within_a_rollout_whatever_others_commit() -> None:
         for _ in range(4):  # a whole rollout of the other between any two steps of the one
             other.act(row)
             other.observe(row, np.ones(1), NO, NO)
-        np.testing.assert_array_equal(one.network.flat().values, held)
+        np.testing.assert_array_equal(nn.parameters_to_vector(one.network), held)
         assert np.any(agent.shared["values"] != held)
         before = agent.shared["values"].copy()
         seen.append(one.rollout.actions[one.rollout.size])
         one.observe(row, np.ones(1), NO, NO)
     assert other.num_updates == 4 and one.num_updates == 1 and len(seen) == 4
     assert np.any(agent.shared["values"] != before)
-    np.testing.assert_array_equal(one.network.flat().values, agent.shared["values"])
+    np.testing.assert_array_equal(nn.parameters_to_vector(one.network), agent.shared["values"])
 
 
 def test_the_gradient_is_that_of_the_held_weights() -> None:
@@ -114,19 +114,19 @@ def test_evaluation_is_by_the_shared_weights() -> None:
     wanted = agent.central.network
     row = np.ones((1, 3), np.float32)
     action = agent.act(row, explore=False)
-    np.testing.assert_array_equal(wanted.flat().values, agent.shared["values"])
+    np.testing.assert_array_equal(nn.parameters_to_vector(wanted), agent.shared["values"])
     assert np.any(action != agent.learner(0).act(row, explore=False))
 
 
 def test_the_network_is_of_the_shared_weights_at_any_time() -> None:
     agent = make(n_steps=2)
-    before = agent.network.flat().values.copy()
+    before = nn.parameters_to_vector(agent.network)
     feed(agent, 4)
     assert agent.num_updates > 0
-    np.testing.assert_array_equal(agent.network.flat().values, agent.shared["values"])
+    np.testing.assert_array_equal(nn.parameters_to_vector(agent.network), agent.shared["values"])
     assert np.any(before != agent.shared["values"])
     agent.attach({name: vector + 1 for name, vector in agent.shared.items()})  # as where processes share memory
-    np.testing.assert_array_equal(agent.network.flat().values, agent.shared["values"])
+    np.testing.assert_array_equal(nn.parameters_to_vector(agent.network), agent.shared["values"])
 
 
 def test_weights_given_to_the_network_are_learned_from() -> None:

@@ -8,10 +8,11 @@ import pytest
 from dbrrl.agents import A3C
 from dbrrl.envs import make
 from dbrrl.envs.chain import Chain
-from dbrrl.experiment import Experiment, evaluation
+from dbrrl.experiment import evaluation
 from dbrrl.seeding import sequence
 
-from .test_ppo_learning import GAMMA, PROBES, over_continuous, over_seeds
+from .probes import GAMMA, PROBES, over_continuous, over_probes, over_seeds, solves_cartpole
+from .probes import train as run_experiment
 
 QUICK: dict[str, Any] = {
     "n_steps": 8,
@@ -52,7 +53,7 @@ def values(agent: Any, observations: Any) -> np.ndarray:
 
 @over_seeds
 @over_continuous
-@pytest.mark.parametrize("name", PROBES)
+@over_probes
 def test_probes_give_their_known_return_and_values(name: str, continuous: bool, seed: int) -> None:
     (known, seen), env = PROBES[name], f"dbrrl/Probe{name}{'Continuous' * continuous}-v0"
     hard = continuous and name in ("Action", "Both")
@@ -77,13 +78,11 @@ def test_a_time_limit_is_no_end(seed: int) -> None:
 
 @pytest.mark.parametrize("deterministic", [False, True])
 def test_two_processes_learn_to_walk_the_chain(deterministic: bool) -> None:
-    quiet = {"curve": False, "tensorboard": False, "progress": False, "final_episodes": 20, "eval_interval": 1_000_000}
-    settings = {**quiet, **QUICK, "num_envs": 2, "steps": 12_000, "deterministic": deterministic}
-    assert Experiment("a3c", "dbrrl/Chain-v0", seed=0, preset=False, **settings).run().score == 1.0
+    settings = {**QUICK, "num_envs": 2, "steps": 12_000, "deterministic": deterministic}
+    assert run_experiment("a3c", "dbrrl/Chain-v0", 0, **settings).score == 1.0
 
 
 @pytest.mark.slow
 @over_seeds
 def test_cartpole_is_solved_by_its_preset(seed: int) -> None:
-    run = Experiment("a3c", "CartPole-v1", seed=seed, curve=False, tensorboard=False, progress=False).run()
-    assert run.score >= 475 and run.scores[-1]["evaluation_episodes"] == 100
+    assert solves_cartpole("a3c", seed)

@@ -10,10 +10,10 @@ from dbrrl import testing
 from dbrrl.agents import C51
 from dbrrl.agents.c51 import projection
 from dbrrl.errors import AnomalyError, ConfigError
-from dbrrl.experiment import Experiment
 
+from .probes import greedy_values, over_probes, over_seeds, probe_errors, train
 from .test_dqn import feed, make
-from .test_dqn_learning import GAMMA, PROBES, QUICK, SEEDS, values
+from .test_dqn_learning import QUICK
 
 ATOMS = {"atoms": 21, "value_min": -2.0, "value_max": 2.0}
 
@@ -87,17 +87,14 @@ def test_values_in_the_wrong_order_are_refused() -> None:
         C51(box, gym.spaces.Discrete(2), C51.Config(value_min=3.0, value_max=3.0))
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("name", PROBES)
+@over_seeds
+@over_probes
 def test_probes_give_their_known_return_and_values(name: str, seed: int) -> None:
-    env, seen = PROBES[name]
-    run = Experiment("c51", f"dbrrl/Probe{name}-v0", seed=seed, preset=False, steps=4000, **{**QUICK, **ATOMS}).run()
-    known = [env.value(observation, GAMMA) for observation in seen]
-    short = 0.0 if name == "Observation" else env.optimal_return - run.score
-    assert short < 0.01 and np.abs(values(run, [[o] for o in seen]) - known).max() < 0.05
+    run = train("c51", f"dbrrl/Probe{name}-v0", seed, steps=4000, **{**QUICK, **ATOMS})
+    short, error = probe_errors(name, run, greedy_values)
+    assert short < 0.01 and error < 0.05
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@over_seeds
 def test_the_chain_is_walked_to_its_end(seed: int) -> None:
-    run = Experiment("c51", "dbrrl/Chain-v0", seed=seed, preset=False, steps=6000, **{**QUICK, **ATOMS}).run()
-    assert run.score == 1.0
+    assert train("c51", "dbrrl/Chain-v0", seed, steps=6000, **{**QUICK, **ATOMS}).score == 1.0

@@ -9,10 +9,10 @@ import pytest
 from dbrrl import testing
 from dbrrl.agents import IQN
 from dbrrl.agents.iqn import of_action
-from dbrrl.experiment import Experiment
 
+from .probes import greedy_values, over_probes, over_seeds, probe_errors, train
 from .test_dqn import OBSERVATIONS, feed, make
-from .test_dqn_learning import GAMMA, PROBES, QUICK, SEEDS, values
+from .test_dqn_learning import QUICK
 
 FEW = {"quantiles": 4, "target_quantiles": 5, "action_quantiles": 6, "cosines": 7}
 
@@ -76,19 +76,16 @@ def test_the_protocol_is_kept_with_other_observations(device: str, observation: 
     testing.check_agent(lambda: make(IQN, OBSERVATIONS[observation], **FEW, device=device), steps=6)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("name", PROBES)
+@over_seeds
+@over_probes
 def test_probes_give_their_known_return_and_values(name: str, seed: int) -> None:
-    env, seen = PROBES[name]
     settings = {**QUICK, **FEW, "hidden_sizes": (32, 32), "learning_rate": 3e-3}
-    run = Experiment("iqn", f"dbrrl/Probe{name}-v0", seed=seed, preset=False, steps=3000, **settings).run()
-    known = [env.value(observation, GAMMA) for observation in seen]
-    short = 0.0 if name == "Observation" else env.optimal_return - run.score
-    assert short < 0.01 and np.abs(values(run, [[o] for o in seen]) - known).max() < 0.1
+    run = train("iqn", f"dbrrl/Probe{name}-v0", seed, steps=3000, **settings)
+    short, error = probe_errors(name, run, greedy_values)
+    assert short < 0.01 and error < 0.1
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@over_seeds
 def test_the_chain_is_walked_to_its_end(seed: int) -> None:
     settings = {**QUICK, **FEW, "hidden_sizes": (32, 32), "learning_rate": 3e-3}
-    run = Experiment("iqn", "dbrrl/Chain-v0", seed=seed, preset=False, steps=6000, **settings).run()
-    assert run.score == 1.0
+    assert train("iqn", "dbrrl/Chain-v0", seed, steps=6000, **settings).score == 1.0

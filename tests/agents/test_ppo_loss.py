@@ -29,8 +29,7 @@ class Recorded(PPO):
         step = self.optimizer.step
 
         def noted() -> None:
-            flat = self.network.flat()
-            self.seen.append((flat.values.astype(np.float64), flat.grads.copy()))
+            self.seen.append((self.optimizer.values.astype(np.float64), self.optimizer.gradient.copy()))
             step()
 
         self.optimizer.step = noted  # type: ignore[method-assign]
@@ -240,7 +239,7 @@ def test_the_clipped_objective_by_hand() -> None:
     assert statistics["clip_fraction"] == 1.0
     ratio = np.where(action == 0, 1.2449187, 0.7550813)
     assert statistics["approx_kl"] == pytest.approx((ratio - 1 - np.log(ratio)).mean(), rel=1e-4)
-    assert not np.any(agent.network.flat().grads)  # beyond the clip nothing pulls
+    assert not np.any(agent.optimizer.gradient)  # beyond the clip nothing pulls
 
 
 def test_rows_without_a_transition_are_as_if_they_had_not_been() -> None:

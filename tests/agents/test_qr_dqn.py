@@ -9,10 +9,10 @@ from dbrrl import Tensor, testing
 from dbrrl import functional as F
 from dbrrl.agents import QRDQN
 from dbrrl.agents.qr_dqn import mean_error
-from dbrrl.experiment import Experiment
 
+from .probes import greedy_values, over_probes, over_seeds, probe_errors, train
 from .test_dqn import make
-from .test_dqn_learning import GAMMA, PROBES, QUICK, SEEDS, values
+from .test_dqn_learning import QUICK
 
 FEW = {"quantiles": 8}
 
@@ -80,17 +80,14 @@ def test_targets_worked_out_by_hand() -> None:
     np.testing.assert_array_equal(found, [[2.5, 2.5], [2.0, 2.0]])
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("name", PROBES)
+@over_seeds
+@over_probes
 def test_probes_give_their_known_return_and_values(name: str, seed: int) -> None:
-    env, seen = PROBES[name]
-    run = Experiment("qr_dqn", f"dbrrl/Probe{name}-v0", seed=seed, preset=False, steps=3000, **{**QUICK, **FEW}).run()
-    known = [env.value(observation, GAMMA) for observation in seen]
-    short = 0.0 if name == "Observation" else env.optimal_return - run.score
-    assert short < 0.01 and np.abs(values(run, [[o] for o in seen]) - known).max() < 0.05
+    run = train("qr_dqn", f"dbrrl/Probe{name}-v0", seed, steps=3000, **{**QUICK, **FEW})
+    short, error = probe_errors(name, run, greedy_values)
+    assert short < 0.01 and error < 0.05
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@over_seeds
 def test_the_chain_is_walked_to_its_end(seed: int) -> None:
-    run = Experiment("qr_dqn", "dbrrl/Chain-v0", seed=seed, preset=False, steps=6000, **{**QUICK, **FEW}).run()
-    assert run.score == 1.0
+    assert train("qr_dqn", "dbrrl/Chain-v0", seed, steps=6000, **{**QUICK, **FEW}).score == 1.0

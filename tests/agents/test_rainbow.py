@@ -6,11 +6,11 @@ import pytest
 from dbrrl import Tensor, testing
 from dbrrl.agents import C51, Rainbow
 from dbrrl.buffers import Batch, PrioritizedReplayBuffer
-from dbrrl.experiment import Experiment
 from dbrrl.explorers import Greedy
 
+from .probes import PROBES, train
 from .test_dqn import make
-from .test_dqn_learning import PROBES, QUICK, SEEDS
+from .test_dqn_learning import QUICK
 
 ATOMS = {"atoms": 21, "value_min": -2.0, "value_max": 2.0}
 
@@ -42,17 +42,13 @@ def test_the_protocol_is_kept_with_any_part_off(device: str, off: str | None) ->
     testing.check_agent(lambda: make(Rainbow, **settings, **ATOMS, total_steps=100, device=device), steps=20)
 
 
-@pytest.mark.parametrize("seed", SEEDS[:1])
 @pytest.mark.parametrize("name", ["Action", "Both", "Delayed"])
-def test_probes_give_their_known_return(name: str, seed: int) -> None:
-    run = Experiment(
-        "rainbow", f"dbrrl/Probe{name}-v0", seed=seed, preset=False, steps=3000, **{**QUICK, **ATOMS}
-    ).run()
+def test_probes_give_their_known_return(name: str) -> None:
+    run = train("rainbow", f"dbrrl/Probe{name}-v0", 0, steps=3000, **{**QUICK, **ATOMS})
     assert PROBES[name][0].optimal_return - run.score < 0.01
 
 
-@pytest.mark.parametrize("seed", SEEDS[:2])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_the_chain_is_walked_to_its_end(seed: int) -> None:
     settings = {**QUICK, **ATOMS, "noisy_sigma": 1.0}
-    run = Experiment("rainbow", "dbrrl/Chain-v0", seed=seed, preset=False, steps=6000, **settings).run()
-    assert run.score == 1.0
+    assert train("rainbow", "dbrrl/Chain-v0", seed, steps=6000, **settings).score == 1.0

@@ -55,7 +55,7 @@ class Reference:
 
     @classmethod
     def of(cls, agent: Any, flat: np.ndarray | None = None) -> "Reference":
-        flat = agent.network.flat().values.astype(np.float64) if flat is None else flat
+        flat = nn.parameters_to_vector(agent.network).astype(np.float64) if flat is None else flat
         weights, start = {}, 0
         for name, parameter in agent.network.named_parameters():
             weights[name] = flat[start : start + parameter.size].reshape(parameter.shape)
@@ -124,12 +124,12 @@ def watch(agent: Any, monkeypatch: pytest.MonkeyPatch) -> Watched:
     seen, update, gradient, transitions = Watched(), agent.update, agent.gradient, agent.transitions
 
     def noted_update() -> None:
-        seen.weights.append(agent.network.flat().values.astype(np.float64))
+        seen.weights.append(nn.parameters_to_vector(agent.network).astype(np.float64))
         update()
 
     def noted_gradient(*arguments: Any) -> None:
         gradient(*arguments)
-        seen.gradients.append(agent.network.flat().grads.copy())
+        seen.gradients.append(agent.optimizer.gradient.copy())
 
     def noted_transitions() -> Any:
         found = inputs, actions, advantage, value = transitions()
@@ -386,7 +386,7 @@ def test_a_row_without_a_transition_is_as_if_it_had_not_been() -> None:
             agents[1].observe(nothing, np.full(2, 99.0), no, no, valid=no)
             agents[1].policy_rng.bit_generator.state = drawn
     assert [agent.num_updates for agent in agents] == [1, 1]
-    np.testing.assert_allclose(*(agent.network.flat().values for agent in agents), atol=1e-6)
+    np.testing.assert_allclose(*(nn.parameters_to_vector(agent.network) for agent in agents), atol=1e-6)
     for part, other in zip(*(agent.memory.state for agent in agents), strict=True):
         np.testing.assert_allclose(part, other, atol=1e-6)
 

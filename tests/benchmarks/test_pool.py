@@ -9,7 +9,6 @@ from dbrrl.benchmarks import estimate, pool
 from dbrrl.benchmarks.pool import Task
 from dbrrl.experiment import settle
 from dbrrl.reporting import display
-from dbrrl.reporting.board import Bars
 
 STUB = {"agent": "tests.experiment.stub:Stub", "steps": 100, "num_envs": 4}
 
@@ -72,19 +71,3 @@ def test_a_moment_tells_the_speed_and_what_fails_is_left_out() -> None:
     dies = dies.with_steps(10**6)
     found = estimate.measure({"bad": bad, "good": good, "dies": dies, "never": good})
     assert list(found) == ["good"] and 1e-7 < found["good"] < 1e-2
-
-
-def test_bars_are_shown_and_taken_away(capsys: pytest.CaptureFixture[str]) -> None:
-    bars = Bars()
-    bars.say("before")
-    bars.begin(3, 2)
-    bars.show(0, "ppo on X, seed 0", 50, 100, 1234.5)
-    bars.count(1, 125.0)
-    bars.say("between")
-    bars.warn("odd")
-    bars.free(0)
-    bars.close()
-    bars.close()
-    output, errors = capsys.readouterr()
-    assert output.startswith("before\n") and "between\n" in output and "odd\n" in errors
-    assert "0/3 runs" in output

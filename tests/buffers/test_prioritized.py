@@ -54,10 +54,11 @@ def test_new_transitions_get_the_largest_priority_so_far() -> None:
     story.step()
     batch = story.buffer.sample(4, np.random.default_rng(0), GAMMA)
     assert set(story.buffer.tree[batch.index]) == {1.0}
-    story.buffer.update_priorities(batch.index, np.full(4, 9.0))
-    story.step()
-    story.buffer.sample(1, np.random.default_rng(0), GAMMA)
-    assert story.buffer.tree[np.array([2, 3])] == pytest.approx(3.0)
+    for row, (error, largest) in enumerate([(9.0, 9.0), (4.0, 9.0), (0.25, 9.0), (-16.0, 16.0)], start=1):
+        story.buffer.update_priorities(np.arange(2 * row), np.full(2 * row, error))  # all rows that there are
+        story.step()
+        story.buffer.sample(1, np.random.default_rng(0), GAMMA)
+        assert story.buffer.tree[np.array([2 * row, 2 * row + 1])] == pytest.approx(largest**0.5)
 
 
 def test_a_new_transition_has_a_priority_of_at_least_one() -> None:

@@ -220,7 +220,7 @@ def test_hidden_cartpole_is_cartpole_without_its_velocities(single: bool) -> Non
 
 
 def test_a_batch_is_far_faster_than_gymnasiums_loop() -> None:
-    """A safe bar; tests/speed/envs.py measures (over 100 times at 1,024 copies)."""
+    """A safe bar; benchmarks/speed/envs.py measures (over 100 times at 1,024 copies)."""
     copies, times = 256, []
     for env_id, repeats in (("dbrrl/CartPole-v1", 50), ("CartPole-v1", 5)):
         kind = "vector_entry_point" if repeats == 50 else "sync"

@@ -16,7 +16,7 @@ def test_checkpoints_that_take_long_to_write_are_rarer(
     seconds: float, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where none may be late, there is one at each row of progress; beside them stands the one at the end."""
-    now, saved, advance = 0.0, [], loop_module.Loop._advance
+    now, saved, advance = 0.0, [], loop_module.Loop._step_until
 
     def save(directory: Any, steps: int, state: Any) -> None:
         nonlocal now
@@ -30,7 +30,7 @@ def test_checkpoints_that_take_long_to_write_are_rarer(
         now += 1
         advance(loop, until)
 
-    monkeypatch.setattr(loop_module.Loop, "_advance", go)
+    monkeypatch.setattr(loop_module.Loop, "_step_until", go)
     monkeypatch.setattr(saving, "LONGEST", 0.0)
     monkeypatch.setattr(loop_module.RunDirectory, "save_checkpoint", save)
     monkeypatch.setattr(loop_module.time, "perf_counter", lambda: now)

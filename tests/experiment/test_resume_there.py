@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dbrrl import Experiment, backend
+from dbrrl import Experiment, backend, nn
 
 QUIET: dict[str, Any] = {
     "preset": False, "curve": False, "tensorboard": False, "progress": False, "final_episodes": 1,
@@ -33,7 +33,7 @@ def test_a_resumed_run_is_the_run(name: str, tmp_path: Path) -> None:
     run("parts", 200)
     resumed = Experiment.resume(tmp_path / "parts", progress=False).run(512)
     assert resumed.agent.num_updates == whole.agent.num_updates > 3
-    values = [backend.to_numpy(agent.network.flat().values) for agent in (whole.agent, resumed.agent)]
+    values = [backend.to_numpy(nn.parameters_to_vector(agent.network)) for agent in (whole.agent, resumed.agent)]
     np.testing.assert_array_equal(values[1], values[0])
     files = [(tmp_path / folder / "final" / "agent.dbrrl").read_bytes() for folder in ("whole", "parts")]
     assert files[0] == files[1]

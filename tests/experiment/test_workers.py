@@ -96,15 +96,15 @@ def test_a_worker_that_fails_ends_the_run_with_its_own_traceback() -> None:
 
 
 def test_a_worker_that_is_killed_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    run, killed = Workers.run, []
+    advance, killed = Workers.advance, []
 
-    def kill(self: Workers, until: int) -> Any:
+    def kill(self: Workers, until: int, pause: Any) -> Any:
         if self.steps >= 500 and not killed:
             killed.append(self.processes[1].pid)
             os.kill(killed[0], signal.SIGKILL)
-        return run(self, until)
+        return advance(self, until, pause)
 
-    monkeypatch.setattr(Workers, "run", kill)
+    monkeypatch.setattr(Workers, "advance", kill)
     with pytest.raises(WorkerError, match=r"worker 1 ended by signal 9 in its step \d+"):
         train(100_000)
 

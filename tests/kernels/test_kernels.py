@@ -94,14 +94,14 @@ def test_dense_layers(m: int, n: int, k: int, activation: str | None) -> None:
     expected = {None: z, "tanh": np.tanh(z), "relu": np.maximum(z, 0)}[activation]
     np.testing.assert_allclose(y.get(), expected, 1e-4, 1e-4)
     slope = {None: 1.0, "tanh": 1 - expected**2, "relu": expected > 0}[activation]
-    gx, gw, gb = dense.backward(there(g), y, there(x), there(w), activation, True, True)
+    gx, gw, gb = dense.backward(there(g), y, there(x), there(w), activation)
     np.testing.assert_allclose(gx.get(), (g * slope) @ w, 1e-3, 1e-3)
     np.testing.assert_allclose(gw.get(), (g * slope).T @ x, 1e-3, 1e-3)
     np.testing.assert_allclose(gb.get(), (g * slope).sum(0), 1e-3, 1e-3)
     np.testing.assert_allclose(dense.sum_columns(there(x)).get(), x.sum(0), 1e-4, 1e-4)
 
 
-FAMILIES = ("conv", "loss", "perceptron", "policy", "reduce")
+FAMILIES = ("conv", "linear", "loss", "policy", "reduce")
 
 
 @pytest.mark.slow
@@ -173,5 +173,5 @@ def test_an_agent_learns_with_them() -> None:
             agent.observe(step.next_observation, step.reward, step.terminated, step.truncated)
         assert agent.num_updates == 4 * 2 * 2 and not agent.learn_there.refused
         assert bool(agent.learn_there._graphs) == captured
-        ends.append(agent.network.flat().values.get())
+        ends.append(nn.parameters_to_vector(agent.network).get())
     np.testing.assert_allclose(ends[0], ends[1], 1e-5, 1e-6)

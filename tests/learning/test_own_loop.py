@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from dbrrl import agents
+from dbrrl import agents, nn
 from dbrrl.agents import DQN, PPO
 from dbrrl.errors import ArgumentError, ShapeError
 from dbrrl.experiment import Experiment
@@ -206,6 +206,6 @@ def test_what_an_agent_learns_is_the_same_with_and_without_the_watch() -> None:
         for _ in range(32):
             observation, reward, terminated, truncated, info = envs.step(agent.act(observation))
             agent.observe(observation, reward, terminated, truncated, info)
-        return bytes(agent.network.flat().values.tobytes())
+        return bytes(nn.parameters_to_vector(agent.network).tobytes())
 
     assert weights(True) == weights(False)

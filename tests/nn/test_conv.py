@@ -84,7 +84,7 @@ def test_nature_cnn() -> None:
     for same in (Tensor(images), images.astype(np.float32), images.astype(np.float64)):
         assert network(same).dtype == np.float32
         np.testing.assert_allclose(network(same).array, features.array, rtol=1e-4, atol=1e-5)
-    assert nn.NatureCNN((4, 84, 84), rng=0).flat().values.size == 1684128
+    assert nn.parameters_to_vector(nn.NatureCNN((4, 84, 84), rng=0)).size == 1684128
     before = nn.NatureCNN((2, 40, 36), features=None, rng=0)
     assert before.features == 64 and before(images).shape == (3, 64)
     last: Any = nn.Sequential(*network.body.layers[-2:])
@@ -105,7 +105,7 @@ def test_the_network_of_minatar_is_one_convolution_and_one_linear_layer(high: in
     np.testing.assert_allclose(network(images).array, x, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(network(images.astype(np.float32)).array, x, rtol=1e-4, atol=1e-5)
     minatar = nn.MinAtarCNN((4, 10, 10), rng=0)  # the paper's: 4 · 9 · 16 + 16 and 1024 · 128 + 128 numbers
-    assert minatar.flat().values.size == 131792 and minatar.features == 128
+    assert nn.parameters_to_vector(minatar).size == 131792 and minatar.features == 128
     assert nn.MinAtarCNN((4, 10, 10), features=None, rng=0).features == 1024
     assert nn.MinAtarCNN((1, 3, 3), rng=0)(np.zeros((2, 1, 3, 3), np.uint8)).shape == (2, 128)
     with pytest.raises(ConfigError, match="at least 3 x 3, got 2 x 9: flatten them"):

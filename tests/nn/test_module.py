@@ -79,9 +79,9 @@ def test_two_modules_may_share_one_parameter() -> None:
     decoder.weight = encoder.weight
     model = nn.Module()
     model.parts = [encoder, decoder]  # type: ignore[attr-defined]
-    assert model.flat().values.size == 6
+    assert nn.parameters_to_vector(model).size == 6
     (encoder(X).sum() + 2 * decoder(X).sum()).backward()
-    np.testing.assert_allclose(model.flat().grads.reshape(2, 3), 3 * np.tile(X.sum(0), (2, 1)), atol=1e-5)
+    np.testing.assert_allclose(model.parameters()[0].grad, 3 * np.tile(X.sum(0), (2, 1)), atol=1e-5)
 
 
 def test_a_module_that_refers_to_its_parent_ends() -> None:
@@ -202,8 +202,8 @@ def test_parameters_keep_their_dtype_and_astype_changes_it() -> None:
 def test_to_the_same_device_keeps_everything() -> None:
     module = nn.Linear(3, 2, rng=0)
     optimizer = optim.Adam(module)
-    values = module.flat().values
-    assert module.to("cpu") is module and np.shares_memory(module.flat().values, values) and values.dtype == np.float32
+    array = module.weight.array
+    assert module.to("cpu") is module and module.weight.array is array and array.dtype == np.float32
     module(X).sum().backward()
     optimizer.step()
     with pytest.raises(ConfigError, match="device"):
@@ -217,9 +217,10 @@ def test_a_copy_stands_on_its_own() -> None:
     twin, its_optimizer = copy.deepcopy((model, optimizer))
     its_optimizer.step()
     optimizer.step()
-    np.testing.assert_array_equal(twin.flat().values, model.flat().values)
-    assert its_optimizer.flat is twin.flat() and not np.shares_memory(twin.flat().values, model.flat().values)
-    twin.flat().values[:] = 0
+    np.testing.assert_array_equal(nn.parameters_to_vector(twin), nn.parameters_to_vector(model))
+    np.testing.assert_array_equal(its_optimizer.values, optimizer.values)
+    assert twin[0].weight.array.base is its_optimizer.flat.values
+    its_optimizer.set_values(0 * optimizer.values)
     assert np.all(twin(X).array == 0) and np.any(model(X).array != 0)
 
 
@@ -244,7 +245,7 @@ def test_a_module_is_saved_to_a_file_and_read_back(tmp_path: Any) -> None:
     source, path = build(0), tmp_path / "network.safetensors"
     source.save(path)
     target = build(1)
-    target.flat()
+    optim.Adam(target)
     parameters = target.parameters()
     assert target.load(str(path)) is target
     assert all(a is b for a, b in zip(target.parameters(), parameters, strict=True))
@@ -267,3 +268,23 @@ def test_a_file_that_is_not_this_networks_changes_nothing(tmp_path: Any) -> None
         layer.load(path)
     for name, array in layer.state_dict().items():
         np.testing.assert_array_equal(array, before[name])
+
+
+def test_a_parameter_gives_and_takes_back_its_value() -> None:
+    parameter = nn.Parameter(np.array([0.5, -2.0], np.float32))
+    optim.SGD([parameter], 1.0)
+    array, state = parameter.array, parameter.state_dict()
+    parameter.data = np.zeros(2, np.float32)
+    assert state["values"].tolist() == [0.5, -2.0]
+    parameter.load_state_dict(state)
+    assert parameter.array is array and array.tolist() == [0.5, -2.0]
+    wrong: Any
+    for wrong, message in (
+        ({"values": np.zeros(3, np.float32)}, r"Parameter: expected shape \(2,\), got \(3,\)"),
+        ({"values": np.full(2, np.nan, np.float32)}, "Parameter: expected finite"),
+        ({}, "expected an entry 'values'"),
+        ([1.0, 2.0], "expected a table"),
+    ):
+        with pytest.raises(CheckpointError, match=message):
+            parameter.load_state_dict(wrong)
+    assert array.tolist() == [0.5, -2.0]

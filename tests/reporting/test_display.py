@@ -55,6 +55,22 @@ def test_the_bar_prints_lines_above_it_and_goes(capsys: pytest.CaptureFixture[st
     assert re.search(r"^before\n(.|\n)*[\r\n]in \[between\]\n", output) and errors == "warning: odd\n"
 
 
+def test_a_benchmark_has_a_bar_for_all_runs_and_one_for_each_under_way(capsys: pytest.CaptureFixture[str]) -> None:
+    bars = display.Bars(slots=2)
+    bars.say("before")
+    bars.start(3, 0)
+    bars.show(0, "ppo on X, seed 0", 50, 100, 1234.5)
+    bars.count(1, 125.0)
+    bars.say("between")
+    bars.warn("odd")
+    bars.show(0, "free", 0, 1, 0.0)
+    bars.close()
+    bars.close()
+    output, errors = capsys.readouterr()
+    assert output.startswith("before\n") and "between\n" in output and "warning: odd\n" in errors
+    assert "0/3 runs" in output and "ppo on X, seed 0, 1,234 steps/s" in output and "1/3 runs" in output
+
+
 @pytest.mark.parametrize(("wanted", "kind"), [(None, display.Quiet), (True, display.Lines), (False, display.Quiet)])
 def test_without_a_terminal_there_is_no_bar(wanted: bool | None, kind: type) -> None:
     assert type(display.choose(wanted)) is kind

@@ -32,7 +32,7 @@ class Blas:
         self.tf32 = False
 
     def product(self, a: Any, b: Any, out: Any) -> None:
-        """Out (m, n) = a (m, k) b (k, n), both contiguous or the transpose of what is; `out` is C-contiguous."""
+        """out (m, n) = a (m, k) b (k, n), both contiguous or the transpose of what is; `out` is C-contiguous."""
         self._prepare()
         # cuBLAS counts columns first: what it is told is outᵀ = bᵀ aᵀ.
         (left, ldl), (right, ldr) = _layout(b), _layout(a)

@@ -7,7 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from dbrrl.backend import array_module
+from dbrrl.autodiff import conv as plain
+from dbrrl.autodiff.conv import Pair
+from dbrrl.autodiff.tensor import Tensor
+from dbrrl.backend import array_module, replaces
 
 from . import blas, dense, kernels
 
@@ -70,14 +73,34 @@ extern "C" __global__ void add_up(const float* __restrict__ patches, float* __re
     }
 }
 """
-Pair = tuple[int, int]
+
+
+@replaces(plain.Conv2d, "cuda")
+class Conv2d(plain.Conv2d):
+    """Images of float32 or bytes, where CuPy has a compiler; all others by the formula."""
+
+    def forward(self, x: Any, w: Any, *b: Any) -> Any:
+        if not serves(x, w):
+            return super().forward(x, w, *b)
+        places = plain.places(x.shape, w.shape[2:], self.stride, self.padding, "conv2d")
+        y, self.patches = forward(x, w, b, places, self.stride, self.padding, self.activation)
+        return y
+
+    def backward(self, g: Any, y: Any, x: Any, w: Any, *b: Any) -> Any:
+        if isinstance(g, Tensor) or not serves(x, w):
+            return super().backward(g, y, x, w, *b)
+        g = before(g, y, self.activation)
+        gx = to_input(g, w, x.shape, self.stride, self.padding) if self.needs(0) else None
+        gw = to_weight(g, self.patches, w.shape) if self.needs(1) else None
+        if not b:
+            return gx, gw
+        return gx, gw, to_bias(g) if self.needs(2) else None
 
 
 def serves(x: Any, w: Any) -> bool:
-    """Whether x and w lie on a GPU for which there is a compiler, in types that the kernels take."""
-    if type(x) is np.ndarray or type(w) is np.ndarray or not hasattr(array_module(w), "RawModule"):
-        return False
-    return w.dtype == np.float32 and x.dtype in (np.float32, np.uint8) and x.size > 0 and type(x) is type(w)
+    """Whether there is a compiler, and images and weights are of types that the kernels take."""
+    known = type(x) is type(w) and hasattr(array_module(w), "RawModule")
+    return known and w.dtype == np.float32 and x.dtype in (np.float32, np.uint8) and x.size > 0
 
 
 def patches(x: Any, kernel: Pair, places: Pair, stride: Pair, padding: Pair) -> tuple[Any, bool]:

@@ -4,6 +4,7 @@ A small network's layer is all launch: these kernels leave out the launches for 
 for summing the bias's gradient. Large products go to cuBLAS, whose own kernels are several times as fast there.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -209,23 +210,29 @@ def forward(x: Any, w: Any, b: Any, activation: str | None) -> Any:
 
 
 def backward(
-    g: Any, y: Any, x: Any, w: Any, activation: str | None, biased: bool, further: bool
+    g: Any, y: Any, x: Any, w: Any, activation: str | None, needs: Sequence[bool] = (True, True, True)
 ) -> tuple[Any, Any, Any]:
-    """Gradients of x (None unless `further`), w and b (None unless `biased`), from g (m, n), that of the output y."""
+    """The gradients of x, w and b, each None unless it is needed, from g (m, n), that of the output y."""
+    to_x, to_w, to_b = needs
     if _small(len(x), g, y, x, w):
         (m, k), n, cupy = x.shape, len(w), array_module(x)
-        parts, inputs = -(-m // SPLIT), _tiles(m) * _tiles(k) if further else 0
-        gx = cupy.empty((m, k), x.dtype) if further else x
-        gw, gb = cupy.empty((parts, n, k), x.dtype), cupy.empty((parts, n), x.dtype)
+        parts = -(-m // SPLIT) if to_w or to_b else 0
+        inputs = _tiles(m) * _tiles(k) if to_x else 0
+        gx = cupy.empty((m, k), x.dtype) if to_x else x
+        gw, gb = (cupy.empty((parts, n, k), x.dtype), cupy.empty((parts, n), x.dtype)) if parts else (x, x)
         sizes = m, n, k, _ACTIVATIONS[activation], inputs, SPLIT
         grid = (inputs + parts * _tiles(n) * _tiles(k + 1),)
-        _launch("back", grid, (256,), x, (g, y, x, w, gx, gw, gb, *map(np.int32, sizes)))
-        gw, gb = (gw[0], gb[0]) if parts == 1 else (sum_columns(gw.reshape(parts, -1)).reshape(n, k), sum_columns(gb))
-        return gx if further else None, gw, gb if biased else None
+        if grid[0]:
+            _launch("back", grid, (256,), x, (g, y, x, w, gx, gw, gb, *map(np.int32, sizes)))
+        if parts > 1:
+            gw, gb = sum_columns(gw.reshape(parts, -1)).reshape(n, k), sum_columns(gb)
+        elif parts:
+            gw, gb = gw[0], gb[0]
+        return gx if to_x else None, gw if to_w else None, gb if to_b else None
     if activation is not None:
         g = kernels.before[activation](g, y)
-    gx = blas.product(g, w) if further else None
-    return gx, blas.product(g.T, x), sum_columns(g) if biased else None
+    gx = blas.product(g, w) if to_x else None
+    return gx, blas.product(g.T, x) if to_w else None, sum_columns(g) if to_b else None
 
 
 def sum_columns(x: Any) -> Any:

@@ -112,58 +112,7 @@ adam = Kernel(
 )  # fmt: skip
 
 
-def _squared(a: Any, b: Any) -> tuple[Any, Any]:
-    d = a - b
-    return d, d * d
-
-
-squared_error = Kernel("squared_error", "T a, T b", "T d, T square", "d = a - b; square = d * d", _squared)
 scaled = Kernel("scaled", "T x, T g, float64 factor", "T y", "y = x * T(g * factor)", lambda x, g, f: x * (g * f))
-
-
-def _normalized(x: Any, total: Any, squares: Any, n: int) -> Any:
-    mean = total / n
-    return ((x - mean) / (np.sqrt(np.maximum(squares / n - mean * mean, 0)) + 1e-8)).astype(x.dtype)
-
-
-# Zero mean and unit deviation, from the sums of x and of x².
-normalized = Kernel(
-    "normalized", "T x, float64 total, float64 squares, int64 n", "T y",
-    """
-    double mean = total / n, var = squares / n - mean * mean;
-    y = T((x - mean) / (sqrt(var > 0 ? var : 0.0) + 1e-8));
-    """,
-    _normalized,
-)  # fmt: skip
-
-
-def _gae(
-    reward: Any, value: Any, following: Any, terminated: Any, boundary: Any, gamma: float, decay: float, steps: int,
-    batch: int, advantage: Any,
-) -> None:  # fmt: skip
-    last: Any = 0
-    for t in range(steps - 1, -1, -1):
-        delta = reward[t] + gamma * (1 - terminated[t].astype(reward.dtype)) * following[t] - value[t]
-        last = delta + decay * (1 - boundary[t].astype(reward.dtype)) * last
-        advantage[t] = last
-
-
-# One thread an environment, from its last step back (Schulman et al. 2016, eq. 16); decay is γ λ.
-gae = Kernel(
-    "gae",
-    "raw T reward, raw T value, raw T following, raw bool terminated, raw bool boundary, float64 gamma, float64 decay, "
-    "int64 steps, int64 batch",
-    "raw T advantage",
-    """
-    T last = 0;
-    for (ptrdiff_t at = (steps - 1) * batch + i; at >= 0; at -= batch) {
-        T delta = (terminated[at] ? T(0) : T(gamma) * following[at]) + reward[at] - value[at];
-        last = delta + (boundary[at] ? T(0) : T(decay) * last);
-        advantage[at] = last;
-    }
-    """,
-    _gae,
-)  # fmt: skip
 
 
 @cache

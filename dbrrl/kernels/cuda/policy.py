@@ -1,12 +1,17 @@
-"""Kernels of the heads of policies: log-probabilities and entropies, a thread for each row of a few choices."""
+"""Log-probabilities, entropies and the clipped surrogate on a GPU: a thread for each row of a few choices."""
 
 from typing import Any
 
 import numpy as np
 
-from dbrrl.backend import array_module
+from dbrrl.autodiff import policy, reduce
+from dbrrl.autodiff.op import Op
+from dbrrl.autodiff.policy import HALF_LOG_2PI
+from dbrrl.autodiff.tensor import Tensor
+from dbrrl.backend import array_module, replaces
 
-from .kernels import Kernel
+from .arrays import Chosen
+from .kernels import Kernel, scaled
 
 
 def _surrogate(log_prob: Any, old: Any, advantage: Any, clip_range: Any) -> tuple[Any, Any]:
@@ -96,9 +101,6 @@ categorical_back = Kernel(
 )  # fmt: skip
 
 
-HALF_LOG_2PI = 0.9189385332046727
-
-
 def _normal(x: Any, mean: Any, log_std: Any, n: int, wide: int, z: Any, y: Any) -> None:
     np.multiply(x - mean, np.exp(-log_std), out=z)
     np.sum(z * z * -0.5 - log_std - HALF_LOG_2PI, axis=-1, out=y)
@@ -163,3 +165,114 @@ entropy_rows_back = Kernel(
     "T l = x[i]; gx[i] = -g[i / n] * exp(l) * ((l > T(-1e30) || l != l ? l : T(-1e30)) + 1)",
     _entropy_back,
 )  # fmt: skip
+
+
+def rowwise(x: Any) -> bool:
+    """Whether the last axis of x is short enough for a thread to take a row."""
+    return x.ndim > 1 and 0 < x.shape[-1] <= 64 and x.size > 0 and x.flags.c_contiguous  # type: ignore[no-any-return]
+
+
+def contiguous(x: Any) -> Any:
+    """`x` in C order: itself, or a copy."""
+    return x if x.flags.c_contiguous else x.copy(order="C")
+
+
+@replaces(reduce.LogSoftmax, "cuda")
+class LogSoftmax(reduce.LogSoftmax):
+    """Short rows in one kernel."""
+
+    def forward(self, x: Any) -> Any:
+        if self.axis != x.ndim - 1 or not rowwise(x):
+            return super().forward(x)
+        y = np.empty_like(x)
+        log_softmax_rows(x, x.shape[-1], y, size=x.size // x.shape[-1])
+        return y
+
+    def backward(self, g: Any, y: Any, x: Any) -> Any:
+        if isinstance(g, Tensor) or self.axis != y.ndim - 1 or not rowwise(y):
+            return super().backward(g, y, x)
+        gx = np.empty_like(y)
+        log_softmax_rows_back(contiguous(g), y, y.shape[-1], gx, size=y.size // y.shape[-1])
+        return gx
+
+
+@replaces(policy.Entropy, "cuda")
+class Entropy(policy.Entropy):
+    """Short rows in one kernel."""
+
+    def forward(self, log_probs: Any) -> Any:
+        if not rowwise(log_probs):
+            return super().forward(log_probs)
+        y = np.empty_like(log_probs, shape=log_probs.shape[:-1])
+        entropy_rows(log_probs, log_probs.shape[-1], y, size=y.size)
+        return y
+
+    def backward(self, g: Any, y: Any, log_probs: Any) -> Any:
+        if isinstance(g, Tensor) or not rowwise(log_probs):
+            return super().backward(g, y, log_probs)
+        gx = np.empty_like(log_probs)
+        entropy_rows_back(contiguous(g), log_probs, log_probs.shape[-1], gx, size=gx.size)
+        return gx
+
+
+@replaces(policy.CategoricalLogProb, "cuda")
+class CategoricalLogProb(Chosen, policy.CategoricalLogProb):
+    """Short rows in one kernel."""
+
+    def forward(self, logits: Any) -> Any:
+        if not rowwise(logits):
+            return super().forward(logits)
+        self.probs, y = np.empty_like(logits), np.empty_like(logits, shape=logits.shape[:1])
+        categorical(logits, contiguous(self.index), logits.shape[1], self.probs, y, size=y.size)
+        return y
+
+    def backward(self, g: Any, y: Any, logits: Any) -> Any:
+        if isinstance(g, Tensor) or not rowwise(logits):
+            return super().backward(g, y, logits)
+        gx = np.empty_like(logits)
+        categorical_back(contiguous(g), self.probs, contiguous(self.index), logits.shape[1], gx, size=gx.size)
+        return gx
+
+
+@replaces(policy.ClippedSurrogate, "cuda")
+class ClippedSurrogate(policy.ClippedSurrogate):
+    """Value and derivative in one kernel."""
+
+    def forward(self, log_prob: Any) -> Any:
+        y, self.slope = surrogate(log_prob, self.old, self.advantage, self.clip_range)
+        return np.sum(y) / len(y)
+
+    def backward(self, g: Any, y: Any, log_prob: Any) -> Any:
+        if isinstance(g, Tensor):
+            return super().backward(g, y, log_prob)
+        return scaled(self.slope, g, 1 / len(self.old))
+
+
+class NormalLogProb(Op):
+    """y = Σ -½ z² - l - ½ ln 2π over the last axis, z = (x - m) e^-l; dm = g z e^-l, dl = g (z² - 1)."""
+
+    def __init__(self, x: Any) -> None:
+        self.x = x
+
+    def forward(self, mean: Any, log_std: Any) -> Any:
+        mean = contiguous(mean)
+        self.z, y = np.empty_like(mean), np.empty_like(mean, shape=mean.shape[:1])
+        wide = int(log_std.ndim == 2)
+        normal(self.x, mean, contiguous(log_std), mean.shape[1], wide, self.z, y, size=y.size)
+        return y
+
+    def backward(self, g: Any, y: Any, mean: Any, log_std: Any) -> Any:
+        if isinstance(g, Tensor):
+            inverse, column = np.exp(-log_std), np.expand_dims(g, -1)
+            z = (self.x - mean) * inverse
+            return column * z * inverse, column * (z * z - 1)
+        to_mean, to_log_std = np.empty_like(self.z), np.empty_like(self.z)
+        arrays = contiguous(g), self.z, contiguous(log_std)
+        wide = int(log_std.ndim == 2)
+        normal_back(*arrays, mean.shape[1], wide, to_mean, to_log_std, size=mean.size)
+        return to_mean, to_log_std
+
+
+@replaces(policy.normal_log_prob_of, "cuda")
+def _normal_log_prob(x: Any, mean: Any, log_std: Any) -> Any:
+    return NormalLogProb(contiguous(x))(mean, log_std)

@@ -1,0 +1,85 @@
+"""PPO against the hand-written NumPy floor and Stable-Baselines3, as ratios of medians, both sides in turn.
+
+    python benchmarks/speed/ppo.py [--rounds 15] [--sb3 PYTHON]
+
+--sb3 names a Python that has stable-baselines3 installed (its own environment; default: this one, skipped if absent).
+"""
+
+import argparse
+import sys
+from typing import Any
+
+from timing import Loop, against_peer, in_turn
+
+import numpy as np
+from numpy_floor import Floor
+
+from dbrrl.agents.ppo import PPO
+from dbrrl.backend import blas_threads, set_blas_threads
+from dbrrl.envs import make
+
+TUNED = {"n_envs": 8, "n_steps": 32, "batch_size": 256, "gae_lambda": 0.8, "gamma": 0.98, "n_epochs": 20}
+
+PEER = """
+import json, time
+import torch
+torch.set_num_threads(1)
+from stable_baselines3 import PPO
+from stable_baselines3.common.env_util import make_vec_env
+tuned = json.loads(sys.argv[1])
+env = make_vec_env("CartPole-v1", n_envs=tuned.pop("n_envs"), seed=0)
+model = PPO("MlpPolicy", env, ent_coef=0.0, learning_rate=lambda left: 1e-3 * left, clip_range=lambda left: 0.2 * left,
+            device="cpu", seed=0, **tuned)
+
+
+def turn(steps):
+    began, start = model.num_timesteps, time.perf_counter()
+    model.learn(steps, reset_num_timesteps=False)
+    return (model.num_timesteps - began) / (time.perf_counter() - start)
+"""
+
+
+def report(what: str, ours: float, floor: float, bar: float) -> None:
+    """One line: both times and their ratio."""
+    print(f"{what:18s} {ours * 1e6:7.1f} us, floor {floor * 1e6:7.1f} us, ratio {ours / floor:.2f} (at most {bar})")
+
+
+def agent_for(num_envs: int = 8, **changes: Any) -> PPO:
+    """PPO on CartPole's spaces."""
+    envs = make("CartPole-v1", num_envs, seed=np.random.SeedSequence(0))
+    return PPO(envs.observation_space, envs.action_space, PPO.Config(**changes), num_envs=num_envs, seed=0)
+
+
+def against_floor() -> None:
+    """One minibatch update and one acting step of the real agent, against the floor's."""
+    for batch in (64, 128, 256):
+        floor, agent = Floor(batch), agent_for(entropy_coef=0.01)
+        columns = [floor.x, floor.a, floor.old, floor.ret, floor.ret, floor.adv]
+        ours, theirs = in_turn(
+            lambda a=agent, c=columns: a.minibatch(a.prepared(c), 0.2, False), floor.update, 15, (200, 200)
+        )
+        report(f"update, batch {batch}", ours, theirs, 1.4)
+    floor, agent = Floor(64), agent_for()
+    observation = floor.x[:8]
+    ours, theirs = in_turn(lambda: agent.act(observation), floor.act, 15, (1000, 1000))
+    report("acting on 8", ours, theirs, 1.5)
+
+
+def loop() -> Loop:
+    """PPO on CartPole-v1 in the runner's own environments, with the peer's settings."""
+    tuned = {key: value for key, value in TUNED.items() if key != "n_envs"}
+    schedules = {"learning_rate_schedule": "linear", "clip_range_schedule": "linear", "total_steps": 100_000}
+    envs = make("CartPole-v1", TUNED["n_envs"], seed=np.random.SeedSequence(0))
+    return Loop(agent_for(**tuned, **schedules, learning_rate=1e-3, clip_range=0.2), envs)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--sb3", default=sys.executable)
+    options = parser.parse_args()
+    set_blas_threads(1)
+    print(f"BLAS threads: {blas_threads()}")
+    against_floor()
+    name = "PPO, CartPole-v1, 8 environments"
+    against_peer(name, options.sb3, PEER, TUNED, loop().rate, bar=5, size=4096, rounds=options.rounds)

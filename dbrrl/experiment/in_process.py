@@ -1,0 +1,119 @@
+"""The driver of most runs: the environments step together, in this process."""
+
+import contextlib
+from collections.abc import Callable
+
+import numpy as np
+
+from dbrrl import seeding
+from dbrrl.checkpoint import State
+from dbrrl.envs import make, vector
+from dbrrl.learning.agent import Agent
+
+from .driver import Episode
+from .interruption import ignored_by_children
+from .observing import observing
+from .settings import Plan
+
+
+class InProcess:
+    """Steps the environments of `plan` together and lets one agent act for all of them.
+
+    Args:
+        plan: the run's settings.
+        steps: environment steps that the run has done before.
+    """
+
+    def __init__(self, plan: Plan, steps: int = 0) -> None:
+        settings = plan.settings
+        with ignored_by_children():
+            self.envs = make(
+                settings.env,
+                settings.num_envs,
+                seed=seeding.sequence(settings.seed, "environments"),
+                vectorization=settings.vectorization,
+                max_episode_steps=settings.max_episode_steps,
+                env_kwargs=plan.env_kwargs,
+                device=settings.device if plan.agent_class.resident_at(plan.config) else "cpu",
+            )
+        envs = self.envs
+        self.env_id, self.kind, self.num_envs = envs.env_id, envs.kind, envs.num_envs
+        self.observation_space, self.action_space = envs.observation_space, envs.action_space
+        self.steps, self.consistent = steps, True
+        self._total = settings.steps
+        self._ended: list[Episode] = []  # not yet returned
+        self._environment_failed = False
+
+    def bind(self, agent: Agent) -> None:
+        """Set the agent that acts and learns."""
+        self.agent = agent
+
+    def start(self) -> None:
+        """Begin an episode in every environment, unless episodes are under way."""
+        if self.envs.observation is None:
+            self.envs.reset()
+
+    def advance(self, until: int, pause: Callable[[], bool]) -> list[Episode]:
+        """Step to `until`, or once and until `pause()` is true; return the episodes that ended."""
+        agent, envs, num_envs, total = self.agent, self.envs, self.envs.num_envs, self._total
+        self.consistent = False
+        with observing(agent) as observe:
+            while True:
+                remaining = total - self.steps
+                action = agent.act(envs.observation)
+                try:
+                    step = envs.step(action, remaining if remaining < num_envs else None)
+                except BaseException:
+                    self._environment_failed = True
+                    raise
+                observe(step)
+                self.steps += num_envs if step.all_valid else int(np.count_nonzero(step.valid))
+                if envs.finished:
+                    self._ended += envs.finished
+                if self.steps >= until or pause():
+                    break
+        return self._take([])
+
+    def collect(self) -> list[Episode]:
+        """Return the episodes that environments on a GPU have not yet reported; all else is up to date."""
+        ended = self._take(self.envs.settle())
+        self.consistent = True
+        return ended
+
+    def recover(self) -> list[Episode] | None:
+        """After a step in which the environments failed, let the agent observe one without a transition.
+
+        So it has observed what followed its last action, as when environments only begin episodes. The environments may
+        have failed half-way: a run that is resumed from here begins new episodes. A failure of the agent cannot be
+        recovered from.
+        """
+        if not self._environment_failed:
+            return None
+        envs, self._environment_failed = self.envs, False
+        ended = self._take(envs.settle())
+        with contextlib.suppress(Exception):  # the error that is under way is the one to report
+            none, same = np.zeros(envs.num_envs, np.bool_), envs.observation
+            step = vector.Step(same, same, np.zeros(len(none)), none, none.copy(), none.copy(), {}, all_valid=False)
+            with observing(self.agent) as observe:
+                observe(step)
+            envs.abandon("a step of theirs failed")
+            self.consistent = True
+            return ended
+        return None
+
+    def state_dict(self) -> State:
+        """Return the environments' state."""
+        return self.envs.state_dict()
+
+    def load_state_dict(self, state: State) -> list[str]:
+        """Put the environments back; one line for each that cannot be put back and begins a new episode."""
+        return self.envs.load_state_dict(state)
+
+    def close(self) -> None:
+        """Release the environments; a second call does nothing."""
+        self.envs.close()
+
+    def _take(self, more: list[Episode]) -> list[Episode]:
+        """Return the episodes not yet returned, and `more` after them."""
+        ended, self._ended = self._ended + more, []
+        return ended

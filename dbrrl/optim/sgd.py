@@ -1,0 +1,39 @@
+"""Stochastic gradient descent, with momentum."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from dbrrl.nn.module import Module, Parameter
+from dbrrl.optim.optimizer import Optimizer, check
+from dbrrl.types import Array
+
+
+class SGD(Optimizer):
+    """v ← μ v + g;  θ ← θ - α v  (Nesterov: θ ← θ - α (g + μ v)); without momentum v = g."""
+
+    def __init__(
+        self,
+        parameters: Module | Sequence[Parameter],
+        learning_rate: float,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+    ) -> None:
+        check(momentum=momentum, weight_decay=weight_decay)
+        self.moments = ("velocity",) if momentum else ()
+        super().__init__(parameters, learning_rate)
+        self.momentum, self.nesterov, self.weight_decay = momentum, nesterov, weight_decay
+
+    velocity: Array
+
+    def update(self, values: Array, g: Array, scratch: Array) -> None:
+        """One step of gradient descent."""
+        if self.weight_decay:
+            g = g + self.weight_decay * values
+        if self.momentum:
+            self.velocity *= self.momentum
+            self.velocity += g
+            g = g + self.momentum * self.velocity if self.nesterov else self.velocity
+        np.multiply(g, self._learning_rate.value, out=scratch)
+        values -= scratch
