@@ -22,7 +22,7 @@ import numpy as np
 from dbrrl import functional as F
 from dbrrl import losses, nn
 from dbrrl.autodiff.tensor import no_grad
-from dbrrl.backend.trees import leaves
+from dbrrl.backend.trees import count
 from dbrrl.buffers import Batch
 from dbrrl.config import setting
 from dbrrl.explorers import EpsilonGreedy, Explorer, EZGreedy, LazyValues, NoisyGreedy, greedy
@@ -146,8 +146,7 @@ class DQN(OffPolicyAgent):
 
     def explore(self, observation: Observation) -> np.ndarray:
         """Return actions by the explorer; the values are computed only if it asks for them."""
-        rows = len(leaves(observation)[0])
-        values = LazyValues((rows, self.actions), lambda: host(self.action_values(self.to_device(observation))))
+        values = LazyValues((count(observation), self.actions), lambda: host(self.action_values(self.to_device(observation))))
         explorer = self.explorer if self.training else self.explorer.stateless
         return explorer(values, self.exploration_progress)
 

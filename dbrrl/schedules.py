@@ -3,6 +3,7 @@
 A schedule is a function of progress, the part of the run done so far, in [0, 1].
 """
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -106,3 +107,9 @@ def from_dict(data: Mapping[str, Any]) -> Schedule:
         raise ConfigError(
             f"schedule {data['name']}: expected its own numbers, got {sorted(numbers)}: {error}"
         ) from error
+
+
+@functools.lru_cache(maxsize=64)
+def falling(kind: str, start: float) -> Schedule:
+    """Return the schedule of a kind that goes from `start` to 0 over a run."""
+    return Schedule(kind, start, 0.0)

@@ -1,5 +1,6 @@
 """Weighted sums: the terms of a loss, and the weighted mean over a batch."""
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ class WeightedSum(Op):
         return total
 
     def backward(self, g: Any, y: Any, *terms: Any) -> Any:
-        return tuple(g * weight for weight in self.weights)
+        return tuple([g * weight for weight in self.weights])
 
 
 def weighted_sum(*terms: tuple[float, Any]) -> Any:
@@ -34,10 +35,14 @@ def weighted_sum(*terms: tuple[float, Any]) -> Any:
     Raises:
         ShapeError: there is no term, or one is not a scalar.
     """
-    weights, values = tuple(weight for weight, _ in terms), [value for _, value in terms]
-    shapes = [np.shape(plain(value)) for value in values]
-    if any(shapes) or not terms:
-        raise ShapeError(f"weighted_sum: expected scalars, got shapes {shapes}: reduce each, for example with .mean()")
+    weights, values = zip(*terms, strict=True) if terms else ((), ())
+    for value in values:
+        if getattr(value, "shape", ()) != ():
+            raise ShapeError(
+                f"weighted_sum: expected scalars, got shape {value.shape}: reduce it first, for example with .mean()"
+            )
+    if not terms:
+        raise ShapeError("weighted_sum: expected at least one pair of a weight and a scalar, got none")
     return WeightedSum(weights)(*values)
 
 
@@ -57,6 +62,14 @@ class WeightedMean(Op):
         return g * self.share
 
 
+@functools.lru_cache(maxsize=16)
+def _equal_shares(n: int, dtype: str) -> Any:
+    """The vector of 1 / n, (n,), read-only as it is shared."""
+    share = np.full(n, 1 / n, dtype)
+    share.flags.writeable = False
+    return share
+
+
 def weighted_mean(x: Any, weight: Any = None) -> Any:
     """The mean Σ wᵢ xᵢ / n of x (n,) with the weights w (n,), which need no gradient; None: all weights are 1.
 
@@ -70,7 +83,7 @@ def weighted_mean(x: Any, weight: Any = None) -> Any:
         raise ShapeError(f"weighted_mean: expected one number per row, (n,), got {array.shape}{given}: reduce it first")
     n = len(array)
     if weight is None:
-        share = np.full_like(array, 1 / n)
+        share = _equal_shares(n, array.dtype.char) if type(array) is np.ndarray else np.full_like(array, 1 / n)
     else:
         share = (weight / array.dtype.type(n)).astype(array.dtype, copy=False)
     if isinstance(x, Tensor):

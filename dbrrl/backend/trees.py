@@ -11,6 +11,11 @@ def leaves(tree: Any) -> list[Any]:
     return list(tree) if isinstance(tree, list | tuple) else [tree]
 
 
+def count(tree: Any) -> int:
+    """Return the number of rows of a batch of observations."""
+    return len(tree) if type(tree) is not dict else len(next(iter(tree.values())))
+
+
 def tree_of(names: Sequence[str], arrays: Sequence[Any]) -> Any:
     """Return the observation with these arrays: a dict by name; of one array without a name that array itself.
 

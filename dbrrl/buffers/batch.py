@@ -13,8 +13,8 @@ _RENAMED = {"parts": "observation", "next_parts": "next_observation"}
 class Batch:
     """Named arrays with one row per transition: `batch.action` (n, ...), `batch.reward` (n,), and so on.
 
-    A column may also be a dict of arrays, as observations are. Rows that are picked with `batch[rows]` are gathered
-    column by column, each when it is first asked for. A column that is None stands for one that is not needed, such as
+    A column may also be a dict of arrays, as observations are. Rows that are picked with `batch[rows]` are gathered when
+    a column is first asked for. A column that is None stands for one that is not needed, such as
     the weights of a batch that was drawn uniformly.
 
     Example:
@@ -44,10 +44,17 @@ class Batch:
             return leaves(getattr(self, _RENAMED[name]))
         if name not in self._columns:
             raise AttributeError(f"this batch has no {name!r}: expected one of {', '.join(self._columns)}")
-        column = self._columns[name]
-        value = column if column is None else mapped(lambda array: array[self._rows], column)
-        self.__dict__[name] = value
-        return value
+        self._gather()
+        return self.__dict__[name]
+
+    def _gather(self) -> None:
+        """Pick the rows of all columns."""
+        rows, found = self._rows, self.__dict__
+        for name, column in self._columns.items():
+            if type(column) is dict:
+                found[name] = {key: array[rows] for key, array in column.items()}
+            else:
+                found[name] = None if column is None else column[rows]
 
     def __len__(self) -> int:
         if self._rows is not None:
@@ -64,6 +71,8 @@ class Batch:
     @property
     def columns(self) -> dict[str, Any]:
         """All columns by name, each with the rows of this batch."""
+        if self._rows is None:
+            return self._columns
         return {name: getattr(self, name) for name in self._columns}
 
     def split(self) -> tuple[dict[str, Any], Any]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from dbrrl.autodiff.engine import backward
+from dbrrl.autodiff.recording import no_grad
 from dbrrl.backend import to_numpy
 from dbrrl.buffers.batch import Batch
 from dbrrl.errors import AnomalyError, no_gradient
@@ -34,7 +35,8 @@ class StepMetrics(Mapping[str, Any]):
     def values_now(self) -> Mapping[str, Any]:
         """All metrics by name: numbers, arrays without axes, or arrays of one entry per transition."""
         if self._values is None:
-            self._values = self._compute()
+            with no_grad():
+                self._values = self._compute()
         return self._values
 
     def __getitem__(self, name: str) -> Any:
@@ -101,6 +103,11 @@ class GradientStep:
         """Drop what was recorded of earlier steps; here nothing is."""
 
 
+def _number(x: Any) -> float:
+    """A metric as a number: an array without axes, or the mean of a vector."""
+    return float(x if not getattr(x, "ndim", 0) else np.add.reduce(x) / x.size)
+
+
 def packed(numbers: list[Any]) -> Any:
     """Return arrays without axes as one array, float64."""
     joined = np.empty_like(next(x for x in numbers if hasattr(x, "dtype")), np.float64, shape=(len(numbers),))
@@ -121,7 +128,7 @@ def means(steps: list[StepMetrics], name: str) -> Metrics:
     """
     names = list(steps[0])
     if isinstance(steps[0].grad_norm, float):
-        return {key: float(np.mean([float(np.mean(step[key])) for step in steps])) for key in names}
+        return {key: float(np.mean([_number(step[key]) for step in steps])) for key in names}
     rows = to_numpy(np.concatenate([packed([step[key].mean() for key in names]) for step in steps]))
     found: Metrics = dict(zip(names, rows.reshape(len(steps), -1).mean(0).tolist(), strict=True))
     if not all(map(math.isfinite, found.values())):

@@ -1,6 +1,5 @@
 """What agents share that learn from a replay buffer: acting, storing, sampling, gradient steps."""
 
-import functools
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -17,7 +16,7 @@ from dbrrl.explorers import Explorer
 from dbrrl.learning.agent import Agent
 from dbrrl.networks.heads import ACTION_SPACES, head_for
 from dbrrl.networks.preprocessor import OBSERVATION_SPACES, Preprocessor
-from dbrrl.schedules import Schedule
+from dbrrl.schedules import falling
 from dbrrl.types import Metrics, Observation
 
 
@@ -177,12 +176,6 @@ class OffPolicyAgent(Agent):
         """Return the error message for a batch whose gradient is not finite: the number that is to blame, if any."""
         found = non_finite(batch, self.num_envs)
         return f"{self.name}: {found}" if found else super().explain(batch, loss)
-
-
-@functools.lru_cache(maxsize=64)
-def falling(kind: str, start: float) -> Schedule:
-    """Return the schedule of a kind that goes from `start` to 0 over a run."""
-    return Schedule(kind, start, 0.0)
 
 
 def host(array: Any) -> np.ndarray:

@@ -26,7 +26,7 @@ from dbrrl.networks.preprocessor import OBSERVATION_SPACES, Preprocessor
 from dbrrl.networks.recurrence import FeedForward, Recurrent
 from dbrrl.normalize import ObservationNormalizer, RewardNormalizer
 from dbrrl.optim import Optimizer
-from dbrrl.schedules import Schedule
+from dbrrl.schedules import falling
 from dbrrl.types import Metrics, Observation
 
 TRANSITIONS, SHORTEST = 2048, 16  # of a rollout whose n_steps is not given: in all, and steps at the least
@@ -141,7 +141,7 @@ class OnPolicyAgent(Agent):
         """Return a setting that falls to 0 over the run if its schedule is "linear", at the start of the rollout."""
         c = self.config
         progress = self.learned / c.total_steps if c.total_steps else 0.0
-        return Schedule(getattr(c, f"{name}_schedule"), getattr(c, name), 0.0)(progress)
+        return falling(getattr(c, f"{name}_schedule"), getattr(c, name))(progress)
 
     def load_state_dict(self, state: State) -> None:
         """As `Agent.load_state_dict`; recorded graphs are dropped, as their generators were replaced."""

@@ -31,7 +31,7 @@ class Encoder(nn.Module):
 
     def forward(self, observation: Observation) -> Any:
         """Return the features of a batch of observations."""
-        if not self.images and not isinstance(observation, dict):
+        if not self.images and type(observation) is not dict:
             return observation
         arrays = leaves(observation)
         vectors = len(arrays) - len(self.images)
