@@ -12,7 +12,7 @@ from dbrrl import nn
 from dbrrl.networks import fitting
 from dbrrl.networks.encoder import Encoder
 from dbrrl.nn.networks import ACTIVATIONS
-from dbrrl.nn.sequential import InTurn
+from dbrrl.nn.sequential import FusedLayers
 
 
 class QNetwork(nn.Module):
@@ -56,7 +56,7 @@ class QNetwork(nn.Module):
         self.body = nn.Sequential(*_hidden(shared, activation, noisy, rng))
         self.advantage = self._stream(last, actions * (atoms or 1), activation, noisy, rng)
         self.value = self._stream(last, atoms or 1, activation, noisy, rng) if dueling else None
-        self._in_turn = InTurn()
+        self._fused = FusedLayers()
 
     @staticmethod
     def _stream(
@@ -93,7 +93,7 @@ class QNetwork(nn.Module):
         if self.value is not None:
             return self.outputs(self.features(parts))
         layers = self.body.layers + self.advantage.layers  # in one piece they are quicker
-        return self.apart(self._in_turn(layers, self.joined(parts)), self.actions)
+        return self.apart(self._fused(layers, self.joined(parts)), self.actions)
 
 
 def check(agent: Any, network: Any, own: Any) -> bool:
