@@ -82,6 +82,7 @@ TESTED_IN = {
     "dbrrl/kernels/cuda/kernels.py": KERNELS,
     "dbrrl/kernels/cuda/linear.py": KERNELS,
     "dbrrl/kernels/cuda/loss.py": KERNELS,
+    "dbrrl/kernels/cuda/networks.py": KERNELS,
     "dbrrl/kernels/cuda/normalize.py": KERNELS,
     "dbrrl/kernels/cuda/optim.py": KERNELS,
     "dbrrl/kernels/cuda/policy.py": KERNELS,
