@@ -226,8 +226,10 @@ def test_importance_weights_scale_the_gradient(monkeypatch: pytest.MonkeyPatch) 
 def test_noise_explores_and_is_silent_in_evaluation() -> None:
     agent = make(noisy=True, noisy_sigma=5.0)
     same = np.ones((2, 3), np.float32)
-    explored = {tuple(agent.act(same).tolist()) for _ in range(30)}
-    judged = {tuple(agent.act(same, explore=False).tolist()) for _ in range(30)}
+    explored, judged = set(), set()
+    for _ in range(30):  # each action that explores draws new noise
+        explored.add(tuple(agent.act(same).tolist()))
+        judged.add(tuple(agent.act(same, explore=False).tolist()))
     assert len(explored) > 1 and len(judged) == 1
     assert "epsilon" not in agent.statistics()
     feed(agent, 4)
