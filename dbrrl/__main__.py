@@ -1,4 +1,4 @@
-"""`python -m dbrrl train --agent ppo`, or `dbrrl train ...`: the commands under one name; alone it lists them."""
+"""`python -m dbrrl train --agent ppo`, or `dbrrl train ...`: runs a command; without one it lists them."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -10,14 +10,14 @@ from dbrrl.experiment import command, registry
 
 _COMMANDS: dict[str, tuple[Callable[[Sequence[str]], None], str]] = {
     "train": (train.main, "train an agent, evaluate it, save it and draw its learning curve"),
-    "evaluate": (evaluate.main, "play episodes with a trained agent, print its score, film one"),
+    "evaluate": (evaluate.main, "play episodes with a trained agent, print its score, write a video"),
     "plot": (plot.main, "draw the learning curves of several runs"),
     "benchmark": (benchmark.main, "run a suite of agents, environments and seeds, and report on it"),
 }
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Pass the words after a command's name on to it, or say what there is; ConfigError for another name."""
+    """Run the command named first with the other arguments, or list the commands; ConfigError for an unknown one."""
     name = arguments[0] if arguments else "--help"
     if name in ("-V", "--version"):
         print(f"dbrrl {_version()}")
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def script() -> int:
-    """The installed command `dbrrl`: its exit code."""
+    """Run the installed command `dbrrl`; return its exit code."""
     return command.run(main)
 
 
@@ -47,8 +47,8 @@ def _help() -> str:
             *lines,
             "",
             f"Agents: {', '.join(registry.agent_names())}.",
-            "Each command explains itself with --help; python -m dbrrl --version says the version.",
-            "To begin: python -m dbrrl train --agent ppo --env CartPole-v1",
+            "Each command has --help; python -m dbrrl --version prints the version.",
+            "To start: python -m dbrrl train --agent ppo --env CartPole-v1",
         ]
     )
 

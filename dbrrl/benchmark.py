@@ -13,15 +13,15 @@ from dbrrl.experiment.output import lossy
 
 _DESCRIPTION = """Run a benchmark suite: agents in environments, several seeds each, side by side.
 
-It can be stopped at any time: the same command goes on where it was. Runs that have ended are kept, one that was
-under way goes on from its exact checkpoint, and one that failed is tried again. Each run lies in DIR/runs as
-python -m dbrrl.train would leave it, DIR/results.csv holds every evaluation of every run, and DIR/report is a page
-with tables and figures, drawn from that table."""
+It can be stopped at any time: the same command continues. Finished runs are kept, unfinished ones resume from
+their exact checkpoint, and failed ones are tried again. DIR/runs has each run's folder as python -m dbrrl.train
+writes it, DIR/results.csv every evaluation of every run, and DIR/report a page with tables and figures made from
+that table."""
 
 
 @lossy()
 def main(arguments: Sequence[str]) -> None:
-    """Run as the command line says."""
+    """Run with the settings of the command line."""
     given = _parse(arguments)
     overrides = {"steps": given["steps"]} if "steps" in given else {}
     if "episodes" in given:
@@ -51,19 +51,19 @@ def _parse(arguments: Sequence[str]) -> dict[str, Any]:
     add("--seeds", type=_count, default=absent, metavar="N", help="seeds 0 to N-1 [default: the suite's]")
     add("--jobs", type=_count, default=absent, metavar="N", help="runs side by side [default: one per core]")
     add("--out", default=absent, metavar="DIR", help="folder of the runs and results [default benchmarks/SUITE]")
-    add("--agents", nargs="+", default=absent, metavar="NAME", help="these agents alone")
-    add("--envs", nargs="+", default=absent, metavar="NAME", help="these environments alone")
+    add("--agents", nargs="+", default=absent, metavar="NAME", help="only these agents")
+    add("--envs", nargs="+", default=absent, metavar="NAME", help="only these environments")
     add("--steps", type=_count, default=absent, metavar="N", help="steps of every run instead of the suite's")
-    add("--episodes", type=_count, default=absent, metavar="N", help="episodes of every evaluation, likewise")
-    add("--report", default=absent, metavar="FOLDER", help="copy the report there too [it lies in DIR/report]")
-    add("--trust", action="store_true", help="import the agents and environments that your SUITE file names")
-    add("--renew", action="store_true", help="run again what lies in DIR with other settings than are wanted now")
+    add("--episodes", type=_count, default=absent, metavar="N", help="episodes of every evaluation, also instead")
+    add("--report", default=absent, metavar="FOLDER", help="folder for a copy of the report of DIR/report")
+    add("--trust", action="store_true", help="allow the import of agents and environments that your SUITE file names")
+    add("--renew", action="store_true", help="set runs in DIR with other settings aside and run them again")
     add("--debug", action="store_true", help="show the traceback of an error")
     return parser.parse_all(arguments)
 
 
 def _names(given: dict[str, Any], flag: str) -> list[str] | None:
-    """The names after a flag, with spaces or commas between them."""
+    """Return the names after a flag, which spaces or commas separate."""
     if flag not in given:
         return None
     return [name for word in given[flag] for name in word.split(",") if name]

@@ -15,35 +15,35 @@ from dbrrl.experiment import command, settings
 from dbrrl.experiment.directory import RunDirectory
 from dbrrl.reporting import curves, table
 
-_TASK = ("num_envs", "max_episode_steps", "env_kwargs", "eval_env_kwargs")  # what else makes runs unlike
-_SHORT = 0.9  # of the usual length of a line's runs: one that ends before is left out
+_TASK = ("num_envs", "max_episode_steps", "env_kwargs", "eval_env_kwargs")  # settings that distinguish runs
+_SHORT = 0.9  # share of the usual length of a line's runs, below which a run is left out
 
 _DESCRIPTION = """Draw learning curves: a panel per environment, a line per agent, its mean over the seeds with a band.
 
-Runs of one agent that differ in their settings get a line each, named by the settings that differ. With --group-by
-the lines are those of the fields named: agent, or any setting in the runs' config.toml. Runs of one seed in a line are
-averaged first. A run that does not fit (no evaluation yet, damaged files, much shorter than the others of its line, a
-copy of another) is left out, and named."""
+Runs of one agent with different settings have a line each, named by the settings that differ. With --group-by
+there is a line for each value of the given fields: agent, or any setting in the runs' config.toml. Runs of one seed
+in a line are averaged first. A run without an evaluation, with damaged files, much shorter than the others of its
+line, or copied from another is left out with a message."""
 
 
 @dataclasses.dataclass(frozen=True)
 class _Run:
-    """What is drawn of a run."""
+    """The data of a run that are drawn."""
 
     path: Path
     config: dict[str, Any]
     rows: curves.Rows
     seed: int
-    own: dict[str, Any]  # the settings that make runs unlike
+    own: dict[str, Any]  # the settings that distinguish runs
 
     @property
     def end(self) -> float:
-        """The step of the last evaluation."""
+        """Step of the last evaluation."""
         return self.rows[-1].get("steps", 0.0)
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Draw as the command line says."""
+    """Draw with the settings of the command line."""
     given = _parse(arguments)
     path = Path(given["out"])
     if path.exists() and not given["overwrite"]:
@@ -64,7 +64,7 @@ def _parse(arguments: Sequence[str]) -> dict[str, Any]:
     parser = command.Parser(prog="python -m dbrrl.plot", description=_DESCRIPTION)
     parser.add_argument("runs", metavar="RUN", nargs="+", help="folders of runs")
     parser.add_argument("--out", default="curve.png", metavar="FILE", help="image, .png, .svg or .pdf")
-    parser.add_argument("--x", default="steps", choices=tuple(curves.AXES), help="what runs along the axis")
+    parser.add_argument("--x", default="steps", choices=tuple(curves.AXES), help="quantity on the horizontal axis")
     parser.add_argument(
         "--smooth", type=_count, default=1, metavar="N", help="average each run over N evaluations [default 1]"
     )
@@ -73,7 +73,7 @@ def _parse(arguments: Sequence[str]) -> dict[str, Any]:
         nargs="+",
         default=argparse.SUPPRESS,
         metavar="FIELD",
-        help="a line for each value of these: agent, or fields of the configuration",
+        help="fields with a line for each value: agent, or settings of the runs",
     )
     parser.add_argument("--labels", nargs="+", metavar="TEXT", help="names of the lines, in the order of their runs")
     parser.add_argument("--title", metavar="TEXT", help="text above the figure")
@@ -89,9 +89,9 @@ def _count(text: str) -> int:
 
 
 def _read(paths: Sequence[Path], x: str, left_out: list[str]) -> list[_Run]:
-    """The runs that can be drawn over `x`, each folder once; the others are named in `left_out`.
+    """Return the runs that can be drawn over `x`, each folder once; add a line to `left_out` for each other.
 
-    Raises RunError where a folder is missing, or no run is left to draw.
+    Raises RunError if a folder is missing, or no run can be drawn.
     """
     runs = []
     for path in {path.resolve(): path for path in paths}.values():
@@ -110,7 +110,7 @@ def _read(paths: Sequence[Path], x: str, left_out: list[str]) -> list[_Run]:
 
 
 def _run(path: Path, x: str) -> _Run:
-    """The run in a folder; DbrrlError where it has no evaluation, or its files are damaged."""
+    """Read the run in a folder; DbrrlError if it has no evaluation, or its files are damaged."""
     directory = RunDirectory.open(path)
     rows = table.read(directory.scores) if directory.scores.exists() else []
     if not rows:
@@ -121,14 +121,14 @@ def _run(path: Path, x: str) -> _Run:
     config = directory.read_config()
     seed = config.get("seed", 0)
     if not isinstance(seed, int):
-        raise ConfigError(f"seed: expected a whole number, got {seed!r}: mend its config.toml")
+        raise ConfigError(f"seed: expected a whole number, got {seed!r}: correct its config.toml")
     own: dict[str, Any] = settings.table(config, "config") | {name: config[name] for name in _TASK if name in config}
-    own.pop("total_steps", None)  # follows from --steps: no setting of its own
+    own.pop("total_steps", None)  # computed from --steps
     return _Run(path, config, rows, seed, own)
 
 
 def _lines(runs: Sequence[_Run], fields: Sequence[str] | None) -> dict[tuple[str, str], list[_Run]]:
-    """The runs by label and environment: by agent and settings, or by the `fields` named."""
+    """Group the runs by agent and settings, or by `fields`; the keys are (label, environment)."""
     gathered: dict[tuple[str, str, str], list[_Run]] = {}
     for run in runs:
         env, agent = str(run.config.get("env")).removeprefix("dbrrl/"), str(run.config.get("agent"))
@@ -142,7 +142,7 @@ def _lines(runs: Sequence[_Run], fields: Sequence[str] | None) -> dict[tuple[str
 
 
 def _fitting(runs: Sequence[_Run], left_out: list[str]) -> list[_Run]:
-    """The runs of a line without copies and without those much shorter than is usual among them."""
+    """Return the runs of a line without copies and without much shorter ones."""
     usual = statistics.median_high(run.end for run in runs)
     kept: list[_Run] = []
     for run in runs:
@@ -166,7 +166,7 @@ def _group(label: str, env: str, runs: Sequence[_Run]) -> curves.Group:
 
 
 def _renamed(groups: Sequence[curves.Group], labels: Sequence[str] | None) -> list[curves.Group]:
-    """The groups under the names given; ConfigError where there are more or fewer names than lines."""
+    """Return the groups with the given names; ConfigError if there are more or fewer names than lines."""
     own = list(dict.fromkeys(group.label for group in groups))
     if labels is None:
         return list(groups)
@@ -177,7 +177,7 @@ def _renamed(groups: Sequence[curves.Group], labels: Sequence[str] | None) -> li
 
 
 def _by_fields(config: dict[str, Any], fields: Sequence[str], path: Path) -> tuple[str, dict[str, Any]]:
-    """The label of a run by the values of `fields`, and those values."""
+    """Return the label of a run made from the values of `fields`, and these values."""
     known = config | settings.table(config, "config")
     for name in fields:
         if name not in known:
@@ -191,7 +191,7 @@ def _plural(count: int, noun: str) -> str:
 
 
 def _label(key: tuple[str, str, str], keys: Sequence[tuple[str, str, str]]) -> str:
-    """The agent's name, and where other runs of it on this environment differ, in what."""
+    """Return the agent's name, and the settings in which its runs on this environment differ."""
     env, agent, own = key[0], key[1], json.loads(key[2])
     others = [json.loads(text) for other_env, other, text in keys if (other_env, other) == (env, agent)]
     differing = [name for name in own if any(other.get(name) != own[name] for other in others)]

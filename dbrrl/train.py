@@ -10,7 +10,7 @@ from typing import Any
 from dbrrl.config import settings
 from dbrrl.envs import construct
 from dbrrl.errors import ConfigError
-from dbrrl.experiment import Experiment, JsonLines, Run, Settings, build, command, registry, settle
+from dbrrl.experiment import Experiment, JsonLines, Run, Settings, build, command, registry, resolve_plan
 from dbrrl.experiment.output import lossy
 from dbrrl.experiment.settings import flat, read, said_of
 from dbrrl.reporting import display
@@ -18,13 +18,13 @@ from dbrrl.reporting import display
 _USAGE = "python -m dbrrl.train [--agent NAME] [--env NAME] [--steps N] [flags below] | --resume RUN"
 _DESCRIPTION = """Train an agent, evaluate it, save it and draw its learning curve.
 
-Everything lands in a new folder under --out. Settings known to solve the environment (a preset) are used
-where you give none; what you give wins over --config, that over the preset."""
+All files are written to a new folder under --out. Settings known to solve the environment (a preset) replace the
+defaults; --config overrides the preset, and flags override both."""
 
 
 @lossy()
 def main(arguments: Sequence[str]) -> None:
-    """Train as the command line says."""
+    """Train with the settings of the command line."""
     given = _parse(arguments)
     quiet, json_lines = given.pop("quiet"), given.pop("json")
     shown = display.Errors() if quiet or json_lines else _display()
@@ -42,7 +42,7 @@ def _start(given: dict[str, Any], shown: display.Quiet) -> Experiment:
     out, name = Path(given.pop("out", "runs")), given.pop("name", None)
     kwargs = {name: given.pop(name, None) for name in ("env_kwargs", "eval_env_kwargs")}
     trusted, use_preset = given.pop("trust"), given.pop("preset")
-    plan = settle(given, file=file, use_preset=use_preset, trusted=trusted, **kwargs)
+    plan = resolve_plan(given, file=file, use_preset=use_preset, trusted=trusted, **kwargs)
     if file and "env" not in given:
         with said_of(file):
             construct.resolve(plan.settings.env)
@@ -73,7 +73,7 @@ def _conclude(run: Run) -> None:
         f"{row['min']:.2f} to {row['max']:.2f}) after {row['steps']:,} steps in {row['elapsed']:.1f} s"
     )
     files = ["final/agent.dbrrl", "best/agent.dbrrl", "scores.csv", *(["curve.png"] if chosen.curve else [])]
-    print(f"everything lies in {run.directory}: {', '.join(files)}")
+    print(f"files in {run.directory}: {', '.join(files)}")
 
 
 def _display() -> display.Quiet:
@@ -81,7 +81,7 @@ def _display() -> display.Quiet:
 
 
 def _parse(arguments: Sequence[str]) -> dict[str, Any]:
-    """The flags given; those of the agent depend on which agent is named."""
+    """Return the given flags; the agent decides which flags there are for its Config."""
     first = _common(command.Parser(add_help=False))
     first.add_settings("run", Settings)
     known, _ = first.parse_known_args([word for word in arguments if word not in ("-h", "--help")])
@@ -112,7 +112,7 @@ def _common(parser: command.Parser) -> command.Parser:
         "--out",
         default=argparse.SUPPRESS,
         metavar="FOLDER",
-        help="folder in which the run gets its own [default runs]",
+        help="folder in which the run's own folder is created [default runs]",
     )
     add("--name", default=argparse.SUPPRESS, help="name of the run's folder [default agent-env-seed-time]")
     add(
@@ -121,25 +121,25 @@ def _common(parser: command.Parser) -> command.Parser:
         metavar="FILE",
         help="settings in TOML, such as a run's config.toml",
     )
-    add("--resume", default=argparse.SUPPRESS, metavar="RUN", help="go on with a run where it stood, exactly")
+    add("--resume", default=argparse.SUPPRESS, metavar="RUN", help="resume a run exactly from its newest checkpoint")
     add(
         "--env-kwargs",
         default=argparse.SUPPRESS,
         type=_json_table,
         metavar="JSON",
-        help="environment arguments",
+        help="arguments for the environment",
     )
     add(
         "--eval-env-kwargs",
         default=argparse.SUPPRESS,
         type=_json_table,
         metavar="JSON",
-        help="environment arguments that are others in evaluations",
+        help="environment arguments that replace some of them in evaluations",
     )
-    add("--trust", action="store_true", help="import the agent and the environment that a run's files name")
+    add("--trust", action="store_true", help="allow the import of the agent and the environment that a file names")
     add("--no-preset", dest="preset", action="store_false", help="use no preset")
-    add("--quiet", action="store_true", help="print the result alone")
-    add("--json", action="store_true", help="print each event of the run as a line of JSON, and nothing else")
+    add("--quiet", action="store_true", help="print only the result")
+    add("--json", action="store_true", help="print only the events of the run, each as a line of JSON")
     add("--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error")
     return parser
 

@@ -148,10 +148,11 @@ def name_of(env: Any) -> str:
     if isinstance(env, str):
         return env
     if not isinstance(env, type):
-        known = ""
+        got = f"{type(env).__name__}, which is neither"
         if isinstance(env, gym.Env):
-            known = f", here {env.spec.id!r}" if env.spec is not None else f", here {type(env.unwrapped).__name__}"
-        raise EnvError(f"env: expected an id or a class{known}, got {type(env).__name__}: a run makes its own copies")
+            name = repr(env.spec.id) if env.spec is not None else type(env.unwrapped).__name__
+            got = f"an environment that is made already: give {name} itself"
+        raise EnvError(f"env: expected an id or a class, as a run makes its own copies, got {got}")
     name = f"{env.__module__}:{env.__qualname__.replace('<locals>.', '')}"  # an id of Gymnasium's has no <>
     _GIVEN[name] = env
     return name

@@ -18,7 +18,7 @@ class DeviceEnvironments(Environments):
     """B copies on `device`; actions may lie there, and all that a `Step` holds does.
 
     The arrays of a `Step` are the environments' own: the next step overwrites them. `finished` is told every `KEPT`
-    steps, or by `settle`. Nothing is checked while stepping; agents check their rollouts.
+    steps, or by `flush_episodes`. Nothing is checked while stepping; agents check their rollouts.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class DeviceEnvironments(Environments):
             all_valid = False
             self._ended_length[self._kept - 1, limit:] = 0
         if self._kept == KEPT:
-            self.finished = self.settle()
+            self.finished = self.flush_episodes()
         self.observation = observation
         return Step(observation, final, reward, terminated, truncated, valid, {}, all_valid)
 
@@ -65,7 +65,7 @@ class DeviceEnvironments(Environments):
         """Steps of the episodes under way, int64 (B,)."""
         return self.lengths
 
-    def settle(self) -> list[tuple[float, int]]:
+    def flush_episodes(self) -> list[tuple[float, int]]:
         """Return and length of the episodes that ended since they were told last."""
         rows, self._kept = self._kept, 0
         if not rows:

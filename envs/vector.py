@@ -137,7 +137,7 @@ class Environments:
         all_valid = valid is self._all or bool(valid.all())
         return Step(observation, next_observation, reward, terminated, truncated, valid, info, all_valid)
 
-    def settle(self) -> list[tuple[float, int]]:
+    def flush_episodes(self) -> list[tuple[float, int]]:
         """Return and length of episodes that ended and are not in `finished` yet: none here."""
         return []
 

@@ -51,7 +51,7 @@ def test_a_run_from_start_to_curve(call: Call) -> None:
     assert lines[:2] == ["run directory: runs/a", "environments: 8 of CartPole-v1, batched"]
     assert sum("score" in line for line in lines) == 12
     assert re.match(r"tests.*Stub on CartPole-v1, seed 0: score \d+\.\d\d over 5 episodes \(median", lines[-2])
-    assert lines[-1].startswith("everything lies in runs/a: ") and Path("runs/a/curve.png").exists()
+    assert lines[-1].startswith("files in runs/a: ") and Path("runs/a/curve.png").exists()
     config = Path("runs/a/config.toml").read_text()
     assert "learning_rate = 0.5" in config and '[chosen]\nvectorization = "batched"\nthreads = 1' in config
 

@@ -100,6 +100,18 @@ def test_random_actions_last_as_the_zeta_distribution_says() -> None:
     assert np.mean(steep == 1) == pytest.approx(90 / np.pi**4, abs=0.01)  # 1 / ζ(4)
 
 
+def test_no_action_begins_while_another_lasts() -> None:
+    explorer, batch = EZGreedy(1.0, 2, rng()), np.zeros((2, 1000), np.float32)  # 1,000 actions: hardly one comes twice
+    taken = []
+    for _ in range(200):
+        before = explorer.left.copy()
+        taken.append(explorer(batch))
+        if len(taken) > 1:
+            assert np.all(taken[-1][before > 0] == taken[-2][before > 0])
+            assert np.all(explorer.left[before > 0] == before[before > 0] - 1)
+    assert len({tuple(action) for action in taken}) < 200
+
+
 def test_lasting_actions_end_with_the_episode() -> None:
     explorer, batch = EZGreedy(linear(1.0, 0.0), MANY, rng()), values([0.0, 0.0, 1.0])
     explorer(batch)

@@ -19,8 +19,8 @@ FLOORS: list[list[str]] = [
     [f"dbrrl.autodiff.{part}" for part in ("dispatch", "memory", "recording", "tensor")],
     ["dbrrl.autodiff.", "dbrrl.functional"],
     ["dbrrl.debugging."],
+    ["dbrrl.nn."],
     [
-        "dbrrl.nn.",
         *(f"dbrrl.{part}" for part in ("optim.", "distributions.", "returns", "normalize", "schedules", "seeding")),
     ],
     ["dbrrl.kernels."],

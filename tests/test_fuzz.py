@@ -20,7 +20,7 @@ import pytest
 from dbrrl import checkpoint, evaluate, plot, train
 from dbrrl.errors import DbrrlError
 from dbrrl.experiment import Experiment, command, registry
-from dbrrl.experiment.settings import read, settle
+from dbrrl.experiment.settings import read, resolve_plan
 from dbrrl.reporting import toml
 
 BOX, CHOICE = gym.spaces.Box(-1, 1, (3,)), gym.spaces.Discrete(2)
@@ -198,7 +198,7 @@ def foreign(text: bytes, path: Path) -> str:
     """The error that is not ours which a settings file of this text ends in; "" where there is none."""
     path.write_bytes(text)
     try:
-        settle({}, file=read(path), trusted=True)
+        resolve_plan({}, file=read(path), trusted=True)
     except DbrrlError:
         return ""
     except Exception as error:

@@ -1,1 +1,1 @@
-"""Benchmark suites: their data files, the runs that fill them, and the tables and reports that come out."""
+"""Benchmark suites: their definitions, the runs, and the tables and reports made from these."""

@@ -1,4 +1,4 @@
-"""How long the runs of a suite will take: by runs of the same cell that have ended, else by a moment of each."""
+"""Estimates how long the runs of a suite take: from finished runs of the same cell, or by timing a short part."""
 
 import dataclasses
 import time
@@ -15,15 +15,15 @@ from dbrrl.reporting.display import Quiet
 
 from .process import launch
 
-_MOMENT = 1.0  # seconds of a run that tell its speed
+_MOMENT = 1.0  # seconds of a run that are timed
 
 
 class _EnoughError(Exception):
-    """The moment is over."""
+    """Ends a run that has been timed for long enough."""
 
 
 class _Stopwatch(Quiet):
-    """Times the second half of the moment from the first sign of life on: the first fills buffers and caches."""
+    """Times the second half of the first moment of a run; the first half fills buffers and caches."""
 
     refresh_every = _MOMENT / 20
 
@@ -32,7 +32,7 @@ class _Stopwatch(Quiet):
         self.steps = self.steps_at_half = 0
 
     def update(self, steps: int, steps_per_second: float, mean_return: float) -> None:
-        """Take the time, and end the run once it is up."""
+        """Note the time, and end the run once it has been timed for long enough."""
         if not self.steps:
             self.began = time.perf_counter()
         self.now, self.steps = time.perf_counter(), steps
@@ -43,12 +43,12 @@ class _Stopwatch(Quiet):
 
     @property
     def seconds_per_step(self) -> float:
-        """By the second half of the moment."""
+        """Seconds per step in the second half."""
         return (self.now - self.half) / max(self.steps - self.steps_at_half, 1)
 
 
 def measure(plans: Mapping[str, Plan]) -> dict[str, float]:
-    """Seconds per step of a moment of each plan, by name; one that fails, or kills its process, is left out."""
+    """Time a short part of each plan; return seconds per step by name, without plans that fail."""
     process, pipe = launch("timing", _work, list(plans.values()))
     found: dict[str, float] = {}
     try:
@@ -57,7 +57,7 @@ def measure(plans: Mapping[str, Plan]) -> dict[str, float]:
             if seconds is not None:
                 found[name] = seconds
     except (EOFError, OSError):
-        pass  # the run itself will meet what killed it, and report it
+        pass  # the run itself will report the cause
     finally:
         process.kill()
         process.join()
@@ -71,7 +71,7 @@ def _work(plans: Sequence[Plan], pipe: Any) -> None:
 
 
 def _calibrate(plan: Plan) -> float | None:
-    """Seconds per step of a moment of the run; None where it fails."""
+    """Return the seconds per step of a short part of the run; None if it fails."""
     short = dataclasses.replace(plan, settings=plan.settings.replace(eval_interval=plan.settings.steps))
     watch = _Stopwatch()
     began = time.perf_counter()
@@ -79,13 +79,13 @@ def _calibrate(plan: Plan) -> float | None:
         Experiment.from_plan(short, out=None, name=None, shown=watch).run()
     except _EnoughError:
         return watch.seconds_per_step
-    except Exception:  # whatever it is, the run itself will meet it too, and report it
+    except Exception:  # the run itself will report the error
         return None
     return (time.perf_counter() - began) / plan.settings.steps
 
 
 def recorded(directories: Iterable[RunDirectory]) -> float | None:
-    """Seconds per step of runs that have ended; None where there is none."""
+    """Return the seconds per step of finished runs; None if there are none."""
     rows = []
     for directory in directories:
         try:

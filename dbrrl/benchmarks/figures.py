@@ -17,9 +17,9 @@ _PEER_MARKERS = ("D", "s", "^", "v")
 
 
 def draw(found: Sequence[Cell], stem: Path) -> dict[str, str]:
-    """Draw all that the cells allow as PNG and SVG, the files' names beginning with `stem`.
+    """Draw the figures that these cells allow, as PNG and SVG files whose names start with `stem`.
 
-    Returns the name of each PNG by what it shows: "curves", "scores", "times", "profiles".
+    Returns the name of each PNG by kind: "curves", "scores", "times", "profiles".
     """
     ordered = sorted(found, key=lambda cell: cell.agent)
     envs = list(dict.fromkeys(cell.env for cell in found))
@@ -40,7 +40,7 @@ def draw(found: Sequence[Cell], stem: Path) -> dict[str, str]:
 
 
 def reference_lines(env: str, agent: str) -> list[Line]:
-    """The threshold of an environment, and what others published for this agent; equal figures share a line."""
+    """Return lines for an environment's threshold and published scores of this agent; equal scores share a line."""
     entry = reference.environment(env)
     lines = [] if entry is None or entry.threshold is None else [Line(entry.threshold, "threshold", strong=True)]
     shared: dict[float, list[str]] = {}
@@ -51,7 +51,7 @@ def reference_lines(env: str, agent: str) -> list[Line]:
 
 
 def _curves(found: Sequence[Cell], envs: Sequence[str]) -> Any:
-    """A panel per cell, each over its own steps: the agents of an environment run for different numbers of them."""
+    """Draw a panel per cell, each with its own steps, as agents of an environment run for different numbers."""
     by_env = [cell for env in envs for cell in found if cell.env == env]
     panels = {cell.name: f"{cell.agent}, {cell.env}" for cell in by_env}
     groups = [Group(cell.agent, panels[cell.name], [run.rows for run in cell.runs]) for cell in by_env]
@@ -60,7 +60,7 @@ def _curves(found: Sequence[Cell], envs: Sequence[str]) -> Any:
 
 
 def _panels(found: Sequence[Cell], envs: Sequence[str], draw_panel: Any, label: str) -> Any:
-    """A drawing with a panel per environment that has cells; None where none has."""
+    """Return a figure with a panel per environment that has cells; None if there are none."""
     shown = [env for env in envs if any(cell.env == env for cell in found)]
 
     def draw_all(path: Path) -> None:
@@ -80,7 +80,7 @@ def _panels(found: Sequence[Cell], envs: Sequence[str], draw_panel: Any, label: 
 
 
 def _scores(axes: Any, cells: Sequence[Cell]) -> None:
-    """Each seed as a dot, their mean with its interval, and what others published, over the range of our scores."""
+    """Draw each seed as a dot, the mean with its interval, and published scores, within the range of our scores."""
     entry = reference.environment(cells[0].env)
     threshold = None if entry is None else entry.threshold
     for place, cell in enumerate(cells):
@@ -104,7 +104,7 @@ def _scores(axes: Any, cells: Sequence[Cell]) -> None:
 
 
 def _published(axes: Any, place: int, cell: Cell, low: float, high: float) -> None:
-    """Published scores at the right of a cell; one out of range is drawn at the edge with its number."""
+    """Draw published scores at the right of a cell; one out of range is at the edge with its number."""
     names = [source.name for source in dict.fromkeys(one.source for one in reference.published(cell.env))]
     outside = 0
     for one in reference.published(cell.env, cell.agent):
@@ -121,7 +121,7 @@ def _published(axes: Any, place: int, cell: Cell, low: float, high: float) -> No
 
 
 def _times(axes: Any, cells: Sequence[Cell]) -> None:
-    """The seconds after which each seed's evaluations first reach the threshold, and their median."""
+    """Draw the seconds until each seed's evaluations first reach the threshold, and their median."""
     lowest, highest = np.inf, 0.0
     for place, cell in enumerate(cells):
         times = cell.to_threshold("elapsed")
@@ -143,14 +143,14 @@ def _times(axes: Any, cells: Sequence[Cell]) -> None:
 
 
 def _levels(scores: np.ndarray) -> np.ndarray:
-    """Normalized scores over which profiles differ: from just below the lowest run to just above the highest."""
+    """Return the normalized scores for profiles: from just below the lowest run to just above the highest."""
     low, high = float(scores.min()), float(scores.max())
     margin = max(0.05 * (high - low), 0.005)
     return np.linspace(low - margin, high + margin, 222)
 
 
 def _profiles(found: Sequence[Cell]) -> Any:
-    """Performance profiles of all agents over the environments that all of them ran in; None where there are none."""
+    """Draw performance profiles of all agents over the environments that all of them ran in; None if there are none."""
     scores = normalized(found)
     envs = common_environments(scores)
     if not envs or len(scores) < 2:

@@ -1,4 +1,4 @@
-"""The folder of a benchmark: which suite it belongs to, a run directory per run, and the table of all evaluations."""
+"""The folder of a benchmark: its suite, the run directories, and the table of all evaluations."""
 
 import contextlib
 import shutil
@@ -8,17 +8,17 @@ from typing import Any, Self
 from dbrrl import checkpoint
 from dbrrl.errors import DbrrlError, RunError
 from dbrrl.experiment.directory import RunDirectory
-from dbrrl.experiment.settings import Plan, read, settle
+from dbrrl.experiment.settings import Plan, read, resolve_plan
 from dbrrl.reporting import toml
 
 from . import results
 
 _MARK = "benchmark.toml"
-_FREE = ("curve", "tensorboard")  # settings that change no number
+_FREE = ("curve", "tensorboard")  # settings that do not affect results
 
 
 class Folder:
-    """A benchmark's folder; `open` makes it, or comes back to the one of the same suite."""
+    """A benchmark's folder; `open` creates it, or finds that of the same suite."""
 
     def __init__(self, path: Path, suite: str) -> None:
         self.path, self.suite = path, suite
@@ -29,9 +29,9 @@ class Folder:
 
     @classmethod
     def open(cls, path: Path, suite: str) -> Self:
-        """The folder `path`, held by this process alone until `release`.
+        """Create or find the folder `path`, and lock it until `release`.
 
-        Raises RunError where it belongs to another suite, holds something else, or is in use.
+        Raises RunError if it belongs to another suite, holds something else, or is in use.
         """
         mark = path / _MARK
         if mark.is_file():
@@ -53,41 +53,41 @@ class Folder:
         return folder
 
     def release(self) -> None:
-        """Let other processes use the folder again."""
+        """Unlock the folder."""
         self._lock.release()
 
     def run(self, plan: Plan) -> Path:
-        """Where the run of a plan lies."""
+        """Return the run directory of a plan."""
         agent, env = (name.replace("/", "-").replace(":", "-") for name in (plan.settings.agent, plan.settings.env))
         return self.runs / f"{agent}_{env}_seed{plan.settings.seed}"
 
     def like(self, plan: Plan) -> dict[int, RunDirectory]:
-        """The runs that lie here of the same agent and environment, by their seeds."""
+        """Return the existing runs of the same agent and environment, by seed."""
         stem = self.run(plan).name.rpartition("_seed")[0]
         found = ((path.name.removeprefix(f"{stem}_seed"), path) for path in self.runs.glob(f"{stem}_seed*"))
         return {int(seed): RunDirectory(path) for seed, path in sorted(found) if seed.isdecimal()}
 
     def finished(self, plan: Plan) -> bool:
-        """Whether the run of `plan` has come to its end."""
+        """Return whether the run of `plan` has finished."""
         return finished(RunDirectory(self.run(plan)))
 
     def outdated(self, plan: Plan) -> str | None:
-        """What in the run that lies here is not as `plan` wants it; None where nothing is, or there is no run."""
+        """Return how the existing run of `plan` has other settings; None if it has the same, or there is no run."""
         directory = RunDirectory(self.run(plan))
         if not directory.config.exists():
             return None
         try:
             known = (plan.settings.agent, plan.settings.env)
-            before = settle({}, file=directory.read_config(), use_preset=False, trusted=known).to_dict()
+            before = resolve_plan({}, file=directory.read_config(), use_preset=False, trusted=known).to_dict()
         except DbrrlError as error:
             return str(error)
         now = plan.to_dict()
         if now["device"] == "auto":
-            now["device"] = before["device"]  # the one that was chosen
+            now["device"] = before["device"]  # the chosen device
         return _difference(before, now)
 
     def set_aside(self, plan: Plan) -> Path:
-        """Move the run of `plan` out of the way, where it stays; where to."""
+        """Move the run of `plan` aside, where it is kept; return the new path."""
         source = self.run(plan)
         aside = self.path / "superseded"
         aside.mkdir(exist_ok=True)
@@ -99,7 +99,7 @@ class Folder:
         return target
 
     def note_error(self, name: str, text: str | None) -> None:
-        """Keep the traceback of a run that failed; None: it has none any more."""
+        """Write the traceback of a run that failed; None removes it."""
         file = self.errors / f"{name}.txt"
         if text is None:
             file.unlink(missing_ok=True)
@@ -108,13 +108,13 @@ class Folder:
             checkpoint.write(file, text.encode())
 
     def write_results(self) -> None:
-        """Write results.csv: a row per evaluation of every run that has come to its end."""
+        """Write results.csv: a row for each evaluation of every finished run."""
         directories = [RunDirectory(path) for path in sorted(self.runs.iterdir(), key=_natural)]
         results.write(self.results, self.suite, [directory for directory in directories if finished(directory)])
 
 
 def _difference(before: dict[str, Any], now: dict[str, Any], place: str = "") -> str | None:
-    """What of two plans is first unlike."""
+    """Return the first difference of two plans."""
     for name in [*now, *(name for name in before if name not in now)]:
         old, new = before.get(name), now.get(name)
         if old == new or name in _FREE:
@@ -126,12 +126,12 @@ def _difference(before: dict[str, Any], now: dict[str, Any], place: str = "") ->
 
 
 def finished(directory: RunDirectory) -> bool:
-    """Whether a benchmark's run has ended: its agent is there, and its exact checkpoints are not any more."""
+    """Return whether a benchmark's run has finished: it has a final agent and no exact checkpoints."""
     return directory.final.exists() and not directory.checkpoint_files()
 
 
 def discard_checkpoints(directory: RunDirectory) -> None:
-    """Remove the exact checkpoints of a run that has ended; the newest goes last, as it says so."""
+    """Remove the exact checkpoints of a finished run, the newest last, as it records that the run has finished."""
     for file in reversed(directory.checkpoint_files()):
         file.unlink()
     with contextlib.suppress(OSError):

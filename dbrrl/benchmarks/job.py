@@ -1,4 +1,4 @@
-"""One run of a suite in a process of its own: started anew, or gone on with where it stood."""
+"""One run of a suite in a process of its own, started or resumed."""
 
 import contextlib
 import time
@@ -16,11 +16,11 @@ from dbrrl.reporting.display import Quiet
 
 from .folder import discard_checkpoints
 
-_LET_GO = 20.0  # seconds a killed benchmark's runs get to end, when it is started again at once
+_PATIENCE = 20.0  # seconds that runs of a killed benchmark have to end when it is restarted at once
 
 
 class Relay(Quiet):
-    """Tells the parent how far the run is."""
+    """Sends progress and warnings to the parent process."""
 
     refresh_every = 0.5
 
@@ -28,24 +28,24 @@ class Relay(Quiet):
         self.pipe = pipe
 
     def start(self, total: int, done: int) -> None:
-        """Say where the run begins."""
+        """Send the step at which the run starts."""
         self._send(steps=done, steps_per_second=0.0)
 
     def update(self, steps: int, steps_per_second: float, mean_return: float) -> None:
-        """Say how far it is."""
+        """Send the current step."""
         self._send(steps=steps, steps_per_second=steps_per_second)
 
     def warn(self, line: str) -> None:
-        """Pass a warning on."""
+        """Send a warning."""
         self._send(warning=line)
 
     def _send(self, **message: Any) -> None:
-        with contextlib.suppress(OSError):  # nobody is left to tell
+        with contextlib.suppress(OSError):  # the parent has ended
             send(self.pipe, **message)
 
 
 def work(plan: Plan, path: Path, pipe: Any) -> None:
-    """What the process does: it trains, tells `pipe`, and ends when the run does, or when asked to."""
+    """Main function of the process: train, send the outcome through `pipe`, and end."""
     shown = Relay(pipe)
     try:
         run = train(plan, path, shown)
@@ -58,9 +58,9 @@ def work(plan: Plan, path: Path, pipe: Any) -> None:
 
 
 def train(plan: Plan, path: Path, shown: Quiet) -> Run | None:
-    """Bring the run at `path` to its end; None where nothing but tidying up was left to do."""
+    """Start, resume or complete the run at `path`; None if it had finished and only files were removed."""
     directory = RunDirectory(path)
-    if path.exists() and not directory.config.exists():  # killed before it began
+    if path.exists() and not directory.config.exists():  # killed before it started
         directory.sweep()
         path.rmdir()
     if not path.exists():
@@ -76,8 +76,8 @@ def train(plan: Plan, path: Path, shown: Quiet) -> Run | None:
 
 
 def _held(directory: RunDirectory) -> RunDirectory:
-    """The directory, once a process that still writes there has ended."""
-    until = time.monotonic() + _LET_GO
+    """Wait until no other process uses the directory, then return it."""
+    until = time.monotonic() + _PATIENCE
     while True:
         try:
             directory.lock()

@@ -1,4 +1,4 @@
-"""Many runs side by side, each in a process of its own with one BLAS thread."""
+"""Runs many runs side by side, each in a process of its own with one BLAS thread."""
 
 import dataclasses
 import time
@@ -14,12 +14,12 @@ from dbrrl.reporting.display import Quiet
 from .job import work
 from .process import launch
 
-_POLL = 0.3  # seconds between looks for a signal
+_POLL = 0.3  # seconds between checks for a signal
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """A run to do: its name, its plan, where it lies, and what a step of it is expected to cost in seconds."""
+    """A run to do: its name, plan and folder, and the expected seconds per step."""
 
     name: str
     plan: Plan
@@ -28,13 +28,13 @@ class Task:
 
     @property
     def processes(self) -> int:
-        """How many processes compute: asynchronous agents have one per environment."""
+        """Number of computing processes: one, or one per environment of an asynchronous agent."""
         return self.plan.settings.num_envs if self.plan.agent_class.asynchronous else 1
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """How a run ended: with a score, with an error, or (neither) stopped."""
+    """The end of a run: a score, an error, or neither if it was stopped."""
 
     task: Task
     score: dict[str, float] | None = None
@@ -43,7 +43,7 @@ class Outcome:
 
 
 class _Running:
-    """A run under way."""
+    """A run in progress."""
 
     def __init__(self, task: Task, slots: list[int]) -> None:
         self.task, self.slots, self.steps = task, slots, 0
@@ -51,7 +51,7 @@ class _Running:
         self.process, self.pipe = launch(task.name, work, task.plan, task.path)
 
     def hear(self, display: Quiet) -> bool:
-        """Take one message; False where the process is gone."""
+        """Process one message; return False if the process has ended."""
         try:
             message = receive(self.pipe)
         except (EOFError, OSError):
@@ -69,7 +69,7 @@ class _Running:
         return True
 
     def end(self, stopping: bool) -> Outcome:
-        """How the process that is gone ended."""
+        """Return the outcome of a run whose process has ended."""
         self.process.join()
         self.pipe.close()
         if self.outcome is not None or stopping:
@@ -81,9 +81,9 @@ class _Running:
 
 
 def run(tasks: Sequence[Task], jobs: int, display: Quiet, ended: Callable[[Outcome], None]) -> bool:
-    """Do all tasks, `jobs` processes at a time, and say how each ended; False where a signal stopped them.
+    """Do all tasks, `jobs` processes at a time; call `ended` for each; return False if a signal stopped them.
 
-    A run that fails ends no other. An asynchronous run takes a slot for each of its processes, or all slots.
+    A run that fails does not affect others. An asynchronous run takes a slot for each of its processes, or all slots.
     """
     waiting, running, free, done = list(tasks), list[_Running](), list(range(jobs)), 0
     stopping, clock = False, _Clock(seconds(tasks, jobs))
@@ -116,19 +116,19 @@ def run(tasks: Sequence[Task], jobs: int, display: Quiet, ended: Callable[[Outco
 
 
 class _Clock:
-    """Corrects what is expected to be left by how long what is done has taken."""
+    """Corrects estimates of the time left by the time taken so far."""
 
     def __init__(self, expected: float) -> None:
         self.expected, self.began = expected, time.perf_counter()
 
     def left(self, expected: float) -> float:
-        """Seconds left, `expected` by the estimates."""
+        """Return the seconds left; `expected`: by the estimates alone."""
         done, taken = self.expected - expected, time.perf_counter() - self.began
         return expected * taken / done if done > 0.02 * self.expected and taken > 5 else expected
 
 
 def _start(waiting: list[Task], running: list[_Running], free: list[int], jobs: int) -> None:
-    """Begin with the first tasks that fit into the free slots."""
+    """Start the first tasks that fit into the free slots."""
     for task in list(waiting):
         needed = min(task.processes, jobs)
         if needed <= len(free):
@@ -139,7 +139,7 @@ def _start(waiting: list[Task], running: list[_Running], free: list[int], jobs: 
 
 
 def _gone(running: list[_Running], display: Quiet) -> list[_Running]:
-    """Listen for a moment; the runs whose process is gone."""
+    """Poll the pipes; return the runs whose process has ended."""
     ready = connection.wait([one.pipe for one in running], timeout=_POLL)
     return [one for one in running if one.pipe in ready and not one.hear(display)]
 
@@ -152,6 +152,6 @@ def _seconds_left(waiting: Sequence[Task], running: Sequence[_Running], jobs: in
 
 
 def seconds(tasks: Sequence[Task], jobs: int) -> float:
-    """What the tasks are expected to take."""
+    """Return the expected seconds for all tasks."""
     work = sum(task.plan.settings.steps * task.seconds_per_step * min(task.processes, jobs) for task in tasks)
     return work / jobs

@@ -1,4 +1,4 @@
-"""Processes of a benchmark: one BLAS thread each, deaf to the terminal's Ctrl-C, gone when their parent is."""
+"""Processes of a benchmark: one BLAS thread each, not reached by the terminal's Ctrl-C, ended with their parent."""
 
 import contextlib
 import multiprocessing
@@ -14,10 +14,10 @@ _THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS
 
 
 def launch(name: str, target: Callable[..., None], *arguments: Any) -> tuple[Any, Any]:
-    """Start `target(*arguments, pipe)` in a process of its own; the process, and the pipe's end to hear it by."""
+    """Start `target(*arguments, pipe)` in a new process; return the process and the parent's end of the pipe."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
-    # Not a daemon: asynchronous agents start processes of their own. It ends with its parent by itself.
+    # Not a daemon, which could not start the processes of asynchronous agents; it ends with its parent all the same.
     process = context.Process(target=_guarded, args=(target, *arguments, theirs), name=name)
     with ignored_by_children(), _one_thread():
         process.start()
@@ -28,13 +28,13 @@ def launch(name: str, target: Callable[..., None], *arguments: Any) -> tuple[Any
 def _guarded(target: Callable[..., None], *arguments: Any) -> None:
     threading.Thread(target=end_with_parent, daemon=True).start()
     if hasattr(os, "setpgid"):
-        os.setpgid(0, 0)  # a terminal's Ctrl-C reaches the parent alone, which asks each run to save
+        os.setpgid(0, 0)  # a terminal's Ctrl-C reaches only the parent, which asks each run to save
     target(*arguments)
 
 
 @contextlib.contextmanager
 def _one_thread() -> Iterator[None]:
-    """Processes started inside have one BLAS thread, whichever BLAS it is."""
+    """Processes started in the context have one BLAS thread, with any BLAS."""
     before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
     try:

@@ -1,4 +1,4 @@
-"""What scores are held against: thresholds and bounds of environments, and what others published."""
+"""Scores to compare with: thresholds and bounds of environments, and published results."""
 
 import dataclasses
 import functools
@@ -14,20 +14,20 @@ _FOLDER = Path(__file__).parent
 
 @dataclasses.dataclass(frozen=True)
 class Environment:
-    """A solved threshold (None where there is none), and the scores that are 0 and 1 when normalized."""
+    """The score that counts as solved (None if undefined), and the scores normalized to 0 and 1."""
 
     threshold: float | None
     low: float
     high: float
 
     def normalize(self, scores: np.ndarray) -> np.ndarray:
-        """Scores (n,) with random play at 0 and `high` at 1."""
+        """Return scores (n,) scaled so that random play is 0 and `high` is 1."""
         return (scores - self.low) / (self.high - self.low)
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """Where published figures stand, on how many seeds they rest, and what was measured."""
+    """A publication of scores: where it is, its number of seeds, and what was measured."""
 
     name: str
     short: str
@@ -40,7 +40,7 @@ class Source:
 
 @dataclasses.dataclass(frozen=True)
 class Published:
-    """One figure of a source; `theirs` is its environment, and `differs` says how that is not ours."""
+    """A published score; `theirs` is its environment, and `differs` how that differs from ours."""
 
     source: Source
     env: str
@@ -53,12 +53,12 @@ class Published:
 
 
 def environment(env: str) -> Environment | None:
-    """The entry of an environment, if it has one."""
+    """Return the thresholds and bounds of an environment, None if unknown."""
     return _environments().get(env.removeprefix("dbrrl/"))
 
 
 def published(env: str, agent: str | None = None) -> list[Published]:
-    """What others published for an environment, and an agent if one is named."""
+    """Return the published scores for an environment, optionally of one agent."""
     wanted = env.removeprefix("dbrrl/")
     return [entry for entry in _published() if entry.env == wanted and agent in (None, entry.agent)]
 
@@ -82,6 +82,6 @@ def _published() -> tuple[Published, ...]:
 
 
 def _same(theirs: str, ours: dict[str, Any]) -> tuple[str, str, str]:
-    """Our environment, theirs, and what differs."""
+    """Return our environment, theirs, and the difference."""
     env, differs = ours.get(theirs, (theirs, ""))
     return env, theirs, differs

@@ -1,4 +1,4 @@
-"""The report of a benchmark as a Markdown page: what is solved, how surely, how fast, and beside whom."""
+"""The report of a benchmark as a Markdown page: scores, confidence, speed, and comparison with published results."""
 
 import dataclasses
 import shutil
@@ -27,7 +27,7 @@ _CAPTIONS = {
 
 
 def check(folder: Path, suite: str) -> None:
-    """RunError where writing a report into `folder` would replace a page that is not one of ours."""
+    """Raise RunError if writing a report into `folder` would replace a page that is not such a report."""
     page = folder / f"{suite}.md"
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder}: expected a folder for the report, got a file: choose another with --report")
@@ -39,9 +39,9 @@ def check(folder: Path, suite: str) -> None:
 
 
 def prepare(folder: Path, suite: str, out: Path) -> None:
-    """Make `folder`, where a copy of the report of the benchmark in `out` shall go: before anything runs.
+    """Create `folder` for a copy of the report of the benchmark in `out`, before anything runs.
 
-    RunError where that cannot be, or would replace what is not ours, or is where the report lies anyway.
+    Raises RunError if that fails, would replace a page that is not a report, or is the report's own folder.
     """
     check(folder, suite)
     if folder.resolve() == (out / "report").resolve():
@@ -53,8 +53,8 @@ def prepare(folder: Path, suite: str, out: Path) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class State:
-    """How a benchmark stands: what was called, seeds each cell is to have, runs that failed, cells that changed."""
+class Status:
+    """Status of a benchmark: its command, the seeds wanted per cell, failed runs, cells whose settings changed."""
 
     command: str
     seeds: int
@@ -62,20 +62,20 @@ class State:
     stale: Sequence[str] = ()
 
 
-def write(folder: Path, suite: Suite, table: Path, state: State) -> Path:
-    """Write the page, its figures and its table of results into `folder`; the page's path.
+def write(folder: Path, suite: Suite, table: Path, state: Status) -> Path:
+    """Write the page, its figures and its table of results into `folder`; return the page's path.
 
     Args:
-        folder: where to; `check` says whether it may be.
-        suite: the whole suite: cells without results are said to be not run yet.
+        folder: destination; see `check`.
+        suite: the complete suite: cells without results are listed as not run yet.
         table: the results.
-        state: what the table does not say.
+        state: the status of the benchmark.
     """
     check(folder, suite.name)
     folder.mkdir(parents=True, exist_ok=True)
     found = _in_order(suite, cells(results.read(table)))
     page = folder / f"{suite.name}.md"
-    checkpoint.write(page, f"{_MARK}\n".encode())  # a stop from here on leaves files that are known for ours
+    checkpoint.write(page, f"{_MARK}\n".encode())  # if stopped from here on, the files are known as a report's
     copy = folder / f"{suite.name}.csv"
     checkpoint.write(copy, table.read_bytes())
     pictures = figures.draw(found, folder / suite.name) if found else {}
@@ -101,7 +101,7 @@ def write(folder: Path, suite: Suite, table: Path, state: State) -> Path:
 
 
 def copy(page: Path, folder: Path, suite: str) -> Path:
-    """Copy a report into another folder; the path of its page there."""
+    """Copy a report into another folder; return the path of the page there."""
     check(folder, suite)
     for file in sorted(page.parent.glob(f"{suite}[.-]*"), key=lambda file: file.suffix != ".md"):
         shutil.copyfile(file, folder / file.name)
@@ -109,7 +109,7 @@ def copy(page: Path, folder: Path, suite: str) -> Path:
 
 
 def _in_order(suite: Suite, found: Sequence[Cell]) -> list[Cell]:
-    """The cells in the suite's order, environment by environment; those the suite has no more are left out."""
+    """Return the cells in the suite's order, by environment, without cells that the suite no longer has."""
     envs = list(dict.fromkeys(cell.env.removeprefix("dbrrl/") for cell in suite.cells))
     names = [cell.name for cell in suite.cells]
     return sorted((cell for cell in found if cell.name in names), key=lambda cell: (envs.index(cell.env), cell.agent))
@@ -126,8 +126,8 @@ def _introduction(suite: Suite, found: Sequence[Cell], command: str) -> str:
     )
 
 
-def _verdict(suite: Suite, found: Sequence[Cell], state: State) -> str:
-    """What a reader must know before any table."""
+def _verdict(suite: Suite, found: Sequence[Cell], state: Status) -> str:
+    """Return the summary at the top of the page."""
     judged = [cell for cell in found if cell.threshold is not None]
     below = [
         f"{cell.name} ({len(cell.runs) - (cell.solved or 0)} of {len(cell.runs)})"
@@ -152,7 +152,7 @@ def _verdict(suite: Suite, found: Sequence[Cell], state: State) -> str:
 
 
 def _short(suite: Suite, found: Sequence[Cell], seeds: int) -> list[tuple[Cell, int]]:
-    """The cells that have fewer seeds than are wanted, and how many those are."""
+    """Return the cells with fewer seeds than wanted, with their numbers."""
     wanted = {cell.name: min(seeds, cell.seeds or seeds) for cell in suite.cells}
     return [(cell, wanted[cell.name]) for cell in found if len(cell.runs) < wanted[cell.name]]
 

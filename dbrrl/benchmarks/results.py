@@ -1,4 +1,4 @@
-"""The table of a benchmark: a row per evaluation of every run, enough to redraw every figure without a rerun."""
+"""The table of a benchmark: a row per evaluation of every run, enough to redraw every figure."""
 
 import csv
 import dataclasses
@@ -22,7 +22,7 @@ COLUMNS = (*RUN, *SCORES, "final", *VERSIONS, *MACHINE)
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """A run that has come to its end: its evaluations in order, the last one final, and what it was made with."""
+    """A finished run: its evaluations in order, and the versions that it was made with."""
 
     agent: str
     env: str
@@ -32,12 +32,12 @@ class Result:
 
     @property
     def score(self) -> float:
-        """Mean return of the evaluation at the end."""
+        """Mean return of the final evaluation."""
         return self.rows[-1]["mean"]
 
 
 def write(path: Path, suite: str, directories: Iterable[RunDirectory]) -> None:
-    """Write the table of these runs, all of which have come to their ends."""
+    """Write the table of these runs, which have finished."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -47,7 +47,7 @@ def write(path: Path, suite: str, directories: Iterable[RunDirectory]) -> None:
 
 
 def read(path: Path) -> list[Result]:
-    """The runs in a table; RunError where it is missing, or is not one."""
+    """Return the runs in a table; RunError if it is missing or is not such a table."""
     found: dict[tuple[str, str, int], Result] = {}
     try:
         for line in csv.DictReader(io.StringIO(files.read(path, _LARGEST).decode(), newline="")):

@@ -1,4 +1,4 @@
-"""One call of the benchmark command: what is left to do, how long it will take, doing it, and the results."""
+"""One call of the benchmark command: finds unfinished runs, estimates their time, runs them, writes the results."""
 
 from pathlib import Path
 
@@ -28,23 +28,23 @@ def run(
     renew: bool = False,
     report_to: Path | None = None,
 ) -> None:
-    """Run what is not done yet of `part` of a suite with seeds 0 to `seeds` - 1; results and report into `out`.
+    """Run the unfinished runs of `part` of a suite with seeds 0 to `seeds` - 1; write results and report into `out`.
 
     Args:
-        suite: the whole suite, of which the report speaks.
+        suite: the complete suite, which the report covers.
         part: the cells to run.
         seeds: how many seeds; cells may want fewer.
         jobs: processes side by side.
         out: the benchmark's folder.
-        command: what the report says it was made by.
-        renew: whether runs with other settings than are wanted now are set aside and run again.
-        report_to: where a copy of the report goes.
+        command: the command line to name in the report.
+        renew: whether runs with other settings are set aside and run again.
+        report_to: folder for a copy of the report.
 
     Raises:
-        ConfigError: the suite's settings are wrong, or a run's device is not there.
-        EnvError: an environment cannot be made, for want of an extra for instance.
-        RunError: `out` is not this suite's, or holds runs with other settings (and not `renew`), or a run failed.
-        Interrupted: a signal stopped it; the same call goes on.
+        ConfigError: the suite's settings are wrong, or a run's device is missing.
+        EnvError: an environment cannot be made, as when an extra is missing.
+        RunError: `out` is not this suite's, or holds runs with other settings without `renew`, or a run failed.
+        Interrupted: a signal stopped it; the same call continues.
     """
     plans = [(cell, cell.plan(seed)) for seed in range(seeds) for cell in part.cells if _wants(cell, seed)]
     for _, plan in plans:
@@ -56,7 +56,7 @@ def run(
         session = _Session(suite, folder, jobs)
         session.prepare(plans, renew)
         whole = session.run(plans)
-        if whole:  # who stops it does not wait for figures
+        if whole:  # figures take time: skip them after Ctrl-C
             session.report(seeds, command, report_to)
         session.conclude(whole)
     finally:
@@ -64,7 +64,7 @@ def run(
 
 
 def _require_packages(plans: list[Plan]) -> None:
-    """EnvError for the first environment that lacks a package; what else is wrong with one, its own runs will say."""
+    """Raise EnvError for the first environment that lacks a package; other errors are left to the runs."""
     requests = [construct.Request(plan.settings.env, plan.env_kwargs) for plan in plans]
     for number, request in enumerate(requests):
         if request in requests[:number]:
@@ -88,7 +88,7 @@ class _Session:
         self.ended = self.total = 0
 
     def run(self, plans: list[tuple[Cell, Plan]]) -> bool:
-        """Do what is not done yet, and write the table of results; False where a signal stopped it."""
+        """Run the unfinished runs and write the table of results; return False if a signal stopped it."""
         todo = [(cell, plan) for cell, plan in plans if not self.folder.finished(plan)]
         self.total, self.ended = len(plans), len(plans) - len(todo)
         done = f"{_runs(self.total)}, {self.ended} done before"
@@ -104,14 +104,14 @@ class _Session:
 
     def report(self, seeds: int, command: str, copy_to: Path | None) -> None:
         """Write the report."""
-        state = report.State(command, seeds, [outcome.task.name for outcome in self.failed], self._stale(seeds))
+        state = report.Status(command, seeds, [outcome.task.name for outcome in self.failed], self._stale(seeds))
         page = report.write(self.folder.path / "report", self.suite, self.folder.results, state)
         if copy_to is not None:
             page = report.copy(page, copy_to, self.suite.name)
         self.display.say(f"report: {page}")
 
     def conclude(self, whole: bool) -> None:
-        """Say how it ended; Interrupted or RunError where it is not done."""
+        """Report the end; Interrupted or RunError if runs are unfinished."""
         if not whole:
             raise Interrupted(f"stopped with {self.ended} of {_runs(self.total)} done; the same command goes on")
         if self.failed:
@@ -123,7 +123,7 @@ class _Session:
         self.display.say(f"{_runs(self.total)} done: {self.folder.results}")
 
     def _stale(self, seeds: int) -> list[str]:
-        """The cells, also of earlier calls, of which a run was made with other settings than the suite has now."""
+        """Return the cells, also of earlier calls, with a run that has other settings than the suite has now."""
         plans = [
             (cell, cell.plan(seed))
             for cell in self.suite.cells
@@ -132,7 +132,7 @@ class _Session:
         return list(dict.fromkeys(cell.name for cell, plan in plans if self.folder.outdated(plan)))
 
     def prepare(self, plans: list[tuple[Cell, Plan]], renew: bool) -> None:
-        """No run may lie here that was made with other settings, unless it is to be set aside."""
+        """Refuse existing runs with other settings, or set them aside if `renew`."""
         for _, plan in plans:
             why = self.folder.outdated(plan)
             if why is None:
@@ -146,7 +146,7 @@ class _Session:
             self.display.say(f"{path.name}: {why}: set aside as {self.folder.set_aside(plan)}")
 
     def _tasks(self, todo: list[tuple[Cell, Plan]]) -> list[Task]:
-        """The runs to do, each with what its cell's steps cost."""
+        """Return the runs to do, with the seconds per step of their cells."""
         cells = dict.fromkeys(cell.name for cell, _ in todo)
         first = {cell.name: plan for cell, plan in reversed(todo)}
         costs = {name: estimate.recorded(self._runs_like(first[name])) for name in cells}
@@ -155,7 +155,7 @@ class _Session:
             self.display.say(f"timing a moment of {len(unknown)} of {len(cells)} cells first")
         measured = estimate.measure({name: first[name] for name in unknown}) if unknown else {}
         known = [cost for cost in [*costs.values(), *measured.values()] if cost is not None]
-        usual = sum(known) / len(known) if known else 0.0  # of one that fails at once, too
+        usual = sum(known) / len(known) if known else 0.0  # also for a cell that could not be timed
         tasks = []
         for cell, plan in todo:
             cost = costs[cell.name] or measured.get(cell.name) or usual
@@ -163,7 +163,7 @@ class _Session:
         return tasks
 
     def _runs_like(self, plan: Plan) -> list[RunDirectory]:
-        """The directories of the cell's runs that have ended."""
+        """Return the directories of the cell's finished runs."""
         return [directory for directory in self.folder.like(plan).values() if directory.final.exists()]
 
     def _announce(self, tasks: list[Task]) -> None:
@@ -173,7 +173,7 @@ class _Session:
         self.display.say(f"{_runs(len(tasks))} to do, {steps:,} steps, {self.jobs} at a time: {said}")
 
     def _note(self, outcome: Outcome) -> None:
-        """A run has ended."""
+        """Report the end of a run."""
         task = outcome.task
         if outcome.score is None and outcome.error is None:
             return

@@ -1,4 +1,4 @@
-"""A suite as data: which agents run in which environments, with which settings, and how they are evaluated."""
+"""A suite as data: agents, environments, settings and evaluation."""
 
 import dataclasses
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import Any
 from dbrrl.config.suggestions import did_you_mean
 from dbrrl.errors import ConfigError
 from dbrrl.experiment import registry, trust
-from dbrrl.experiment.settings import Plan, read, settle
+from dbrrl.experiment.settings import Plan, read, resolve_plan
 
 _FOLDER = Path(__file__).parent
 _NO_SUITES = ("environments", "published")  # data of other kinds in the same folder
@@ -21,7 +21,7 @@ _OF_MANY = {"curve": False, "tensorboard": False, "threads": 1}
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """One agent in one environment, for as many seeds as are asked for, at most `seeds`."""
+    """One agent in one environment, for as many seeds as requested, at most `seeds`."""
 
     agent: str
     env: str
@@ -33,13 +33,13 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """As reports write it: "ppo on CartPole-v1"."""
+        """The name in reports: "ppo on CartPole-v1"."""
         return f"{self.agent} on {self.env}"
 
     def plan(self, seed: int) -> Plan:
-        """The settled plan of one seed; ConfigError where the suite's settings are wrong."""
+        """Return the plan of one seed; ConfigError if the suite's settings are wrong."""
         explicit = {**_OF_MANY, **self.explicit, "agent": self.agent, "env": self.env, "seed": seed}
-        return settle(
+        return resolve_plan(
             explicit,
             env_kwargs=self.env_kwargs,
             eval_env_kwargs=self.eval_env_kwargs,
@@ -57,7 +57,7 @@ class Suite:
     cells: tuple[Cell, ...]
 
     def part(self, agents: Sequence[str] | None, envs: Sequence[str] | None) -> "Suite":
-        """The cells of these agents and environments alone; ConfigError for a name that no cell has."""
+        """Return the part of the suite with these agents and environments; ConfigError for a name without cells."""
         for what, wanted in (("agent", agents), ("env", envs)):
             known = sorted({getattr(cell, what) for cell in self.cells})
             for name in wanted or ():
@@ -70,16 +70,16 @@ class Suite:
 
 
 def names() -> list[str]:
-    """The suites that come with the library."""
+    """Return the names of the suites that come with the library."""
     return sorted(file.stem for file in _FOLDER.glob("*.toml") if file.stem not in _NO_SUITES)
 
 
 def load(name: str, overrides: Mapping[str, Any] | None = None, trusted: bool | Collection[str] = False) -> Suite:
-    """The suite called `name`, or in the file `name` (a path that ends in .toml).
+    """Return the suite called `name`, or in the file `name` (a path that ends in .toml).
 
-    `overrides` are settings that win over the suite's own; `trusted` are names of code that the file may give, True
-    allows all. Raises ConfigError where there is no such suite (the nearest name is said), or its file says something
-    that is not understood, or names code that is not trusted.
+    `overrides` are settings that replace the suite's own; `trusted` are names of code that the file may contain, True
+    allows all. Raises ConfigError if there is no such suite (the message has the nearest name), or its file has an
+    unknown entry, or names code that is not trusted.
     """
     own = name.endswith(".toml")
     if not own and name not in names():
@@ -118,7 +118,7 @@ def _cells(
 
 
 def _agents(entry: Mapping[str, Any], place: str) -> list[str]:
-    """The agents listed, or all that serve the action space named in their stead."""
+    """Return the listed agents, or all that support the action space named instead."""
     wanted = entry.get("agents")
     if not isinstance(wanted, str):
         return _texts(entry, "agents", place)

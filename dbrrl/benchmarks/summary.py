@@ -1,4 +1,4 @@
-"""What a benchmark's runs come to: per cell, and between agents."""
+"""Statistics of a benchmark's runs: per cell, and between agents."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """As reports write it."""
+        """The name in reports."""
         return f"{self.agent} on {self.env}"
 
     @property
@@ -51,22 +51,22 @@ class Cell:
 
     @property
     def solved(self) -> int | None:
-        """How many seeds end at the threshold or above; None where there is none."""
+        """Number of seeds whose final score is at the threshold or above; None without a threshold."""
         return None if self.threshold is None else int((self.scores >= self.threshold).sum())
 
     @property
     def reaches(self) -> bool:
-        """Whether any evaluation of any seed was at the threshold or above."""
+        """Whether any evaluation of any seed is at the threshold or above."""
         places = self.to_threshold("steps")
         return places is not None and bool(np.isfinite(places).any())
 
     def estimate(self, statistic: Statistic) -> Estimate:
-        """`statistic` of the final scores: a mean with its t interval, another with a percentile bootstrap's."""
+        """Return `statistic` of the final scores: a mean with its t interval, others with a bootstrap interval."""
         interval = mean_interval(self.scores) if statistic is MEAN else bootstrap_interval(self.scores, statistic)
         return Estimate(float(statistic(self.scores)), *interval)
 
     def to_threshold(self, column: str) -> np.ndarray | None:
-        """Where each seed's evaluations first reach the threshold ("steps" or "elapsed"); infinity: never."""
+        """Return where each seed's evaluations first reach the threshold, in "steps" or "elapsed"; infinity: never."""
         threshold = self.threshold
         if threshold is None:
             return None
@@ -74,9 +74,9 @@ class Cell:
         return np.array([first_reaching(places, means, threshold) for places, means in tables])
 
     def at(self, steps: int) -> tuple[int, float] | None:
-        """The last evaluation up to `steps`: at which step, and the mean over seeds; None before the first.
+        """Return the step of the last evaluation up to `steps`, and its mean over seeds; None before the first.
 
-        One that was due then counts, though environments that step together had gone a part of a step beyond.
+        An evaluation due at `steps` counts, though environments that step together may have gone slightly beyond.
         """
         found = []
         for run in self.runs:
@@ -92,7 +92,7 @@ class Cell:
 
 
 def cells(results: Sequence[Result]) -> list[Cell]:
-    """The results by agent and environment, each cell's by seed."""
+    """Return the results as cells, by agent and environment, sorted by seed."""
     pairs = dict.fromkeys((result.agent, result.env) for result in results)
     ordered = sorted(results, key=lambda result: result.seed)
     return [
@@ -101,7 +101,7 @@ def cells(results: Sequence[Result]) -> list[Cell]:
 
 
 def normalized(found: Sequence[Cell]) -> dict[str, dict[str, np.ndarray]]:
-    """Normalized final scores (seeds,) by agent and environment, where the bounds of the environment are known."""
+    """Return normalized final scores (seeds,) by agent and environment, if the environment's bounds are known."""
     scores: dict[str, dict[str, np.ndarray]] = {}
     for cell in found:
         entry = reference.environment(cell.env)
@@ -111,7 +111,7 @@ def normalized(found: Sequence[Cell]) -> dict[str, dict[str, np.ndarray]]:
 
 
 def common_environments(scores: dict[str, dict[str, np.ndarray]]) -> list[str]:
-    """The environments in which every agent ran: over these alone may agents be compared in one number."""
+    """Return the environments in which every agent ran: only over these can one number compare agents."""
     sets = [set(envs) for envs in scores.values()]
     return sorted(sets[0].intersection(*sets[1:])) if sets else []
 

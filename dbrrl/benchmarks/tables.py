@@ -14,11 +14,11 @@ from .results import Result
 from .suite import Suite
 from .summary import IQM, MEAN, MEDIAN, Cell, common_environments, normalized
 
-NO_BREAK = "\u00a0"  # a space at which no line ends
+NO_BREAK = "\u00a0"  # a space that does not break a line
 
 
 def first_tables(suite: Suite, found: Sequence[Cell]) -> list[str]:
-    """A table per environment: rows for each cell of the suite, run or not, one per published figure."""
+    """Return a table per environment: a row for each cell of the suite, and for each published score."""
     by_name = {cell.name: cell for cell in found}
     head = ["agent", "solved", "steps", "mean [95 %]", "lowest", "published", "ours by then"]
     parts = []
@@ -32,7 +32,7 @@ def first_tables(suite: Suite, found: Sequence[Cell]) -> list[str]:
 
 
 def statistics(found: Sequence[Cell]) -> list[str]:
-    """Final scores and ways to the threshold: a table per environment, a row per cell."""
+    """Return final scores and steps to the threshold: a table per environment, a row per cell."""
     head = ["agent", "seeds", "IQM [95 %]", "mean [95 %]", "median [95 %]", "steps to threshold", "seconds"]
     parts = [
         "Of the final scores: the interquartile mean (IQM), the mean and the median over the seeds. The 95 % interval "
@@ -53,7 +53,7 @@ def statistics(found: Sequence[Cell]) -> list[str]:
 
 
 def comparison(found: Sequence[Cell]) -> list[str]:
-    """The probability that an agent beats another, over the environments in which all agents ran."""
+    """Return the probabilities that one agent beats another, over the environments in which all agents ran."""
     scores = normalized(found)
     envs = common_environments(scores)
     agents = sorted(scores)
@@ -75,7 +75,7 @@ def comparison(found: Sequence[Cell]) -> list[str]:
 
 
 def sources(found: Sequence[Cell]) -> list[str]:
-    """Whose figures stand here, what they measured, and where their environments differ."""
+    """Return the sources of published scores, what they measured, and how their environments differ."""
     shown = [one for cell in found for one in reference.published(cell.env, cell.agent)]
     lines = [
         f"- {source.name} ({source.short}): [{source.version}]({source.where}). Measured: {source.measured}; "
@@ -95,7 +95,7 @@ def sources(found: Sequence[Cell]) -> list[str]:
 
 
 def software(found: Sequence[Cell]) -> list[str]:
-    """Versions and machines of the runs."""
+    """Return the versions and machines of the runs."""
     runs = [run for cell in found for run in cell.runs]
     columns = ("dbrrl", "python", "numpy", "gymnasium", "git_commit", "cpu", "cores", "blas")
     kinds: dict[tuple[str, ...], list[Result]] = {}
@@ -106,12 +106,12 @@ def software(found: Sequence[Cell]) -> list[str]:
 
 
 def fails(cell: Cell) -> bool:
-    """Whether any seed ends below the threshold."""
+    """Return whether any seed's final score is below the threshold."""
     return cell.solved is not None and cell.solved < len(cell.runs)
 
 
 def behind(cell: Cell) -> bool:
-    """Whether others reach the threshold in the mean and we do not."""
+    """Return whether a published mean reaches the threshold and ours does not."""
     if cell.threshold is None:
         return False
     theirs = any(one.score >= cell.threshold for one in reference.published(cell.env, cell.agent))
@@ -119,17 +119,17 @@ def behind(cell: Cell) -> bool:
 
 
 def listed(names: Sequence[str]) -> str:
-    """Names with commas between them; "none"."""
+    """Return names with commas between them; "none" for no names."""
     return ", ".join(names) or "none"
 
 
 def words(values: Sequence[object]) -> str:
-    """Values with commas between them, or the one."""
+    """Return values with commas between them."""
     return ", ".join(map(str, values)) or "no"
 
 
 def _headline(env: str) -> str:
-    """An environment above its cells, with the score that counts as solved."""
+    """Return the heading of an environment, with the score that counts as solved."""
     entry = reference.environment(env)
     threshold = "" if entry is None or entry.threshold is None else f" ({entry.threshold:g})"
     return f"**{env}**{threshold}"
@@ -152,7 +152,7 @@ def _theirs(one: Published) -> str:
 
 
 def _ours(cell: Cell, one: Published) -> str:
-    """Our mean on the same steps, or on the fewer we have."""
+    """Return our mean after the same number of steps, or after all of ours if those are fewer."""
     found = cell.at(one.steps)
     return "no evaluation yet" if found is None else _at(found[1], found[0])
 
@@ -180,7 +180,7 @@ def _percent(chance: tuple[float, ...]) -> str:
 def _estimate(cell: Cell, statistic: Statistic) -> str:
     estimate = cell.estimate(statistic)
     if len(cell.runs) < 3:
-        return f"{estimate.value:.1f}"  # one or two seeds say too little of others
+        return f"{estimate.value:.1f}"  # one or two seeds are too few for a comparison
     return f"{estimate.value:.1f} [{estimate.low:.1f},{NO_BREAK}{estimate.high:.1f}]"
 
 

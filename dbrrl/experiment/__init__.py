@@ -1,10 +1,13 @@
 """The runner: loop, evaluation, run directory, exact resume, statistics and progress."""
 
+import warnings
+from collections.abc import Callable
+
 from .callbacks import Call, Callback, Checkpoint, Evaluate, JsonLines, StopAt
 from .experiment import Experiment
 from .interruption import Interrupted
 from .run import Run
-from .settings import Plan, Settings, settle
+from .settings import Plan, Settings, resolve_plan
 
 __all__ = [
     "Call",
@@ -18,5 +21,13 @@ __all__ = [
     "Run",
     "Settings",
     "StopAt",
-    "settle",
+    "resolve_plan",
 ]
+
+
+def __getattr__(name: str) -> Callable[..., Plan]:
+    """Return `resolve_plan` by its earlier name, with a warning."""
+    if name == "settle":
+        warnings.warn("dbrrl.experiment.settle is resolve_plan now", DeprecationWarning, stacklevel=2)
+        return resolve_plan
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""The parts of a run, made from its plan or put back from its checkpoint."""
+"""Makes the parts of a run from its plan, or loads them from its checkpoint."""
 
 import contextlib
 from collections.abc import Iterator
@@ -21,18 +21,18 @@ from .in_process import InProcess
 from .settings import Plan, table
 from .workers import Workers
 
-_FREE = ("steps", "curve", "tensorboard", "config")  # settings a resumed run may change; config: see same_agent
+_FREE = ("steps", "curve", "tensorboard", "config")  # settings that a resumed run may change; config: see same_agent
 
 
 def new_driver(plan: Plan, stack: contextlib.ExitStack, steps: int = 0) -> Driver:
-    """Make what steps the training environments, of a run that has done `steps` before; it is closed with `stack`."""
+    """Make the driver of a run that has done `steps` steps before; it is closed with `stack`."""
     driver: Driver = Workers(plan) if plan.agent_class.asynchronous else InProcess(plan, steps)
     stack.callback(driver.close)
     return driver
 
 
 def new_agent(plan: Plan, driver: Driver) -> Agent:
-    """The agent before its first step; ConfigError where it does not fit into memory."""
+    """Make an untrained agent; ConfigError if it does not fit into memory."""
     try:
         return plan.agent_class(
             driver.observation_space,
@@ -47,15 +47,15 @@ def new_agent(plan: Plan, driver: Driver) -> Agent:
 
 
 def check(plan: Plan) -> None:
-    """ConfigError where the run needs a device or a package that is not there."""
+    """Raise ConfigError if the run needs a device or a package that this machine lacks."""
     devices.check(plan)
     check_events(plan.settings.tensorboard)
 
 
 def begin(plan: Plan, stack: contextlib.ExitStack) -> tuple[Plan, Driver, Agent]:
-    """A new run's environments and agent, and its plan with the device that "auto" stands for.
+    """Make a new run's driver and agent; return its plan too, with "auto" replaced by the chosen device.
 
-    Raises ConfigError, before anything is made, where `check` does.
+    Raises ConfigError as `check` does, before anything is made.
     """
     check(plan)
     if plan.settings.device == "auto":
@@ -66,12 +66,12 @@ def begin(plan: Plan, stack: contextlib.ExitStack) -> tuple[Plan, Driver, Agent]
     if plan.settings.device != "auto":
         driver = new_driver(plan, stack)
         return plan, driver, new_agent(plan, driver)
-    here = devices.on(plan, "cpu")  # the agent itself says how large its layers are
+    here = devices.on(plan, "cpu")  # the size of the agent's layers decides
     driver = new_driver(here, stack)
     agent = new_agent(here, driver)
     missing = devices.missing_gpu() if agent.largest_product >= devices.LARGE else None
     plan = devices.on(plan, *devices.choose(agent.largest_product, 0, missing))
-    if plan.settings.device != "cpu":  # where the agent lies its environments may lie, too
+    if plan.settings.device != "cpu":  # environments that can follow the agent to its device are made there
         driver.close()
         driver = new_driver(plan, stack)
         agent = new_agent(plan, driver)
@@ -79,7 +79,7 @@ def begin(plan: Plan, stack: contextlib.ExitStack) -> tuple[Plan, Driver, Agent]
 
 
 def beginning(plan: Plan, agent: Agent) -> list[str]:
-    """What to say as a run begins: that no preset was found, and the step of the first update as settings tell it."""
+    """Return the lines to print before the first step: a missing preset, and the step of the first update."""
     settings, lines = plan.settings, []
     if not registry.preset(settings.agent, settings.env):
         lines.append(f"no preset for {settings.agent} on {settings.env}: the defaults, and what is given")
@@ -104,7 +104,7 @@ def _first_update(agent: Agent) -> int | None:
 
 
 def same_agent(plan: Plan, driver: Driver, saved: State, directory: RunDirectory) -> Agent:
-    """The agent of an exact checkpoint; an error where it is not of this run's class, spaces and settings."""
+    """Load the agent of an exact checkpoint; an error if it has another class, spaces or settings than this run."""
     agent = plan.agent_class.from_record(saved, directory.checkpoints, device=plan.settings.device)
     check_spaces(agent, driver, str(directory.checkpoints))
     if agent.config != plan.config:
@@ -113,8 +113,8 @@ def same_agent(plan: Plan, driver: Driver, saved: State, directory: RunDirectory
 
 
 def check_plan(plan: Plan, saved: State, directory: RunDirectory) -> None:
-    """RunError where a setting that decides the run's numbers is not what it was at the checkpoint."""
-    unsaid: State = {"eval_env_kwargs": {}, "tf32": False}  # the first is left out where it is empty
+    """Raise RunError if a setting that affects the run's numbers has changed since the checkpoint."""
+    unsaid: State = {"eval_env_kwargs": {}, "tf32": False}  # old checkpoints lack these
     saved = unsaid | saved
     for name, now in (unsaid | plan.to_dict()).items():
         if name not in _FREE and saved[name] != now:
@@ -124,7 +124,7 @@ def check_plan(plan: Plan, saved: State, directory: RunDirectory) -> None:
 
 
 def check_spaces(agent: Agent, driver: Driver | vector.Environments, path: str) -> None:
-    """CheckpointError where the agent loaded from `path` was made for other spaces than those of `envs`."""
+    """Raise CheckpointError if the agent loaded from `path` was made for other spaces than `driver` has."""
     for what in ("observation_space", "action_space"):
         made_for, here = getattr(agent, what), getattr(driver, what)
         if made_for != here:
@@ -133,8 +133,8 @@ def check_spaces(agent: Agent, driver: Driver | vector.Environments, path: str) 
 
 
 @contextlib.contextmanager
-def distrust(directory: RunDirectory) -> Iterator[None]:
-    """Whatever the content of a checkpoint that is not of this version raises becomes a CheckpointError."""
+def as_checkpoint_error(directory: RunDirectory) -> Iterator[None]:
+    """Inside the context, errors from checkpoint content of another version become CheckpointErrors."""
     try:
         yield
     except CheckpointError as error:
@@ -143,7 +143,7 @@ def distrust(directory: RunDirectory) -> Iterator[None]:
         raise CheckpointError(f"{directory.checkpoints}: {error}") from error
     except DbrrlError:
         raise
-    except Exception as error:  # what is read may be anything
+    except Exception as error:  # the content of a file can cause any error
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise CheckpointError(f"{directory.checkpoints}: damaged, or of another version ({reason})") from error
 
@@ -151,7 +151,7 @@ def distrust(directory: RunDirectory) -> Iterator[None]:
 def callbacks(
     plan: Plan, directory: RunDirectory | None, stack: contextlib.ExitStack, purge_step: int | None = None
 ) -> list[Callback]:
-    """Those that the settings ask for, closed with `stack`; earlier events from `purge_step` on become void."""
+    """Make the callbacks that the settings ask for, closed with `stack`; `purge_step`: see `Events`."""
     made: list[Callback] = [] if plan.settings.stop_at is None else [StopAt(plan.settings.stop_at)]
     events = make_events(directory.events, plan.settings.tensorboard, purge_step) if directory is not None else None
     if events is not None:
@@ -161,22 +161,22 @@ def callbacks(
 
 
 def use_threads(plan: Plan, agent: Agent, stack: contextlib.ExitStack) -> None:
-    """BLAS threads as settled, or by the agent's largest matrix product, until `stack` is left."""
+    """Use the BLAS threads of the settings, or as many as suit the agent's layers, until `stack` is closed."""
     threads = plan.settings.threads or backend.auto_blas_threads(agent.largest_product)
     stack.enter_context(backend.using_blas_threads(threads))
 
 
 def use_precision(plan: Plan, stack: contextlib.ExitStack) -> str:
-    """TF32 if it is asked for and there is a GPU, until `stack` is left; returns what to say of it, or ""."""
+    """Use TF32 until `stack` is closed, if it is set and there is a GPU; return a line to print, or ""."""
     on = plan.settings.tf32 and plan.settings.device != "cpu"
     stack.enter_context(backend.using_tf32(on))
     return "tf32: matrix products and convolutions round their factors to 10 bits" if on else ""
 
 
 def full_record(plan: Plan, driver: Driver) -> dict[str, Any]:
-    """The content of config.toml: what took effect, and on what software and machine.
+    """Return the content of config.toml: the settings in effect, the software and the machine.
 
-    Raises ConfigError where an argument for the environment is nothing that TOML can hold.
+    Raises ConfigError if TOML cannot hold an argument for the environment.
     """
     _check_plain(plan.env_kwargs, "env_kwargs")
     _check_plain(plan.eval_env_kwargs, "eval_env_kwargs")
@@ -188,13 +188,13 @@ def full_record(plan: Plan, driver: Driver) -> dict[str, Any]:
 
 
 def changes(directory: RunDirectory) -> list[str]:
-    """A line where the software is not what the run began with."""
+    """Return a line if the software has changed since the run began."""
     changed = record.differences(table(directory.read_config(), "versions"))
     return [f"not the same software as the run began with: {'; '.join(changed)}"] if changed else []
 
 
 def unfindable(plan: Plan) -> list[str]:
-    """A line for the agent and the environment that other programs cannot find when they are to go on with the run."""
+    """Return a line for the agent or environment that no other program can import, as to resume the run."""
     lines = []
     for field in ("agent", "env"):
         name = getattr(plan.settings, field)
@@ -208,16 +208,16 @@ def unfindable(plan: Plan) -> list[str]:
 
 
 def _call(plan: Plan, run: str) -> str:
-    """The call that goes on with a run in the program that has its classes."""
+    """Return the Python call that resumes a run in the program that defines its classes."""
     name = plan.settings.agent
     agent = f", agent={name.rpartition(':')[2].rpartition('.')[2]}" if trust.only_here("agent", name) else ""
     return f"Experiment.resume({run}{agent}, trust=True)"
 
 
 def resume_command(plan: Plan, directory: RunDirectory) -> str:
-    """What goes on with a run: "python -m dbrrl.train --resume RUN", and --trust where the run is of your own code.
+    """Return the command that resumes a run, with --trust if the run uses the user's own code.
 
-    Where no command can find that code, it is the call in Python.
+    If no command can find that code, return the call in Python.
     """
     if unfindable(plan):
         return f"{_call(plan, repr(str(directory.path)))}.run(), in the program that has its classes"
@@ -226,14 +226,14 @@ def resume_command(plan: Plan, directory: RunDirectory) -> str:
 
 
 def stem(plan: Plan) -> str:
-    """The start of the run's name: "ppo-CartPole-v1-seed0"."""
+    """Return the first part of the run's name: "ppo-CartPole-v1-seed0"."""
     settings = plan.settings
     agent, env = (name.replace("/", "-").replace(":", "-") for name in (settings.agent, settings.env))
     return f"{agent}-{env}-seed{settings.seed}"
 
 
 def title(plan: Plan) -> str:
-    """The headline of the run's curve."""
+    """Return the title of the run's learning curve."""
     return f"{plan.settings.agent} on {plan.settings.env}, seed {plan.settings.seed}"
 
 

@@ -1,4 +1,4 @@
-"""Callbacks: what a run tells while it goes on, what you do about it, and how you end it early."""
+"""Callbacks: your own code at the events of a run, and early stopping."""
 
 import json
 import math
@@ -18,7 +18,7 @@ _SCORES = ("mean", "median", "stdev", "min", "max", "evaluation_episodes")
 
 
 class Running(Protocol):
-    """What a callback sees of the run under way."""
+    """The attributes and methods of a run that a callback can use."""
 
     plan: Plan
     """All settings: of the run in `plan.settings`, of the agent in `plan.config`."""
@@ -29,51 +29,54 @@ class Running(Protocol):
 
     @property
     def folder(self) -> Path | None:
-        """The run's folder; None where it has none."""
+        """The run's folder; None if the run is kept in memory."""
 
     @property
     def elapsed(self) -> float:
-        """Seconds so far, those before a resume included."""
+        """Seconds so far, including those before a resume."""
 
     def evaluate(self, episodes: int, env: str | None = None) -> Evaluation | None:
-        """Play whole episodes without exploration, here or in `env`, off the record; None where Ctrl-C came."""
+        """Play complete episodes without exploration, optionally in `env`; None if Ctrl-C interrupted them.
+
+        The result is returned only: scores.csv and the best agent do not change.
+        """
 
     def stop(self, reason: str) -> None:
-        """End the run at the next moment between steps: it is evaluated and saved as at its end."""
+        """End the run before its next step; it is evaluated and saved as usual."""
 
 
 class Callback:
-    """Override what you need; each method is called between two steps of the run, in its process.
+    """Base class: override the methods you need; each is called between two steps of the run, in its process.
 
-    A callback keeps no place in checkpoints: after a resume, which is given callbacks anew, it starts afresh.
+    Checkpoints do not include callbacks: pass them again when you resume a run, and they start from scratch.
 
     Attributes:
-        interval: environment steps between calls of `on_interval`; None: never. Several environments step at once:
-            a call comes at the first moment at which another multiple of it is reached.
+        interval: environment steps between calls of `on_interval`; None: never. With several environments, the call
+            comes after the first step that reaches or passes another multiple of it.
     """
 
     interval: int | None = None
 
     def on_start(self, run: Running) -> None:
-        """The run begins, or goes on, at `run.steps`."""
+        """The run starts, or resumes, at step `run.steps`."""
 
     def on_interval(self, run: Running) -> None:
-        """Another `interval` steps are done."""
+        """Called every `interval` steps."""
 
     def on_log(self, run: Running, row: Row) -> None:
-        """A row of progress.csv."""
+        """A row was added to progress.csv."""
 
     def on_evaluation(self, run: Running, row: Row) -> None:
-        """A row of scores.csv."""
+        """A row was added to scores.csv."""
 
     def on_checkpoint(self, run: Running) -> None:
         """An exact checkpoint was saved."""
 
     def on_end(self, run: Running) -> None:
-        """The run is at its end, evaluated and saved; not called where an error or Ctrl-C ends it."""
+        """The run has finished, is evaluated and saved; not called if an error or Ctrl-C ends it."""
 
     def close(self) -> None:
-        """Let go of files, however the run ended."""
+        """Close files; called however the run ended."""
 
 
 class Call(Callback):
@@ -87,7 +90,7 @@ class Call(Callback):
         self.function, self.interval = function, _positive("interval", interval)
 
     def on_interval(self, run: Running) -> None:
-        """Call it."""
+        """Call the function."""
         self.function(run)
 
 
@@ -98,21 +101,21 @@ class StopAt(Callback):
         self.threshold = threshold
 
     def on_evaluation(self, run: Running, row: Row) -> None:
-        """Compare."""
+        """Stop the run if the mean return has reached the threshold."""
         if row["mean"] >= self.threshold:
             run.stop(f"the evaluation's mean {row['mean']:g} reached {self.threshold:g}")
 
 
 class Evaluate(Callback):
-    """Evaluates every `interval` steps beside the run's own evaluations, also in another environment.
+    """Evaluates every `interval` steps in addition to the run's own evaluations, optionally in another environment.
 
     Args:
         interval: environment steps between evaluations.
-        episodes: whole episodes of each.
-        env: a Gymnasium id, or your own as "package.module:Class"; None: that of the run.
+        episodes: complete episodes in each evaluation.
+        env: a Gymnasium id, or your own as "package.module:Class"; None: the run's own.
 
     Attributes:
-        results: (steps, Evaluation), a pair for each.
+        results: a pair (steps, Evaluation) for each evaluation.
     """
 
     def __init__(self, interval: int, episodes: int = 10, env: str | None = None) -> None:
@@ -130,30 +133,31 @@ class Evaluate(Callback):
 class Checkpoint(Callback):
     """Saves the agent every `interval` steps as FOLDER/agent-STEPS.dbrrl, and keeps all of these files.
 
-    The run's own checkpoints, of which the newest are kept, are for going on; these are for looking back.
+    Use these to study the agent at different stages; the run's own checkpoints, of which only the newest are kept,
+    serve to resume it.
     """
 
     def __init__(self, folder: str | Path, interval: int) -> None:
         self.folder, self.interval = Path(folder), _positive("interval", interval)
 
     def on_start(self, run: Running) -> None:
-        """Make the folder now: a mistake in its name costs no training."""
+        """Make the folder, so that a wrong name is found before training."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunError(f"{self.folder}: cannot be made: {error.strerror}: choose another folder") from error
 
     def on_interval(self, run: Running) -> None:
-        """Save; a resumed run writes again what it had written past its checkpoint, the same bits."""
+        """Save the agent; a resumed run writes identical files again for steps after its checkpoint."""
         run.agent.save(self.folder / f"agent-{run.steps}.dbrrl")
 
 
 class JsonLines(Callback):
     """Writes each event as a line of JSON: {"event": "evaluation", "steps": 1000, "mean": 21.5, ...}.
 
-    Events: start (with the run's folder), progress, evaluation, checkpoint, end (with the folder, and the scores of the
-    evaluation at the end). Numbers that JSON lacks (nan, inf) become null. After a
-    resume a second "start" says the step at which the run goes on: what came after it before is void.
+    Events: start (with the run's folder), progress, evaluation, checkpoint, end (with the folder and the scores of the
+    final evaluation). nan and inf, which JSON lacks, become null. A resumed run writes a second "start" with its step:
+    earlier events of later steps are void.
 
     Args:
         target: a file to append to, or an open stream; None: standard output.
@@ -171,32 +175,32 @@ class JsonLines(Callback):
             raise RunError(f"{target}: cannot be written: {error.strerror}: choose another name") from error
 
     def on_start(self, run: Running) -> None:
-        """The step at which it begins or goes on."""
+        """Write the step at which the run starts or resumes."""
         chosen = run.plan.settings
         what = {"agent": chosen.agent, "env": chosen.env, "seed": chosen.seed}
         self._write("start", {"steps": run.steps, **what, "folder": _text(run.folder)})
 
     def on_log(self, run: Running, row: Row) -> None:
-        """The training statistics."""
+        """Write the training statistics."""
         self._write("progress", row)
 
     def on_evaluation(self, run: Running, row: Row) -> None:
-        """The scores."""
+        """Write the scores."""
         self._latest = row
         self._write("evaluation", row)
 
     def on_checkpoint(self, run: Running) -> None:
-        """Where it can go on."""
+        """Write the step of the checkpoint."""
         self._write("checkpoint", {"steps": run.steps})
 
     def on_end(self, run: Running) -> None:
-        """The last line of a run that came to its end."""
+        """Write the last line of a run that has finished."""
         scores = {name: self._latest[name] for name in _SCORES if name in self._latest}
         ended = {"steps": run.steps, "elapsed": round(run.elapsed, 3), "folder": _text(run.folder)}
         self._write("end", ended | scores)
 
     def close(self) -> None:
-        """Close the file; a stream that was given stays open."""
+        """Close the file; a stream passed as target stays open."""
         if self._owned:
             self._stream.close()
 

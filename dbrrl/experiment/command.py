@@ -1,4 +1,4 @@
-"""What the commands share: flags made of settings, one-line errors, exit codes."""
+"""Shared by the commands: flags made from settings, one-line errors, exit codes."""
 
 import argparse
 import contextlib
@@ -20,17 +20,17 @@ INTERRUPTED = 130
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that says what is wrong in one line, and suggests the nearest flag."""
+    """An argument parser whose errors are one line, with the nearest flag."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(allow_abbrev=False, formatter_class=_Help, **options)
 
     def error(self, message: str) -> NoReturn:
-        """Raise it as a ConfigError: one line, exit code 2."""
+        """Raise `message` as a ConfigError: one line, exit code 2."""
         raise ConfigError(message.removeprefix("argument "))
 
     def parse_all(self, arguments: Sequence[str]) -> dict[str, Any]:
-        """The values of the flags that were given; ConfigError for a flag there is not, with the nearest."""
+        """Return the values of the given flags; ConfigError for an unknown flag, with the nearest one."""
         values, unknown = self.parse_known_args(arguments)
         for word in unknown:
             name = word.partition("=")[0]
@@ -41,7 +41,7 @@ class Parser(argparse.ArgumentParser):
         return vars(values)
 
     def add_settings(self, title: str, config: type[Config], shown: Mapping[str, Any] | None = None) -> None:
-        """A flag for each field of `config` that the plan does not set; `shown`: defaults that a preset changes."""
+        """Add a flag for each field of `config` except those computed from the plan; `shown`: values of a preset."""
         group = self.add_argument_group(title)
         for entry in (entry for entry in settings(config) if entry.name not in PLANNED):
             flag = "--" + entry.name.replace("_", "-")
@@ -66,7 +66,7 @@ class _Help(argparse.HelpFormatter):
 
 
 class _Value(argparse.Action):
-    """Stores the checked value of a setting."""
+    """Stores the value of a setting after checking it."""
 
     def __init__(self, *, entry: Setting, **options: Any) -> None:
         super().__init__(**options)
@@ -79,14 +79,14 @@ class _Value(argparse.Action):
         values: str | Sequence[Any] | None,
         option_string: str | None = None,
     ) -> None:
-        """Check the text, or take a bare --switch as true and --no-switch as false."""
+        """Check the text; --switch without a value is true, --no-switch is false."""
         switched_off = bool(option_string and option_string.startswith("--no-"))
         value = self.entry.parse(values) if isinstance(values, str) else not switched_off
         setattr(namespace, self.dest, value)
 
 
 def run(main: Callable[[Sequence[str]], None], arguments: Sequence[str] | None = None) -> int:
-    """Run a command; the exit code. What a user can cause ends in one line on standard error and code 2."""
+    """Run a command and return its exit code; errors are one line on standard error and code 2."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     try:
@@ -98,7 +98,7 @@ def run(main: Callable[[Sequence[str]], None], arguments: Sequence[str] | None =
         _tell("stopped")
         return INTERRUPTED
     except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output is gone: nobody is left to tell
+        sys.stderr.close()  # nobody reads our output any more
         return MISTAKE
     except Exception as error:
         _tell(traceback.format_exc().rstrip() if debug else f"error: {one_line(error)}")
@@ -107,17 +107,17 @@ def run(main: Callable[[Sequence[str]], None], arguments: Sequence[str] | None =
 
 
 def _tell(text: str) -> None:
-    """Print to standard error, if it is still open."""
+    """Print to standard error, unless it is closed."""
     with contextlib.suppress(OSError):
         print(text, file=sys.stderr, flush=True)
 
 
 def one_line(error: BaseException) -> str:
-    """An error in one line; one that is not ours with its type, its place, and how to see more."""
+    """Return an error as one line; if it is not one of dbrrl's, with its type, file and line."""
     text = " ".join(str(error).split())
     if isinstance(error, DbrrlError):
         notes = list(getattr(error, "__notes__", []))
-        # A user's code raised it, or another process.
+        # Raised by the user's code or in another process.
         if isinstance(error, EnvError | WorkerError) and error.__cause__ is not None:
             notes.append("--debug shows the traceback")
         return "; ".join([text, *notes])

@@ -1,4 +1,4 @@
-"""Which device a run computes on: the one that is named, or what `--device auto` chooses, and why."""
+"""Choice of a run's device: as set, or by the size of the work for `--device auto`."""
 
 import dataclasses
 
@@ -8,22 +8,22 @@ from dbrrl.errors import ConfigError
 
 from .settings import Plan
 
-# Multiply-adds of a layer over a batch from which a GPU is worth it. Some 200 launches make an update, 10 µs each from
-# Python: 2 ms on a GPU, however small it is. One CPU core does 1e8 multiply-adds in that time, and an update is three
-# products of each layer. Two layers of 64 over a batch of 256 have 1e6, Nature's CNN over one of 32 has 5e7.
+# Multiply-adds of a layer over a batch from which a GPU is faster. An update launches some 200 kernels, 10 µs each from
+# Python: 2 ms on a GPU, however small the layers. One CPU core does 1e8 multiply-adds in that time, and an update has
+# three products per layer. Two layers of 64 over a batch of 256 have 1e6, Nature's CNN over one of 32 has 5e7.
 LARGE = 2**25
-# Copies of an environment in one array program from which a GPU is worth it. On an H100 PPO took 0.23 ms for a step of
-# all copies in CartPole-v1, learning included, were they 64 or 8: 273,000 steps/s with 64; a CPU core made 98,000.
+# Copies of an environment in one array program from which a GPU is faster. On an H100, PPO took 0.23 ms for a step of
+# all copies in CartPole-v1, learning included, with 64 as with 8 copies: 273,000 steps/s with 64; a CPU core: 98,000.
 MANY = 64
 
 
 def choose(product: int, copies: int, missing: str | None) -> tuple[str, str]:
-    """The device of a run, "cpu" or "cuda", and the reason in a few words.
+    """Return the device for a run, "cpu" or "cuda", and the reason in a few words.
 
     Args:
         product: multiply-adds of the agent's largest layer over a batch.
-        copies: environments that step as one array program, 0 for environments on the host.
-        missing: why there is no GPU; None where there is one.
+        copies: environments that step as one array program; 0 for environments that do not.
+        missing: why no GPU can be used; None if one can.
     """
     if copies >= MANY:
         reason = f"{copies:,} environments step as one array program, from {MANY} on a GPU is worth it"
@@ -38,7 +38,7 @@ def choose(product: int, copies: int, missing: str | None) -> tuple[str, str]:
 
 
 def missing_gpu() -> str | None:
-    """Why "cuda" cannot be used; None where it can."""
+    """Return why "cuda" cannot be used; None if it can."""
     try:
         backend.require("cuda")
     except ConfigError as error:
@@ -47,7 +47,7 @@ def missing_gpu() -> str | None:
 
 
 def copies(plan: Plan) -> int:
-    """Environments that step as one array program for an agent that takes what lies on a GPU; 0 for others."""
+    """Return how many environments step as one array program that can run on the agent's GPU, 0 if they do not."""
     settings = plan.settings
     if not plan.agent_class.resident_at(plan.config):
         return 0
@@ -56,12 +56,12 @@ def copies(plan: Plan) -> int:
 
 
 def on(plan: Plan, device: str, reason: str = "") -> Plan:
-    """The plan of a run on `device`; `reason` says why it was chosen."""
+    """Return the plan with another device; `reason`: why it was chosen."""
     return dataclasses.replace(plan, settings=plan.settings.replace(device=device), device_reason=reason)
 
 
 def check(plan: Plan) -> None:
-    """ConfigError, before anything is made, where the device that is named is none of this agent or this machine."""
+    """Raise ConfigError if the agent or the machine does not support the device."""
     device = plan.settings.device
     if device == "auto":
         return

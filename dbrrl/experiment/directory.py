@@ -1,4 +1,4 @@
-"""The folder of a run: what lies where, made once, never overwritten, and held by one process at a time."""
+"""The folder of a run: its files, created once, never overwritten, and locked by one process at a time."""
 
 import contextlib
 import os
@@ -17,13 +17,13 @@ from dbrrl.reporting import toml
 
 from . import settings
 
-PARTS = ("agent", "environments", "loop")  # of a run's exact checkpoint
-_COMMANDS = 1_000_000  # bytes of command.txt that are kept when a line is added
-KEPT = 2  # exact checkpoints: the newest, and one more in case the disk damages it
+PARTS = ("agent", "environments", "loop")  # keys of an exact checkpoint
+_COMMANDS = 1_000_000  # bytes of command.txt that are kept when a line is appended
+KEPT = 2  # exact checkpoints: the newest, and the one before in case the newest is damaged
 
 
 class RunDirectory:
-    """A run's folder; make one with `create`, come back to one with `open`."""
+    """A run's folder; `create` makes a new one, `open` finds an existing one."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -41,13 +41,13 @@ class RunDirectory:
     def create(
         cls, out: Path, name: str | None, stem: str, table: dict[str, Any], files: Mapping[str, bytes] | None = None
     ) -> Self:
-        """A new folder in `out`, locked, with `table` as its config.toml and `files` by name.
+        """Create a folder in `out`, locked, with `table` as its config.toml and `files` by name.
 
-        It is called `name`, or else `stem` and the time, made unlike any other. It is filled under a hidden name and
-        then renamed: a process that is killed leaves the whole folder, or none of that name. An empty folder is taken
-        as none.
+        Its name is `name`, or else `stem` and the time, with a number if needed. It is filled under a hidden name and
+        then renamed, so that a killed process leaves the complete folder or none. An empty folder of the name is
+        replaced.
 
-        Raises RunError where a folder `name` exists, or none can be made.
+        Raises RunError if a folder `name` exists, or none can be created.
         """
         if name and (name in (".", "..") or Path(name).name != name):
             raise RunError(f"name: expected the name of one folder, got {name!r}: say where it lies with --out")
@@ -73,9 +73,9 @@ class RunDirectory:
                 shutil.rmtree(hidden, ignore_errors=True)
 
     def _moved(self, path: Path) -> Self:
-        """This folder, renamed to `path` in one step; RunError where something else has that name."""
+        """Rename this folder to `path` in one step; RunError if something else has that name."""
         with contextlib.suppress(OSError):
-            path.rmdir()  # an empty one
+            path.rmdir()  # succeeds only if it is empty
         try:
             os.rename(self.path, path)
         except OSError:
@@ -96,7 +96,7 @@ class RunDirectory:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """The folder of an earlier run; RunError where `path` is not one."""
+        """Return the folder of an existing run; RunError if `path` is not one."""
         directory = cls(path)
         if not path.is_dir():
             raise RunError(f"{path}: there is no such run directory")
@@ -105,7 +105,7 @@ class RunDirectory:
         return directory
 
     def lock(self) -> None:
-        """Keep other processes from writing here; the system lets go when this process ends."""
+        """Lock the folder against other processes; the system unlocks it when this process ends."""
         if os.name != "posix" or self._lock is not None:
             return
         import fcntl
@@ -118,13 +118,13 @@ class RunDirectory:
             raise RunError(f"{self.path}: another process is training here: wait for it or stop it") from None
 
     def release(self) -> None:
-        """Let other processes write here again."""
+        """Unlock the folder."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
     def sweep(self) -> None:
-        """Remove what a killed process left half-written."""
+        """Remove temporary files of killed processes."""
         for folder in (self.path, *self._folders):
             files.sweep(folder)
 
@@ -133,19 +133,19 @@ class RunDirectory:
         return self.best.parent, self.final.parent, self.checkpoints, self.events
 
     def refuse_links(self) -> None:
-        """RunError where a folder or a table of the run is a link: what is written there would be written elsewhere."""
+        """Raise RunError if a folder or a table of the run is a link: writing would change files elsewhere."""
         for path in (*self._folders, self.scores, self.progress):
             if files.is_link(path):
                 raise RunError(f"{path}: is a link, and a run writes nothing through one: put there what it leads to")
 
     def prepare(self, folder: Path) -> None:
-        """Make a folder of the run, unless it is there; RunError where a link is in its place."""
+        """Make a folder of the run, unless it exists; RunError if it is a link."""
         if files.is_link(folder):
             self.refuse_links()
         folder.mkdir(exist_ok=True)
 
     def add_start(self, files: Mapping[str, bytes]) -> None:
-        """Add what `record.start` says of a process that goes on with the run: its line after those of earlier ones."""
+        """Write the files of `record.start` for a process that resumes the run; its line is appended to command.txt."""
         for name, content in files.items():
             file = self.path / name
             known = name == "command.txt" and file.is_file() and not file.is_symlink()
@@ -156,11 +156,11 @@ class RunDirectory:
         checkpoint.write(self.config, toml.dumps(table).encode())
 
     def read_config(self) -> dict[str, Any]:
-        """The content of config.toml; ConfigError where it is damaged."""
+        """Return the content of config.toml; ConfigError if it is damaged."""
         return settings.read(self.config)
 
     def save_checkpoint(self, steps: int, state: State) -> Path:
-        """Write the exact checkpoint at `steps` and remove all but the newest."""
+        """Write the exact checkpoint at `steps`, and remove all but the newest ones."""
         self.prepare(self.checkpoints)
         path = self.checkpoints / f"step-{steps:012d}.dbrrl"
         checkpoint.save(path, state, kind="run")
@@ -170,30 +170,30 @@ class RunDirectory:
         return path
 
     def checkpoint_files(self) -> list[Path]:
-        """The exact checkpoints, newest first."""
+        """Return the files of the exact checkpoints, newest first."""
         files = self.checkpoints.glob("step-*.dbrrl") if self.checkpoints.is_dir() else ()
         return sorted((file for file in files if re.fullmatch(r"step-\d{12}", file.stem)), reverse=True)
 
     def load_checkpoint(self) -> tuple[State | None, list[str]]:
-        """The newest whole checkpoint (None where none was made), and a line for each that is damaged.
+        """Return the newest intact checkpoint (None if there are none), and a line for each damaged one.
 
-        Raises CheckpointError where all are damaged, RunError where a run that ended has none left.
+        Raises CheckpointError if all are damaged, RunError if a finished run has none left.
         """
         problems: list[str] = []
         files = self.checkpoint_files()
         for file in files:
             try:
-                return _whole(checkpoint.load(file, kind="run"), file), problems
+                return _complete(checkpoint.load(file, kind="run"), file), problems
             except CheckpointError as error:
                 problems.append(str(error))
         if files:
             raise CheckpointError(problems[0])
-        if self.final.exists():  # beginning anew would write over it
+        if self.final.exists():  # starting from scratch would overwrite it
             raise RunError(f"{self.path}: a run that ended, and its checkpoints are gone: it cannot be gone on with")
         return None, problems
 
 
-def _whole(state: State, file: Path) -> State:
+def _complete(state: State, file: Path) -> State:
     missing = [part for part in PARTS if not isinstance(state.get(part), dict)]
     if missing:
         raise CheckpointError(f"{file}: not the checkpoint of a run: it has no {', '.join(missing)}")
@@ -201,7 +201,7 @@ def _whole(state: State, file: Path) -> State:
 
 
 def _taken(path: Path) -> bool:
-    """Whether there is something of this name other than an empty folder."""
+    """Return whether something other than an empty folder has this name."""
     return os.path.lexists(path) and (path.is_symlink() or not path.is_dir() or any(path.iterdir()))
 
 

@@ -1,4 +1,4 @@
-"""Evaluation: the policy without exploration, in environments and with seeds of its own."""
+"""Evaluation of a policy without exploration, in separate environments with separate seeds."""
 
 import dataclasses
 import warnings
@@ -14,21 +14,21 @@ from dbrrl.reporting.statistics import mean_interval
 
 from .settings import Plan
 
-# Environments stepped together where each costs Python time: few, as those that are done step in vain.
+# Environments that step together if each costs Python time: few, as finished environments keep stepping.
 _LANES = 10
-_MOST = 100_000  # environments that step as one, as many as a run may have
-PATIENCE = 30_000  # steps of each environment in which no episode ends, before that is said (Atari's limit: 27,000)
+_MOST = 100_000  # environments that step as one array program
+PATIENCE = 30_000  # steps of each environment without an ended episode before a warning (Atari's limit: 27,000)
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """Unshaped returns and lengths of whole episodes, in arrays (episodes,)."""
+    """Undiscounted returns of the environment's own rewards, and lengths, of complete episodes: arrays (episodes,)."""
 
     returns: np.ndarray
     lengths: np.ndarray
 
     def row(self) -> dict[str, float]:
-        """Mean, median, sample standard deviation, min and max of the returns."""
+        """Return mean, median, sample standard deviation, min and max of the returns."""
         returns = self.returns
         return {
             "mean": float(returns.mean()),
@@ -39,7 +39,7 @@ class Evaluation:
         }
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """Student's confidence interval of the mean return; (mean, mean) for one episode."""
+        """Return Student's confidence interval of the mean return; (mean, mean) for one episode."""
         return mean_interval(self.returns, level)
 
 
@@ -53,12 +53,12 @@ def evaluate(
     stop: Callable[[], bool] = lambda: False,
     warn: Callable[[str], None] = warnings.warn,
 ) -> Evaluation | None:
-    """Play `episodes` whole episodes, each environment an equal part of them; None where `stop` said so.
+    """Play `episodes` complete episodes, an equal share in each environment; None if `stop()` became true.
 
-    The quota is fixed beforehand: taking the first episodes to end would favor short ones. With `steps`, an
-    environment starts episodes until its part of them is used instead, and ends each that it has started.
+    The shares are fixed in advance: taking the first episodes to end would favor short ones. With `steps`, each
+    environment starts episodes until its share of the steps is used, and completes each episode that it has started.
 
-    An episode that never ends keeps this from returning: `warn` is told after `PATIENCE` steps, and ten times as many.
+    If no episode ends, this never returns: `warn` is called after `PATIENCE` steps, then after ten times as many.
     """
     lanes = environments.num_envs
     quota = np.full(lanes, episodes // lanes) + (np.arange(lanes) < episodes % lanes)
@@ -74,7 +74,7 @@ def evaluate(
         if waited == patience:
             patience *= 10
             warn(endless(environments.env_id, waited, int(np.count_nonzero(used < budget))))
-        step = environments.step(choose(agent, observation, explore, first))
+        step = environments.step(act(agent, observation, explore, first))
         observation, first = step.observation, begins(step)
         if environments.finished:
             rows = np.flatnonzero((step.terminated | step.truncated) & step.valid)
@@ -88,30 +88,36 @@ def evaluate(
 
 
 def endless(env_id: str, steps: int, environments: int = 1) -> str:
-    """What is said where episodes are waited for that may never end."""
+    """Return the warning about episodes that may never end."""
     return (
         f"{env_id}: no episode of the evaluation has ended in {steps:,} steps ({environments} waited for): if they "
         "never end, limit them with max_episode_steps (--max-episode-steps N)"
     )
 
 
-def choose(agent: Agent, observation: Any, explore: bool, first: np.ndarray) -> np.ndarray:
-    """The agent's actions in episodes it does not learn from; `first`, bool (B,): which of them begin."""
-    act: Any = agent.act
-    action: np.ndarray = act(observation, explore, first=first) if agent.recurrent else act(observation, explore)
+def act(agent: Agent, observation: Any, explore: bool, first: np.ndarray) -> np.ndarray:
+    """Return the agent's actions in episodes that it does not learn from; `first`, bool (B,): rows that start one."""
+    choose: Any = agent.act
+    action: np.ndarray = (
+        choose(observation, explore, first=first) if agent.recurrent else choose(observation, explore)
+    )
     return action
 
 
 def begins(step: vector.Step) -> np.ndarray:
-    """Where the next action is the first of an episode, bool (B,), or will be ignored as a reset follows."""
+    """Return the rows, bool (B,), whose next action is the first of an episode or is ignored because of a reset."""
     found: np.ndarray = step.terminated | step.truncated | ~step.valid
     return found
 
 
 def environments(plan: Plan, episodes: int, *, kind: str, lanes: int | None = None) -> vector.Environments:
-    """Fresh environments for one evaluation: the same seeds each time, so that the policy alone differs.
+    """Make the environments of one evaluation, with the same seeds each time, so that only the policy differs.
 
-    `kind`: that of the training environments; `lanes`: how many step together, chosen by the kind if None.
+    Args:
+        plan: the run's settings.
+        episodes: how many will be played.
+        kind: the kind of the training environments, such as "batched".
+        lanes: how many step together; None: chosen by `kind` and `episodes`.
     """
     settings = plan.settings
     together = kind in ("batched", "vector", "device")

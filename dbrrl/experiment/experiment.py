@@ -1,4 +1,4 @@
-"""An experiment: an agent, an environment and a seed, run to the end; or an earlier run, gone on with."""
+"""Experiment: trains one agent in one environment with one seed, or resumes an earlier run."""
 
 import contextlib
 import dataclasses
@@ -24,28 +24,28 @@ from .driver import Driver
 from .interruption import Interrupted, Interruption
 from .loop import Loop
 from .run import Run
-from .settings import Plan, Settings, settle
+from .settings import Plan, Settings, resolve_plan
 
 
 class Experiment:
-    """One agent in one environment with one seed.
+    """Trains one agent in one environment with one seed.
 
     Args:
         agent: a name ("ppo"), your own as "package.module:Class", or an Agent class.
         env: a Gymnasium id, or your own as "package.module:Class", or its class.
-        seed: root of every random stream.
-        out: folder in which the run gets a folder of its own; None keeps everything in memory.
+        seed: root of all random generators.
+        out: folder in which the run's own folder is created; None keeps everything in memory.
         name: name of that folder; None makes one from agent, environment, seed and time.
         config: the agent's settings, a table or its Config.
         env_kwargs: arguments for the environment.
-        eval_env_kwargs: those that are others in evaluations.
-        progress: True shows progress, False nothing, None a bar if standard output is a terminal or a notebook.
-        preset: whether settings known to solve this environment are used where none are given here.
-        callbacks: see dbrrl.experiment.Callback; closed when the run ends, however it ends.
+        eval_env_kwargs: arguments that replace some of them in evaluations.
+        progress: True shows progress, False nothing, None a bar in a terminal or notebook and nothing elsewhere.
+        preset: whether settings known to solve this environment replace the defaults.
+        callbacks: see dbrrl.experiment.Callback; they are closed when the run ends, in any way.
         **overrides: fields of `Settings` (num_envs, ...) and of the agent's Config (learning_rate, ...).
 
     Raises:
-        ConfigError: an unknown agent or field (the nearest name is said), or a value out of range.
+        ConfigError: an unknown agent or field (the message has the nearest name), or a value out of range.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Experiment:
         table = config.to_dict() if isinstance(config, Config) else dict(config or {})
         agent_class = None if isinstance(agent, str) else agent
         agent_name = registry.name_of(agent) if isinstance(agent, type) else agent
-        self.plan = settle(
+        self.plan = resolve_plan(
             table | {"agent": agent_name, "env": construct.name_of(env), "seed": seed} | overrides,
             env_kwargs=env_kwargs,
             eval_env_kwargs=eval_env_kwargs,
@@ -93,7 +93,7 @@ class Experiment:
 
     @classmethod
     def from_plan(cls, plan: Plan, *, out: Path | None, name: str | None, shown: display.Quiet) -> Self:
-        """The experiment of a plan that is settled already."""
+        """Make an experiment from a complete plan."""
         experiment = cls.__new__(cls)
         experiment.plan, experiment.out, experiment.name = plan, out, name
         experiment.display, experiment.directory, experiment.callbacks = shown, None, []
@@ -110,19 +110,19 @@ class Experiment:
         progress: bool | None = None,
         callbacks: Sequence[Callback] = (),
     ) -> Self:
-        """The experiment of an earlier run's folder, to go on with it.
+        """Make an experiment that continues an earlier run.
 
-        Its files get no code of others imported: an agent or environment that is neither dbrrl's nor registered with
-        Gymnasium has to be named here too.
+        Files alone cause no import of foreign code: an agent or environment that is neither dbrrl's nor registered
+        with Gymnasium must also be named here.
 
         Args:
-            run: the folder.
-            trust: True imports whatever code the run's config.toml names.
-            agent, env: the run's own agent and environment once more, each as its name or its class.
+            run: the run's folder.
+            trust: True imports any code that the run's config.toml names.
+            agent, env: the run's agent and environment, each as its name or its class.
             progress, callbacks: as for a new experiment.
 
         Raises:
-            RunError: `run` is no run directory, or has another agent or environment.
+            RunError: `run` is not a run directory, or has another agent or environment.
             ConfigError: its config.toml is damaged, or names code that is not trusted.
         """
         directory = RunDirectory.open(Path(run))
@@ -133,15 +133,15 @@ class Experiment:
         for field, name in named.items():
             if name not in (None, file.get(field)):
                 raise RunError(f"{directory.path}: its {field} is {file.get(field)}, got {name}: leave it out")
-        plan = settle({}, file=file, use_preset=False, agent_class=agent_class, trusted=trusted)
+        plan = resolve_plan({}, file=file, use_preset=False, agent_class=agent_class, trusted=trusted)
         experiment = cls.from_plan(plan, out=None, name=None, shown=display.choose(progress))
         experiment.directory, experiment.callbacks = directory, _callbacks(callbacks)
         return experiment
 
     def run(self, steps: int | None = None) -> Run:
-        """Train for `steps` environment steps in all (default: as settled), evaluate and save.
+        """Train up to `steps` environment steps (default: the setting), evaluate and save.
 
-        Ctrl-C in a run with a folder saves an exact checkpoint first and raises `Interrupted`.
+        Ctrl-C in a run with a folder saves an exact checkpoint, then raises `Interrupted`.
         """
         with contextlib.ExitStack() as stack:
             interruption = Interruption()
@@ -153,11 +153,11 @@ class Experiment:
             if self.directory is None:
                 loop = self._begin(steps, interruption, stack)
             else:
-                loop = self._go_on(self.directory, steps, interruption, stack)
+                loop = self._continue(self.directory, steps, interruption, stack)
             return self._finish(loop)
 
     def _begin(self, steps: int | None, interruption: Interruption, stack: contextlib.ExitStack) -> Loop:
-        """A new run. Its folder is made last, so that wrong settings leave none behind."""
+        """Prepare a new run; its folder is created last, so that wrong settings leave none behind."""
         plan = self.plan if steps is None else self.plan.with_steps(steps)
         plan, driver, agent = build.begin(plan, stack)
         if plan.device_reason:
@@ -186,21 +186,21 @@ class Experiment:
         loop.callbacks = [*build.callbacks(plan, directory, stack), *self.callbacks]
         return loop
 
-    def _go_on(
+    def _continue(
         self,
         directory: RunDirectory,
         steps: int | None,
         interruption: Interruption,
         stack: contextlib.ExitStack,
     ) -> Loop:
-        """A run from its newest exact checkpoint, or from its start where none was made."""
+        """Prepare a run from its newest exact checkpoint, or from its start if there is none."""
         build.check(self.plan)
         directory.lock()
         stack.callback(directory.release)
         directory.refuse_links()
         directory.sweep()
         state, problems = directory.load_checkpoint()
-        with build.distrust(directory):
+        with build.as_checkpoint_error(directory):
             plan = self._extended(directory, steps, state)
             if state is not None:
                 build.check_plan(plan, state["loop"]["plan"], directory)
@@ -217,14 +217,14 @@ class Experiment:
             directory.scores.unlink(missing_ok=True)
             directory.progress.unlink(missing_ok=True)
         else:
-            with build.distrust(directory):
+            with build.as_checkpoint_error(directory):
                 problems += loop.driver.load_state_dict(state["environments"])
                 loop.load_state_dict(state["loop"])
-        if plan is not self.plan:  # written only now that nothing can be refused any more
+        if plan is not self.plan:  # last, when no error can follow
             directory.write_config(directory.read_config() | {"steps": steps})
             self._note_horizon(plan)
         directory.add_start(record.start(loop.steps))
-        purge = loop.steps + (loop.steps < loop.next_log)  # a row that is logged again voids the one there was
+        purge = loop.steps + (loop.steps < loop.next_log)  # a row that is logged again replaces the old one
         loop.callbacks = [*build.callbacks(plan, directory, stack, purge_step=purge), *self.callbacks]
         for line in [*problems, *build.changes(directory)]:
             self.display.warn(line)
@@ -242,7 +242,7 @@ class Experiment:
         return Loop(plan, agent, driver, directory=directory, display=self.display, interruption=interruption)
 
     def _extended(self, directory: RunDirectory, steps: int | None, state: State | None) -> Plan:
-        """The run's plan, with more steps if they are asked for; RunError where nothing is left to do."""
+        """Return the run's plan, with more steps if `steps` says so; RunError if the run is finished."""
         done = int(state["loop"]["steps"]) if state is not None else 0
         plan = self.plan
         if steps is not None and steps != plan.settings.steps:
@@ -250,7 +250,7 @@ class Experiment:
                 raise ConfigError(f"steps: the run has done {done:,} already, got {steps:,}: give more")
             plan = dataclasses.replace(plan, settings=plan.settings.replace(steps=steps))
         planned = plan.settings.steps
-        # Killed after --steps MORE was written to config.toml: then the checkpoint was made for fewer.
+        # After a kill, config.toml may already have more steps than the checkpoint was made for.
         extended = state is not None and (steps is not None or planned != state["loop"]["plan"]["steps"])
         if state is not None and state["loop"]["finished"] and (not extended or done >= planned):
             raise RunError(f"{directory.path}: this run is finished ({done:,} steps): add --steps MORE to train on")
@@ -268,14 +268,14 @@ class Experiment:
             ended = loop.run()
             if not ended:
                 loop.save()
-        except KeyboardInterrupt as stop:  # the second Ctrl-C: something hangs
+        except KeyboardInterrupt as stop:  # the second Ctrl-C
             if loop.saver.rescue():
                 raise Interrupted(f"{loop.saver.stopped()}; go on with: {again}") from stop
             raise
         except Exception as error:
             if directory is not None:
                 loop.saver.rescue()
-                error.add_note(loop.saver.told(again))
+                error.add_note(loop.saver.error_note(again))
             raise
         if not ended:
             raise Interrupted(f"{loop.saver.stopped()}; go on with: {again}")
@@ -294,7 +294,7 @@ def _callbacks(given: Sequence[Callback]) -> list[Callback]:
 
 
 def _name(found: str | type) -> str:
-    """The name under which a run records an agent or an environment."""
+    """Return the name under which a run records an agent or environment."""
     if isinstance(found, type) and issubclass(found, Agent):
         return registry.name_of(found)
     return construct.name_of(found)

@@ -1,12 +1,12 @@
-"""The commit and the uncommitted changes of the working folder, read without running anything that the folder names."""
+"""Commit and uncommitted changes of the working folder, read without running programs that its settings name."""
 
 import os
 import subprocess
 import threading
 
-LONGEST = 1_000_000  # bytes of uncommitted changes that are kept
+LONGEST = 1_000_000  # bytes of uncommitted changes that are recorded
 _SECONDS = 3.0  # that one call may take
-# Off: what the settings of a repository can make git run, and objects that it would ask another machine for.
+# Disables programs that a repository's settings name, and the download of missing objects.
 _SETTINGS = ("core.fsmonitor=false", "core.hooksPath=/dev/null", "core.alternateRefsCommand=", "protocol.allow=never")
 _ENVIRONMENT = {"GIT_ALLOW_PROTOCOL": "none", "GIT_NO_LAZY_FETCH": "1", "GIT_TERMINAL_PROMPT": "0"}
 _DIFF = (
@@ -16,10 +16,10 @@ _DIFF = (
 
 
 def run(*arguments: str, settings: tuple[str, ...] = ()) -> bytes | None:
-    """What `git ARGUMENTS` prints here, at most LONGEST + 1 bytes; None where it fails or takes more than 3 seconds.
+    """Return the output of `git ARGUMENTS`, at most LONGEST + 1 bytes; None if it fails or takes over 3 seconds.
 
-    The settings of a repository can name programs that git runs. Hooks and the file-system monitor are off here;
-    filters, external diffs and conversions to text are the caller's to turn off, as `uncommitted` does.
+    A repository's settings can name programs that git runs. Hooks and the file-system monitor are disabled here; the
+    caller disables filters, external diffs and conversions to text, as `uncommitted` does.
     """
     options = [word for setting in (*_SETTINGS, *settings) for word in ("-c", setting)]
     command = ["git", "--no-optional-locks", "--no-pager", *options, *arguments]
@@ -43,17 +43,17 @@ def run(*arguments: str, settings: tuple[str, ...] = ()) -> bytes | None:
 
 
 def uncommitted() -> bytes | None:
-    """The changes of tracked files against HEAD as a patch, b"" for none; None where there is no commit, or no git.
+    """Return the changes of tracked files since HEAD as a patch, b"" for none; None without a commit or git.
 
-    A patch of more than LONGEST bytes is cut there. Files that git does not track are not in it, nor are changes inside
-    submodules. Filters that the repository's attributes ask for (such as Git LFS) are not run.
+    A patch of more than LONGEST bytes is cut. Untracked files and changes inside submodules are not included. Filters
+    named by the repository's attributes (such as Git LFS) are not run.
     """
     listed = run("config", "--null", "--name-only", "--list")
     if listed is None:
         return None
     names = [name for name in listed.decode(errors="surrogateescape").split("\0") if name.startswith("filter.")]
     if len(listed) > LONGEST or any("=" in name for name in names):
-        return None  # a filter that cannot be turned off ("-c" takes no such name) must not run
+        return None  # such a filter cannot be disabled with "-c", and must not run
     filters = sorted({name.rpartition(".")[0] for name in names})
     off = [f"{name}.{key}" for name in filters for key in ("clean=", "smudge=", "process=", "required=false")]
     patch = run(*_DIFF, settings=tuple(off))
@@ -61,9 +61,9 @@ def uncommitted() -> bytes | None:
 
 
 def commit(patch: bytes | None = None) -> str:
-    """The commit that is checked out, with "-dirty" where tracked files differ from it; "none" without one.
+    """Return the current commit, with "-dirty" if tracked files differ from it; "none" without a commit.
 
-    patch: what `uncommitted` gave, where it was asked already.
+    patch: the result of `uncommitted`, if the caller has it.
     """
     name = run("rev-parse", "--verify", "--quiet", "HEAD")
     if name is None:

@@ -76,7 +76,7 @@ class InProcess:
 
     def collect(self) -> list[Episode]:
         """Return the episodes that environments on a GPU have not yet reported; all else is up to date."""
-        ended = self._take(self.envs.settle())
+        ended = self._take(self.envs.flush_episodes())
         self.consistent = True
         return ended
 
@@ -90,8 +90,8 @@ class InProcess:
         if not self._environment_failed:
             return None
         envs, self._environment_failed = self.envs, False
-        ended = self._take(envs.settle())
-        with contextlib.suppress(Exception):  # the error that is under way is the one to report
+        ended = self._take(envs.flush_episodes())
+        with contextlib.suppress(Exception):  # the first error is the one to report
             none, same = np.zeros(envs.num_envs, np.bool_), envs.observation
             step = vector.Step(same, same, np.zeros(len(none)), none, none.copy(), none.copy(), {}, all_valid=False)
             with observing(self.agent) as observe:

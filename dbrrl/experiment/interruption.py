@@ -1,4 +1,4 @@
-"""Ctrl-C, a closed terminal, and termination asked for politely: the run finishes its step and saves."""
+"""Signals that stop a run (Ctrl-C, SIGTERM, a closed terminal): it finishes its step and saves."""
 
 import contextlib
 import signal
@@ -14,14 +14,14 @@ _HANGUP = (signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()  # Windows has n
 
 
 class Interrupted(KeyboardInterrupt):
-    """A run was stopped by a signal after saving; the message says how to go on."""
+    """A signal stopped a run, which has been saved; the message has the command that resumes it."""
 
 
 class Interruption:
     """Inside a `with` block, the first SIGINT, SIGTERM or SIGHUP only sets `requested`; a second Ctrl-C acts as usual.
 
-    SIGHUP, which a terminal that is closed sends, stays ignored where it is (`nohup`). Where nothing has come of the
-    first signal after PATIENCE seconds, a line on standard error says that a second Ctrl-C helps.
+    SIGHUP, sent by a terminal that closes, stays ignored if it was (`nohup`). If the run has not stopped PATIENCE
+    seconds after the first signal, a line on standard error mentions the second Ctrl-C.
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class Interruption:
         self._reminder.daemon = True
 
     def __enter__(self) -> "Interruption":
-        # Python lets the main thread alone set handlers; elsewhere signals stay with whoever has them.
+        # Only the main thread may set handlers; in other threads signals keep theirs.
         if threading.current_thread() is threading.main_thread():
             hangups = [number for number in _HANGUP if signal.getsignal(number) is not signal.SIG_IGN]
             self._before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM, *hangups)}
@@ -48,7 +48,7 @@ class Interruption:
         if not self.requested:
             self.requested = True
             self._reminder.start()
-        elif number not in _HANGUP:  # a terminal may send more than one as it closes
+        elif number not in _HANGUP:  # a closing terminal may send several
             raise KeyboardInterrupt
 
 
@@ -63,12 +63,12 @@ def _remind() -> None:
 
 @contextlib.contextmanager
 def ignored_by_children() -> Iterator[None]:
-    """Processes started inside ignore Ctrl-C and SIGHUP: a terminal sends it to all, and the run needs them to save."""
+    """Processes started in the context ignore Ctrl-C and SIGHUP, which a terminal sends to all: saving needs them."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    mask: Any = getattr(signal, "pthread_sigmask", None)  # children inherit it, and here the signal only waits
-    if mask:  # the tracker that Python starts with the first spawned process would lift the mask: it has to be there
+    mask: Any = getattr(signal, "pthread_sigmask", None)  # children inherit it; here it delays the signal
+    if mask:  # Python's resource tracker clears the mask when it starts: start it before
         resource_tracker.ensure_running()
     before = mask(signal.SIG_BLOCK, {signal.SIGINT, *_HANGUP}) if mask else signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:

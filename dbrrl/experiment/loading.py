@@ -1,4 +1,4 @@
-"""Whether a state that was read can be that of a run's loop."""
+"""Checks the state of a run's loop that was read from a file."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from dbrrl.errors import CheckpointError
 
 
 def check_loop(state: Any, most: int) -> None:
-    """CheckpointError where the numbers of a loop's state cannot be; `most`: how many latest episodes it keeps."""
+    """Raise CheckpointError if a loop's state has impossible values; `most`: how many recent episodes it keeps."""
     with untrusted.state_of("loop"):
         _check(state, most)
 

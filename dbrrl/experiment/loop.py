@@ -23,11 +23,11 @@ from .loading import check_loop
 from .saving import Saver
 from .settings import Plan
 
-RECENT = 100  # training episodes behind the means of progress.csv
+RECENT = 100  # training episodes that the means of progress.csv cover
 
 
 class Loop:
-    """One run under way: all it will do follows from its state and that of agent and environments."""
+    """A run in progress; its future depends only on its state and the states of agent and driver."""
 
     def __init__(
         self,
@@ -43,8 +43,8 @@ class Loop:
         self.plan, self.agent, self.driver = plan, agent, driver
         self.directory, self.display, self.interruption = directory, display, interruption
         self.callbacks = list(callbacks)
-        self.stopped: str | None = None  # why the run ends before its last step
-        self.called = 0  # the step up to which callbacks have had their intervals
+        self.stopped: str | None = None  # why the run ends early
+        self.called = 0  # the step at which due callbacks were last called
         self.scores = Table(directory.scores if directory else None)
         self.progress = Table(directory.progress if directory else None)
         self.steps = 0
@@ -62,16 +62,16 @@ class Loop:
 
     @property
     def folder(self) -> Path | None:
-        """The run's folder; None where it has none."""
+        """The run's folder; None if the run is kept in memory."""
         return None if self.directory is None else self.directory.path
 
     @property
     def elapsed(self) -> float:
-        """Seconds this run has taken, those before a resume included."""
+        """Seconds that this run has taken, including those before a resume."""
         return self._elapsed_before + time.perf_counter() - self._started
 
     def run(self) -> bool:
-        """Train to the end of the plan, then evaluate; False where a signal stopped it."""
+        """Train for all steps of the plan, then evaluate; return False if a signal stopped the run."""
         total = self.plan.settings.steps
         self.display.start(total, self.steps)
         self.driver.start()
@@ -85,13 +85,13 @@ class Loop:
         return False
 
     def stop(self, reason: str) -> None:
-        """End the run at the next moment between steps, as at its last step."""
+        """End the run before its next step; it is evaluated and saved as usual."""
         if self.stopped is None and self.steps < self.plan.settings.steps:
             self.stopped = reason
             self.display.say(f"stopped at step {self.steps:,}: {reason}")
 
     def evaluate(self, episodes: int, env: str | None = None) -> Evaluation | None:
-        """Play whole episodes without exploration, off the record; None where a signal came."""
+        """Play complete episodes without exploration and return their scores; None if a signal came."""
         settings = self.plan.settings
         plan = self.plan
         if env is not None and env != settings.env:
@@ -107,7 +107,7 @@ class Loop:
                 callback.on_checkpoint(self)
 
     def state_dict(self) -> State:
-        """Counters, tables, what is due next, and the settings it all follows from."""
+        """Return the counters, the states of the tables, the next steps of events, and the settings."""
         return {
             "plan": self._plan_table,
             "steps": self.steps,
@@ -123,7 +123,7 @@ class Loop:
         }
 
     def load_state_dict(self, state: State) -> None:
-        """Go on where `state` was taken."""
+        """Continue from `state`."""
         check_loop(state, RECENT)
         self.steps, self.episodes = int(state["steps"]), int(state["episodes"])
         self.best, self.finished = float(state["best"]), bool(state["finished"])
@@ -132,7 +132,7 @@ class Loop:
         self.recent = deque(((value, int(length)) for value, length in state["recent"].tolist()), maxlen=RECENT)
         self.next_log, self.next_evaluation, self.next_checkpoint = map(int, state["next"])
         self.called = int(state["called"])
-        if self.finished:  # what fell due at the end was done there: a longer run starts its own count
+        if self.finished:  # a longer run has intervals of its own
             self.finished = False
             self._schedule()
         self.scores.load_state_dict(state["scores"])
@@ -148,7 +148,7 @@ class Loop:
         return (self.steps // interval + 1) * interval
 
     def _next_calls(self) -> list[int]:
-        """When each callback that has an interval is due."""
+        """Return the next step of each callback that has an interval."""
         return [(self.called // c.interval + 1) * c.interval for c in self.callbacks if c.interval]
 
     def _step_until(self, until: int) -> None:
@@ -205,7 +205,7 @@ class Loop:
 
     def _finish(self) -> bool:
         if self.directory is not None and not self.directory.checkpoint_files():
-            self.save()  # from here on the agent at the end may be there: what made it must be there, too
+            self.save()  # a folder with a final agent always has a checkpoint too
         if not self._evaluate(self.plan.settings.final_episodes, None):
             return False
         self.finished = True

@@ -1,4 +1,4 @@
-"""How the runner tells an agent of a step: by arguments alone, none of which an environment can name."""
+"""Passes steps from environments to an agent's `observe`, without the environments' infos."""
 
 import contextlib
 import warnings
@@ -11,10 +11,10 @@ from dbrrl.learning.transition import takes_valid
 
 @contextlib.contextmanager
 def observing(agent: Any) -> Iterator[Callable[[Step], None]]:
-    """A function that lets `agent` observe a step. It is given nothing of the environment's own infos.
+    """Yield a function that passes a step to `agent.observe`, with nothing of the environment's own infos.
 
-    What the environments gave was checked there, and is not checked again inside the context. An agent whose `observe`
-    takes no `valid` is told in an `info` of its own which rows carry a transition.
+    The environments have checked their results; inside the context the agent does not check them again. An agent whose
+    `observe` takes no `valid` gets it as info={"valid": ...}.
     """
     before, agent.checks_input = getattr(agent, "checks_input", True), False
     try:

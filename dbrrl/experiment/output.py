@@ -1,4 +1,4 @@
-"""What a long run prints, and what it does when nobody can read it any more: it trains on."""
+"""Output of long runs: if standard output or error is closed, printing does nothing and the run goes on."""
 
 import contextlib
 import os
@@ -8,21 +8,21 @@ from typing import Any
 
 
 class Lossy:
-    """A stream like the one it is made of, but for errors: once nothing can be written, what comes is dropped.
+    """Wraps a stream; once it cannot be written to, further text is dropped without an error.
 
-    So it is where the reader of a pipe has ended (`train | head -1`), and where the terminal is closed and its signal
-    ignored (`nohup`).
+    This happens when the reader of a pipe ends (`train | head -1`), or a terminal closes and its signal is ignored
+    (`nohup`).
     """
 
     def __init__(self, stream: Any, name: str) -> None:
         self._stream, self._name = stream, name
-        self.lost = stream is None  # Python's own sign of a stream that was closed before it began
+        self.lost = stream is None  # None: the stream was closed before Python started
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """Write the text, or drop it; its length."""
+        """Write or drop the text; return its length."""
         if not self.lost:
             try:
                 self._stream.write(text)
@@ -31,11 +31,11 @@ class Lossy:
         return len(text)
 
     def isatty(self) -> bool:
-        """Whether somebody may be looking at it."""
+        """Return whether this is a terminal that is still open."""
         return not self.lost and bool(self._stream.isatty())
 
     def flush(self) -> None:
-        """Write what waits."""
+        """Write buffered text."""
         if not self.lost:
             try:
                 self._stream.flush()
@@ -46,7 +46,7 @@ class Lossy:
         self.lost = True
         with contextlib.suppress(OSError, ValueError, AttributeError):
             nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self._stream.fileno())  # what is still in its buffer, and what Python flushes at its end
+            os.dup2(nowhere, self._stream.fileno())  # for buffered text, which Python flushes at exit
             os.close(nowhere)
         if self._name != "standard error":
             text = f"{self._name} is closed ({error.strerror}): the run goes on and saves as before, Ctrl-C stops it"
@@ -55,7 +55,7 @@ class Lossy:
 
 @contextlib.contextmanager
 def lossy() -> Iterator[None]:
-    """Within it, printing to a standard stream that is closed is no error."""
+    """Inside the context, printing to a closed standard stream is not an error."""
     before = sys.stdout, sys.stderr
     streams: Any = Lossy(before[0], "standard output"), Lossy(before[1], "standard error")
     sys.stdout, sys.stderr = streams

@@ -1,4 +1,4 @@
-"""Agents by name: the pages in the agents folder, and the presets beside them."""
+"""Finds agents by name: the modules in the agents folder, and their presets."""
 
 import fnmatch
 import functools
@@ -15,14 +15,14 @@ _FOLDER = Path(__file__).parent.parent / "agents"
 
 
 def agent_names() -> list[str]:
-    """The names `agent_class` knows: one for each page in the agents folder."""
+    """Return the names of dbrrl's own agents."""
     return sorted(page.stem for page in _FOLDER.glob("*.py") if not page.stem.startswith("_"))
 
 
 def agent_class(name: str) -> type[Agent]:
-    """The agent called `name` ("ppo"), or a user's own ("package.module:Class").
+    """Return the agent called `name` ("ppo"), or a user's own ("package.module:Class").
 
-    Raises ConfigError with the nearest name where there is none.
+    Raises ConfigError, with the nearest name, if there is none.
     """
     if ":" in name:
         return _own_class(name)
@@ -32,7 +32,7 @@ def agent_class(name: str) -> type[Agent]:
 
 
 def name_of(agent: type[Agent]) -> str:
-    """The name that `agent_class` finds the class by: "ppo" for PPO, "package.module:Class" for a user's own."""
+    """Return the name by which `agent_class` finds a class: "ppo" for PPO, "package.module:Class" for a user's own."""
     page = agent.__module__.removeprefix("dbrrl.agents.")
     if page in agent_names() and agent_class(page) is agent:
         return page
@@ -40,9 +40,9 @@ def name_of(agent: type[Agent]) -> str:
 
 
 def preset(agent: str, env_id: str) -> dict[str, Any]:
-    """Settings for `env_id`: `steps`, `num_envs` and other fields of the run and of the agent's Config; {} if none.
+    """Return the preset for `env_id`: fields of the run's Settings and of the agent's Config; {} if there is none.
 
-    A table's name may stand for a family of environments ("ALE/*"); one of the very name wins.
+    A preset's name may be a pattern ("ALE/*"); one with the exact name takes precedence.
     """
     name, presets = env_id.removeprefix("dbrrl/"), _presets(agent)
     family = next((pattern for pattern in presets if fnmatch.fnmatchcase(name, pattern)), "")
@@ -58,7 +58,7 @@ def _presets(agent: str) -> dict[str, Any]:
 
 
 def _instead(name: str) -> str:
-    """The end of a message on an unknown agent: one by another name, those that serve its actions, or the nearest."""
+    """Return the end of the error for an unknown agent: its name here, agents for the same actions, or the nearest."""
     asked, known = plain(name), agent_names()
     if asked in AGENTS:
         meant, settings = AGENTS[asked]
@@ -67,7 +67,7 @@ def _instead(name: str) -> str:
         space, words = ABSENT_AGENTS[asked]
         serving = [one for one in known if space in {kind.__name__ for kind in agent_class(one).action_spaces}]
         return f", which is not here yet; for {words} actions: {', '.join(serving)}"
-    first = asked.partition("_")[0]  # CleanRL names its files so: ppo_continuous_action
+    first = asked.partition("_")[0]  # as in CleanRL's file names: ppo_continuous_action
     return did_you_mean(first if first in known else name, known)
 
 

@@ -1,4 +1,4 @@
-"""What a run leaves: scores, statistics, the trained agent, and the folder with its files."""
+"""The result of a run: scores, statistics, the trained agent, and the folder of its files."""
 
 import dataclasses
 from pathlib import Path
@@ -14,7 +14,15 @@ from .settings import Plan
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What a run leaves: its scores (a row per evaluation), the trained agent, and where its files lie."""
+    """The result of a run.
+
+    Attributes:
+        scores: a row for each evaluation.
+        progress: a row of training statistics for each logged step.
+        agent: the trained agent.
+        plan: the settings.
+        directory: the run's folder; None if the run was kept in memory.
+    """
 
     scores: list[dict[str, float]]
     progress: list[dict[str, float]]
@@ -24,14 +32,14 @@ class Run:
 
     @property
     def score(self) -> float:
-        """Mean return of the evaluation at the end."""
+        """Mean return of the final evaluation."""
         return self.scores[-1]["mean"]
 
     def plot(self, path: str | Path | None = None) -> Any:
-        """The learning curve: a matplotlib Figure, which a notebook shows where it is a cell's last value.
+        """Return the learning curve, a matplotlib Figure, which a notebook shows as the last value of a cell.
 
         Args:
-            path: an image file to write it into, too (PNG, SVG or PDF by its ending).
+            path: an image file to write too; its ending chooses PNG, SVG or PDF.
         """
         figure = curves.draw_run(self.scores, self.progress, build.title(self.plan), recent=RECENT)
         if path is not None:

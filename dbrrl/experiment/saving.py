@@ -1,4 +1,4 @@
-"""The exact checkpoints of a run: written between two steps, and once more when an error ends it."""
+"""Writes the exact checkpoints of a run: between two steps, and when an error ends it."""
 
 import contextlib
 import time
@@ -16,14 +16,14 @@ from dbrrl.reporting.table import Table
 from .directory import RunDirectory
 from .driver import Driver
 
-LONGEST = 300.0  # seconds without a checkpoint; longer where one takes more than a twentieth of that to write
+LONGEST = 300.0  # seconds without a checkpoint; longer if writing one takes more than a twentieth of them
 
 
 class Saver:
     """Writes the checkpoints of one run, if it has a directory.
 
     Attributes:
-        kept: the state of the loop at the last moment between two steps at which the run could be saved.
+        kept: the state of the loop when the run could last be saved.
     """
 
     def __init__(
@@ -36,22 +36,22 @@ class Saver:
     ) -> None:
         self.directory, self.agent, self.driver, self.tables, self.counts = directory, agent, driver, tables, counts
         self.kept: State = {}
-        self._on_disk: State | None = None  # `kept`, as it was at the last checkpoint
+        self._on_disk: State | None = None  # `kept` of the last written checkpoint
         self._busy = False
         self._written, self._took = time.perf_counter(), 0.0
 
     @property
     def overdue(self) -> bool:
-        """Whether the last checkpoint was made so long ago that a kill would cost too much."""
+        """Whether the last checkpoint was made too long ago."""
         return time.perf_counter() - self._written > max(LONGEST, 20 * self._took)
 
     def mark(self) -> None:
-        """Take note of the loop's state: agent, environments and loop are between two steps."""
+        """Keep the loop's state; call it between two steps, when agent and environments can be saved."""
         if self.directory is not None:
             self.kept = self.counts()
 
     def write(self) -> None:
-        """Write the checkpoint of the last mark; CheckpointError where it cannot be written."""
+        """Write the checkpoint of the last `mark`; CheckpointError if it cannot be written."""
         if self.directory is None:
             return
         started, self._busy = time.perf_counter(), True
@@ -64,10 +64,10 @@ class Saver:
         self._written, self._took = time.perf_counter(), time.perf_counter() - started
 
     def rescue(self) -> bool:
-        """After an error: see that the last moment between two steps is on the disk; False where it cannot be.
+        """After an error, write the last state that can be saved, unless it is on the disk; return whether it is.
 
-        That is so where the agent was acting or learning, and where writing was what failed. What a log, an evaluation
-        or a callback had begun is not in the checkpoint: it is done again after a resume.
+        It cannot be saved if the agent failed while acting or learning, or if writing failed. The checkpoint is from
+        before a log, an evaluation or a callback that failed: a resumed run repeats it.
         """
         if self.directory is None or not self.kept or self._busy:
             return False
@@ -76,8 +76,8 @@ class Saver:
                 self.write()
         return self.kept is self._on_disk
 
-    def told(self, again: str) -> str:
-        """What is said of a run that an error ended, after `rescue`; `again` is the command that goes on with it."""
+    def error_note(self, again: str) -> str:
+        """Return what was saved of a run that an error ended, after `rescue`; `again`: the command that resumes it."""
         files = [] if self.directory is None else self.directory.checkpoint_files()
         if not files:
             return f"nothing of the run is saved yet, begin it again with: {again}"
@@ -89,12 +89,12 @@ class Saver:
         return f"saved at step {self.kept['steps']:,}; go on with: {again}"
 
     def stopped(self) -> str:
-        """What is said of a run that Ctrl-C ended."""
+        """Return the message for a run that Ctrl-C ended."""
         return f"stopped and saved at step {self.kept['steps']:,}"
 
 
 def has_nan(state: Any) -> bool:
-    """Whether an array in the state holds a NaN, with which nothing should be gone on."""
+    """Return whether an array in the state has a NaN, which makes a checkpoint useless."""
     if isinstance(state, np.ndarray):
         return state.dtype.kind in "fc" and bool(np.isnan(state).any())
     entries = state.values() if isinstance(state, dict) else state if isinstance(state, list | tuple) else ()

@@ -1,4 +1,4 @@
-"""What a run is to do: the runner's settings, and how explicit values, a file, a preset and defaults meet."""
+"""The runner's settings, and the plan of a run: explicit values, a settings file, a preset and defaults combined."""
 
 import contextlib
 import dataclasses
@@ -20,42 +20,42 @@ from . import trust
 _KWARGS = ("env_kwargs", "eval_env_kwargs")  # tables of arguments for the environment
 _LARGEST = 1 << 20  # bytes of a settings file
 _DEEPEST = 100  # parts of a dotted key: tomllib takes seconds for thousands
-_RECORDED = ("preset", "chosen", "versions", "machine")  # tables of a run's config.toml that say what was
+_RECORDED = ("preset", "chosen", "versions", "machine")  # tables of a run's config.toml that are no settings
 
-PLANNED = ("total_steps",)  # fields of an agent's Config that follow from the plan: no flags
-_ARGUMENTS = ("out", "name", "progress", "preset", "callbacks")  # of Experiment, beside the settings
+PLANNED = ("total_steps",)  # fields of an agent's Config that are computed from the plan and have no flag
+_ARGUMENTS = ("out", "name", "progress", "preset", "callbacks")  # of Experiment, in addition to the settings
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings(Config):
-    """The runner's settings: the same for every agent."""
+    """The runner's settings, the same for every agent."""
 
     agent: str = setting("ppo", help="agent to train: a name, or your own as package.module:Class")
     env: str = setting("CartPole-v1", help="environment: a Gymnasium id, or your own as package.module:Class")
     steps: int = setting(100_000, at_least=1, help="environment steps to train for, all environments together")
-    seed: int = setting(0, at_least=0, help="root of every random stream of the run")
+    seed: int = setting(0, at_least=0, help="root of all random generators of the run")
     num_envs: int = setting(8, at_least=1, at_most=100_000, help="environments that step together")
     device: str = setting(
-        "cpu", help="where the networks live: cpu, cuda or cuda:1; auto: a GPU where there is one and it is worth it"
+        "cpu", help="device of the networks: cpu, cuda or cuda:1; auto: a GPU if there is one and it is faster"
     )
-    tf32: bool = setting(False, help="on a GPU: products round their factors to TF32 (10 bits), faster and less exact")
+    tf32: bool = setting(False, help="on a GPU: round factors of products to TF32 (10 bits), faster, less exact")
     vectorization: Literal["auto", "batched", "vector", "sync", "async"] = setting(
-        "auto", help="how environments are put together"
+        "auto", help="how the environments are stepped together"
     )
-    max_episode_steps: int | None = setting(None, at_least=1, help="time limit in place of the environment's own")
+    max_episode_steps: int | None = setting(None, at_least=1, help="time limit instead of the environment's own")
     eval_interval: int | None = setting(None, at_least=1, help="steps between evaluations; none: a tenth of the run")
     eval_episodes: int = setting(10, at_least=1, help="episodes of one evaluation")
     eval_steps: int | None = setting(
-        None, at_least=1, help="evaluate for about this many steps instead: no episode starts after them"
+        None, at_least=1, help="evaluate for about this many steps instead; no episode starts after them"
     )
-    final_episodes: int = setting(100, at_least=1, help="episodes of the evaluation at the end")
+    final_episodes: int = setting(100, at_least=1, help="episodes of the final evaluation")
     log_interval: int | None = setting(
         None, at_least=1, help="steps between rows of progress.csv; none: a hundredth of the run"
     )
     checkpoint_interval: int | None = setting(
         None, at_least=1, help="steps between exact checkpoints; none: one at each evaluation"
     )
-    stop_at: float | None = setting(None, help="end the run once the mean of an evaluation reaches this return")
+    stop_at: float | None = setting(None, help="end the run once the mean return of an evaluation reaches this")
     threads: int | None = setting(None, at_least=1, help="BLAS threads; none: chosen by the size of the work")
     curve: bool = setting(True, help="draw the learning curve at the end")
     tensorboard: bool | None = setting(None, help="write TensorBoard events; none: if it is installed")
@@ -78,34 +78,34 @@ class Settings(Config):
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """Everything that is settled before a run starts."""
+    """All settings of a run, complete before it starts."""
 
     settings: Settings
     config: Config
     agent_class: type[Agent]
     env_kwargs: dict[str, Any]
-    preset: dict[str, Any]  # the preset's values that took effect
+    preset: dict[str, Any]  # values of the preset that are in effect
     eval_env_kwargs: dict[str, Any] = dataclasses.field(default_factory=dict)
-    device_reason: str = ""  # why the device was chosen; "" where it was named
+    device_reason: str = ""  # why the device was chosen; "" if it was set
 
     def for_evaluation(self) -> "Plan":
-        """The same with the environments of evaluations: those of training but for `eval_env_kwargs`."""
+        """Return the plan for evaluations: `eval_env_kwargs` replace arguments of the environment."""
         return dataclasses.replace(self, env_kwargs=self.env_kwargs | self.eval_env_kwargs, eval_env_kwargs={})
 
     def with_steps(self, steps: int) -> "Plan":
-        """The same for another number of steps; a horizon that was the run's own end moves with it."""
+        """Return the plan for another number of steps; schedules that ended with the run still do."""
         settings, config = self.settings.replace(steps=steps), self.config
         if getattr(config, "total_steps", None) == self.settings.steps:
             config = config.replace(total_steps=steps)
         return dataclasses.replace(self, settings=settings, config=config)
 
     def to_dict(self) -> dict[str, Any]:
-        """The plan as `read` takes it back from a file."""
+        """Return the plan as the content of a settings file."""
         table = self.settings.to_dict() | {"config": self.config.to_dict(), "env_kwargs": self.env_kwargs}
         return table | ({"eval_env_kwargs": self.eval_env_kwargs} if self.eval_env_kwargs else {})
 
 
-def settle(
+def resolve_plan(
     explicit: Mapping[str, Any],
     *,
     file: Mapping[str, Any] | None = None,
@@ -115,16 +115,16 @@ def settle(
     agent_class: type[Agent] | None = None,
     trusted: bool | Collection[str] = False,
 ) -> Plan:
-    """The plan in which `explicit` wins over `file`, that over the preset, and that over the defaults.
+    """Return the plan in which `explicit` overrides `file`, which overrides the preset, which overrides the defaults.
 
     Args:
         explicit: fields of `Settings` and of the agent's Config, in one table.
-        file: the content of a TOML file: the same, and optionally a table `config` for the agent's fields.
+        file: the content of a TOML file: the same fields, those of the agent optionally in a table `config`.
         env_kwargs: arguments for the environment.
-        eval_env_kwargs: those that are others in evaluations, such as rewards left unclipped.
-        use_preset: whether the preset of the pair (agent, environment) takes part.
-        agent_class: the agent's class, where the caller has it; else `agent` is looked up by name.
-        trusted: names of code ("package.module:Class") that are imported also where `file` alone gives them; True: all.
+        eval_env_kwargs: arguments that replace some of them in evaluations, such as unclipped rewards.
+        use_preset: whether to use the preset of this agent and environment.
+        agent_class: the agent's class, if the caller has it; else `agent` is looked up by name.
+        trusted: names of code ("package.module:Class") that may be imported if only `file` has them; True: all.
 
     Raises ConfigError for an unknown agent or field (with the nearest name), a value out of range, or a file that
     names code which is not trusted.
@@ -156,9 +156,9 @@ def settle(
 
 
 def _check(values: Mapping[str, Any], config: type[Config], others: Collection[str]) -> None:
-    """ConfigError where one of `values` is no setting of the run or of `config`, or is out of range.
+    """Raise ConfigError if one of `values` is not a setting of the run or of `config`, or is out of range.
 
-    `others` are names that are known, too, to those who ask for one that there is not.
+    `others`: further names to suggest for an unknown one.
     """
     known = {entry.name: entry for entry in (*settings(Settings), *settings(config))}
     for name, value in values.items():
@@ -168,7 +168,7 @@ def _check(values: Mapping[str, Any], config: type[Config], others: Collection[s
 
 
 def _horizon(explicit: Mapping[str, Any], written: Mapping[str, Any], steps: int) -> Any:
-    """Where schedules end: with the run, unless another step is given; 0, that of a Config as it is made, is none."""
+    """Return the step at which schedules end: the run's last, unless another is set; 0 means unset."""
     if explicit.get("total_steps"):
         return explicit["total_steps"]
     recorded = written.get("total_steps", steps)
@@ -176,7 +176,7 @@ def _horizon(explicit: Mapping[str, Any], written: Mapping[str, Any], steps: int
 
 
 class Written(dict[str, Any]):
-    """The content of a settings file, which knows its path."""
+    """The content of a settings file, with its path."""
 
     def __init__(self, content: Mapping[str, Any], path: Path) -> None:
         super().__init__(content)
@@ -185,7 +185,7 @@ class Written(dict[str, Any]):
 
 @contextlib.contextmanager
 def said_of(file: Mapping[str, Any]) -> Iterator[None]:
-    """A ConfigError or EnvError inside names the settings file; where no file caused it, `file` being {}, it stays."""
+    """Add the file's path to a ConfigError or EnvError raised inside; {} as `file` leaves errors as they are."""
     try:
         yield
     except (ConfigError, EnvError) as error:
@@ -195,7 +195,7 @@ def said_of(file: Mapping[str, Any]) -> Iterator[None]:
 
 
 def read(path: Path) -> Written:
-    """The content of a settings file; ConfigError where it is missing or not TOML."""
+    """Return the content of a settings file; ConfigError if it is missing or not TOML."""
     try:
         text = files.read(path, _LARGEST).decode()
         if _is_deep(text):
@@ -212,7 +212,7 @@ def read(path: Path) -> Written:
 
 
 def _is_deep(text: str) -> bool:
-    """Whether a line of TOML has a dotted key, or a header, of too many parts."""
+    """Return whether TOML text has a dotted key or a header of too many parts."""
     for line in text.splitlines():
         if line.count(".") > _DEEPEST:
             *keys, last = line.split("=")
@@ -223,7 +223,7 @@ def _is_deep(text: str) -> bool:
 
 
 def table(file: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The table `name` of a file, {} if it has none; ConfigError where something else has that name."""
+    """Return the table `name` of a file, {} if it has none; ConfigError if it is not a table."""
     found = file.get(name, {})
     if not isinstance(found, dict):
         raise ConfigError(f"{name} is a table, write [{name}]")
@@ -233,10 +233,10 @@ def table(file: Mapping[str, Any], name: str) -> dict[str, Any]:
 def flat(
     file: Mapping[str, Any], explicit: Mapping[str, Any], trusted: bool | Collection[str] = False
 ) -> dict[str, Any]:
-    """The settings of a file in one table, `env_kwargs` and `eval_env_kwargs` among them.
+    """Return the settings of a file in one table, including `env_kwargs` and `eval_env_kwargs`.
 
-    Raises ConfigError where it is not laid out like a settings file, or names code that is neither `trusted` nor
-    replaced by what is `explicit`.
+    Raises ConfigError if it does not have the form of a settings file, or names code that is neither `trusted` nor
+    replaced by a value in `explicit`.
     """
     with said_of(file):
         return _flat(file, explicit, trusted)

@@ -1,7 +1,6 @@
-"""Memory and a lock that the processes of a run share, and of which nothing is left however they end.
+"""Memory and a lock for the processes of a run, which the system removes however the processes end.
 
-Neither has a name in the system that a kill could leave behind: the memory is a file that is deleted as soon as it is
-open, and the lock is a pipe.
+Neither has a name that a kill could leave behind: the memory is a file that is deleted while open, the lock a pipe.
 """
 
 import ctypes
@@ -16,14 +15,14 @@ _ALIGNMENT = 64  # bytes of a cache line, which no two arrays share
 
 
 def block(context: Any, array: np.ndarray) -> Block:
-    """Shared bytes with the content of `array`; the processes that `context` starts can be given them."""
+    """Copy `array` into shared memory, which can be passed to processes that `context` starts."""
     made = context.RawArray(ctypes.c_byte, array.nbytes + 2 * _ALIGNMENT), array.shape, array.dtype.str
     view(made)[...] = array
     return made
 
 
 def view(block: Block) -> np.ndarray:
-    """The array in a block, which lasts as long as the array."""
+    """Return the array in a block; the memory is freed after the array."""
     memory, shape, dtype = block
     offset = -ctypes.addressof(memory) % _ALIGNMENT
     size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
@@ -31,14 +30,14 @@ def view(block: Block) -> np.ndarray:
 
 
 def lock(context: Any) -> Any:
-    """A lock of the processes that `context` starts, to be used in a `with` block."""
+    """Return a lock for processes that `context` starts, to be used in a `with` block."""
     return context.Lock() if os.name == "nt" else PipeLock(context)
 
 
 class PipeLock:
-    """Held by the process that has taken the one message out of a pipe.
+    """A lock held by the process that has taken the only message out of a pipe.
 
-    A semaphore of a process that is spawned has a name, which stays in the system when all of them are killed.
+    A semaphore for spawned processes has a name, which would stay in the system if all of them were killed.
     """
 
     def __init__(self, context: Any) -> None:

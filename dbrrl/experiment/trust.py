@@ -1,4 +1,4 @@
-"""Code that a file names: it is imported only where the command line, or the caller, has named it too."""
+"""Refuses to import code that only a file names, not the command line or the caller."""
 
 import re
 from collections.abc import Collection, Iterator, Mapping
@@ -9,12 +9,12 @@ import gymnasium as gym
 from dbrrl.envs import construct
 from dbrrl.errors import ConfigError
 
-# A text by which an environment's own constructor could import a module: "package.module:Name", as Gymnasium reads it.
+# A text that makes Gymnasium import a module, and so perhaps an environment's constructor: "package.module:Name".
 _NAME = re.compile(r"[^\W\d][\w.]+:[^\W\d][\w./-]*")
 
 
 def is_foreign(field: str, name: str) -> bool:
-    """Whether the `agent` or `env` called `name` is code that neither dbrrl has nor Gymnasium has registered."""
+    """Return whether the `agent` or `env` called `name` is neither dbrrl's nor registered with Gymnasium."""
     module, colon, _ = name.partition(":")
     if not colon or (field == "env" and name in gym.registry):
         return False
@@ -22,7 +22,7 @@ def is_foreign(field: str, name: str) -> bool:
 
 
 def only_here(field: str, name: str) -> str:
-    """Where the class of an `agent` or `env` called `name` is that no other program finds; "" for one that it can."""
+    """Return where an `agent` or `env` is defined that other programs cannot import; "" if they can."""
     module, _, place = name.partition(":")
     if field == "env" and name in gym.registry:
         made_by: Any = gym.registry[name].entry_point
@@ -43,16 +43,16 @@ def check(
     trusted: bool | Collection[str],
     flags: tuple[str, str] = ("--agent", "--env"),
 ) -> None:
-    """Refuse a file whose settings `written`, or whose `arguments` for the environment, name code that is not trusted.
+    """Raise ConfigError if a file names code that is not trusted, in its settings or arguments of the environment.
 
     Args:
-        written: the file's settings; its `agent` and `env` are looked at.
-        arguments: tables of arguments by name, nested as TOML has them.
+        written: the file's settings, of which `agent` and `env` are checked.
+        arguments: tables of arguments by name, possibly nested.
         trusted: names that may be imported; True: all.
-        flags: what names an agent and an environment on the command line.
+        flags: the flags for an agent and an environment, for the message.
 
     Raises:
-        ConfigError: it names other code; nothing was imported.
+        ConfigError: the file names other code; nothing was imported.
     """
     if trusted is True:
         return
@@ -74,7 +74,7 @@ def check(
 
 
 def _texts(value: Any, place: str) -> Iterator[tuple[str, str]]:
-    """Every text inside nested tables and lists, with the keys that lead to it."""
+    """Yield every text inside nested tables and lists, with the path of keys to it."""
     if isinstance(value, str):
         yield place, value
     elif isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""One episode as a film: MP4 by Gymnasium's recorder, GIF by Pillow; both are imported here alone."""
+"""Video of one episode: MP4 by Gymnasium's recorder, GIF by Pillow."""
 
 import importlib.util
 import os
@@ -15,17 +15,17 @@ from dbrrl.envs import construct, make, vector
 from dbrrl.errors import EnvError, RunError
 from dbrrl.learning.agent import Agent
 
-from .evaluation import PATIENCE, begins, choose, endless
+from .evaluation import PATIENCE, act, begins, endless
 from .settings import Plan
 
 _SECONDS_PER_FRAME = 1 / 30
 
 
 def check(path: Path, plan: Plan) -> None:
-    """See, before an episode is played, that `path` can be written and the environment of `plan` be drawn.
+    """Check, before an episode is played, that a video can be made.
 
-    Raises RunError where `path` exists or lies in no folder, or its ending is not one we write, or can write here;
-    EnvError where the environment cannot be drawn, or not without a package that is missing.
+    Raises RunError if `path` exists, its folder does not, or its format is unknown or needs a missing package; EnvError
+    if the environment of `plan` cannot be rendered.
     """
     if path.exists():
         raise RunError(f"{path}: exists already: choose another name")
@@ -44,11 +44,11 @@ def check(path: Path, plan: Plan) -> None:
 
 
 def record(agent: Agent, plan: Plan, path: Path, *, explore: bool = False) -> None:
-    """Film one episode, in an environment of the evaluation's seed, into `path`.
+    """Write a video of one episode, in an environment with the evaluation's seed, to `path`.
 
-    Raises RunError where it cannot be written, EnvError where the environment cannot be drawn.
+    Raises RunError if it cannot be written, EnvError if the environment cannot be rendered.
     """
-    envs = _environments(plan, agent.num_envs if explore else 1)  # one that explores acts for all of them at once
+    envs = _environments(plan, agent.num_envs if explore else 1)  # an exploring agent acts for all its environments
     write = _write_gif if path.suffix.lower() == ".gif" else _write_mp4
     try:
         with files.beside(path, path.suffix) as (temporary, descriptor):
@@ -76,9 +76,9 @@ def _frames(agent: Agent, envs: vector.Environments, explore: bool) -> Iterator[
     observation, first = envs.reset(), np.ones(envs.num_envs, np.bool_)
     yield _frame(envs)
     for _ in range(PATIENCE):
-        step = envs.step(choose(agent, observation, explore, first))
+        step = envs.step(act(agent, observation, explore, first))
         observation, first = step.observation, begins(step)
-        if step.terminated[0] or step.truncated[0]:  # what is drawn now is already the next episode
+        if step.terminated[0] or step.truncated[0]:  # the frame is of the next episode
             return
         yield _frame(envs)
     raise EnvError(endless(envs.env_id, PATIENCE))
@@ -102,17 +102,17 @@ def _seconds_per_frame(envs: vector.Environments) -> float:
 def _write_gif(path: Path, frames: Iterator[np.ndarray], seconds: float) -> None:
     from PIL import Image
 
-    # Colors by octree: Pillow's own choice takes ten times as long.
+    # An octree chooses the colors: Pillow's default takes ten times as long.
     images = (Image.fromarray(frame).quantize(method=Image.Quantize.FASTOCTREE) for frame in frames)
     first = next(images)
-    # Viewers show a GIF's frames for 20 ms at the least.
+    # Viewers show each frame of a GIF for at least 20 ms.
     first.save(path, save_all=True, append_images=images, duration=max(20, round(1000 * seconds)), loop=0)
 
 
 def _write_mp4(path: Path, frames: Iterator[np.ndarray], seconds: float) -> None:
     from gymnasium.utils.save_video import save_video
 
-    even = [frame[: len(frame) // 2 * 2, : frame.shape[1] // 2 * 2] for frame in frames]  # as H.264 wants them
+    even = [frame[: len(frame) // 2 * 2, : frame.shape[1] // 2 * 2] for frame in frames]  # as H.264 requires
     with tempfile.TemporaryDirectory(prefix=".film", dir=path.parent) as folder:
         save_video(even, folder, episode_trigger=lambda _: True, name_prefix="f", save_logger=None, fps=1 / seconds)
         os.replace(Path(folder, "f-episode-0.mp4"), path)

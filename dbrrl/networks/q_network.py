@@ -13,7 +13,7 @@ from dbrrl.networks import fitting
 from dbrrl.networks.encoder import Encoder
 from dbrrl.networks.preprocessor import Preprocessor
 from dbrrl.nn.networks import ACTIVATIONS
-from dbrrl.nn.sequential import InTurn
+from dbrrl.nn.sequential import FusedLayers
 from dbrrl.types import Observation
 
 
@@ -58,7 +58,7 @@ class QNetwork(nn.Module):
         self.body = nn.Sequential(*_hidden(shared, activation, noisy, rng))
         self.advantage = self._stream(last, actions * (atoms or 1), activation, noisy, rng)
         self.value = self._stream(last, atoms or 1, activation, noisy, rng) if dueling else None
-        self._in_turn = InTurn()
+        self._fused = FusedLayers()
 
     @staticmethod
     def _stream(
@@ -88,7 +88,7 @@ class QNetwork(nn.Module):
         if self.value is not None:
             return self.outputs(self.features(observation))
         layers = self.body.layers + self.advantage.layers  # in one piece they are quicker
-        return self.apart(self._in_turn(layers, self.encoder(observation)), self.actions)
+        return self.apart(self._fused(layers, self.encoder(observation)), self.actions)
 
 
 def check(agent: Any, network: Any, own: Any) -> bool:

@@ -36,30 +36,30 @@ class Flat:
         values = consecutive(self.parameters)
         self.values = join(self.parameters) if values is None else values
         self.grads = array_module(self.values).zeros_like(self.values)
-        self.own = [p.array for p in self.parameters]
-        self.own_grads = _views(self.grads, self.parameters)
+        own_grads = _views(self.grads, self.parameters)
+        self.places = [(p, p.array, own_grad) for p, own_grad in zip(self.parameters, own_grads, strict=True)]
         self.gather()
 
     def zero(self) -> None:
         """Set all gradients to zero."""
         self.grads.fill(0)
-        for p, array, own in zip(self.parameters, self.own, self.own_grads, strict=True):
-            if p.grad is not own:
-                _check_place(p, array)
-                p.grad = own
+        for p, own, own_grad in self.places:
+            if p.grad is not own_grad:
+                _check_place(p, own)
+                p.grad = own_grad
 
     def gather(self) -> Any:
         """`grads`, after taking in gradients that were set from outside the vector."""
-        for p, array, own in zip(self.parameters, self.own, self.own_grads, strict=True):
-            if p.grad is not own:
-                _check_place(p, array)
-                own[...] = 0 if p.grad is None else beside(own, plain(p.grad))
-                p.grad = own
+        for p, own, own_grad in self.places:
+            if p.grad is not own_grad:
+                _check_place(p, own)
+                own_grad[...] = 0 if p.grad is None else beside(own_grad, plain(p.grad))
+                p.grad = own_grad
         return self.grads
 
     def pull(self) -> Guests:
         """Copy in the values of parameters that were moved to other vectors; returns these, for `push`."""
-        guests = [(p, own) for p, own in zip(self.parameters, self.own, strict=True) if p.array is not own]
+        guests = [(p, own) for p, own, _ in self.places if p.array is not own]
         for p, own in guests:
             _check_place(p, own)
             own[...] = p.array
@@ -80,10 +80,11 @@ class Flat:
     def share(self, values: Array) -> None:
         """Make the parameters views into `values` (n,), whose content they have from now on."""
         self.values = values
-        for p, view in zip(self.parameters, _views(values, self.parameters), strict=True):
+        views = _views(values, self.parameters)
+        self.places = [(p, view, own_grad) for (p, _, own_grad), view in zip(self.places, views, strict=True)]
+        for p, view, _ in self.places:
             p.move(view)
         _place(self.parameters, values)
-        self.own = [p.array for p in self.parameters]
         self.changed()
 
     def __reduce__(self) -> Any:

@@ -1,4 +1,4 @@
-"""Layers without memory or chance: linear maps, normalization, lookup."""
+"""Layers that are functions of their input: linear maps, normalization, embeddings."""
 
 import math
 from typing import Any
@@ -17,7 +17,7 @@ def generator(rng: np.random.Generator | int | None) -> np.random.Generator:
 
 
 def check_sizes(layer: str, **sizes: Any) -> None:
-    """ConfigError for a size of a layer that is no whole number of 0 or more: none is inferred from the first input."""
+    """ConfigError for a size of a layer that is not an integer of 0 or more, such as None, which is not inferred."""
     for name, size in sizes.items():
         if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 0:
             raise ConfigError(

@@ -1,11 +1,11 @@
-"""Evaluation mode for a while, in which no module has to be visited."""
+"""`evaluation`: evaluation mode for all modules of a thread, without a visit to any of them."""
 
 import threading
 from typing import Any
 
 from dbrrl.autodiff.recording import state as recording_state
 
-OWN, NOISE, NONE = range(3)  # which modules may be in training mode: all, those that explore by noise, none
+OWN, NOISE, NONE = range(3)  # modules that may be in training mode: all, those with exploration noise, none
 
 
 class _State(threading.local):
@@ -16,16 +16,16 @@ state = _State()
 
 
 class evaluation:
-    """Context manager: inside, all modules are in evaluation mode, whatever `train()` said, and no graph is recorded.
+    """Context manager in which all modules are in evaluation mode, whatever `train()` set, and no graph is recorded.
 
-    It holds for this thread. Afterwards each module is in the mode in which it was before.
+    It affects the current thread. Afterwards each module is in the mode that it was in before.
 
     Args:
-        noise: modules that explore by noise of their own, which their `draws` names (such as `NoisyLinear`), stay in
-            the mode in which they are: for acting to explore, and for the values of the policy that does.
+        noise: modules with exploration noise (with `draws`, such as `NoisyLinear`) keep their own mode: for acting with
+            exploration, and for the values of the policy that explores.
     """
 
-    before: Any = ()  # (recording or not, allowed, the same one level further out): it may be entered again inside
+    before: Any = ()  # (recording, allowed, the same of the level above), because it may be entered again inside
 
     def __init__(self, noise: bool = False) -> None:
         self.allowed = NOISE if noise else NONE

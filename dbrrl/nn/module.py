@@ -1,4 +1,4 @@
-"""`Module` and `Parameter`: parts of a network that find their own parameters."""
+"""`Module`, the base of all networks, and `Parameter`."""
 
 import os
 import warnings
@@ -47,7 +47,7 @@ class Parameter(Tensor):
         return {"values": np.array(to_numpy(self.array))}
 
     def load_state_dict(self, state: State) -> None:
-        """Put back what `state_dict` gave; the dtype and device stay.
+        """Restore the values that `state_dict` returned; dtype and device stay.
 
         Raises:
             CheckpointError: it is no state of a parameter of this shape and dtype; nothing is changed then.
@@ -58,7 +58,7 @@ class Parameter(Tensor):
         self.changed()
 
     def __reduce__(self) -> Any:
-        # A copy (copy.deepcopy of a network, say) stands on its own: it is no view into the original's vectors.
+        # A copy, for instance by copy.deepcopy(network), is no view into the original's vectors.
         grad = None if self.grad is None or isinstance(self.grad, Tensor) else self.grad.copy()
         return type(self), (self.array, self.requires_grad), {"grad": grad}
 
@@ -66,15 +66,15 @@ class Parameter(Tensor):
 class Module:
     """Base of all networks: assign parameters and modules as attributes (or in lists and dicts), write `forward`.
 
-    Random generators among the attributes, and arrays that `buffers` names, belong to the state as parameters do.
+    Besides parameters, the state of a module has its random generators and the arrays that `buffers` names.
     """
 
     buffers: ClassVar[tuple[str, ...]] = ()  # names of array attributes that are state but not learned
-    draws: ClassVar[tuple[str, ...]] = ()  # those of them that are noise to explore by: each network draws its own
+    draws: ClassVar[tuple[str, ...]] = ()  # buffers that are exploration noise, which each network draws for itself
 
     @property
     def training(self) -> bool:
-        """Whether dropout, noise and what else belongs to learning alone are on; False inside `nn.evaluation()`."""
+        """Whether dropout, noise and all else that only learning needs is on; False inside `nn.evaluation()`."""
         own: bool = self.__dict__.get("training", True)
         allowed = mode_state.allowed
         return own and (allowed == OWN or (allowed == NOISE and bool(self.draws)))
@@ -117,11 +117,11 @@ class Module:
                 yield name, value
 
     def parameters(self) -> list[Parameter]:
-        """All parameters, each once."""
+        """All parameters, each once, in order of definition."""
         return [p for _, p in self.named_parameters()]
 
     def named_buffers(self) -> "Iterator[tuple[str, Module, str]]":
-        """(dotted name, owner, its attribute) of all that `buffers` names, except `draws`."""
+        """(dotted name, owner, attribute of the owner) for all buffers except `draws`."""
         for name, owner, attribute, _ in self._walk("", set()):
             if attribute in owner.buffers and attribute not in owner.draws:
                 yield name, owner, attribute
@@ -132,7 +132,7 @@ class Module:
         yield from (value for _, _, _, value in self._walk("", {id(self)}) if isinstance(value, Module))
 
     def _walk(self, prefix: str, seen: set[int]) -> "Iterator[tuple[str, Module, str, Any]]":
-        """(dotted name, owner, its attribute, value) of all modules and all state, each object once."""
+        """(dotted name, owner, attribute of the owner, value) for all inner modules and all state, each object once."""
         for attribute, value in vars(self).items():
             if attribute in self.buffers:
                 yield f"{prefix}{attribute}", self, attribute, value
@@ -175,7 +175,7 @@ class Module:
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Put back what `state_dict` gave; parameters and buffers keep their dtype.
+        """Restore the state that `state_dict` returned; parameters and buffers keep their dtype.
 
         Raises:
             CheckpointError: a name is missing or unknown, or a shape differs; nothing is changed then.
@@ -209,7 +209,7 @@ class Module:
         checkpoint.save(path, self.state_dict(), kind="module")
 
     def load(self, path: str | os.PathLike[str]) -> Self:
-        """Put back what `save` wrote, as `load_state_dict` does; reading runs nothing of the file. Returns itself.
+        """Restore the state that `save` wrote, as `load_state_dict` does; no code in the file is run. Returns itself.
 
         Raises:
             CheckpointError: the file is missing, damaged or of another kind, or its state is that of another network.
@@ -232,9 +232,9 @@ class Module:
         return self.train(False)
 
     def to(self, device: str) -> Self:
-        """Move to `device` ("cpu", "cuda", "cuda:1") what does not lie there; returns itself.
+        """Move all parameters and buffers to `device` ("cpu", "cuda", "cuda:1"); returns itself.
 
-        Dtypes stay. Optimizers made before a move refuse to go on: make them after it.
+        Dtypes stay. An optimizer made before a move raises at its next step: make optimizers after it.
         """
         self._convert(lambda array: to_device(array, device))
         return self
@@ -287,7 +287,7 @@ def _items(name: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _converted(name: str, own: Any, saved: Any) -> Any:
-    """`saved` as it can be put in the place of `own`; CheckpointError where it cannot."""
+    """`saved` as a value to take the place of `own`, on its device; CheckpointError if it does not fit."""
     with untrusted.state_of(name, "build the network as it was when saved"):
         if isinstance(own, np.random.Generator):
             untrusted.generator(saved, type(own.bit_generator).__name__)

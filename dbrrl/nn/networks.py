@@ -1,4 +1,4 @@
-"""Networks that many agents share: the multilayer perceptron, and convolutional networks for large and small images."""
+"""Networks that many agents use: the multilayer perceptron, and convolutional networks for large and small images."""
 
 import math
 from collections.abc import Sequence
@@ -8,13 +8,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from dbrrl import functional as F
-from dbrrl.autodiff.tensor import Tensor
+from dbrrl.backend import replaceable
 from dbrrl.errors import ConfigError
 from dbrrl.nn.activations import ReLU, Tanh
 from dbrrl.nn.conv import Conv2d, Flatten
 from dbrrl.nn.layers import Linear, generator
 from dbrrl.nn.module import Module
-from dbrrl.nn.sequential import InTurn, Sequential
+from dbrrl.nn.sequential import FusedLayers, Sequential
 
 ACTIVATIONS: dict[str, type[Module]] = {"tanh": Tanh, "relu": ReLU}
 
@@ -48,8 +48,8 @@ class ImageNetwork(Module):
 
     Args:
         convolutions: layers before the linear one, each with an activation after it.
-        flat: numbers that the convolutions give.
-        features: outputs of a linear layer with ReLU after them; None: without it.
+        flat: size of the output of the convolutions, flattened.
+        features: outputs of a final linear layer with ReLU; None: without that layer.
         high: the largest value of an input.
         rng: of the initial weights.
     """
@@ -60,16 +60,18 @@ class ImageNetwork(Module):
         self.features, self.scale = flat if features is None else features, 1 / high
         linear = [] if features is None else [Linear(flat, features, gain=math.sqrt(2), rng=rng), ReLU()]
         self.body = Sequential(*convolutions, Flatten(), *linear)
-        self._after_first = InTurn()
+        self.after_first_convolution = FusedLayers()
 
     def forward(self, images: Any) -> Any:
         """uint8 (or float) images (B, channels, height, width) to (B, features)."""
-        if images.dtype == np.uint8 and not isinstance(images, np.ndarray | Tensor):  # on a GPU bytes are read as such
-            first: Any = self.body[0]
-            x = F.conv2d(images, first.weight * self.scale, first.bias, first.stride, first.padding, "relu")
-            return self._after_first(self.body.layers[2:], x)
-        x = images if images.dtype.kind == "f" else F.astype(images, np.float32)
-        return self.body(F.multiply(x, self.scale))
+        return features_of(images, self)
+
+
+@replaceable
+def features_of(images: Any, network: ImageNetwork) -> Any:
+    """The output of `network` for `images` (B, channels, height, width): (B, features)."""
+    x = images if images.dtype.kind == "f" else F.astype(images, np.float32)
+    return network.body(F.multiply(x, network.scale))
 
 
 class NatureCNN(ImageNetwork):
@@ -79,7 +81,7 @@ class NatureCNN(ImageNetwork):
 
     Args:
         shape: (channels, height, width) of the images.
-        features: outputs of the linear layer; None: without it, what the convolutions give, (B, 3136) for 84 × 84.
+        features: outputs of the linear layer; None: the flattened convolutions, (B, 3136) for 84 × 84.
         rng: generator or seed of the initial weights.
         high: the largest value that an input can have.
 
@@ -121,7 +123,7 @@ class MinAtarCNN(ImageNetwork):
 
     Args:
         shape: (channels, height, width) of the images.
-        features: outputs of the linear layer; None: without it, what the convolution gives, (B, 1024) for 10 × 10.
+        features: outputs of the linear layer; None: the flattened convolution, (B, 1024) for 10 × 10.
         rng: generator or seed of the initial weights.
         high: the largest value that an input can have.
 
@@ -157,11 +159,11 @@ def image_network(
     rng: np.random.Generator | int | None = None,
     high: float = 255.0,
 ) -> NatureCNN | MinAtarCNN:
-    """The network for images of a shape (channels, height, width): `NatureCNN` from 36 × 36 on, below `MinAtarCNN`.
+    """A network for images of one shape (channels, height, width): `NatureCNN` from 36 × 36 on, else `MinAtarCNN`.
 
     Args:
-        linear: with the linear layer of 512 or 128 at its end.
-        rng, high: as of these.
+        linear: end with the linear layer of 512 or 128 features.
+        rng, high: see NatureCNN.
     """
     kind = NatureCNN if min(shape[1:]) >= NatureCNN.smallest else MinAtarCNN
     return kind(shape, kind.width if linear else None, rng, high)

@@ -1,4 +1,4 @@
-"""Layers that draw at random, each from a generator of its own, which is part of the module's state."""
+"""Random layers: each draws from its own generator, which is part of the module's state."""
 
 import math
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from dbrrl.nn.module import Module, Parameter
 
 
 def own_generator(rng: np.random.Generator | int | None) -> np.random.Generator:
-    """A generator for one layer: from a seed, from the system's entropy (None), or seeded by a draw of another one."""
+    """A generator for one layer: from a seed, from the system's entropy (None), or seeded by a draw from `rng`."""
     if isinstance(rng, np.random.Generator):
         # Layers made from one generator must not share a stream: each is saved and put back on its own.
         return np.random.Generator(np.random.PCG64(rng.integers(2**63, size=2).tolist()))
@@ -47,12 +47,12 @@ class Dropout(Module):
 class NoisyLinear(Module):
     """Linear layer with learned, factorized Gaussian noise on its weights (Fortunato et al. 2018, eq. 9-11).
 
-    y = (μ_w + σ_w ⊙ f(ε_out) f(ε_in)ᵀ) x + μ_b + σ_b ⊙ f(ε_out), f(ε) = sign ε √|ε|: one draw for the whole batch, kept
-    until `resample()`. In evaluation y = μ_w x + μ_b.
+    y = (μ_w + σ_w ⊙ f(ε_out) f(ε_in)ᵀ) x + μ_b + σ_b ⊙ f(ε_out), f(ε) = sign ε √|ε|. One draw serves all rows of a
+    batch and is kept until `resample()`. In evaluation y = μ_w x + μ_b.
 
     Args:
         sigma: σ₀: all σ start at σ₀ / √(in_features), all μ uniform with bound 1 / √(in_features) (section 3.2).
-        rng: generator or seed of the initial weights; the noise has a generator of its own, seeded by it.
+        rng: generator or seed of the initial weights; it also seeds the layer's own generator of noise.
     """
 
     buffers = ("noise_in", "noise_out")

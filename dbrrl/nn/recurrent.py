@@ -14,11 +14,13 @@ from dbrrl.nn import init
 from dbrrl.nn.layers import check_sizes, generator
 from dbrrl.nn.module import Module, Parameter
 
-State = tuple[Any, ...]  # one array (B, hidden_size) per part: (h,), or (h, c) of an LSTM
+HiddenState = tuple[Any, ...]  # arrays (B, hidden_size): (h,), or (h, c) of an LSTM
 
 
 class Cell(Module):
-    """Base of the cells: (B, input_size) and a state to the next state; all gates' weights lie in one matrix each.
+    """Base of the cells: maps an input (B, input_size) and a state to the next state.
+
+    The weights of all gates are one matrix for the input (`weight_ih`) and one for the state (`weight_hh`).
 
     Args:
         bias: whether there are b_i and b_h.
@@ -59,21 +61,21 @@ class Cell(Module):
         after = self.step(self.project(x), before)
         return after[0] if one else after
 
-    def zeros(self, batch: int) -> State:
+    def zeros(self, batch: int) -> HiddenState:
         """The state at the start of a sequence."""
         weight = self.weight_hh.array
         return (array_module(weight).zeros((batch, self.hidden_size), weight.dtype),) * self.op.parts
 
     def project(self, x: Any) -> Any:
-        """What the input adds to the gates: (..., input_size) to (..., gates · hidden_size), for all steps at once."""
+        """The input's share of the gates, for all steps at once: (..., input_size) to (..., gates · hidden_size)."""
         return self.op.project(x, self.weight_ih, self.biases())
 
-    def step(self, projected: Any, state: State) -> State:
+    def step(self, projected: Any, state: HiddenState) -> HiddenState:
         """The next state, given the projected input (B, gates · hidden_size)."""
         return self.op.step(projected, state, self.weight_hh, self.biases())
 
     def biases(self) -> tuple[Any, ...]:
-        """b_i and b_h, or nothing."""
+        """(b_i, b_h), or () for a cell without biases."""
         return () if self.bias_ih is None else (self.bias_ih, self.bias_hh)
 
     def describe(self) -> str:
@@ -128,16 +130,16 @@ class Recurrent(Module):
         self.batch_first = batch_first
 
     def forward(self, x: Any, state: Any = None, reset: Any = None, lengths: Any = None) -> tuple[Any, Any]:
-        """Outputs of the last layer (T, B, hidden_size), and the state after the last step, to go on from.
+        """The outputs of the last layer (T, B, hidden_size), and the state after the last step.
 
         Args:
             x: (T, B, input_size).
-            state: (num_layers, B, hidden_size), for an LSTM a pair (h, c) of them; zeros if None.
+            state: (num_layers, B, hidden_size), for an LSTM a pair (h, c) of such arrays; zeros if None.
             reset: booleans (T, B): the state is zeroed before these steps (first steps of episodes).
-            lengths: integers (B,): a sequence ends after so many steps; later outputs are 0, and its state stays.
+            lengths: integers (B,), the steps in each sequence; later outputs are 0, and the state stays as it was.
 
         Raises:
-            ShapeError: x, the state, reset or lengths do not fit one another.
+            ShapeError: the shapes of x, the state, reset and lengths do not fit together.
         """
         if self.batch_first:
             x, reset = F.swapaxes(x, 0, 1), None if reset is None else np.transpose(reset)
@@ -150,8 +152,8 @@ class Recurrent(Module):
         outputs = F.swapaxes(x, 0, 1) if self.batch_first else x
         return outputs, final[0] if len(final) == 1 else tuple(final)
 
-    def _checked(self, x: Any, state: Any) -> list[State]:
-        """One state per layer."""
+    def _checked(self, x: Any, state: Any) -> list[HiddenState]:
+        """The initial state of each layer."""
         name, bottom = type(self).__name__, self.cells[0]
         size = bottom.weight_ih.shape[1]
         if len(x.shape) != 3 or x.shape[2] != size or not x.shape[0]:

@@ -1,5 +1,6 @@
-"""`Sequential`: modules one after the other, with as few ops as they need."""
+"""`Sequential`: modules applied one after another, with layers and activations fused."""
 
+import warnings
 from collections.abc import Iterator
 from operator import is_
 from typing import Any
@@ -13,25 +14,25 @@ from dbrrl.nn.module import Module, Parameter
 from dbrrl.nn.noise import NoisyLinear
 
 ACTIVATIONS: dict[type[Module], str] = {Tanh: "tanh", ReLU: "relu"}
-FUSED = (Linear, NoisyLinear, Conv2d)  # layers whose op takes in the activation after it
+FUSED = (Linear, NoisyLinear, Conv2d)  # layers whose op can apply the activation that follows
 
 Step = tuple[list[Any], list[str | None]]  # layers that are one op, or one other module; their activations
 
 
-class InTurn:
-    """Calls modules one after the other; Linear layers that follow one another, with Tanh or ReLU, are one op.
+class FusedLayers:
+    """Calls modules one after another; consecutive Linear layers with their Tanh or ReLU activations are one op.
 
-    Which do is worked out once, and anew when the modules are others.
+    The plan of what is fused is kept until other modules are given.
     """
 
     def __init__(self) -> None:
-        self._known: tuple[list[Module], list[Step]] = [], []  # one tuple: threads may share a network
+        self._plan: tuple[list[Module], list[Step]] = [], []  # one tuple, because threads may share a network
 
     def __call__(self, modules: list[Module], x: Any) -> Any:
         """The output of the last of `modules`."""
-        known, steps = self._known
-        if len(modules) != len(known) or not all(map(is_, modules, known)):
-            steps = self._prepare(modules)
+        planned, steps = self._plan
+        if len(modules) != len(planned) or not all(map(is_, modules, planned)):
+            steps = self._make_plan(modules)
         y = x
         for layers, activations in steps:
             if len(layers) == 1:
@@ -39,16 +40,16 @@ class InTurn:
                 continue
             parameters: list[Parameter] = []
             for layer in layers:
-                if layer.bias is None:  # it had one before
-                    self._prepare(modules)
+                if layer.bias is None:  # removed since the plan was made
+                    self._make_plan(modules)
                     return self(modules, x)
                 parameters += layer.weight, layer.bias
             y = F.perceptron(y, parameters, activations)
         return y
 
-    def _prepare(self, modules: list[Module]) -> list[Step]:
+    def _make_plan(self, modules: list[Module]) -> list[Step]:
         steps: list[Step] = []
-        joined, i = False, 0  # whether the step before takes in the next layer
+        joined, i = False, 0  # joined: the previous step can be fused with the next layer
         while i < len(modules):
             module: Any = modules[i]
             i += 1
@@ -61,12 +62,12 @@ class InTurn:
             else:
                 steps.append(([module], [activation]))
             joined = joins
-        self._known = list(modules), steps
+        self._plan = list(modules), steps
         return steps
 
 
 class Sequential(Module):
-    """Modules applied one after the other; Linear layers with Tanh or ReLU between them are computed as one op."""
+    """Modules applied one after another; consecutive Linear layers with Tanh or ReLU between them are one op."""
 
     def __init__(self, *modules: Module) -> None:
         for i, module in enumerate(modules):
@@ -75,11 +76,11 @@ class Sequential(Module):
                     f"Sequential: expected modules, got {type(module).__name__} at {i}: write Sequential(*layers)"
                 )
         self.layers = list(modules)
-        self._in_turn = InTurn()
+        self._fused = FusedLayers()
 
     def forward(self, x: Any) -> Any:
         """The output of the last module."""
-        return self._in_turn(self.layers, x)
+        return self._fused(self.layers, x)
 
     def __len__(self) -> int:
         return len(self.layers)
@@ -89,3 +90,10 @@ class Sequential(Module):
 
     def __iter__(self) -> Iterator[Module]:
         return iter(self.layers)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "InTurn":
+        warnings.warn("InTurn is now named FusedLayers", DeprecationWarning, stacklevel=2)
+        return FusedLayers
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

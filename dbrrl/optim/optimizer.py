@@ -110,8 +110,8 @@ class Optimizer:
         g, guests = self.flat.gather(), self.flat.pull()
         self._steps.add(1)
         self.update(self.flat.values, g, self._scratch)
-        if self.moments:
-            clear_tiny(self.flat.values, [getattr(self, name) for name in self.moments], self._steps.value)
+        if sweep_is_due(g, self._steps.value):
+            self._clear_tiny()
         self.flat.push(guests)
 
     def step_on(self, values: Array, **moments: Array) -> None:
@@ -125,6 +125,16 @@ class Optimizer:
         vars(self).update(moments)
         self.update(values, self.flat.gather(), self._scratch)
         vars(self).update(own)
+
+    def _clear_tiny(self) -> None:
+        """Set to 0 what is left in the moments of gradients that have long been 0, like those of a dead ReLU unit.
+
+        It would shrink to subnormal numbers, never to 0 (0.9 times the smallest of them rounds to itself), and a
+        processor computes with each of those many times slower. The limit leaves a decay of 0.9 no time to get there.
+        """
+        for moment in (getattr(self, name) for name in self.moments):
+            if moment.dtype.itemsize > 2:  # float16 is computed as float32
+                np.copyto(moment, 0, where=np.abs(moment) < 1e6 * np.finfo(moment.dtype).tiny)
 
     def update(self, values: Array, g: Array, scratch: Array) -> None:
         """The rule: change `values` (n,) in place, given the gradient `g` (n,); `scratch` is free to use."""
@@ -169,17 +179,9 @@ def clip_norm(g: Array, max_norm: float) -> Scalar:
 
 
 @replaceable
-def clear_tiny(values: Array, moments: list[Array], steps: Scalar) -> None:
-    """Every so many steps, set to 0 what is left in `moments` of gradients that have long been 0 (dead ReLU units).
-
-    It would shrink to subnormal numbers, never to 0 (0.9 times the smallest of them rounds to itself), and a processor
-    computes with each of those many times slower. The limit leaves a decay of 0.9 no time to get there.
-    """
-    if steps % SWEEP_INTERVAL:
-        return
-    for moment in moments:
-        if moment.dtype.itemsize > 2:  # float16 is computed as float32
-            np.copyto(moment, 0, where=np.abs(moment) < 1e6 * np.finfo(moment.dtype).tiny)
+def sweep_is_due(g: Array, steps: Scalar) -> bool:
+    """Whether moments of gradients like `g` are to be searched for tiny numbers after step number `steps`."""
+    return steps % SWEEP_INTERVAL == 0
 
 
 def _read_only(array: Array) -> Array:

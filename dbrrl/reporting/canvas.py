@@ -1,4 +1,4 @@
-"""What all figures share: size, axes, colors, legend, file; Matplotlib's global state is left alone."""
+"""Shared by all figures: size, axes, colors, legend, file; Matplotlib's global state does not change."""
 
 import functools
 import io
@@ -9,7 +9,7 @@ from typing import Any
 from dbrrl import checkpoint
 from dbrrl.errors import RunError
 
-# Okabe and Ito's palette, which color-blind readers can tell apart, and nine colors far from it in CIELAB.
+# Okabe and Ito's palette, which color-blind readers can distinguish, and nine colors far from it in CIELAB.
 COLORS = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#0000FF",
     "#00DD00", "#FF00DD", "#440088", "#FF0066", "#555500", "#AACC44", "#661111", "#CCBB99",
@@ -20,7 +20,7 @@ KINDS = ("png", "svg", "pdf")
 
 
 def style(index: int) -> dict[str, Any]:
-    """Color, line and marker of the series `index`.
+    """Return color, line and marker of the series `index`.
 
     The first 16 differ in color, and the first 36 differ in line or marker, for prints without color.
     """
@@ -32,7 +32,7 @@ def style(index: int) -> dict[str, Any]:
 
 
 def figure(panels: int, *, columns: int = 3, width: float = 6.4, height: float = 4.2) -> tuple[Any, list[Any]]:
-    """A figure and its axes, `panels` of them, row by row."""
+    """Make a figure with `panels` axes; return both, the axes row by row."""
     columns = min(panels, columns)
     rows = -(-panels // columns)
     made = _figure_class()(figsize=(width * columns, height * rows), layout="constrained")
@@ -40,7 +40,7 @@ def figure(panels: int, *, columns: int = 3, width: float = 6.4, height: float =
 
 
 def dress(axes: Any, title: str, x_label: str, y_label: str) -> None:
-    """Titles, labels, a pale grid, and no frame on top and right."""
+    """Set title and labels, draw a pale grid, and remove the frame at the top and the right."""
     axes.set_title(title)
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
@@ -49,7 +49,7 @@ def dress(axes: Any, title: str, x_label: str, y_label: str) -> None:
 
 
 def thousands(value: float, position: int | None = None) -> str:
-    """A tick's text: "50k", "1.5M"."""
+    """Return the text of a tick: "50k", "1.5M"."""
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
             return f"{value / size:g}{unit}"
@@ -57,7 +57,7 @@ def thousands(value: float, position: int | None = None) -> str:
 
 
 def log_ticks(axis: Any) -> None:
-    """Make a logarithmic axis label 1, 2 and 5 of each decade, so that a short range has labels too."""
+    """Label 1, 2 and 5 of each decade of a logarithmic axis, so that a short range has labels too."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
     axis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0)))
@@ -68,7 +68,7 @@ def log_ticks(axis: Any) -> None:
 def save(figure: Any, path: Path) -> None:
     """Write the figure with one legend under all panels; the same figure gives the same bytes.
 
-    Raises RunError where the name ends in none of .png, .svg and .pdf.
+    Raises RunError unless the name ends in .png, .svg or .pdf.
     """
     kind = path.suffix.lstrip(".").lower() or "png"
     if kind not in KINDS:
@@ -77,13 +77,13 @@ def save(figure: Any, path: Path) -> None:
 
 
 def finished(figure: Any) -> Any:
-    """The figure, with its legend."""
+    """Add the legend and return the figure."""
     _add_legend(figure)
     return figure
 
 
 def _drawn(figure: Any, kind: str) -> bytes:
-    """The figure as the content of an image file."""
+    """Return the content of an image file."""
     from matplotlib import rc_context
 
     image = io.BytesIO()
@@ -95,7 +95,7 @@ def _drawn(figure: Any, kind: str) -> bytes:
 
 @functools.cache
 def _figure_class() -> Any:
-    """Matplotlib's Figure, which also shows itself in a notebook that has chosen no backend."""
+    """Return Matplotlib's Figure class, with a representation for notebooks without a backend."""
     from matplotlib import figure
 
     class Figure(figure.Figure):
@@ -106,7 +106,7 @@ def _figure_class() -> Any:
 
 
 def _add_legend(figure: Any) -> None:
-    """One legend under all panels: inside one it would hide a curve sooner or later."""
+    """Add one legend under all panels: inside a panel it could hide a curve."""
     found: dict[str, Any] = {}
     for axes in figure.axes:
         handles, labels = axes.get_legend_handles_labels()

@@ -1,4 +1,4 @@
-"""Learning curves as images: one run's, or those of many in groups with intervals over their seeds."""
+"""Learning curves as images: of one run, or of groups of runs with intervals over their seeds."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -24,9 +24,9 @@ RANGE = "band of two seeds: from one to the other"
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """Runs that share a line: a table of scores each, and the seed each was made with.
+    """Runs drawn as one line: a table of scores and a seed for each.
 
-    Runs of one seed are averaged first, so that each seed counts once. Without `seeds` each run has its own.
+    Runs of the same seed are averaged first, so that each seed counts once. Without `seeds` all seeds differ.
     """
 
     label: str
@@ -36,11 +36,11 @@ class Group:
 
     @property
     def count(self) -> int:
-        """The number of different seeds."""
+        """Return the number of different seeds."""
         return len(self.runs if self.seeds is None else set(self.seeds))
 
     def by_seed(self, values: np.ndarray) -> np.ndarray:
-        """The mean over the runs of each seed: (runs, n) -> (seeds, n)."""
+        """Return the mean over the runs of each seed: (runs, n) -> (seeds, n)."""
         if self.seeds is None:
             return values
         seeds = np.array(self.seeds)
@@ -49,7 +49,7 @@ class Group:
 
 @dataclasses.dataclass(frozen=True)
 class Line:
-    """A level that a panel's curves are to be read against, such as a published score."""
+    """A level to compare a panel's curves with, such as a published score."""
 
     value: float
     label: str
@@ -57,7 +57,7 @@ class Line:
 
 
 def draw_run(scores: Rows, progress: Rows, title: str, *, recent: int) -> Any:
-    """One run's figure: evaluations with their spread, behind them the training return, a mean of `recent` episodes."""
+    """Draw one run: evaluations with their spread, and the mean training return of `recent` episodes behind them."""
     made, (axes,) = figure(1)
     trained = [row for row in progress if "mean_return" in row and np.isfinite(row["mean_return"])]
     if trained:
@@ -83,17 +83,17 @@ def draw_groups(
     title: str | None = None,
     size: tuple[float, float] = (6.4, 4.2),
 ) -> None:
-    """Several runs: a panel per environment, a line per group, the mean over its seeds with a band.
+    """Draw several runs: a panel per environment, a line per group, the mean over its seeds with a band.
 
-    The band is the 95 % t interval of the mean; of two seeds, which say too little for one, it is their range.
+    The band is the 95 % t interval of the mean; for two seeds, too few for an interval, their range.
 
     Args:
-        groups: what is drawn.
+        groups: the groups to draw.
         path: image, PNG, SVG or PDF by its ending.
-        x: what runs along the axis, a key of `AXES`.
-        smooth: evaluations over which each run's curve is averaged, centered, fewer at its ends; 1: none.
+        x: quantity on the horizontal axis, a key of `AXES`.
+        smooth: width of the centered moving average of each run's curve, in evaluations; 1: none.
         lines: levels to draw, by panel.
-        columns: panels side by side.
+        columns: panels in a row.
         title: text above all panels.
         size: width and height of a panel in inches.
     """
@@ -115,9 +115,9 @@ def draw_groups(
 
 
 def moving_average(values: np.ndarray, width: int) -> np.ndarray:
-    """Each of `values` (n,) with its neighbors, `width` in all, averaged; near the ends fewer, as many on each side.
+    """Return the centered moving average of `values` (n,): (n,).
 
-    Of an even width one more lies before.
+    Near the ends fewer values are averaged, as many on each side; an even `width` has one more value before.
     """
     before, after = width // 2, (width - 1) // 2
     room = np.minimum(np.arange(len(values)), np.arange(len(values))[::-1])
@@ -125,7 +125,7 @@ def moving_average(values: np.ndarray, width: int) -> np.ndarray:
 
 
 def _limit(axes: Any, drawn: Sequence[np.ndarray]) -> None:
-    """Show the range of the seeds' scores; an interval of few seeds may go far beyond it, and is cut there."""
+    """Limit the axis to the range of the seeds' scores; an interval of few seeds may extend far beyond it."""
     low, high = min(values.min() for values in drawn), max(values.max() for values in drawn)
     if low < high:
         axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
@@ -134,14 +134,14 @@ def _limit(axes: Any, drawn: Sequence[np.ndarray]) -> None:
 def _draw_group(axes: Any, group: Group, x: str, smooth: int, look: dict[str, Any]) -> np.ndarray:
     """Draw the mean and the band of a group; the curve of each seed, (seeds, places)."""
     curves = [(_column(rows, COLUMNS[x]), moving_average(_column(rows, "mean"), smooth)) for rows in group.runs]
-    # Where runs were evaluated at different steps, each is read between its own, and nowhere beyond its ends.
+    # Runs evaluated at different steps are interpolated, but not extrapolated.
     start, end = max(places[0] for places, _ in curves), min(places[-1] for places, _ in curves)
     every = np.unique(np.concatenate([places for places, _ in curves]))
     grid = every[(every >= start) & (every <= end)]
     if not len(grid):
         raise RunError(f"{group.label} on {group.panel}: its runs share no part of the {AXES[x]}: plot them apart")
     values = group.by_seed(np.stack([np.interp(grid, places, means) for places, means in curves]))
-    every_nth = max(1, len(grid) // 12)  # markers tell lines apart, and are no longer seen where they touch
+    every_nth = max(1, len(grid) // 12)  # markers distinguish lines, unless they are so many that they touch
     axes.plot(grid, values.mean(axis=0), markersize=4, markevery=every_nth, **look)
     if len(values) > 1:
         bounds = np.array([_bounds(column) for column in values.T])
@@ -150,12 +150,12 @@ def _draw_group(axes: Any, group: Group, x: str, smooth: int, look: dict[str, An
 
 
 def _bounds(scores: np.ndarray) -> tuple[float, float]:
-    """The ends of a band: the range of two seeds, the 95 % interval of the mean of more."""
+    """Return the bounds of a band: the range of two seeds, the 95 % interval of the mean of more."""
     return (float(scores.min()), float(scores.max())) if len(scores) == 2 else mean_interval(scores)
 
 
 def _explain_bands(axes: Any, groups: Sequence[Group]) -> None:
-    """Name in the legend what the bands are."""
+    """Explain the bands in the legend."""
     for label, drawn in (
         (INTERVAL, any(group.count > 2 for group in groups)),
         (RANGE, any(group.count == 2 for group in groups)),
@@ -165,7 +165,7 @@ def _explain_bands(axes: Any, groups: Sequence[Group]) -> None:
 
 
 def _with_seeds(label: str, groups: Sequence[Group]) -> str:
-    """A label with the number of seeds behind it, in all panels, and of runs where these are more."""
+    """Return a label with the number of seeds in all panels, and of runs if there are more."""
     own = [group for group in groups if group.label == label]
     counts = {group.count for group in own}
     fewest, most = min(counts), max(counts)
@@ -177,7 +177,7 @@ def _with_seeds(label: str, groups: Sequence[Group]) -> str:
 
 
 def _draw_lines(axes: Any, lines: Sequence[Line], gap: float) -> None:
-    """Levels across the panel, each named at its right edge; names closer than `gap`, of 1, are moved apart."""
+    """Draw levels with their names at the right edge; names closer than `gap`, a share of the height, move apart."""
     if not lines:
         return
     low, high = axes.get_ylim()
@@ -205,9 +205,9 @@ def _draw_lines(axes: Any, lines: Sequence[Line], gap: float) -> None:
 
 
 def spread(places: Sequence[float], gap: float) -> list[float]:
-    """Ascending `places` in [0, 1], moved as little as possible so that neighbors are `gap` apart or more.
+    """Move ascending `places` in [0, 1] as little as possible so that neighbors are at least `gap` apart.
 
-    Where they do not all fit, they go on below 0. The order stays, so lines from old to new places never cross.
+    If they do not all fit, the lowest are below 0. Their order stays, so lines from old to new places never cross.
     """
     clusters: list[tuple[float, int]] = []  # mean of (place - gap * index), number of places: isotonic regression
     for index, place in enumerate(places):

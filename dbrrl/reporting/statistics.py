@@ -2,8 +2,7 @@
 
 The interval of a mean is Student's. Everything else follows Agarwal et al. 2021, "Deep Reinforcement Learning at the
 Edge of the Statistical Precipice" (arXiv:2108.13264), and their library rliable. Scores come as strata: one array (n,)
-per task, whose entries are the scores of n seeds; tasks may have different numbers of seeds. NaN is refused with a
-ConfigError.
+per task with the scores of n seeds; tasks may have different numbers of seeds. NaN raises a ConfigError.
 """
 
 import functools
@@ -23,10 +22,10 @@ Statistic = Callable[..., Any]  # takes an array and `axis`
 
 
 def iqm(scores: np.ndarray, axis: int = -1) -> Any:
-    """Interquartile mean: the mean without the lowest and the highest quarter (Agarwal et al. 2021, section 4.3).
+    """Return the interquartile mean: without the lowest and highest quarter (Agarwal et al. 2021, section 4.3).
 
     A quarter of n scores is floor(n / 4) of them, as in `scipy.stats.trim_mean(scores, 0.25)`, which rliable calls;
-    of fewer than 4 scores it is the mean.
+    for fewer than 4 scores it is the mean.
     """
     ordered = np.sort(_numbers(scores), axis=axis)
     count = ordered.shape[axis]
@@ -34,10 +33,10 @@ def iqm(scores: np.ndarray, axis: int = -1) -> Any:
 
 
 def mean_interval(scores: np.ndarray, level: float = 0.95) -> tuple[float, float]:
-    """Student's confidence interval of the mean: mean ± t s / √n, t of n - 1 degrees of freedom (Student 1908).
+    """Return Student's confidence interval of the mean: mean ± t s / √n, n - 1 degrees of freedom (Student 1908).
 
-    It holds the true mean of normal scores as often as `level` says, however few they are: of 5 seeds in 95 % of the
-    cases, where a percentile bootstrap's holds it in 84 %. One score gives (score, score).
+    For normal scores it contains the true mean with probability `level`, however few they are: for 5 seeds in 95 % of
+    cases, a percentile bootstrap's in 84 %. One score gives (score, score).
     """
     scores = _numbers(scores)
     mean, count = float(scores.mean()), len(scores)
@@ -49,10 +48,10 @@ def mean_interval(scores: np.ndarray, level: float = 0.95) -> tuple[float, float
 
 @functools.lru_cache(maxsize=256)
 def student_quantile(freedom: int, level: float = 0.95) -> float:
-    """The t with P(|T| <= t) = `level`, T of Student's distribution with `freedom` degrees of freedom.
+    """Return t with P(|T| <= t) = `level`, for Student's T with `freedom` degrees of freedom.
 
-    Found by bisection on the finite series for whole degrees of freedom (Abramowitz and Stegun 1964, 26.7.3 and
-    26.7.4). Beyond 1,000 it is the normal distribution's, within 0.25 %.
+    Bisection on the finite series for integer degrees of freedom (Abramowitz and Stegun 1964, 26.7.3 and 26.7.4).
+    Beyond 1,000 the normal distribution's quantile, within 0.25 %.
     """
     if freedom > 1000:
         return NormalDist().inv_cdf((1 + level) / 2)
@@ -64,7 +63,7 @@ def student_quantile(freedom: int, level: float = 0.95) -> float:
 
 
 def _within(angle: float, freedom: int) -> float:
-    """P(|T| <= √freedom tan(angle))."""
+    """Return P(|T| <= √freedom tan(angle))."""
     odd, cosine = freedom % 2, math.cos(angle)
     term, total = cosine if odd else 1.0, 0.0
     for power in range(2 + odd, freedom + 1, 2):
@@ -77,12 +76,12 @@ def _within(angle: float, freedom: int) -> float:
 def bootstrap_interval(
     strata: np.ndarray | Sequence[np.ndarray], statistic: Statistic = np.mean, level: float = 0.95
 ) -> tuple[float, float]:
-    """Confidence interval of `statistic` over all scores: percentile bootstrap, stratified by task, fixed seed.
+    """Return a confidence interval of `statistic` over all scores: percentile bootstrap, stratified by task.
 
-    It is rliable's, and too narrow for a mean of few scores: take `mean_interval` there.
+    As in rliable, with a fixed seed. It is too narrow for a mean of few scores: use `mean_interval` for that.
 
-    Each resample draws, for each task by itself, as many seeds as it has, with replacement (Efron 1979; Agarwal et
-    al. 2021, section 4.1). A bare array is one stratum.
+    Each resample draws for each task as many seeds as it has, with replacement (Efron 1979; Agarwal et al. 2021,
+    section 4.1). An array in place of a list is one stratum.
     """
     parts = [_numbers(part) for part in ([strata] if isinstance(strata, np.ndarray) else strata)]
     generator = seeding.generator(0, "bootstrap")
@@ -92,7 +91,7 @@ def bootstrap_interval(
 
 
 def probability_of_improvement(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray]) -> float:
-    """How probable it is that a run of ours beats one of theirs, averaged over tasks; ties count half.
+    """Return the probability that a run of ours beats one of theirs, averaged over tasks; ties count half.
 
     Per task it is the Mann-Whitney U statistic over the number of pairs (Agarwal et al. 2021, section 4.3).
     """
@@ -102,7 +101,7 @@ def probability_of_improvement(ours: Sequence[np.ndarray], theirs: Sequence[np.n
 def improvement_interval(
     ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray], level: float = 0.95
 ) -> tuple[float, float]:
-    """Confidence interval of `probability_of_improvement`: both sides resampled within each task."""
+    """Return a confidence interval of `probability_of_improvement`; both sides are resampled within each task."""
     generator = seeding.generator(0, "bootstrap")
     count = RESAMPLES // 5  # each resample compares all pairs
     total = np.zeros(count)
@@ -115,9 +114,9 @@ def improvement_interval(
 
 
 def performance_profile(strata: Sequence[np.ndarray], levels: np.ndarray) -> np.ndarray:
-    """For each of `levels` (k,), the share of runs that score above it, averaged over tasks: (k,).
+    """Return, for each of `levels` (k,), the share of runs that score above it, averaged over tasks: (k,).
 
-    The run-score distribution of Agarwal et al. 2021, section 4.2 (Dolan and Moré 2002), above meaning strictly.
+    The run-score distribution of Agarwal et al. 2021, section 4.2 (Dolan and Moré 2002); above is strict.
     """
     shares: np.ndarray = np.mean([(_numbers(part)[:, None] > levels).mean(axis=0) for part in strata], axis=0)
     return shares
@@ -126,7 +125,7 @@ def performance_profile(strata: Sequence[np.ndarray], levels: np.ndarray) -> np.
 def profile_interval(
     strata: Sequence[np.ndarray], levels: np.ndarray, level: float = 0.95
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Pointwise confidence bounds (k,), (k,) of `performance_profile`, seeds resampled within each task."""
+    """Return pointwise confidence bounds (k,), (k,) of `performance_profile`; seeds are resampled within each task."""
     generator = seeding.generator(0, "bootstrap")
     count = RESAMPLES // 5
     total = np.zeros((count, len(levels)))
@@ -139,7 +138,7 @@ def profile_interval(
 
 
 def first_reaching(places: np.ndarray, values: np.ndarray, threshold: float) -> float:
-    """The first of `places` (n,) at which `values` (n,) is at least `threshold`; infinity where it never is."""
+    """Return the first of `places` (n,) at which `values` (n,) is at least `threshold`; infinity if there is none."""
     (reached,) = np.nonzero(np.asarray(values) >= threshold)
     return float(places[reached[0]]) if len(reached) else float("inf")
 
@@ -150,7 +149,7 @@ def _wins(x: np.ndarray, y: np.ndarray) -> Any:
 
 
 def _numbers(scores: Any) -> np.ndarray:
-    """`scores` as an array; ConfigError where one is not a number, or there is none."""
+    """Return `scores` as an array; ConfigError if one is NaN, or there are none."""
     array: np.ndarray = np.asarray(scores)
     if not array.size or np.isnan(array).any():
         got = f"nan among {array.size}" if array.size else "none"

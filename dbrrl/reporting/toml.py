@@ -7,7 +7,7 @@ from typing import Any
 
 
 def dumps(table: Mapping[str, Any]) -> str:
-    """`table` (texts, numbers, booleans, lists, tables; None as "none") as TOML."""
+    """Return `table` (texts, numbers, booleans, lists, tables; None as "none") as TOML."""
     return "\n".join(_lines(table, ())).strip() + "\n"
 
 
@@ -37,5 +37,5 @@ def _value(value: Any) -> str:
 
 
 def _text(text: str) -> str:
-    # JSON's escapes are TOML's too, but for the surrogate pairs that ensure_ascii would give, and for DEL.
+    # JSON's escapes are valid in TOML, except the surrogate pairs of ensure_ascii; JSON does not escape DEL.
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

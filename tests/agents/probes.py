@@ -24,6 +24,12 @@ PROBES = {
 over_seeds = pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
 over_continuous = pytest.mark.parametrize("continuous", [False, True], ids=["discrete", "continuous"])
 over_probes = pytest.mark.parametrize("name", PROBES)
+# Continuous actions matter where the reward depends on them; the other probes of that kind are slow tests.
+over_probes_of_both_kinds = pytest.mark.parametrize(
+    ("name", "continuous"),
+    [(name, False) for name in PROBES]
+    + [pytest.param(name, True, marks=() if name in ("Action", "Both") else pytest.mark.slow) for name in PROBES],
+)
 over_spaces = pytest.mark.parametrize(
     ("name", "bar"), [("Discrete", 10.0), ("MultiDiscrete", 10.0), ("MultiBinary", 10.0), ("Box", 9.9)]
 )

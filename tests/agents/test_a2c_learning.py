@@ -12,7 +12,7 @@ from dbrrl.experiment import Run
 from .probes import (
     GAMMA,
     over_continuous,
-    over_probes,
+    over_probes_of_both_kinds,
     over_seeds,
     over_spaces,
     probe_errors,
@@ -47,8 +47,7 @@ def errors(name: str, continuous: bool, seed: int) -> tuple[float, float]:
 
 
 @over_seeds
-@over_continuous
-@over_probes
+@over_probes_of_both_kinds
 def test_probes_give_their_known_return_and_values(name: str, continuous: bool, seed: int) -> None:
     short, error = errors(name, continuous, seed)
     # While the policy still explores a continuous action, the critic sees a little less than the best reward.

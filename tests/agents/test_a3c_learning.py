@@ -11,7 +11,7 @@ from dbrrl.envs.chain import Chain
 from dbrrl.experiment import evaluation
 from dbrrl.seeding import sequence
 
-from .probes import GAMMA, PROBES, over_continuous, over_probes, over_seeds, solves_cartpole
+from .probes import GAMMA, PROBES, over_probes_of_both_kinds, over_seeds, solves_cartpole
 from .probes import train as run_experiment
 
 QUICK: dict[str, Any] = {
@@ -52,8 +52,7 @@ def values(agent: Any, observations: Any) -> np.ndarray:
 
 
 @over_seeds
-@over_continuous
-@over_probes
+@over_probes_of_both_kinds
 def test_probes_give_their_known_return_and_values(name: str, continuous: bool, seed: int) -> None:
     (known, seen), env = PROBES[name], f"dbrrl/Probe{name}{'Continuous' * continuous}-v0"
     hard = continuous and name in ("Action", "Both")

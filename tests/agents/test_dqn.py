@@ -130,6 +130,14 @@ def test_updates_come_at_the_end_of_intervals() -> None:
     assert set(agent.statistics()) == {"loss", "error", "grad_norm", "epsilon"}
 
 
+def test_each_of_several_intervals_that_end_with_one_step_has_its_updates() -> None:
+    agent, updates = make(num_envs=6, learning_starts=1, update_interval=4), []
+    for t in range(4):  # steps 6 12 18 24
+        feed(agent, 1, first=t)
+        updates.append(agent.num_updates)
+    assert updates == [1, 3, 4, 6]
+
+
 def test_rows_that_are_no_transitions_are_not_counted() -> None:
     agent, row = make(), np.zeros((2, 3), np.float32)
     for _ in range(9):
@@ -164,6 +172,18 @@ def test_hard_and_soft_updates_of_the_target() -> None:
     feed(soft, 2)
     assert soft.num_updates == 1
     np.testing.assert_allclose(target_values(soft), 0.75 * start + 0.25 * soft.optimizer.values, rtol=1e-5)
+
+
+def test_exploration_falls_with_the_steps_of_all_environments(monkeypatch: pytest.MonkeyPatch) -> None:
+    agent, seen = make(epsilon_steps=20), []
+
+    def explore(self: Any, values: Any, progress: float) -> np.ndarray:
+        seen.append(progress)
+        return np.zeros(2, np.int64)
+
+    monkeypatch.setattr(type(agent.explorer), "__call__", explore)
+    feed(agent, 4)  # of 2 environments
+    assert seen == [0.0, 0.1, 0.2, 0.3]
 
 
 def test_schedules_end_at_total_steps() -> None:
@@ -206,8 +226,10 @@ def test_importance_weights_scale_the_gradient(monkeypatch: pytest.MonkeyPatch) 
 def test_noise_explores_and_is_silent_in_evaluation() -> None:
     agent = make(noisy=True, noisy_sigma=5.0)
     same = np.ones((2, 3), np.float32)
-    explored = {tuple(agent.act(same).tolist()) for _ in range(30)}
-    judged = {tuple(agent.act(same, explore=False).tolist()) for _ in range(30)}
+    explored, judged = set(), set()
+    for _ in range(30):  # each action that explores draws new noise
+        explored.add(tuple(agent.act(same).tolist()))
+        judged.add(tuple(agent.act(same, explore=False).tolist()))
     assert len(explored) > 1 and len(judged) == 1
     assert "epsilon" not in agent.statistics()
     feed(agent, 4)

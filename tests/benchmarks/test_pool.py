@@ -7,7 +7,7 @@ import pytest
 
 from dbrrl.benchmarks import estimate, pool
 from dbrrl.benchmarks.pool import Task
-from dbrrl.experiment import settle
+from dbrrl.experiment import resolve_plan
 from dbrrl.reporting import display
 
 STUB = {"agent": "tests.experiment.stub:Stub", "steps": 100, "num_envs": 4}
@@ -21,7 +21,7 @@ class Fake:
 
 
 def task(name: str, agent: str = STUB["agent"], seconds_per_step: float = 0.5) -> Task:  # type: ignore[assignment]
-    return Task(name, settle({**STUB, "agent": agent}, use_preset=False), Path(name), seconds_per_step)
+    return Task(name, resolve_plan({**STUB, "agent": agent}, use_preset=False), Path(name), seconds_per_step)
 
 
 def test_an_asynchronous_run_takes_a_slot_per_process_or_all(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,9 +65,9 @@ def test_durations_in_words(seconds: float, words: str) -> None:
 
 
 def test_a_moment_tells_the_speed_and_what_fails_is_left_out() -> None:
-    good = settle({**STUB, "steps": 10**9}, use_preset=False)
-    bad = settle({**STUB, "env": "tests.experiment.stub:Breaking", "steps": 10**9}, use_preset=False)
-    dies = settle({**STUB, "env": "tests.experiment.stub:Breaking"}, env_kwargs={"how": "kill"}, use_preset=False)
+    good = resolve_plan({**STUB, "steps": 10**9}, use_preset=False)
+    bad = resolve_plan({**STUB, "env": "tests.experiment.stub:Breaking", "steps": 10**9}, use_preset=False)
+    dies = resolve_plan({**STUB, "env": "tests.experiment.stub:Breaking"}, env_kwargs={"how": "kill"}, use_preset=False)
     dies = dies.with_steps(10**6)
     found = estimate.measure({"bad": bad, "good": good, "dies": dies, "never": good})
     assert list(found) == ["good"] and 1e-7 < found["good"] < 1e-2

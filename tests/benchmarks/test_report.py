@@ -48,7 +48,7 @@ def section(text: str, title: str) -> str:
 
 @pytest.mark.usefixtures("undrawn")
 def test_the_first_table_says_what_falls_short_and_what_is_missing(tmp_path: Path, made: tuple[Suite, Path]) -> None:
-    state = report.State("python -m dbrrl.benchmark pair --seeds 3", 3, ["ppo on Acrobot-v1, seed 0"], ["dqn on X"])
+    state = report.Status("python -m dbrrl.benchmark pair --seeds 3", 3, ["ppo on Acrobot-v1, seed 0"], ["dqn on X"])
     page = report.write(tmp_path / "out", *made, state)
     text = section(page.read_text().replace("\u00a0", " "), "Solved, and what is not")
     for line in (
@@ -79,7 +79,7 @@ def test_the_first_table_says_what_falls_short_and_what_is_missing(tmp_path: Pat
 
 
 def test_the_other_sections_and_their_files(tmp_path: Path, made: tuple[Suite, Path]) -> None:
-    page = report.write(tmp_path / "out", *made, report.State("x", 3))
+    page = report.write(tmp_path / "out", *made, report.Status("x", 3))
     text = page.read_text().replace("\u00a0", " ")
     assert "| ppo | 3 | 480.0 [470.0, 490.0] | 480.0 [455.2, 504.8] |" in section(text, "Statistics over the seeds")
     assert "| 300 | 1.5 |" in section(text, "Statistics over the seeds") and "| never | never |" in text
@@ -129,24 +129,24 @@ def test_the_chances_of_two_agents_add_up() -> None:
 def test_runs_by_unlike_code_are_named(
     tmp_path: Path, made: tuple[Suite, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert "more than one version" not in report.write(tmp_path / "out", *made, report.State("x", 3)).read_text()
+    assert "more than one version" not in report.write(tmp_path / "out", *made, report.Status("x", 3)).read_text()
     other = dataclasses.replace(RUNS[-1], about=RUNS[-1].about | {"source": "y"})
     monkeypatch.setattr(results, "read", lambda path: [*RUNS[:-1], other])
-    text = report.write(tmp_path / "out", *made, report.State("x", 3)).read_text()
+    text = report.write(tmp_path / "out", *made, report.Status("x", 3)).read_text()
     assert "- Runs by more than one version of the code (last table): dqn on Acrobot-v1." in text
 
 
 def test_a_report_of_nothing_says_so(tmp_path: Path, made: tuple[Suite, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     nothing: list[Result] = []
     monkeypatch.setattr(results, "read", lambda path: nothing)
-    text = report.write(tmp_path / "out", *made, report.State("x", 3)).read_text()
+    text = report.write(tmp_path / "out", *made, report.Status("x", 3)).read_text()
     assert "- Run: 0 of 4 cells." in text and "No run has ended yet." in text and text.count("**not run yet**") == 4
 
 
 @pytest.mark.usefixtures("undrawn")
 def test_only_pages_of_ours_are_replaced(tmp_path: Path, made: tuple[Suite, Path]) -> None:
-    page = report.write(tmp_path / "out", *made, report.State("x", 3))
-    assert report.write(tmp_path / "out", *made, report.State("x", 3)) == page
+    page = report.write(tmp_path / "out", *made, report.Status("x", 3))
+    assert report.write(tmp_path / "out", *made, report.Status("x", 3)) == page
     report.prepare(tmp_path / "copy", "pair", tmp_path / "out")
     copied = report.copy(page, tmp_path / "copy", "pair")
     assert copied.read_text() == page.read_text() and len(list(copied.parent.iterdir())) == 2

@@ -61,6 +61,14 @@ def test_new_transitions_get_the_largest_priority_so_far() -> None:
         assert story.buffer.tree[np.array([2 * row, 2 * row + 1])] == pytest.approx(largest**0.5)
 
 
+def test_a_priority_is_the_error_and_eps_to_the_power_of_alpha() -> None:
+    story = Story(make(20, 2, PrioritizedReplayBuffer, alpha=0.5, eps=0.25), seed=0)
+    story.step()
+    story.buffer.sample(1, np.random.default_rng(0), GAMMA)
+    story.buffer.update(np.array([0, 1]), np.array([0.0, -2.0]))
+    assert story.buffer.tree[np.array([0, 1])].tolist() == [0.5, 1.5]  # √(0 + 1/4), √(2 + 1/4)
+
+
 def test_a_new_transition_has_a_priority_of_at_least_one() -> None:
     story = Story(make(20, 2, PrioritizedReplayBuffer, alpha=0.5), seed=0)
     story.step()

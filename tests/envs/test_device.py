@@ -80,8 +80,8 @@ def test_episodes_are_counted_there_and_told_in_one_piece() -> None:
         returns[ended] = 0
         assert not there.finished or (k + 1) % KEPT == 0
         told += there.finished
-    told += there.settle()
-    assert told == seen and len(seen) > 20 and there.settle() == []
+    told += there.flush_episodes()
+    assert told == seen and len(seen) > 20 and there.flush_episodes() == []
 
 
 def test_the_last_steps_of_a_budget_count_alone() -> None:
@@ -89,7 +89,7 @@ def test_the_last_steps_of_a_budget_count_alone() -> None:
     there.reset()
     step = there.step(np.zeros(4, np.int64), 2)
     assert host(step.valid).tolist() == [True, True, False, False]
-    assert there.settle() == [(1.0, 1)] * 2
+    assert there.flush_episodes() == [(1.0, 1)] * 2
 
 
 def test_environments_go_on_bit_for_bit() -> None:
@@ -105,7 +105,7 @@ def test_environments_go_on_bit_for_bit() -> None:
             again = other.step(action)
             for name in ("observation", "next_observation", "reward", "truncated"):
                 np.testing.assert_array_equal(host(getattr(again, name)), host(getattr(step, name)))
-    assert one.settle()[-3:] == other.settle()[-3:]
+    assert one.flush_episodes()[-3:] == other.flush_episodes()[-3:]
 
 
 def test_a_second_reset_begins_anew() -> None:

@@ -17,7 +17,7 @@ from dbrrl.backend.precision import tf32
 from dbrrl.benchmarks.folder import Folder
 from dbrrl.benchmarks.suite import Cell
 from dbrrl.errors import ConfigError
-from dbrrl.experiment import build, command, devices, settle
+from dbrrl.experiment import build, command, devices, resolve_plan
 from dbrrl.reporting import display
 from tests import standin
 
@@ -74,7 +74,7 @@ def test_where_there_is_a_gpu_large_work_takes_it(
     settings: dict[str, Any], device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     standin.install(monkeypatch)
-    plan = settle({"agent": "ppo", "device": "auto", "batch_size": 256, **settings}, use_preset=False)
+    plan = resolve_plan({"agent": "ppo", "device": "auto", "batch_size": 256, **settings}, use_preset=False)
     with contextlib.ExitStack() as stack:
         settled, envs, agent = build.begin(plan, stack)
         assert settled.settings.device == agent.device == device and settled.device_reason

@@ -9,7 +9,7 @@ import pytest
 
 from dbrrl import envs, seeding
 from dbrrl.envs import vector
-from dbrrl.experiment import Experiment, evaluation, settle
+from dbrrl.experiment import Experiment, evaluation, resolve_plan
 from dbrrl.learning.agent import Agent
 from dbrrl.reporting.statistics import bootstrap_interval
 
@@ -97,7 +97,7 @@ def test_a_signal_ends_it_without_a_result() -> None:
 
 @pytest.mark.parametrize("kind", ["batched", "sync"])
 def test_the_seeds_are_the_same_each_time_and_not_those_of_training(kind: str) -> None:
-    plan = settle({"agent": "tests.experiment.stub:Stub", "vectorization": kind})
+    plan = resolve_plan({"agent": "tests.experiment.stub:Stub", "vectorization": kind})
     first, second = (evaluation.environments(plan, 4, kind=kind).reset() for _ in range(2))
     training = envs.make("CartPole-v1", 4, seed=seeding.sequence(0, "environments"), vectorization=kind)
     assert np.array_equal(first, second) and not np.isin(training.reset(), first).any()
@@ -123,7 +123,7 @@ def test_evaluations_may_have_other_arguments_than_training(tmp_path: Path) -> N
     assert {row["mean"] for row in run.scores} == {502.5} and run.progress[-1]["mean_return"] == 7.5
     again = Experiment.resume(tmp_path / "run", trust=True).plan
     assert again == run.plan and again.for_evaluation().env_kwargs == {"reward": 100.0, "rest": 0.5}
-    assert "eval_env_kwargs" not in settle({}).to_dict()  # what runs of earlier versions recorded stays equal
+    assert "eval_env_kwargs" not in resolve_plan({}).to_dict()  # what runs of earlier versions recorded stays equal
 
 
 class Undecided(Scaled):

@@ -14,9 +14,9 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from dbrrl import checkpoint
+from dbrrl import checkpoint, experiment
 from dbrrl.errors import CheckpointError, ConfigError, RunError
-from dbrrl.experiment import Call, Experiment, Interrupted, git, record, registry, settle
+from dbrrl.experiment import Call, Experiment, Interrupted, git, record, registry, resolve_plan
 from dbrrl.experiment.directory import RunDirectory
 
 from .stub import Breaking, OtherStub, Stub, StubConfig
@@ -96,22 +96,22 @@ def test_evaluation_changes_nothing_in_training() -> None:
 def test_explicit_wins_over_file_over_preset_over_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "preset", lambda agent, env: {"steps": 1, "num_envs": 2, "learning_rate": 0.5})
     agent = {"agent": "tests.experiment.stub:Stub"}
-    plan = settle(agent | {"num_envs": 3}, file={"steps": 7, "config": {"learning_rate": 0.25}})
+    plan = resolve_plan(agent | {"num_envs": 3}, file={"steps": 7, "config": {"learning_rate": 0.25}})
     assert (plan.settings.num_envs, plan.settings.steps, plan.config.learning_rate) == (3, 7, 0.25)
     assert plan.preset == {} and plan.settings.seed == 0 and plan.config.total_steps == 7
-    plan = settle(agent | {"num_envs": 3})
+    plan = resolve_plan(agent | {"num_envs": 3})
     assert (plan.settings.steps, plan.config.learning_rate) == (1, 0.5)
     assert plan.preset == {"steps": 1, "learning_rate": 0.5}
-    assert settle(agent, use_preset=False).settings.num_envs == 8
+    assert resolve_plan(agent, use_preset=False).settings.num_envs == 8
 
 
 def test_schedules_end_with_the_run_unless_told_otherwise() -> None:
     assert short(config=StubConfig()).plan.config.total_steps == 400  # a Config as it is made says nothing of the run
     assert short(config={"total_steps": 100}).plan.config.total_steps == 100
     recorded = {"agent": "double_dqn", "steps": 400, "config": {"total_steps": 400}}
-    assert settle({}, file=recorded).config.total_steps == 400
-    assert settle({"steps": 100}, file=recorded).config.total_steps == 100
-    assert settle({"steps": 100}, file=recorded | {"steps": 900}).config.total_steps == 400  # gone on with, once
+    assert resolve_plan({}, file=recorded).config.total_steps == 400
+    assert resolve_plan({"steps": 100}, file=recorded).config.total_steps == 100
+    assert resolve_plan({"steps": 100}, file=recorded | {"steps": 900}).config.total_steps == 400  # gone on with, once
     with pytest.warns(UserWarning, match="total_steps: schedules end at step 100 of 400 and stay at their last value"):
         short(total_steps=100).run()
 
@@ -440,6 +440,13 @@ def test_arguments_that_no_file_can_hold_are_refused_before_the_run(tmp_path: Pa
 def test_a_name_is_that_of_one_folder(tmp_path: Path, name: str) -> None:
     with pytest.raises(RunError, match=r"name: expected the name of one folder, got .*: say where it lies"):
         short(out=tmp_path, name=name).run()
+
+
+def test_an_earlier_name_of_a_function_works_with_a_warning() -> None:
+    with pytest.warns(DeprecationWarning, match="dbrrl.experiment.settle is resolve_plan now"):
+        assert experiment.settle is resolve_plan
+    with pytest.raises(AttributeError, match="no attribute 'unsettle'"):
+        experiment.unsettle  # noqa: B018
 
 
 def test_a_class_of_the_library_is_the_agent_of_that_name() -> None:

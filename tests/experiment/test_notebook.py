@@ -92,11 +92,11 @@ def test_an_experiment_takes_an_environments_class(vectorization: str, monkeypat
 
 
 def test_what_is_no_class_of_an_environment_is_said() -> None:
-    with pytest.raises(EnvError, match="an id or a class, here Corridor, got Corridor: a run makes its own"):
+    with pytest.raises(EnvError, match="got an environment that is made already: give Corridor itself"):
         Experiment("ppo", Corridor())  # type: ignore[arg-type]
-    with pytest.raises(EnvError, match="an id or a class, here 'CartPole-v1', got TimeLimit: a run makes its own"):
+    with pytest.raises(EnvError, match="got an environment that is made already: give 'CartPole-v1' itself"):
         Experiment("ppo", gym.make("CartPole-v1"))  # type: ignore[arg-type]
-    with pytest.raises(EnvError, match="expected an id or a class, got function"):
+    with pytest.raises(EnvError, match="as a run makes its own copies, got function, which is neither"):
         Experiment("ppo", lambda: Corridor())  # type: ignore[arg-type]
     with pytest.raises(EnvError, match=r"expected a subclass of gymnasium\.Env, got class Stub"):
         Experiment("ppo", Stub, **QUICK).run()  # type: ignore[arg-type]

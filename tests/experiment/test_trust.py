@@ -11,7 +11,7 @@ import pytest
 from dbrrl import Experiment, benchmark, evaluate, train
 from dbrrl.errors import ConfigError, RunError
 from dbrrl.experiment import command, trust
-from dbrrl.experiment.settings import flat, settle
+from dbrrl.experiment.settings import flat, resolve_plan
 from tests.experiment.stub import OtherStub, Stub
 
 ROOT = Path(__file__).parents[2]
@@ -115,10 +115,11 @@ def test_the_agent_is_refused_wherever_the_file_names_it(call: Call, place: str)
 
 def test_arguments_by_which_an_environment_could_import_are_refused(call: Call) -> None:
     with pytest.raises(ConfigError, match="env_kwargs: inner: list: the file gives the environment payload:Env"):
-        settle({}, file={"env_kwargs": {"inner": {"list": [1, "payload:Env"]}}})
+        resolve_plan({}, file={"env_kwargs": {"inner": {"list": [1, "payload:Env"]}}})
     harmless = {"map": "level:3", "file": "C:/maps/a.xml", "url": "https://example.org/a", "note": "a: b", "n": 1}
-    assert settle({}, file={"env_kwargs": harmless}).env_kwargs == harmless
-    assert settle({}, file={"env_kwargs": {"id": "payload:Env"}}, trusted=True).env_kwargs == {"id": "payload:Env"}
+    assert resolve_plan({}, file={"env_kwargs": harmless}).env_kwargs == harmless
+    trusted = resolve_plan({}, file={"env_kwargs": {"id": "payload:Env"}}, trusted=True)
+    assert trusted.env_kwargs == {"id": "payload:Env"}
     assert not Path("ran").exists()
 
 

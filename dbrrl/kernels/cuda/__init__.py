@@ -8,6 +8,7 @@ from dbrrl.kernels.cuda import conv as conv
 from dbrrl.kernels.cuda import graph as graph
 from dbrrl.kernels.cuda import linear as linear
 from dbrrl.kernels.cuda import loss as loss
+from dbrrl.kernels.cuda import networks as networks
 from dbrrl.kernels.cuda import normalize as normalize
 from dbrrl.kernels.cuda import optim as optim
 from dbrrl.kernels.cuda import policy as policy
