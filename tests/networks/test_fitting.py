@@ -11,7 +11,9 @@ import pytest
 from dbrrl import checkpoint, nn
 from dbrrl import functional as F
 from dbrrl.agents import A2C, A3C, C51, DQN, IQN, PPO, QRDQN, DoubleDQN, Rainbow
+from dbrrl.backend.trees import leaves
 from dbrrl.errors import CheckpointError, ConfigError
+from dbrrl.types import Observation
 
 BOX, TWO = gym.spaces.Box(-1.0, 1.0, (4,), np.float32), gym.spaces.Discrete(2)
 IMAGE = gym.spaces.Dict({"seen": gym.spaces.Box(0, 255, (36, 36, 1), np.uint8), "felt": BOX})
@@ -25,21 +27,21 @@ SMALL: dict[type[DQN], dict[str, Any]] = {
 }
 
 
-class Parts(nn.Module):
+class Layer(nn.Module):
     """A layer on the vector, whose outputs come in a shape for each observation."""
 
     def __init__(self, *shape: int, inputs: int = 4) -> None:
         self.layer, self.shape = nn.Linear(inputs, int(np.prod(shape)), rng=0), shape
 
-    def forward(self, parts: list[Any]) -> Any:
-        return self.layer(parts[0]).reshape(-1, *self.shape)
+    def forward(self, observation: Observation) -> Any:
+        return self.layer(leaves(observation)[0]).reshape(-1, *self.shape)
 
 
-class Fractions(Parts):
+class Fractions(Layer):
     """The same in the place of IQN's network, at each fraction."""
 
-    def forward(self, parts: list[Any], fractions: Any) -> Any:  # type: ignore[override]
-        values, n = super().forward(parts), fractions.shape[-1]
+    def forward(self, observation: Observation, fractions: Any) -> Any:  # type: ignore[override]
+        values, n = super().forward(observation), fractions.shape[-1]
         return F.stack([values] * n, axis=1)
 
 
@@ -53,7 +55,7 @@ def made(kind: Any, space: Any = BOX, action: Any = TWO, **settings: Any) -> Any
 def test_a_q_network_of_another_number_of_actions_or_outputs_is_refused(kind: type[DQN]) -> None:
     agent = made(kind, **SMALL[kind])
     shape = () if kind in (DQN, DoubleDQN, IQN) else (5,)
-    network = Fractions if kind is IQN else Parts
+    network = Fractions if kind is IQN else Layer
     wrong = [(3, *shape), (1, *shape)] + [(2, 4), (2, 1), (5, 2)] * bool(shape)
     before = agent.network
     for one in wrong:
@@ -67,11 +69,11 @@ def test_a_q_network_of_another_number_of_actions_or_outputs_is_refused(kind: ty
 
 def test_the_message_says_both_shapes() -> None:
     with pytest.raises(ConfigError) as caught:
-        made(DQN).network = Parts(5)
+        made(DQN).network = Layer(5)
     expected = "expected outputs of shape (3, 2) for 3 observations, got (3, 5): change its last layer"
     assert str(caught.value) == f"network: {expected}"
-    with pytest.raises(ConfigError, match=r"takes the parts \[float32 \(3, 4\)\] of 3 observations, got ShapeError: "):
-        made(DQN).network = Parts(2, inputs=9)
+    with pytest.raises(ConfigError, match=r"takes 3 observations \(float32 \(3, 4\)\), got ShapeError: "):
+        made(DQN).network = Layer(2, inputs=9)
     for odd in (None, len, "MlpPolicy"):
         with pytest.raises(ConfigError, match=r"^network: expected an nn\.Module, got "):
             made(DQN).network = odd
@@ -84,14 +86,14 @@ class Policy(nn.Module):
         self.actor, self.critic, self.values = nn.Linear(4, outputs, rng=0), nn.Linear(4, 1, rng=1), values
         self.log_std = None if log_std is None else nn.Parameter(np.zeros(log_std, np.float32))
 
-    def policy(self, parts: list[Any]) -> Any:
-        return self.actor(parts[0])
+    def policy(self, observation: Observation) -> Any:
+        return self.actor(observation)
 
-    def value(self, parts: list[Any]) -> Any:
-        return self.critic(parts[0]).reshape(*self.values)
+    def value(self, observation: Observation) -> Any:
+        return self.critic(observation).reshape(*self.values)
 
-    def forward(self, parts: list[Any]) -> tuple[Any, Any]:
-        return self.policy(parts), self.value(parts)
+    def forward(self, observation: Observation) -> tuple[Any, Any]:
+        return self.policy(observation), self.value(observation)
 
 
 class Remembering(nn.Module):
@@ -103,8 +105,8 @@ class Remembering(nn.Module):
     def initial_state(self, batch: int) -> tuple[Any, ...]:
         return (np.zeros((1, batch, 1), np.float32),)
 
-    def forward(self, parts: list[Any], state: Any, reset: Any) -> tuple[Any, Any, Any]:
-        return self.inner.actor(parts[0]), self.inner.critic(parts[0])[..., 0], state
+    def forward(self, observation: Observation, state: Any, reset: Any) -> tuple[Any, Any, Any]:
+        return self.inner.actor(observation), self.inner.critic(observation)[..., 0], state
 
 
 @pytest.mark.parametrize("kind", [PPO, A2C, A3C])
@@ -127,16 +129,16 @@ def test_a_policy_of_another_shape_is_refused(kind: Any) -> None:
         agent.act(np.zeros((1, 4), np.float32))
 
 
-class Noted(Parts):
+class Noted(Layer):
     """Counts how often it is called, draws at random, and may hold what cannot be copied."""
 
     def __init__(self, held: Any = None) -> None:
         super().__init__(2)
         self.calls, self.held, self.dropout = 0, held, nn.Dropout(0.5, rng=0)
 
-    def forward(self, parts: list[Any]) -> Any:
+    def forward(self, observation: Observation) -> Any:
         self.calls += 1
-        return self.dropout(super().forward(parts))
+        return self.dropout(super().forward(observation))
 
 
 @pytest.mark.parametrize("held", [None, (i for i in range(3))], ids=["", "held"])
@@ -153,9 +155,9 @@ def test_nothing_of_the_network_changes_and_one_that_cannot_be_copied_is_taken(h
 
 def test_images_and_dicts_are_tried_too() -> None:
     agent = made(DQN, IMAGE)
-    agent.network = Parts(2)  # reads the vector alone
-    with pytest.raises(ConfigError, match=r"\[float32 \(3, 4\), uint8 \(3, 1, 36, 36\)\]"):
-        agent.network = Parts(2, inputs=36)
+    agent.network = Layer(2)  # reads the vector alone
+    with pytest.raises(ConfigError, match=r"\(vector: float32 \(3, 4\), seen: uint8 \(3, 1, 36, 36\)\)"):
+        agent.network = Layer(2, inputs=36)
 
 
 @pytest.mark.parametrize("kind", [PPO, A2C, A3C, DQN, QRDQN])
@@ -185,13 +187,13 @@ class Given(DQN):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.network = Parts(self.actions)
+        self.network = Layer(self.actions)
 
 
 def test_an_agent_that_gives_itself_a_network_is_loaded(tmp_path: Path) -> None:
     agent = made(Given)
     agent.save(tmp_path / "agent.dbrrl")
-    assert type(Given.load(tmp_path / "agent.dbrrl").network) is Parts
+    assert type(Given.load(tmp_path / "agent.dbrrl").network) is Layer
 
 
 class Several(DQN):
@@ -201,18 +203,18 @@ class Several(DQN):
         super().__init__(*arguments, **options)
         self.scale = 2.0
 
-    def build(self, rng: Any, atoms: int | None = None) -> nn.Module:
-        return Parts(self.actions, 7)
+    def make_network(self, rng: Any, atoms: int | None = None) -> nn.Module:
+        return Layer(self.actions, 7)
 
-    def values(self, network: Any, parts: list[Any]) -> Any:
-        return F.mean(network(parts), axis=-1) * self.scale
+    def values(self, network: Any, observation: Observation) -> Any:
+        return F.mean(network(observation), axis=-1) * self.scale
 
 
 def test_an_agent_of_ones_own_may_read_other_outputs() -> None:
     agent = made(Several)
-    agent.network = Parts(2, 7)
+    agent.network = Layer(2, 7)
     with pytest.raises(ConfigError, match=r"outputs of shape \(3, 2, 7\) for 3 observations, got \(3, 2, 6\)"):
-        agent.network = Parts(2, 6)
+        agent.network = Layer(2, 6)
 
 
 def test_a_network_that_an_agent_of_ones_own_builds_is_tried_when_it_is_made() -> None:

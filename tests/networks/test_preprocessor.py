@@ -49,16 +49,17 @@ def by_hand(x: Any, space: Any) -> Any:
     ids=str,
 )
 def test_vectors(space: Any) -> None:
-    encoder, x = Preprocessor(space), batch(space, 7)
-    (vector,) = encoder(x)
+    preprocessor, x = Preprocessor(space), batch(space, 7)
+    vector = preprocessor(x)
     expected = by_hand(x, space)
     np.testing.assert_array_equal(vector, expected)
-    assert vector.dtype == np.float32 and encoder.shapes == [expected.shape[1:]]
-    assert encoder.vector_size == expected.shape[1] and encoder.dtypes == [np.float32] and not encoder.image_shapes
+    assert vector.dtype == np.float32 and preprocessor.shapes == [expected.shape[1:]]
+    assert preprocessor.vector_size == expected.shape[1] and preprocessor.dtypes == [np.float32]
+    assert not preprocessor.image_shapes and not preprocessor.names
 
 
 def test_multi_discrete_counts_from_its_start() -> None:
-    (vector,) = Preprocessor(MultiDiscrete([2, 3], start=[5, -1]))(np.array([[6, -1]]))
+    vector = Preprocessor(MultiDiscrete([2, 3], start=[5, -1]))(np.array([[6, -1]]))
     np.testing.assert_array_equal(vector, [[0, 1, 1, 0, 0]])
 
 
@@ -67,10 +68,11 @@ def test_multi_discrete_counts_from_its_start() -> None:
     [(IMAGE, (3, 6, 8)), (FIRST, (4, 6, 8)), (Box(0, 255, (6, 8, 1), np.uint8), (1, 6, 8))],
 )
 def test_images_come_channels_first_as_bytes(space: Any, shape: Any) -> None:
-    encoder, x = Preprocessor(space), batch(space, 2)
-    (image,) = encoder(x)
-    assert is_image(space) and encoder.image_shapes == encoder.shapes == [shape] and encoder.vector_size == 0
-    assert image.shape == (2, *shape) and image.dtype == np.uint8 and encoder.dtypes == [np.uint8]
+    preprocessor, x = Preprocessor(space), batch(space, 2)
+    image = preprocessor(x)
+    assert preprocessor.image_shapes == preprocessor.shapes == [shape] and preprocessor.vector_size == 0
+    assert is_image(space) and not preprocessor.names
+    assert image.shape == (2, *shape) and image.dtype == np.uint8 and preprocessor.dtypes == [np.uint8]
     expected = x if x.shape[1:] == shape else np.stack([x[..., c] for c in range(shape[0])], 1)
     np.testing.assert_array_equal(image, expected)
 
@@ -89,34 +91,36 @@ def test_images_come_channels_first_as_bytes(space: Any, shape: Any) -> None:
 @pytest.mark.parametrize("dtype", [np.bool_, np.uint8])
 def test_small_boards_are_images_and_the_two_equal_axes_are_the_pictures(shape: Any, first: Any, dtype: Any) -> None:
     space = Box(0, 1, shape, dtype)
-    encoder, x = Preprocessor(space), batch(space, 3)
-    (image,) = encoder(x)
-    assert encoder.images == [(first, 1.0)] and image.dtype == np.uint8
+    preprocessor, x = Preprocessor(space), batch(space, 3)
+    image = preprocessor(x)
+    assert preprocessor.images == [(first, 1.0)] and image.dtype == np.uint8
     moved = x if shape[1:] == first[1:] and shape != (10, 10, 10) else x.transpose(0, 3, 1, 2)
     np.testing.assert_array_equal(image, moved)
     with standin.installed():
-        (there,) = encoder(put(x, "cuda"))
+        there = preprocessor(put(x, "cuda"))
         np.testing.assert_array_equal(host(there, "cuda"), moved)
 
 
 def test_a_vector_of_booleans_can_be_scaled() -> None:
     space = Box(0, 1, (3,), np.bool_)
-    (vector,) = Preprocessor(space, scale=True)(np.array([[True, False, True]]))
+    vector = Preprocessor(space, scale=True)(np.array([[True, False, True]]))
     np.testing.assert_array_equal(vector, [[1, -1, 1]])
 
 
 def test_a_nested_dict_gives_one_vector_and_its_images() -> None:
     inner = Dict({"goal": Discrete(3, start=1), "camera": IMAGE})
     space = Dict({"a": Box(-1, 1, (2,), np.float64), "inner": inner, "bits": MultiBinary(2), "depth": FIRST})
-    encoder, x = Preprocessor(space), batch(space, 5)
-    vector, depth, camera = encoder(x)  # Gymnasium keeps the keys sorted
+    preprocessor, x = Preprocessor(space), batch(space, 5)
+    given = preprocessor(x)
+    assert list(given) == ["vector", "depth", "inner/camera"]  # Gymnasium keeps the keys sorted
+    vector, depth, camera = given.values()
     leaves = [(x["a"], space["a"]), (x["bits"], space["bits"]), (x["inner"]["goal"], inner["goal"])]
     np.testing.assert_array_equal(vector, np.hstack([by_hand(*leaf) for leaf in leaves]))
     np.testing.assert_array_equal(camera, np.moveaxis(x["inner"]["camera"], -1, 1))
     np.testing.assert_array_equal(depth, x["depth"])
-    assert encoder.shapes == [(7,), (4, 6, 8), (3, 6, 8)] and encoder.vector_size == 7
-    assert [str(d) for d in encoder.dtypes] == ["float32", "uint8", "uint8"]
-    assert [part.shape[1:] for part in encoder(x)] == encoder.shapes
+    assert preprocessor.shapes == [(7,), (4, 6, 8), (3, 6, 8)] and preprocessor.vector_size == 7
+    assert [str(d) for d in preprocessor.dtypes] == ["float32", "uint8", "uint8"]
+    assert [array.shape[1:] for array in preprocessor(x).values()] == preprocessor.shapes
 
 
 def test_spaces_that_are_not_served() -> None:
@@ -131,16 +135,16 @@ def test_scaled_entries_are_within_one() -> None:
     inf = np.inf
     space = Dict({"a": Box(np.float32([-1.2, -0.07, -inf]), np.float32([0.6, 0.07, 3.0])), "b": Discrete(2)})
     x = {"a": np.float32([[-1.2, 0.07, -5.0], [-0.3, 0.035, 9.0]]), "b": np.array([1, 0])}
-    (vector,) = Preprocessor(space, scale=True)(x)
+    vector = Preprocessor(space, scale=True)(x)
     assert vector.dtype == np.float32
     np.testing.assert_allclose(vector, [[-1, 1, -5, 0, 1], [0, 0.5, 9, 1, 0]], atol=1e-6)
     huge = np.finfo(np.float32).max
     alone = Box(np.float32([-1.2, 1000.0, -huge]), np.float32([0.6, 1004.0, huge]))
-    (vector,) = Preprocessor(alone, scale=True)(np.array([[0.6, 1003.0, 7.0]]))
+    vector = Preprocessor(alone, scale=True)(np.array([[0.6, 1003.0, 7.0]]))
     assert vector.dtype == np.float32
     np.testing.assert_allclose(vector, [[1, 0.5, 7]], atol=1e-6)
-    (image,) = Preprocessor(IMAGE, scale=True)(batch(IMAGE, 2))
-    np.testing.assert_array_equal(image, Preprocessor(IMAGE)(batch(IMAGE, 2))[0])
+    image = Preprocessor(IMAGE, scale=True)(batch(IMAGE, 2))
+    np.testing.assert_array_equal(image, Preprocessor(IMAGE)(batch(IMAGE, 2)))
 
 
 SECONDS = np.arange(100) + 1_700_000_000  # since 1970: float32 counts them in steps of 128
@@ -167,9 +171,9 @@ def test_entries_beyond_float32_are_scaled_before_they_are_cast(
     x = entries.astype(dtype).reshape(-1, 1)
     expected = np.linspace(-1, 1, 100)
     with standin.installed():
-        (alone,) = Preprocessor(box, scale=True)(put(x, device))
+        alone = Preprocessor(box, scale=True)(put(x, device))
         given = {"a": put(x, device), "b": put(np.arange(100) % 2, device)}
-        (inside,) = Preprocessor(Dict({"a": box, "b": Discrete(2)}), scale=True)(given)
+        inside = Preprocessor(Dict({"a": box, "b": Discrete(2)}), scale=True)(given)
         assert alone.dtype == inside.dtype == np.float32
         np.testing.assert_allclose(host(alone, device)[:, 0], expected, atol=1e-6)
         np.testing.assert_allclose(host(inside, device)[:, 0], expected, atol=1e-6)
@@ -180,7 +184,7 @@ def test_entries_that_float32_holds_are_scaled_in_float32_as_ever(dtype: Any) ->
     box = Box(np.array([0, 2], dtype), np.array([6, 100], dtype), dtype=dtype)
     x = batch(box, 50)
     narrow = x.astype(np.float32)
-    (vector,) = Preprocessor(box, scale=True)(x)
+    vector = Preprocessor(box, scale=True)(x)
     np.testing.assert_array_equal(vector, (narrow - np.float32([3, 51])) / np.float32([3, 49]))
     assert vector.dtype == Preprocessor(box).exact(x)[0].dtype == np.float32
 
@@ -199,7 +203,7 @@ def test_normalized_observations_of_large_entries_stay_distinct(
     for x in entries:
         agent.act(x.reshape(1, 1))
         agent.observe(x.reshape(1, 1), *np.zeros((3, 1)))
-    (given,) = agent.preprocess(entries.reshape(-1, 1))
+    given = agent.preprocess(entries.reshape(-1, 1))
     t = np.arange(100)
     np.testing.assert_allclose(given[:, 0], (t - t.mean()) / t.std(), atol=1e-5)
     seen = agent.rollout.observations[0][:100, 0, 0]
@@ -215,7 +219,7 @@ def test_every_agent_scales_large_entries_before_it_stores_them(make: Any) -> No
     for x in SECONDS.astype(np.float64):
         agent.act(x.reshape(1, 1))
         agent.observe(x.reshape(1, 1), *np.zeros((3, 1)))
-    (given,) = (agent.central if make is A3C else agent).preprocessor(SECONDS.astype(np.float64).reshape(-1, 1))
+    given = (agent.central if make is A3C else agent).preprocessor(SECONDS.astype(np.float64).reshape(-1, 1))
     np.testing.assert_allclose(given[:, 0], np.linspace(-1, 1, 100), atol=1e-6)
     if hasattr(agent, "replay"):
         stored = agent.replay.sample(500, np.random.default_rng(0), 0.99, 1).observation

@@ -7,6 +7,7 @@ import pytest
 from dbrrl import nn
 from dbrrl.networks.preprocessor import Preprocessor
 from dbrrl.networks.q_network import QNetwork
+from dbrrl.types import Observation
 
 IMAGE = gym.spaces.Box(0, 255, (1, 36, 36), np.uint8)
 SPACES = {
@@ -16,15 +17,15 @@ SPACES = {
 }
 
 
-def make(space: str = "box", **changes: object) -> tuple[QNetwork, list[np.ndarray]]:
-    encoder = Preprocessor(SPACES[space])
+def make(space: str = "box", **changes: object) -> tuple[QNetwork, Observation]:
+    preprocessor = Preprocessor(SPACES[space])
     rng = np.random.default_rng(0)
-    parts = [(rng.random((5, *s)) * (200 if d == np.uint8 else 1)).astype(d) for s, d in _layout(encoder)]
-    return QNetwork(encoder, 4, rng=rng, **changes), parts  # type: ignore[arg-type]
+    arrays = [(rng.random((5, *s)) * (200 if d == np.uint8 else 1)).astype(d) for s, d in _layout(preprocessor)]
+    return QNetwork(preprocessor, 4, rng=rng, **changes), preprocessor.named(arrays)  # type: ignore[arg-type]
 
 
-def _layout(encoder: Preprocessor) -> list[tuple[tuple[int, ...], np.dtype]]:
-    return list(zip(encoder.shapes, encoder.dtypes, strict=True))
+def _layout(preprocessor: Preprocessor) -> list[tuple[tuple[int, ...], np.dtype]]:
+    return list(zip(preprocessor.shapes, preprocessor.dtypes, strict=True))
 
 
 @pytest.mark.parametrize("space", SPACES)
@@ -32,8 +33,8 @@ def _layout(encoder: Preprocessor) -> list[tuple[tuple[int, ...], np.dtype]]:
 @pytest.mark.parametrize("noisy", [None, 0.5])
 @pytest.mark.parametrize("atoms", [None, 7])
 def test_each_action_gets_its_numbers(space: str, dueling: bool, noisy: float | None, atoms: int | None) -> None:
-    network, parts = make(space, dueling=dueling, noisy=noisy, atoms=atoms)
-    assert network(parts).shape == ((5, 4) if atoms is None else (5, 4, 7))
+    network, observation = make(space, dueling=dueling, noisy=noisy, atoms=atoms)
+    assert network(observation).shape == ((5, 4) if atoms is None else (5, 4, 7))
     layers = [layer for layer in network.modules() if isinstance(layer, nn.Linear | nn.NoisyLinear)]
     assert {type(layer) for layer in layers} == {nn.NoisyLinear if noisy else nn.Linear}
     assert len(layers) == (3 if space == "box" else 2) + 2 * dueling
@@ -68,20 +69,20 @@ def test_on_images_the_networks_are_the_papers(changes: dict[str, object], numbe
 
 @pytest.mark.parametrize("atoms", [None, 7])
 def test_dueling_streams_are_put_together_as_in_equation_9(atoms: int | None) -> None:
-    network, parts = make(dueling=True, atoms=atoms)
-    features = network.features(parts)
+    network, observation = make(dueling=True, atoms=atoms)
+    features = network.features(observation)
     advantage = network.advantage(features).numpy().reshape(5, 4, -1)
     value = network.value(features).numpy().reshape(5, 1, -1)  # type: ignore[misc]
     expected = value + advantage - advantage.mean(1, keepdims=True)
-    np.testing.assert_allclose(network(parts).numpy().reshape(5, 4, -1), expected, atol=1e-6)
+    np.testing.assert_allclose(network(observation).numpy().reshape(5, 4, -1), expected, atol=1e-6)
 
 
 def test_noise_is_silent_in_evaluation() -> None:
-    network, parts = make(noisy=0.5)
-    first = network(parts).numpy()
+    network, observation = make(noisy=0.5)
+    first = network(observation).numpy()
     nn.resample_noise(network)
-    assert np.any(network(parts).numpy() != first)
+    assert np.any(network(observation).numpy() != first)
     network.eval()
-    still = network(parts).numpy()
+    still = network(observation).numpy()
     nn.resample_noise(network)
-    np.testing.assert_array_equal(network(parts).numpy(), still)
+    np.testing.assert_array_equal(network(observation).numpy(), still)
