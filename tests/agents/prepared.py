@@ -31,17 +31,17 @@ class Prepared(nn.Module):
         if hasattr(inner, "initial_state"):
             self.initial_state = inner.initial_state
 
-    def prepared(self, parts: list[Any]) -> list[Any]:
-        return [self.dropout(self.running(parts[0])), *parts[1:]]
+    def prepared(self, observation: Any) -> Any:
+        return self.dropout(self.running(observation))
 
-    def forward(self, parts: list[Any], *rest: Any) -> Any:
-        return self.inner(self.prepared(parts), *rest)
+    def forward(self, observation: Any, *rest: Any) -> Any:
+        return self.inner(self.prepared(observation), *rest)
 
-    def policy(self, parts: list[Any]) -> Any:
-        return self.inner.policy(self.prepared(parts))
+    def policy(self, observation: Any) -> Any:
+        return self.inner.policy(self.prepared(observation))
 
-    def value(self, parts: list[Any]) -> Any:
-        return self.inner.value(self.prepared(parts))
+    def value(self, observation: Any) -> Any:
+        return self.inner.value(self.prepared(observation))
 
 
 class PreparedA3C(A3C):

@@ -56,8 +56,7 @@ def test_other_spaces_and_settings_out_of_range_are_refused() -> None:
 def test_returns_by_hand_across_an_end_and_a_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     found: list[Any] = []
     agent = known(2, n_steps=4, gamma=0.5)
-    transitions = agent.transitions
-    monkeypatch.setattr(agent, "transitions", lambda: found.append(transitions()) or found[-1])
+    monkeypatch.setattr(agent.step, "loss", lambda batch: found.append(batch) or agent.loss(batch))
     # Both environments see V 1, 2, 3, 4 and then 6, with rewards 1, 2, 4, 8. After the second step the first one's
     # episode ends, and the second one's is cut by a time limit in an observation with V = 8.
     no = np.zeros(2, bool)
@@ -66,10 +65,11 @@ def test_returns_by_hand_across_an_end_and_a_time_limit(monkeypatch: pytest.Monk
         cut = v == 2
         ended, limited = (np.array([True, False]), np.array([False, True])) if cut else (no, no)
         agent.observe(column(following, following), np.full(2, float(reward)), ended, limited)
-    _, _, advantage, value = found[0]
+    advantage, value = found[0].advantage, found[0].value
     # G₃ = 8 + 6/2 = 11, G₂ = 4 + 11/2 = 9.5;  G₁ = 2, or with the limit 2 + 8/2 = 6;  G₀ = 1 + G₁/2
     np.testing.assert_array_equal((advantage + value).reshape(4, 2), [[2, 4], [2, 6], [9.5, 9.5], [11, 11]])
     np.testing.assert_array_equal(value.reshape(4, 2), [[1, 1], [2, 2], [3, 3], [4, 4]])
+    np.testing.assert_array_equal(found[0].target, advantage + value)
 
 
 @pytest.mark.parametrize("kind", LOSS_ACTIONS)
@@ -169,16 +169,17 @@ def test_rows_without_a_transition_take_no_part() -> None:
 
 
 def test_what_lies_beyond_the_last_transition_of_an_environment_does_not_reach_it() -> None:
-    agents = [make(n_steps=4, gae_lambda=0.9) for _ in range(2)]
+    agents, found = [make(n_steps=4, gae_lambda=0.9) for _ in range(2)], []
     no, first = np.zeros(2, bool), np.array([True, False])
     for agent, last in zip(agents, (99.0, -99.0), strict=True):
-        agent.update = agent.rollout.clear = lambda: None  # type: ignore[method-assign]
+        agent.step.loss = lambda batch, agent=agent: found.append(batch) or agent.loss(batch)
         play(agent, 3)
         agent.act(np.ones((2, 3), np.float32))
         agent.observe(np.ones((2, 3), np.float32), np.full(2, last), no, no, valid=first)
-    (high, _), (low, _) = (agent.advantages() for agent in agents)
-    np.testing.assert_array_equal(high[:3, 1], low[:3, 1])
-    assert high[3, 0] > low[3, 0]
+    high, low = (batch.advantage for batch in found)  # rows of step 0, 1, 2 of both environments, and one of step 3
+    assert len(high) == len(low) == 7
+    np.testing.assert_array_equal(high[1:6:2], low[1:6:2])
+    assert high[6] > low[6]
 
 
 @pytest.mark.parametrize("recurrent", ["none", "lstm", "gru"])

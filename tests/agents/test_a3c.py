@@ -46,12 +46,11 @@ def test_a_gpu_is_refused() -> None:
 def test_returns_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     agent, found = known(1, n_steps=4, gamma=0.5), []
     learner = agent.learner(0)
-    transitions = learner.transitions
-    monkeypatch.setattr(learner, "transitions", lambda: found.append(transitions()) or found[-1])
+    monkeypatch.setattr(learner.step, "loss", lambda batch: found.append(batch) or learner.loss(batch))
     for v, following, reward, ended in ((1, 2, 1, NO), (2, 8, 2, YES), (3, 4, 4, NO), (4, 6, 8, NO)):
         agent.act(column(v))
         agent.observe(column(following), np.full(1, float(reward)), ended, NO)
-    _, _, advantage, value = found[0]
+    advantage, value = found[0].advantage, found[0].value
     # R = V = 6 after the last step: G₃ = 8 + 6/2 = 11, G₂ = 4 + 11/2 = 9.5; the end: G₁ = 2, G₀ = 1 + 2/2 = 2
     np.testing.assert_array_equal(advantage + value, [2, 2, 9.5, 11])
     np.testing.assert_array_equal(value, [1, 2, 3, 4])

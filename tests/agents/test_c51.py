@@ -56,14 +56,16 @@ def test_the_loss_is_the_cross_entropy_of_the_actions_taken() -> None:
         rng = np.random.default_rng(t)
         agent.act(rng.normal(size=(2, 3)).astype(np.float32))
         agent.replay.end([rng.normal(size=(2, 3)).astype(np.float32)], rng.normal(size=2), False, False)
-    batch = agent.drawn()
-    loss, priority = agent.loss(batch)
+    batch = agent.sample()
+    mean, metrics = agent.loss(batch)
+    loss = metrics()["loss"]
     logits = agent.network(batch.observation).numpy()
     for row in range(len(batch.index)):
         chosen = logits[row, batch.action[row]]
         log_p = chosen - np.log(np.exp(chosen).sum())
-        assert loss.numpy()[row] == pytest.approx(-(agent.target(batch)[row] * log_p).sum(), rel=1e-4)
-    np.testing.assert_array_equal(priority, loss.numpy())
+        assert loss[row] == pytest.approx(-(agent.target(batch)[row] * log_p).sum(), rel=1e-4)
+    np.testing.assert_array_equal(metrics()["error"], loss)
+    assert mean.item() == pytest.approx(loss.mean(), rel=1e-6)
 
 
 @pytest.mark.parametrize("poison", [np.nan, np.inf])
@@ -72,7 +74,7 @@ def test_a_reward_without_a_place_among_the_returns_ends_the_run(poison: float) 
     feed(agent, 8)
     agent.replay.rewards[:] = poison
     with pytest.raises(AnomalyError, match=f"c51: reward: expected finite numbers, got {poison} in environment"):
-        agent.update()
+        agent.update(agent.sample())
 
 
 @pytest.mark.parametrize("dueling", [False, True])

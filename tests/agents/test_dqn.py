@@ -55,8 +55,8 @@ class Table(nn.Module):
     def __init__(self, rows: list[list[float]]) -> None:
         self.rows = nn.Parameter(np.array(rows, np.float32))
 
-    def forward(self, parts: list[Any]) -> Any:
-        return self.rows[parts[0][:, 0].astype(np.int64)]
+    def forward(self, observation: Any) -> Any:
+        return self.rows[observation[:, 0].astype(np.int64)]
 
 
 def tables(kind: type[DQN]) -> tuple[Any, Batch]:
@@ -66,8 +66,15 @@ def tables(kind: type[DQN]) -> tuple[Any, Batch]:
     agent.target_network.rows.array[...] = [[10.0, 20.0], [30.0, 40.0]]
     column = np.array([[0.0], [1.0], [1.0]], np.float32)
     reward, discount = np.array([1.0, 2.0, 3.0], np.float32), np.array([0.5, 0.25, 0.0], np.float32)
-    batch = Batch([column], np.array([0, 1, 0]), reward, discount, [column], np.arange(3))
-    return agent, batch
+    return agent, Batch(
+        observation=column,
+        action=np.array([0, 1, 0]),
+        reward=reward,
+        discount=discount,
+        next_observation=column,
+        index=np.arange(3),
+        weight=None,
+    )
 
 
 def test_targets_worked_out_by_hand() -> None:
@@ -81,9 +88,12 @@ def test_targets_worked_out_by_hand() -> None:
 def test_the_loss_is_hubers_and_its_error_the_priority() -> None:
     """Q(s, a) = 1, 3, 5 against y = 11, 12, 3: errors 10, 9, 2, each beyond 1, so |δ| - 1/2."""
     agent, batch = tables(DQN)
-    loss, error = agent.loss(batch)
-    np.testing.assert_allclose(error, [10, 9, 2])
-    np.testing.assert_allclose(loss.numpy(), [9.5, 8.5, 1.5])
+    loss, metrics = agent.loss(batch)
+    np.testing.assert_allclose(metrics()["error"], [10, 9, 2])
+    np.testing.assert_allclose(metrics()["loss"], [9.5, 8.5, 1.5])
+    assert loss.item() == pytest.approx(6.5)
+    loss, _ = agent.loss(batch.add(weight=np.array([1.0, 0.5, 0.0], np.float32)))
+    assert loss.item() == pytest.approx((9.5 + 0.5 * 8.5) / 3)
 
 
 @pytest.mark.parametrize("observation", OBSERVATIONS)
@@ -211,15 +221,13 @@ def test_one_draw_of_noise_serves_all_environments_of_a_step() -> None:
     assert len({int(actions[0]) for actions in chosen}) > 1  # others in the next step
 
 
-def test_importance_weights_scale_the_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_importance_weights_scale_the_gradient() -> None:
     agent, seen = make(prioritized=True, max_grad_norm=1e9, learning_rate=1e-9), []
     feed(agent, 3)
     batch = agent.replay.sample(8, np.random.default_rng(0), 0.9)
-    monkeypatch.setattr(agent, "drawn", lambda: batch)
     for scale in (1.0, 0.5):
-        batch.weight = np.full(8, scale, np.float32)
-        agent.update()
-        seen.append(agent.latest["grad_norm"])
+        metrics = agent.update(batch.add(weight=np.full(8, scale, np.float32)))
+        seen.append(metrics["grad_norm"])
     assert seen[1] == pytest.approx(seen[0] / 2, rel=1e-3)
 
 
@@ -248,7 +256,7 @@ def test_a_reward_that_is_no_number_in_the_replay_buffer_ends_the_run() -> None:
     feed(agent, 8)
     agent.replay.rewards[:] = np.nan
     with np.errstate(all="ignore"), pytest.raises(AnomalyError, match="dqn: reward: expected finite numbers, got nan"):
-        agent.update()
+        agent.update(agent.sample())
 
 
 @pytest.mark.parametrize("settings", [{}, {"exploration": "ez_greedy"}, {"noisy": True}])
@@ -348,7 +356,7 @@ def test_raw_final_observations_are_put_in_place() -> None:
 
 def test_a_network_of_ones_own_takes_the_place() -> None:
     agent = make(target_update_interval=1)
-    agent.network = nn.Sequential(FirstPart(), nn.Linear(3, 3, rng=0))
+    agent.network = nn.Sequential(Same(), nn.Linear(3, 3, rng=0))
     before = agent.network.state_dict()
     feed(agent, 8)
     after = agent.network.state_dict()
@@ -356,8 +364,8 @@ def test_a_network_of_ones_own_takes_the_place() -> None:
     np.testing.assert_array_equal(target_values(agent), agent.optimizer.values)
 
 
-class FirstPart(nn.Module):
-    """The vector part of an observation."""
+class Same(nn.Module):
+    """The observation itself."""
 
-    def forward(self, parts: list[Any]) -> Any:
-        return parts[0]
+    def forward(self, observation: Any) -> Any:
+        return observation

@@ -8,6 +8,7 @@ import pytest
 
 from dbrrl import nn
 from dbrrl.agents import A2C, A3C, C51, DQN, IQN, PPO, QRDQN, DoubleDQN, Rainbow
+from dbrrl.learning.rollout import Rollout
 from tests import standin
 
 from .prepared import Prepared
@@ -90,10 +91,10 @@ def test_buffers_are_copied_into_the_target_and_moved_by_nothing_else(kind: Any,
     agent = make(kind, {**QUICK, "tau": tau, "update_interval": 100})
     feed(agent, 8)
     start = statistics(agent.target_network)
-    agent.update()
+    agent.update(agent.sample())
     assert [x.tolist() for x in statistics(agent.target_network)] == [x.tolist() for x in start]
     assert statistics(agent.network)[1] == 1 and statistics(agent.network)[0].any()
-    agent.update()  # the second: the target's turn
+    agent.update(agent.sample())  # the second: the target's turn
     for own, other in zip(statistics(agent.network), statistics(agent.target_network), strict=True):
         np.testing.assert_array_equal(own, other)
     assert agent.network.running.mean is not agent.target_network.running.mean
@@ -104,9 +105,9 @@ def test_buffers_are_copied_into_the_target_and_moved_by_nothing_else(kind: Any,
 def test_a_target_is_computed_without_dropout(kind: Any) -> None:
     agent = make(kind, {**QUICK, "noisy": False, "update_interval": 100})
     feed(agent, 8)
-    batch = agent.drawn()
-    if kind is IQN:  # its fractions are drawn anew each time
-        agent.drawn_fractions = lambda n, like: np.linspace(0, 0.9, n, dtype=np.float32)[None].repeat(len(like), axis=0)
+    batch = agent.sample()
+    if kind is IQN:  # its update adds fractions
+        batch = batch.add(target_tau=np.linspace(0, 0.9, 8, dtype=np.float32)[None].repeat(len(batch), axis=0))
     assert len({np.asarray(agent.target(batch)).tobytes() for _ in range(4)}) == 1
 
 
@@ -135,11 +136,13 @@ def test_a_rollout_is_acted_and_valued_in_evaluation_mode_and_learned_from_in_tr
     feed(agent, 7)
     agent.rollout.close(agent.preprocess(ROWS[:2]))
     assert statistics(agent.network)[1] == 0
-    first, second = agent.transitions(), agent.transitions()
-    np.testing.assert_array_equal(first[2], second[2])
-    np.testing.assert_array_equal(first[3], second[3])
+    rollout = Rollout(agent.rollout, agent.memory, "cpu")
+    for first, second in zip(agent.values(rollout), agent.values(rollout), strict=True):
+        np.testing.assert_array_equal(first, second)
+    batch = rollout.batch()
+    np.testing.assert_array_equal(agent.log_prob(batch), agent.log_prob(batch))
     assert statistics(agent.network)[1] == 0
-    agent.update()
+    agent.update(rollout)
     assert statistics(agent.network)[1] > 0
 
 
@@ -149,12 +152,12 @@ def test_noise_of_an_on_policy_network_stays_on_while_it_explores(kind: Any) -> 
     agent = kind(BOX, THREE, kind.Config(n_steps=64), num_envs=2, seed=1)
     agent.network.actor.layers[-1] = nn.NoisyLinear(64, 3, sigma=2.0, rng=0)
     agent.network = agent.network
-    parts = agent.preprocess(ROWS)
-    noisy = agent.network.policy(parts).numpy().argmax(axis=1)
-    still = agent.network.eval().policy(parts).numpy().argmax(axis=1)
+    observation = agent.preprocess(ROWS)
+    noisy = agent.network.policy(observation).numpy().argmax(axis=1)
+    still = agent.network.eval().policy(observation).numpy().argmax(axis=1)
     agent.network.train()
     np.testing.assert_array_equal(judge(agent), still)
-    drawn = np.stack([agent.choose(True, *parts)[0] for _ in range(200)])
+    drawn = np.stack([agent.act(ROWS) for _ in range(200)])
     likely = np.array([np.bincount(column, minlength=3).argmax() for column in drawn.T])
     assert np.mean(likely == noisy) > 0.9 > np.mean(likely == still)
 

@@ -22,7 +22,7 @@ def test_the_network_is_that_of_equation_4() -> None:
     rng = np.random.default_rng(0)
     x, fractions = rng.normal(size=(3, 3)).astype(np.float32), rng.random((3, 4)).astype(np.float32)
     w = {name: p.numpy() for name, p in network.named_parameters()}
-    found = network([x], fractions).numpy()
+    found = network(x, fractions).numpy()
     assert found.shape == (3, 4, 3)
     for row in range(3):
         psi = np.maximum(w["body.layers.0.weight"] @ x[row] + w["body.layers.0.bias"], 0)
@@ -54,10 +54,14 @@ def test_quantiles_of_an_action() -> None:
 def test_a_target_moves_the_quantiles_of_the_best_action() -> None:
     agent = make(IQN, **FEW)
     feed(agent, 3)
-    batch = agent.drawn()
-    agent.fraction_rng = np.random.default_rng(5)
+    seen: list[Any] = []
+    agent.gradient_step.loss = lambda batch: seen.append(batch) or agent.loss(batch)
+    agent.fraction_rng, rng = np.random.default_rng(5), np.random.default_rng(5)
+    agent.update(agent.sample())
+    (batch,) = seen
     found = agent.target(batch)
-    fractions = np.random.default_rng(5).random((8, 5), dtype=np.float32)
+    np.testing.assert_array_equal(batch.tau, rng.random((8, 4), dtype=np.float32))
+    fractions = rng.random((8, 5), dtype=np.float32)
     quantiles = agent.target_network(batch.next_observation, fractions).numpy()
     mean = agent.target_network(batch.next_observation, (np.arange(6, dtype=np.float32) + 0.5) / 6).numpy().mean(1)
     for row in range(8):

@@ -270,15 +270,15 @@ class Shared(nn.Module):
         self.trunk = nn.Linear(3, 16, rng=0)
         self.heads = nn.Linear(16, outputs + 1, rng=1)
 
-    def forward(self, parts: list[Any]) -> tuple[Any, Any]:
-        both = self.heads(F.tanh(self.trunk(parts[0])))
+    def forward(self, observation: Any) -> tuple[Any, Any]:
+        both = self.heads(F.tanh(self.trunk(observation)))
         return both[:, :-1], both[:, -1]
 
-    def policy(self, parts: list[Any]) -> Any:
-        return self.forward(parts)[0]
+    def policy(self, observation: Any) -> Any:
+        return self.forward(observation)[0]
 
-    def value(self, parts: list[Any]) -> Any:
-        return self.forward(parts)[1]
+    def value(self, observation: Any) -> Any:
+        return self.forward(observation)[1]
 
 
 def test_explained_variance_is_that_of_the_value_before_the_update(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -329,7 +329,7 @@ def test_a_saved_network_of_ones_own_is_restored(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("wrong", [None, len, nn.Linear(3, 2)])
 def test_what_can_be_no_network_is_refused(wrong: Any) -> None:
-    with pytest.raises(ConfigError, match=r"network: expected an nn.Module with policy\(parts\)"):
+    with pytest.raises(ConfigError, match=r"network: expected an nn.Module with policy\(observation\)"):
         make().network = wrong
 
 

@@ -10,6 +10,7 @@ import pytest
 from dbrrl import functional as F
 from dbrrl import nn
 from dbrrl.agents import PPO
+from dbrrl.buffers import Batch
 
 BOX = gym.spaces.Box(-1.0, 1.0, (3,), np.float32)
 ACTIONS = {
@@ -180,23 +181,23 @@ class Known(nn.Module):
     def __init__(self) -> None:
         self.w = nn.Parameter(np.zeros(1, np.float32))
 
-    def policy(self, parts: list[Any]) -> Any:
-        column = F.broadcast_to(self.w, (len(parts[0]), 1))
+    def policy(self, observation: Any) -> Any:
+        column = F.broadcast_to(self.w, (len(observation), 1))
         return F.concatenate([column, column * 0.0], axis=1)
 
-    def value(self, parts: list[Any]) -> Any:
-        return parts[0][:, 0] + 0.0 * self.w.sum()
+    def value(self, observation: Any) -> Any:
+        return observation[:, 0] + 0.0 * self.w.sum()
 
-    def forward(self, parts: list[Any]) -> tuple[Any, Any]:
-        return self.policy(parts), self.value(parts)
+    def forward(self, observation: Any) -> tuple[Any, Any]:
+        return self.policy(observation), self.value(observation)
 
 
 class Noted(PPO):
-    """Keeps the advantages of its update."""
+    """Keeps the batch of its latest update."""
 
-    def advantages(self) -> Any:
-        self.found = super().advantages()
-        return self.found
+    def epochs(self, batch: Batch, clip_range: float) -> Any:
+        self.found = batch
+        return super().epochs(batch, clip_range)
 
 
 def known(agent_class: type[PPO], num_envs: int, **settings: Any) -> Any:
@@ -221,7 +222,7 @@ def test_advantages_by_hand_across_an_end_and_a_time_limit() -> None:
     agent.observe(column(8, 8), np.ones(2), np.array([True, False]), np.array([False, True]))
     agent.act(column(3, 3))
     agent.observe(column(4, 4), np.ones(2), no, no)
-    found, value = agent.found
+    found, value = agent.found.advantage.reshape(3, 2), agent.found.value.reshape(3, 2)
     np.testing.assert_array_equal(value, [[1, 1], [2, 2], [3, 3]])
     # δ₂ = 1 + 4/2 - 3 = 0;  δ₁ = 1 - 2 = -1, or with the limit 1 + 8/2 - 2 = 3;  δ₀ = 1 + 2/2 - 1 = 1;  A₀ = δ₀ + δ₁/4
     np.testing.assert_array_equal(found, [[0.75, 1.75], [-1, 3], [0, 0]])
@@ -250,7 +251,7 @@ def test_rows_without_a_transition_are_as_if_they_had_not_been() -> None:
     agents[1].act(reset)
     agents[1].observe(reset, np.full(2, 99.0), np.zeros(2, bool), np.zeros(2, bool), valid=np.zeros(2, bool))
     assert agents[0].num_updates == agents[1].num_updates == 10
-    np.testing.assert_array_equal(agents[0].found[0], agents[1].found[0][:5])
+    np.testing.assert_array_equal(agents[0].found.advantage, agents[1].found.advantage)
     for one, other in zip(*(agent.network.state_dict().values() for agent in agents), strict=True):
         np.testing.assert_array_equal(one, other)
 

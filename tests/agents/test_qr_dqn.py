@@ -71,7 +71,7 @@ def test_targets_worked_out_by_hand() -> None:
     """The best action by its mean, and all its quantiles moved."""
     agent = make(QRDQN, quantiles=2)
     rows = np.array([[[0.0, 4.0], [3.0, 3.0], [1.0, 1.0]], [[9.0, 9.0], [0.0, 0.0], [0.0, 0.0]]], np.float32)
-    agent.target_network = lambda parts: Tensor(rows)
+    agent.target_network = lambda observation: Tensor(rows)
     batch = make(QRDQN).replay
     for _ in range(2):
         batch.begin([np.zeros((2, 3), np.float32)], 0)

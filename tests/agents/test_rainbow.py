@@ -20,10 +20,10 @@ def test_the_network_chooses_and_the_target_judges(kind: type[C51], chosen: int)
     """Atoms 0 and 1. The target prefers action 0, the network action 1; discount 1, reward 0: m is p of the choice."""
     agent = make(kind, atoms=2, value_min=0.0, value_max=1.0)
     logits = np.array([[[0.0, 2.0], [0.0, 1.0], [0.0, -1.0]]], np.float32)
-    agent.target_network = lambda parts: Tensor(logits)
-    agent._network = lambda parts: Tensor(logits[:, [1, 0, 2]])
+    agent.target_network = lambda observation: Tensor(logits)
+    agent._network = lambda observation: Tensor(logits[:, [1, 0, 2]])
     one, none = np.ones(1, np.float32), np.zeros(1, np.float32)
-    batch = Batch([none], np.array([0]), none, one, [none], np.array([0]))
+    batch = Batch(observation=none, reward=none, discount=one, next_observation=none)
     p = 1 / (1 + np.exp(-logits[0, chosen, 1]))
     np.testing.assert_allclose(agent.target(batch), [[1 - p, p]], rtol=1e-5)
 
@@ -33,7 +33,7 @@ def test_every_part_is_in_it() -> None:
     assert isinstance(agent.replay, PrioritizedReplayBuffer) and isinstance(agent.explorer, Greedy)
     assert agent.network.value is not None and agent.config.n_step == 3
     assert any(hasattr(module, "noise_in") for module in agent.network.modules())
-    assert agent.network([np.zeros((1, 3), np.float32)]).shape == (1, 3, 51)
+    assert agent.network(np.zeros((1, 3), np.float32)).shape == (1, 3, 51)
 
 
 @pytest.mark.parametrize("off", ["dueling", "prioritized", "noisy", None])

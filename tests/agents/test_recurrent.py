@@ -14,6 +14,7 @@ from dbrrl.agents import A2C, A3C, PPO
 from dbrrl.envs.vector import Environments
 from dbrrl.errors import ConfigError, GraphError
 from dbrrl.experiment import evaluation
+from dbrrl.learning.rollout import Rollout
 
 from .test_ppo import ACTIONS, OBSERVATIONS, content, feed
 
@@ -121,28 +122,31 @@ class Watched:
 
 
 def watch(agent: Any, monkeypatch: pytest.MonkeyPatch) -> Watched:
-    seen, update, gradient, transitions = Watched(), agent.update, agent.gradient, agent.transitions
+    seen, update, gradient = Watched(), agent.update, agent.step.gradient
 
-    def noted_update() -> None:
+    def noted_update(rollout: Rollout) -> Any:
         seen.weights.append(nn.parameters_to_vector(agent.network).astype(np.float64))
-        update()
+        make_batch = rollout.batch
 
-    def noted_gradient(*arguments: Any) -> None:
-        gradient(*arguments)
+        def noted_batch(**columns: Any) -> Any:
+            batch = make_batch(**columns)
+            policy, now = agent.policy_and_value(batch.observation)
+            seen.log_probs.append(policy.log_prob(batch.action).numpy())
+            seen.values.append(batch.value)
+            seen.advantages.append(batch.advantage)
+            np.testing.assert_allclose(now.numpy(), batch.value, atol=1e-6)
+            return batch
+
+        monkeypatch.setattr(rollout, "batch", noted_batch)
+        return update(rollout)
+
+    def noted_gradient(batch: Any, **numbers: Any) -> Any:
+        metrics = gradient(batch, **numbers)
         seen.gradients.append(agent.optimizer.gradient.copy())
-
-    def noted_transitions() -> Any:
-        found = inputs, actions, advantage, value = transitions()
-        policy, now = agent.policy_and_value(inputs)
-        seen.log_probs.append(policy.log_prob(actions).numpy())
-        seen.values.append(value)
-        seen.advantages.append(advantage)
-        np.testing.assert_allclose(now.numpy(), value, atol=1e-6)
-        return found
+        return metrics
 
     monkeypatch.setattr(agent, "update", noted_update)
-    monkeypatch.setattr(agent, "gradient", noted_gradient)
-    monkeypatch.setattr(agent, "transitions", noted_transitions)
+    monkeypatch.setattr(agent.step, "gradient", noted_gradient)
     return seen
 
 
@@ -305,10 +309,10 @@ class Counting(nn.Module):
     def initial_state(self, batch: int) -> tuple[Any, ...]:
         return (np.zeros((1, batch), np.float32),)
 
-    def forward(self, parts: Any, state: Any, reset: Any) -> Any:
+    def forward(self, observation: Any, state: Any, reset: Any) -> Any:
         (count,) = state
         odd = []
-        for t in range(len(parts[0])):
+        for t in range(len(observation)):
             count = np.where(reset[t], 0, count) if reset is not None else count
             odd.append(2 * (count[0] % 2) - 1)
             count = count + 1
