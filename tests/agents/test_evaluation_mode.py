@@ -157,6 +157,7 @@ def test_noise_of_an_on_policy_network_stays_on_while_it_explores(kind: Any) -> 
     still = agent.network.eval().policy(observation).numpy().argmax(axis=1)
     agent.network.train()
     np.testing.assert_array_equal(judge(agent), still)
+    agent.training = False  # so that rollouts stay as they are
     drawn = np.stack([agent.act(ROWS) for _ in range(200)])
     likely = np.array([np.bincount(column, minlength=3).argmax() for column in drawn.T])
     assert np.mean(likely == noisy) > 0.9 > np.mean(likely == still)

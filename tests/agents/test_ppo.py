@@ -10,7 +10,9 @@ import pytest
 from dbrrl import checkpoint, nn, testing
 from dbrrl import functional as F
 from dbrrl.agents import PPO
+from dbrrl.buffers import Batch
 from dbrrl.errors import AnomalyError, CheckpointError, ConfigError, EnvError, GraphError, ShapeError, SpaceError
+from dbrrl.learning.gradient_step import StepMetrics
 
 spaces = gym.spaces
 BOX = spaces.Box(-1.0, 1.0, (3,), np.float32)
@@ -164,8 +166,13 @@ def test_the_bound_is_one_and_a_half_times_target_kl(
     share: float, updates: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     agent = make(batch_size=16, n_epochs=6, target_kl=0.01)
-    learn = agent.minibatch
-    monkeypatch.setattr(agent, "minibatch", lambda *args: learn(*args) | {"approx_kl": share * 0.01})
+    step = agent.gradient_step
+
+    def moved(batch: Batch, **numbers: float) -> StepMetrics:
+        metrics = step(batch, **numbers)
+        return StepMetrics(lambda: dict(metrics) | {"approx_kl": share * 0.01}, metrics.grad_norm)
+
+    monkeypatch.setattr(agent, "gradient_step", moved)
     before = nn.parameters_to_vector(agent.network)
     feed(agent, 8)
     assert agent.num_updates == updates
@@ -174,7 +181,10 @@ def test_the_bound_is_one_and_a_half_times_target_kl(
 
 def test_every_epoch_sees_every_transition_once_in_an_order_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     agent, seen = make(num_envs=5, n_epochs=3), []
-    monkeypatch.setattr(agent, "minibatch", lambda batch, *_: seen.append(batch[0][:, 0]) or {})
+    loss = agent.loss
+    monkeypatch.setattr(
+        agent.step, "loss", lambda batch, **numbers: seen.append(batch.observation[:, 0]) or loss(batch, **numbers)
+    )
     feed(agent, 8)
     assert [len(batch) for batch in seen] == [8] * 15
     epochs = np.array(seen).reshape(3, 40)
@@ -234,7 +244,7 @@ def test_a_saved_agent_goes_on_bit_for_bit(steps: int, recurrent: str, tmp_path:
 def test_normalizers_learn_in_training_and_stand_still_in_evaluation() -> None:
     agent: Any = make(normalize_observation=True, normalize_reward=True)
     feed(agent, 8, scale=50.0)
-    scaled = agent.preprocess(np.random.default_rng(0).normal(size=(500, 3)).astype(np.float32) * 50)[0]
+    scaled = agent.preprocess(np.random.default_rng(0).normal(size=(500, 3)).astype(np.float32) * 50)
     assert 0.5 < scaled.std() < 1.5
     assert agent.observation_norm.statistics.count == 16  # those acted on, each once
     before = content(agent)
@@ -282,11 +292,13 @@ class Shared(nn.Module):
 
 
 def test_explained_variance_is_that_of_the_value_before_the_update(monkeypatch: pytest.MonkeyPatch) -> None:
-    agent, rng = make(), np.random.default_rng(0)
-    advantage, value = (rng.normal(size=(8, 2)).astype(np.float32) * scale for scale in (1, 3))
-    monkeypatch.setattr(agent, "advantages", lambda: (advantage, value))
+    agent, found = make(), []
+    epochs = agent.epochs
+    monkeypatch.setattr(agent, "epochs", lambda batch, clip_range: found.append(batch) or epochs(batch, clip_range))
     feed(agent, 8)
-    expected = 1 - advantage.var() / (advantage + value).var()
+    (batch,) = found
+    np.testing.assert_array_equal(batch.target, batch.advantage + batch.value)
+    expected = 1 - batch.advantage.var() / batch.target.var()
     assert agent.statistics()["explained_variance"] == pytest.approx(expected, rel=1e-5)
 
 
