@@ -33,7 +33,7 @@ class OffPolicyAgent(Agent):
         steps: environment steps observed.
     """
 
-    saved_attributes: ClassVar[tuple[str, ...]] = ("replay", "explorer", "replay_rng", "steps", "num_updates", "latest")
+    remembered: ClassVar[tuple[str, ...]] = ("replay", "explorer", "replay_rng", "steps", "num_updates", "latest")
     observation_spaces = OBSERVATION_SPACES
     action_spaces: ClassVar[tuple[type[gym.Space[Any]], ...]] = ACTION_SPACES
 
