@@ -38,7 +38,7 @@ def ppo_step(agent: PPO, rows: Any, columns: list[Any]) -> None:
 
 def ppo_refused(agent: PPO) -> str:
     """Why the agent's updates are not captured, although it was asked to."""
-    return agent.learn_there.refused
+    return agent.step.refused
 
 
 def captured(function: Callable[..., Any], arrays: tuple[Any, ...]) -> tuple[Callable[[], Any], Callable[[], str]]:
@@ -81,7 +81,7 @@ def ppo_update(machine: Machine, job: jobs.PPOJob, capture: bool) -> Contender:
     """PPO's own minibatch update."""
     settings = {"learning_rate": jobs.RATE, "entropy_coef": jobs.ENTROPY, "max_grad_norm": jobs.MAX_NORM}
     agent = ppo_agent(machine, batch_size=len(job.rows), adam_eps=jobs.EPS, **settings)
-    agent.captured = capture
+    agent.use_cuda_graphs = capture
     columns, rows = [machine.put(column) for column in job.columns], machine.put(job.rows)
     return Contender(
         "dbrrl" + (", captured" if capture else ""),

@@ -7,16 +7,26 @@ from operator import is_
 from typing import Any
 
 from dbrrl.autodiff.memory import change
+from dbrrl.backend import device_name
 from dbrrl.errors import ConfigError
 from dbrrl.nn.flat import consecutive, join
 from dbrrl.nn.module import Module, Parameter, structure
 
 
 def target_copy(module: Module) -> Module:
-    """A copy to compute targets with, in evaluation mode except for modules with exploration noise (`draws`)."""
+    """A copy to compute targets with, in evaluation mode except for modules with exploration noise (`draws`).
+
+    Its parameters share a vector from the start, so that `polyak` moves no array to another place: what a CUDA graph
+    has recorded goes on to read the right one.
+    """
     copied = copy.deepcopy(module)
     for part in copied.modules():
         part.training = part.training and bool(part.draws)
+    groups: dict[Any, list[Parameter]] = {}
+    for p in copied.parameters():
+        groups.setdefault((p.dtype, device_name(p.array)), []).append(p)
+    for parameters in groups.values():
+        join(parameters)
     return copied
 
 

@@ -320,13 +320,13 @@ def test_what_an_update_depends_on_is_recorded_anew() -> None:
     ends = []
     for captured, other in ((True, True), (False, True), (False, False)):
         learner = agent("discrete", "cuda")
-        learner.captured = captured
+        learner.use_cuda_graphs = captured
         feed(learner, 40)
         if other:
             learner.optimizer = optim.SGD(learner.network, 1.0)
         feed(learner, 40)
         ends.append(backend.to_numpy(nn.parameters_to_vector(learner.network)))
-        assert not captured or (learner.learn_there._graphs and not learner.learn_there.refused)
+        assert not captured or (learner.step.graph._graphs and not learner.step.refused)
     np.testing.assert_allclose(ends[0], ends[1], rtol=1e-4, atol=1e-6)
     assert np.abs(ends[0] - ends[2]).max() > 1e-3  # Adam went elsewhere
 

@@ -165,13 +165,13 @@ def test_an_agent_learns_with_them() -> None:
     ends = []
     for captured in (True, False):
         agent = PPO(envs.observation_space, gym.spaces.Discrete(2), config, num_envs=3, device="cuda")
-        agent.captured = captured
+        agent.use_cuda_graphs = captured
         envs = make("dbrrl/CartPole-v1", 3, seed=np.random.SeedSequence(0), device="cuda")
         envs.reset()
         for _ in range(16):
             step = envs.step(agent.act(envs.observation))
             agent.observe(step.next_observation, step.reward, step.terminated, step.truncated)
-        assert agent.num_updates == 4 * 2 * 2 and not agent.learn_there.refused
-        assert bool(agent.learn_there._graphs) == captured
+        assert agent.num_updates == 4 * 2 * 2 and not agent.step.refused
+        assert bool(agent.step.graph._graphs) == captured
         ends.append(nn.parameters_to_vector(agent.network).get())
     np.testing.assert_allclose(ends[0], ends[1], 1e-5, 1e-6)

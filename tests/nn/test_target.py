@@ -48,6 +48,22 @@ def test_parameters_move_by_tau(tau: float, optimizers: str) -> None:
         np.testing.assert_array_equal(values, flattened(target))  # still the other optimizer's vector
 
 
+@pytest.mark.parametrize("trained", [False, True])
+def test_a_copied_network_keeps_its_arrays_when_it_is_moved(trained: bool) -> None:
+    """A recorded CUDA graph reads the arrays that the target had when it was recorded."""
+    online = network(0)
+    if trained:
+        optim.Adam(online)
+    target: Any = nn.target_copy(online)
+    if not trained:
+        optim.Adam(online)
+    arrays = [p.array for p in target.parameters()]
+    for tau in (1.0, 0.5):
+        online[0].weight.data = online[0].weight.array + 1  # type: ignore[union-attr, operator]
+        nn.polyak(target, online, tau)
+    assert all(p.array is array for p, array in zip(target.parameters(), arrays, strict=True))
+
+
 def test_a_whole_network_is_one_pair_of_vectors() -> None:
     online = network(0)
     target: Any = nn.target_copy(online)
