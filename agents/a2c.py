@@ -79,14 +79,13 @@ class A2C(OnPolicyAgent):
         return metrics | {"learning_rate": learning_rate}
 
     def loss(self, batch: Batch) -> LossAndMetrics:
-        """-L(θ) on a batch of n transitions, and its metrics."""
+        """Return the weighted terms of -L(θ) on a batch of n transitions, and its metrics."""
         c = self.config
         policy, value = self.policy_and_value(batch.observation)
         advantage = standardized(batch.advantage) if c.normalize_advantage and len(batch) > 1 else batch.advantage
         objective = losses.policy_gradient(policy.log_prob(batch.action), advantage)
         value_loss, entropy = F.mse_loss(value, batch.target), policy.entropy().mean()
-        loss = F.weighted_sum((-1.0, objective), (c.value_coef, value_loss), (-c.entropy_coef, entropy))
-        return loss, lambda: {
+        return [(-1.0, objective), (c.value_coef, value_loss), (-c.entropy_coef, entropy)], lambda: {
             "policy_loss": -objective.array,
             "value_loss": value_loss.array,
             "entropy": entropy.array,

@@ -111,13 +111,12 @@ class ActorLearner(OnPolicyAgent):
         return found | {"learning_rate": self.optimizer.learning_rate}
 
     def loss(self, batch: Batch) -> LossAndMetrics:
-        """-L(θ') of a rollout, a sum over its transitions, and the terms of the sum."""
+        """Return the weighted terms of -L(θ'), sums over the transitions of a rollout, and these as metrics."""
         c = self.config
         policy, value = self.policy_and_value(batch.observation)
         objective = (policy.log_prob(batch.action) * batch.advantage).sum()
         value_loss, entropy = F.mse_loss(value, batch.target, "sum"), policy.entropy().sum()
-        loss = F.weighted_sum((-1.0, objective), (c.value_coef, value_loss), (-c.entropy_coef, entropy))
-        return loss, lambda: {
+        return [(-1.0, objective), (c.value_coef, value_loss), (-c.entropy_coef, entropy)], lambda: {
             "policy_loss": -objective.array,
             "value_loss": value_loss.array,
             "entropy": entropy.array,

@@ -23,8 +23,8 @@ from dbrrl.buffers.replay import non_finite
 from dbrrl.config import Config as AgentConfig
 from dbrrl.config import setting
 from dbrrl.errors import AnomalyError, ConfigError
-from dbrrl.learning.gradient_step import LossAndMetrics
-from dbrrl.types import Array, Metrics, Observation
+from dbrrl.learning.gradient_step import LossAndMetrics, StepMetrics
+from dbrrl.types import Array, Observation
 
 from .dqn import DQN
 from .dqn import Config as DQNConfig
@@ -92,17 +92,17 @@ class C51(DQN):
         """Return Q(s, a) = Σ zᵢ pᵢ(s, a): (B, actions)."""
         return F.matmul(F.softmax(network(observation), axis=-1), self.support)
 
-    def update(self, batch: Batch) -> Metrics:
+    def update(self, batch: Batch) -> StepMetrics:
         """As DQN's; AnomalyError where a reward is not finite and so has no place among the atoms."""
         if not np.isfinite(batch.reward).all():
             raise AnomalyError(f"{self.name}: {non_finite(batch, self.num_envs)}")
         return super().update(batch)
 
     def loss(self, batch: Batch) -> LossAndMetrics:
-        """The mean cross-entropy of a batch, with that of each transition, which is its priority, too."""
+        """Return the cross-entropy of each transition, which is its priority, too."""
         logits = F.pick(self.network(batch.observation), batch.action)
         loss = losses.categorical_cross_entropy(logits, self.target(batch))
-        return F.weighted_mean(loss, batch.weight), lambda: {"loss": loss.array, "error": loss.array}
+        return loss, lambda: {"loss": loss.array, "error": loss.array}
 
     def target(self, batch: Batch) -> Any:
         """Return the projected distribution m of each transition, (n, atoms)."""

@@ -27,12 +27,12 @@ from dbrrl.buffers import Batch
 from dbrrl.config import setting
 from dbrrl.explorers import EpsilonGreedy, Explorer, EZGreedy, LazyValues, NoisyGreedy, greedy
 from dbrrl.learning.config import OffPolicyConfig
-from dbrrl.learning.gradient_step import LossAndMetrics
+from dbrrl.learning.gradient_step import LossAndMetrics, StepMetrics
 from dbrrl.learning.off_policy import OffPolicyAgent, host
 from dbrrl.networks import q_network
 from dbrrl.optim import Adam, Optimizer, RMSprop
 from dbrrl.schedules import Schedule
-from dbrrl.types import Metrics, Observation
+from dbrrl.types import Observation
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ class DQN(OffPolicyAgent):
             self.network.train()
         nn.resample_noise(self.noisy_layers)
 
-    def update(self, batch: Batch) -> Metrics:
+    def update(self, batch: Batch) -> StepMetrics:
         """One gradient step on a batch, and one of the target network when that is due."""
         c = self.config
         if c.learning_rate_schedule == "linear":
@@ -174,24 +174,19 @@ class DQN(OffPolicyAgent):
         if self.num_updates % c.target_update_interval == 0:
             nn.polyak(self.target_network, self.network, c.tau)
         self.replay.update_priorities(batch.index, metrics["error"])
-        return {name: mean(values) for name, values in metrics.items()} | {"grad_norm": float(metrics.grad_norm)}
+        return metrics
 
     def loss(self, batch: Batch) -> LossAndMetrics:
-        """L(θ) on a batch, and the loss and the error |δ| of each transition."""
+        """Return the terms of L(θ), one per transition, and as metrics these and the errors |δ|."""
         target = self.target(batch)
         loss, error = losses.td_huber(self.network(batch.observation), batch.action, target)
-        return F.weighted_mean(loss, batch.weight), lambda: {"loss": loss.array, "error": error}
+        return loss, lambda: {"loss": loss.array, "error": error}
 
     def target(self, batch: Batch) -> Any:
         """Return y of each transition, (n,)."""
         with no_grad():
             following = self.values(self.target_network, batch.next_observation).array
         return batch.reward + batch.discount * F.pick(following, following.argmax(axis=1))
-
-
-def mean(x: Any) -> float:
-    """Return the mean of a vector."""
-    return float(np.add.reduce(x)) / len(x)
 
 
 Agent = DQN

@@ -25,9 +25,9 @@ from dbrrl.autodiff.tensor import no_grad
 from dbrrl.backend import array_module
 from dbrrl.buffers import Batch
 from dbrrl.config import setting
-from dbrrl.learning.gradient_step import LossAndMetrics
+from dbrrl.learning.gradient_step import LossAndMetrics, StepMetrics
 from dbrrl.networks.q_network import QNetwork
-from dbrrl.types import Array, Metrics, Observation
+from dbrrl.types import Array, Observation
 
 from .dqn import DQN
 from .dqn import Config as DQNConfig
@@ -97,7 +97,7 @@ class IQN(DQN):
         """Return Q(s, a), the mean of K quantiles: (B, actions)."""
         return F.mean(network(observation, self.midpoints), axis=1)
 
-    def update(self, batch: Batch) -> Metrics:
+    def update(self, batch: Batch) -> StepMetrics:
         """As DQN's, at fractions τ (n, N) and τ' (n, N') that are drawn for each transition."""
         c = self.config
         draw = self.fraction_rng.random
@@ -106,10 +106,10 @@ class IQN(DQN):
         return super().update(self.place(batch.add(tau=tau, target_tau=target_tau)))
 
     def loss(self, batch: Batch) -> LossAndMetrics:
-        """The mean of L over a batch, with its metrics: L of each transition, and the size of its mean error."""
+        """Return L of each transition, and as metrics L and the size of the mean error, which is the priority."""
         theta, target = of_action(self.network(batch.observation, batch.tau), batch.action), self.target(batch)
         loss = losses.quantile_huber(theta, target, batch.tau)
-        return F.weighted_mean(loss, batch.weight), lambda: {
+        return loss, lambda: {
             "loss": loss.array,
             "error": mean_error(theta.array, target),
         }

@@ -94,7 +94,7 @@ class PPO(OnPolicyAgent):
         return steps
 
     def loss(self, batch: Batch, clip_range: Scalar) -> LossAndMetrics:
-        """-L(θ) of eq. 9 on a minibatch of n transitions, and its metrics."""
+        """Return the weighted terms of -L(θ), eq. 9, on a minibatch of n transitions, and its metrics."""
         c = self.config
         policy, value = self.policy_and_value(batch.observation)
         advantage = standardized(batch.advantage) if c.normalize_advantage and len(batch) > 1 else batch.advantage
@@ -115,7 +115,7 @@ class PPO(OnPolicyAgent):
                 "clip_fraction": (np.abs(ratio - 1) > clip_range).mean(),
             }
 
-        return F.weighted_sum(*terms), metrics
+        return terms, metrics
 
 
 Agent = PPO

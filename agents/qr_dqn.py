@@ -53,10 +53,10 @@ class QRDQN(DQN):
         return F.mean(network(observation), axis=-1)
 
     def loss(self, batch: Batch) -> LossAndMetrics:
-        """The mean of L over a batch, with its metrics: L of each transition, and the size of its mean error."""
+        """Return L of each transition, and as metrics L and the size of the mean error, which is the priority."""
         theta, target = F.pick(self.network(batch.observation), batch.action), self.target(batch)
         loss = losses.quantile_huber(theta, target, self.fractions)
-        return F.weighted_mean(loss, batch.weight), lambda: {
+        return loss, lambda: {
             "loss": loss.array,
             "error": mean_error(theta.array, target),
         }

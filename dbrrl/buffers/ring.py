@@ -113,9 +113,9 @@ class Ring:
         valid: np.ndarray = self.ends & INVALID == 0
         return valid
 
-    def begin(self, observation: Observation, action: np.ndarray) -> None:
+    def begin(self, observation: Observation | list[Any], action: np.ndarray) -> None:
         """Open a row: the observation acted on, and the action taken; ShapeError if not one per environment."""
-        parts = leaves(observation)
+        parts = observation if type(observation) is list else leaves(observation)
         if len(parts[0]) != self.num_envs or (getattr(action, "ndim", False) and len(action) != self.num_envs):
             got = f"{len(parts[0])} and {np.shape(action)}"
             raise other_count("act()", "observations and actions", self.num_envs, got, len(parts[0]))
@@ -130,7 +130,7 @@ class Ring:
         self.begun = True
 
     def end(
-        self, next_observation: Observation, reward: Any, terminated: Any, truncated: Any, valid: Any = None
+        self, next_observation: Observation | list[Any], reward: Any, terminated: Any, truncated: Any, valid: Any = None
     ) -> None:
         """Complete the open row with the true next observation. `valid` False marks entries that are no transition.
 
@@ -140,7 +140,7 @@ class Ring:
         """
         if not self.begun:
             raise GraphError("observe(): expected act() before it: call act(observation), step, then observe()")
-        next_parts = leaves(next_observation)
+        next_parts = next_observation if type(next_observation) is list else leaves(next_observation)
         if not len(next_parts[0]) == (reward.size if type(reward) is np.ndarray else np.size(reward)) == self.num_envs:
             got = f"{len(next_parts[0])} and {np.shape(reward)}"
             raise other_count("observe()", "observations and rewards", self.num_envs, got, np.size(reward))

@@ -168,9 +168,9 @@ class Agent(Described, OwnThreads, Checked, metaclass=AgentType):
         step.use_cuda_graphs = self.use_cuda_graphs
         return step
 
-    def explain(self, batch: Batch, loss: Any) -> str:
-        """Return the error message for a batch, and its loss, whose gradient is not finite."""
-        return f"{self.name}: {no_gradient(self.num_updates, f' (loss {loss.item():g})')}"
+    def explain(self, batch: Batch, found: str) -> str:
+        """Return the error message for a batch whose gradient is not finite, given a text about its loss."""
+        return f"{self.name}: {no_gradient(self.num_updates, found)}"
 
     def state_dict(self) -> State:
         """Everything its future depends on: by default the attributes that `remembered` names.

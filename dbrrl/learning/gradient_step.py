@@ -1,5 +1,6 @@
 """`GradientStep`: one step of an optimizer along the gradient of a loss."""
 
+import functools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -15,7 +16,7 @@ from dbrrl.optim import Optimizer
 from dbrrl.types import Metrics
 
 LossAndMetrics = tuple[Any, Callable[[], Mapping[str, Any]]]
-"""A scalar tensor, and a function that computes the metrics of the step by name."""
+"""What a step minimizes (see `GradientStep`), and a function that computes the metrics of the step by name."""
 
 Loss = Callable[..., LossAndMetrics]
 
@@ -39,6 +40,10 @@ class StepMetrics(Mapping[str, Any]):
                 self._values = self._compute()
         return self._values
 
+    def numbers(self) -> Metrics:
+        """Return all metrics as numbers, vectors by their mean, and the norm as "grad_norm"."""
+        return {name: _number(value) for name, value in self.values_now.items()} | {"grad_norm": float(self.grad_norm)}
+
     def __getitem__(self, name: str) -> Any:
         return self.values_now[name]
 
@@ -49,15 +54,30 @@ class StepMetrics(Mapping[str, Any]):
         return len(self.values_now)
 
 
+def shares(x: Any, weight: Any) -> Any:
+    """Return wᵢ / n for each entry of x (n,), with the weights w (n,); None: all weights are 1."""
+    n = len(x)
+    if weight is not None:
+        return weight / x.dtype.type(n)
+    return _equal_shares(n, x.dtype.char) if type(x) is np.ndarray else np.full_like(x, 1 / n)
+
+
+@functools.lru_cache(maxsize=16)
+def _equal_shares(n: int, dtype: str) -> np.ndarray:
+    return np.full(n, 1 / n, dtype)
+
+
 class GradientStep:
     """Minimizes a loss by one optimizer: zero the gradient, go backward, clip, check that it is finite, step.
 
     Args:
-        loss: called as `loss(batch, **numbers)`; returns a scalar tensor, and a function without arguments that returns
-            the metrics of the step by name. It is called only if one of them is asked for.
+        loss: called as `loss(batch, **numbers)`; returns what is to be minimized, and a function without arguments that
+            returns the metrics of the step by name, which is called only if one of them is asked for. To be minimized
+            is a scalar tensor; or the sum of weighted scalars, a list of pairs (weight, tensor); or the mean of a
+            tensor (n,) of one loss per transition, in which each counts by `batch.weight` if the batch has weights.
         optimizer: changes the parameters; another one may be set later.
         max_grad_norm: the gradient is scaled down to this global norm; None: never.
-        explain: returns the error message for a batch, and its loss, whose gradient is not finite.
+        explain: returns the error message for a batch whose gradient is not finite, given a text about its loss.
 
     Example:
         step = GradientStep(loss, Adam(network), max_grad_norm=0.5)
@@ -69,7 +89,7 @@ class GradientStep:
         loss: Loss,
         optimizer: Optimizer,
         max_grad_norm: float | None = None,
-        explain: Callable[[Batch, Any], str] | None = None,
+        explain: Callable[[Batch, str], str] | None = None,
     ) -> None:
         self.loss, self.optimizer, self.explain = loss, optimizer, explain
         self.max_grad_norm = math.inf if max_grad_norm is None else max_grad_norm
@@ -88,7 +108,12 @@ class GradientStep:
         """Compute the clipped gradient alone, without a step (see `__call__` for errors)."""
         loss, metrics = self.loss(batch, **numbers)
         self.optimizer.zero_grad()
-        backward([loss])
+        if type(loss) is list:
+            backward([term for _, term in loss], [weight for weight, _ in loss])
+        elif loss.array.ndim:
+            backward([loss], [shares(loss.array, getattr(batch, "weight", None))])
+        else:
+            backward([loss])
         norm = self.optimizer.clip_grad_norm(self.max_grad_norm)
         self.check(norm, batch, loss)
         return StepMetrics(metrics, norm)
@@ -96,8 +121,10 @@ class GradientStep:
     def check(self, norm: Any, batch: Batch, loss: Any) -> None:
         """Raise an AnomalyError if the norm of the gradient is not finite."""
         if not math.isfinite(norm):
-            found = f" (loss {loss.item():g})"
-            raise AnomalyError(self.explain(batch, loss) if self.explain else no_gradient(None, found))
+            terms = [term for _, term in loss] if type(loss) is list else [loss]
+            values = ", ".join(f"{float(term.array.mean()):g}" for term in terms)
+            found = f" (loss {values})" if len(terms) == 1 else f" (terms of the loss {values})"
+            raise AnomalyError(self.explain(batch, found) if self.explain else no_gradient(None, found))
 
     def forget(self) -> None:
         """Drop what was recorded of earlier steps; here nothing is."""

@@ -1,5 +1,6 @@
 """What agents share that learn from a replay buffer: acting, storing, sampling, gradient steps."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -14,6 +15,7 @@ from dbrrl.checkpoint import State
 from dbrrl.config import Config
 from dbrrl.explorers import Explorer
 from dbrrl.learning.agent import Agent
+from dbrrl.learning.gradient_step import StepMetrics
 from dbrrl.networks.heads import ACTION_SPACES, head_for
 from dbrrl.networks.preprocessor import OBSERVATION_SPACES, Preprocessor
 from dbrrl.schedules import falling
@@ -48,7 +50,7 @@ class OffPolicyAgent(Agent):
         self.replay = self.make_replay()
         self.explorer = self.make_explorer(self.generator("explorer"))
         self.steps = 0
-        self.latest: Metrics = {}
+        self._latest: Mapping[str, Any] = {}
 
     @classmethod
     def for_acting(cls, record: State) -> State:
@@ -89,8 +91,8 @@ class OffPolicyAgent(Agent):
         """Return actions to explore, (B, ...) as the replay buffer stores them, for a preprocessed observation."""
         raise NotImplementedError
 
-    def update(self, batch: Batch) -> Metrics:
-        """Learn from a batch of transitions; return training statistics."""
+    def update(self, batch: Batch) -> Mapping[str, Any]:
+        """Learn from a batch of transitions; return training statistics, numbers or the metrics of a gradient step."""
         raise NotImplementedError
 
     def generator(self, name: str) -> np.random.Generator:
@@ -116,8 +118,8 @@ class OffPolicyAgent(Agent):
         c = self.config
         next_observation = self.followed_by(next_observation, reward, terminated, truncated, info, valid)
         observation, _ = self.as_batch(next_observation)
-        given = self.preprocessor(observation)
-        self.check(observation, leaves(given), reward, terminated, truncated)
+        given = leaves(self.preprocessor(observation))
+        self.check(observation, given, reward, terminated, truncated)
         reward = np.clip(reward, -1, 1) if c.clip_reward else reward
         reward = reward if c.reward_scale == 1 else c.reward_scale * np.asarray(reward)
         self.replay.end(given, reward, terminated, truncated, valid)
@@ -128,7 +130,7 @@ class OffPolicyAgent(Agent):
         due = self.steps // c.update_interval - before // c.update_interval
         if due and self.steps >= c.learning_starts and len(self.replay):
             for _ in range(due * c.updates_per_interval):
-                self.latest = self.update(self.sample())
+                self._latest = self.update(self.sample())
 
     def sample(self) -> Batch:
         """Return a batch drawn from the replay buffer, on the agent's device."""
@@ -168,14 +170,25 @@ class OffPolicyAgent(Agent):
         sizes = [p.size for value in vars(self).values() if isinstance(value, nn.Module) for p in value.parameters()]
         return int(self.config.batch_size * max(sizes, default=0))
 
+    @property
+    def latest(self) -> Metrics:
+        """The statistics of the latest update; {} before the first."""
+        if isinstance(self._latest, StepMetrics):
+            self._latest = self._latest.numbers()
+        return dict(self._latest)
+
+    @latest.setter
+    def latest(self, found: Metrics) -> None:
+        self._latest = found
+
     def statistics(self) -> Metrics:
         """Return the statistics of the latest update, and those of the explorer."""
         return self.latest | self.explorer.statistics(self.exploration_progress) if self.latest else {}
 
-    def explain(self, batch: Batch, loss: Any) -> str:
+    def explain(self, batch: Batch, found: str) -> str:
         """Return the error message for a batch whose gradient is not finite: the number that is to blame, if any."""
-        found = non_finite(batch, self.num_envs)
-        return f"{self.name}: {found}" if found else super().explain(batch, loss)
+        number = non_finite(batch, self.num_envs)
+        return f"{self.name}: {number}" if number else super().explain(batch, found)
 
 
 def host(array: Any) -> np.ndarray:
