@@ -13,9 +13,9 @@ _RENAMED = {"parts": "observation", "next_parts": "next_observation"}
 class Batch:
     """Named arrays with one row per transition: `batch.action` (n, ...), `batch.reward` (n,), and so on.
 
-    A column may also be a dict of arrays, as observations are. Rows that are picked with `batch[rows]` are gathered when
-    a column is first asked for. A column that is None stands for one that is not needed, such as
-    the weights of a batch that was drawn uniformly.
+    A column may also be a dict of arrays, as observations are. Rows that are picked with `batch[rows]` are gathered
+    when a column is first asked for. A column that is None stands for one that is not needed, such as the weights of a
+    batch that was drawn uniformly.
 
     Example:
         batch = Batch(observation=observation, action=action, advantage=advantage)
@@ -63,6 +63,8 @@ class Batch:
 
     def __getitem__(self, rows: Any) -> Self:
         """Return the batch of some rows, an array of integers or booleans."""
+        if rows.dtype == bool:
+            (rows,) = rows.nonzero()
         return self.of_rows(self._columns, rows if self._rows is None else self._rows[rows])
 
     def __repr__(self) -> str:

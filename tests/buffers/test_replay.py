@@ -143,7 +143,8 @@ def test_a_saved_buffer_goes_on_bit_for_bit(steps: int, tmp_path: Path, place: A
         one.step()
         other.step()
         drawn = [s.buffer.sample(5, np.random.default_rng(0), GAMMA, 3) for s in (one, other) if len(s.buffer)]
-        for a, b in zip(*[[*leaves(d.observation), *leaves(d.next_observation), d.reward, d.discount] for d in drawn], strict=True):
+        fields = [[*leaves(d.observation), *leaves(d.next_observation), d.reward, d.discount] for d in drawn]
+        for a, b in zip(*fields, strict=True):
             np.testing.assert_array_equal(a, host(b))
         encoded = [checkpoint.encode(s.buffer.state_dict(), kind="x") for s in (one, other)]
         assert encoded[0] == encoded[1]
