@@ -75,6 +75,7 @@ def work(
     try:
         if registered is not None:
             gym.registry.setdefault(registered.id, registered)
+        backend.keep_freed_memory()
         backend.set_blas_threads(plan.settings.threads or 1)
         worker = Worker(plan, index, shared, lock, pipe)
         worker.serve()
