@@ -9,7 +9,6 @@ from typing import Any, Self
 
 import gymnasium as gym
 
-from dbrrl.backend import keep_freed_memory
 from dbrrl.checkpoint import State
 from dbrrl.config import Config, settings
 from dbrrl.envs import construct
@@ -144,7 +143,6 @@ class Experiment:
 
         Ctrl-C in a run with a folder saves an exact checkpoint, then raises `Interrupted`.
         """
-        keep_freed_memory()
         with contextlib.ExitStack() as stack:
             interruption = Interruption()
             if self.out is not None or self.directory is not None:

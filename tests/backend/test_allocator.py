@@ -11,7 +11,7 @@ import pytest
 
 import dbrrl
 from dbrrl.backend.allocator import keep_freed_memory
-from dbrrl.experiment import experiment
+from dbrrl.experiment import build
 
 ROOT = Path(__file__).parents[2]
 
@@ -62,7 +62,7 @@ import dbrrl.agents, dbrrl.buffers, dbrrl.experiment, dbrrl.functional
 
 def test_a_run_asks(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[None] = []
-    monkeypatch.setattr(experiment, "keep_freed_memory", lambda: asked.append(None))
+    monkeypatch.setattr(build.backend, "keep_freed_memory", lambda: asked.append(None))
     dbrrl.Experiment("ppo", "CartPole-v1", out=None, progress=False, final_episodes=1).run(steps=16)
     assert len(asked) == 1
 

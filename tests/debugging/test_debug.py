@@ -289,7 +289,8 @@ def dot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     program = folder / "dot"
     program.write_text(
-        f"#!{sys.executable} -Xutf8\nimport sys\ntext = sys.stdin.read()\nif 'bad' in text:\n    sys.exit('no\\nlayout')\n"
+        f"#!{sys.executable} -Xutf8\nimport sys\n"
+        "text = sys.stdin.read()\nif 'bad' in text:\n    sys.exit('no\\nlayout')\n"
         "print(f'<svg>{sys.argv[1:]}{text}</svg>')\n"
     )
     program.chmod(0o755)
