@@ -56,7 +56,6 @@ TESTED_IN = {
     "dbrrl/buffers/stores.py": "tests/buffers/test_stacks.py",
     "dbrrl/debugging/draw.py": "tests/debugging/test_debug.py",
     "dbrrl/debugging/gpu_memory.py": "tests/debugging/test_debug.py",
-    "dbrrl/debugging/layout.py": "tests/debugging/test_debug.py",
     "dbrrl/distributions/base.py": "tests/distributions/test_categorical.py",
     "dbrrl/errors.py": "tests/autodiff/test_errors.py",
     "dbrrl/evaluate.py": "tests/test_commands.py",
