@@ -53,7 +53,7 @@ class Config(BaseConfig):
     adam_eps: float = setting(1e-5, above=0, help="ε of Adam")
     hidden_sizes: tuple[int, ...] | None = setting(None, at_least=1, help="hidden layers; none: 64,64; () on images")
     recurrent: Literal["none", "lstm", "gru"] = setting("none", help="memory before the hidden layers")
-    recurrent_size: int = setting(64, at_least=1, help="width of the memory")
+    recurrent_size: int = setting(64, at_least=1, requires="recurrent", help="width of the memory")
     activation: Literal["tanh", "relu"] = setting("tanh", help="between the hidden layers")
     scale_observation: bool = setting(False, help="entries of a Box within finite bounds are scaled to [-1, 1]")
     log_std_init: float = setting(0.0, help="initial log standard deviation of continuous actions")

@@ -105,6 +105,17 @@ def test_explicit_wins_over_file_over_preset_over_default(monkeypatch: pytest.Mo
     assert resolve_plan(agent, use_preset=False).settings.num_envs == 8
 
 
+@pytest.mark.parametrize("agent", ["ppo", "a2c", "a3c"])
+def test_a_setting_without_effect_is_refused_where_it_is_given_and_not_where_it_is_recorded(agent: str) -> None:
+    cure = "recurrent_size: has no effect while recurrent is none: set recurrent, or leave it out"
+    with pytest.raises(ConfigError, match=cure):
+        resolve_plan({"agent": agent, "recurrent_size": 128})
+    assert resolve_plan({"agent": agent, "recurrent_size": 128, "recurrent": "gru"}).config.recurrent_size == 128
+    assert resolve_plan({}, file={"agent": agent, "config": {"recurrent_size": 128}}).config.recurrent_size == 128
+    whole = registry.agent_class(agent).Config().to_dict()  # Experiment(config=Config()) gives all fields
+    assert resolve_plan({"agent": agent, **whole}).config.recurrent_size == 64
+
+
 def test_schedules_end_with_the_run_unless_told_otherwise() -> None:
     assert short(config=StubConfig()).plan.config.total_steps == 400  # a Config as it is made says nothing of the run
     assert short(config={"total_steps": 100}).plan.config.total_steps == 100
