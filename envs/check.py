@@ -95,7 +95,7 @@ def _check_observation(env: gym.Env[Any, Any], observation: Any, where: str) -> 
     for path, space in leaf_spaces(env.observation_space):
         array = np.asarray(leaf(observation, path))
         if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise EnvError(f"{where}, observation: expected finite numbers, got {array}: mend the dynamics")
+            raise EnvError(f"{where}, observation: expected finite numbers, got {array}: correct the dynamics")
         if not space.contains(leaf(observation, path)):
             raise EnvError(f"{where}, observation: {array} is outside {space}: widen the space, or clip")
 

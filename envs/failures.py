@@ -13,7 +13,7 @@ from .recorder import TRACEBACK, VIOLATION, failure_line
 from .validation import Fault
 
 BROKEN = (EOFError, ConnectionError)
-"""What reading from, or writing to, a process that died raises."""
+"""Errors raised by reading from, or writing to, a process that died."""
 
 CLOSING_TIME = 3.0  # seconds that processes have to close their environments
 

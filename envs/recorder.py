@@ -38,7 +38,7 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
         super().__init__(env)
         self.pending: dict[str, Any] | None = None
         self.error: BaseException | None = None
-        """What the environment raised last."""
+        """The latest error of the environment."""
         self._start: dict[str, Any] | None = None
         self._actions: np.ndarray | None = None
         self._length = 0
@@ -177,7 +177,7 @@ def failure_line(call: str, error: BaseException) -> str:
     """Return a call's error, with file and line, as one line."""
     last = traceback.extract_tb(error.__traceback__)[-1]
     text = " ".join(f"{type(error).__name__}: {error}".split())
-    return f"{call}: raised {text} at {last.filename}:{last.lineno}: mend the environment"
+    return f"{call}: raised {text} at {last.filename}:{last.lineno}: correct the environment"
 
 
 def answer_fault(call: str, result: Any) -> str | None:

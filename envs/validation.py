@@ -159,6 +159,6 @@ def not_finite(field: str, array: np.ndarray, row: int) -> Fault:
     place = f"{field} (element {where})" if values.size > 1 else field
     return Fault(
         row,
-        f"{place}: expected a finite number, got {values[where]}: mend the environment's dynamics, "
+        f"{place}: expected a finite number, got {values[where]}: correct the environment's dynamics, "
         "or bound what it returns",
     )

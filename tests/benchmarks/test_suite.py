@@ -59,7 +59,7 @@ def test_the_preset_can_be_left_out(tmp_path: Path) -> None:
             '[[cells]]\nagents = "Discret"\nenvs = ["CartPole-v1"]',
             "no agent serves .* 'Discret'; did you mean 'Discrete",
         ),
-        ('[[cells]]\nagents = ["ppo"]\nenvs = ["A", "A"]', "ppo on A stands in it twice"),
+        ('[[cells]]\nagents = ["ppo"]\nenvs = ["A", "A"]', "ppo on A is in it twice"),
         ('[[cells]]\nagents = ["ppo"]\nenvs = ["A"]\nseeds = 0', "seeds: expected a whole number of at least 1, got 0"),
         ('[[cells]]\nagents = ["ppo"]\nenvs = ["A"]\npreset = 1', "preset: expected true or false, got 1"),
         ('[[cells]]\nagents = ["ppo"]\nenvs = ["A"]\nstep = 1', "unknown key 'step'"),

@@ -122,7 +122,7 @@ def test_schedules_end_with_the_run_unless_told_otherwise() -> None:
     recorded = {"agent": "double_dqn", "steps": 400, "config": {"total_steps": 400}}
     assert resolve_plan({}, file=recorded).config.total_steps == 400
     assert resolve_plan({"steps": 100}, file=recorded).config.total_steps == 100
-    assert resolve_plan({"steps": 100}, file=recorded | {"steps": 900}).config.total_steps == 400  # gone on with, once
+    assert resolve_plan({"steps": 100}, file=recorded | {"steps": 900}).config.total_steps == 400  # extended once
     with pytest.warns(UserWarning, match="total_steps: schedules end at step 100 of 400 and stay at their last value"):
         short(total_steps=100).run()
 
@@ -220,7 +220,8 @@ def test_a_class_that_other_programs_cannot_find_is_told_at_the_start(
     with pytest.warns(UserWarning, match=f"^{told}$"), pytest.raises(ZeroDivisionError) as caught:
         Experiment(agent, env, out=tmp_path, name="run", callbacks=[Call(stop, 56)], **settings).run()
     run = call.format(repr(str(tmp_path / "run")))
-    assert caught.value.__notes__ == [f"saved at step 56; go on with: {run}.run(), in the program that has its classes"]
+    told = f"saved at step 56; resume with: {run}.run(), in the program that has its classes"
+    assert caught.value.__notes__ == [told]
     options = {"agent": OfMain} if agent is OfMain else {}
     assert Experiment.resume(tmp_path / "run", trust=True, progress=False, **options).run().scores[-1]["steps"] == 100
 
@@ -296,7 +297,7 @@ def test_the_best_agent_is_kept_also_over_a_resume(tmp_path: Path) -> None:
 
 def interrupted(tmp_path: Path, at: int = 30) -> None:
     Stopping.armed, Stopping.at = True, at
-    with pytest.raises(Interrupted, match=rf"stopped and saved at step {8 * at}; go on with: .*--resume"):
+    with pytest.raises(Interrupted, match=rf"stopped and saved at step {8 * at}; resume with: .*--resume"):
         short(Stopping, out=tmp_path, name="run").run()
 
 
@@ -449,7 +450,7 @@ def test_arguments_that_no_file_can_hold_are_refused_before_the_run(tmp_path: Pa
 
 @pytest.mark.parametrize("name", ["a/b", "..", "/abroad"])
 def test_a_name_is_that_of_one_folder(tmp_path: Path, name: str) -> None:
-    with pytest.raises(RunError, match=r"name: expected the name of one folder, got .*: say where it lies"):
+    with pytest.raises(RunError, match=r"name: expected the name of one folder, got .*: use --out for its place"):
         short(out=tmp_path, name=name).run()
 
 
