@@ -108,7 +108,7 @@ def nodes(tree: ast.AST, in_function: bool = False) -> Iterator[tuple[ast.AST, b
 
 
 def imports(path: str, tree: ast.Module, known: set[str]) -> Iterator[Import]:
-    """What the file imports of ours, as module names."""
+    """Imports of our own modules in a file."""
     module = module_name(path)
     package = module if path.endswith("__init__.py") else module.rpartition(".")[0]
     for node, in_function in nodes(tree):
@@ -151,7 +151,7 @@ def violations(sources: dict[str, str]) -> list[str]:
 
 
 def forbidden(module: str, tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """What no source may hold: TYPE_CHECKING blocks, and imports by string but where names are looked up."""
+    """Constructs that no source may hold: TYPE_CHECKING blocks, and imports by string but where names are looked up."""
     for node in ast.walk(tree):
         if not isinstance(node, ast.Name | ast.Attribute):
             continue

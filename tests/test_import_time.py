@@ -28,7 +28,7 @@ def seconds(module: str) -> float:
 
 
 def run(code: str, *arguments: str) -> str:
-    """What `code` prints in a fresh process at the root of the checkout."""
+    """The output of `code` in a new process at the root of the checkout."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", code, *arguments]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout

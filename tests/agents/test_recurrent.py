@@ -111,7 +111,7 @@ class Row:
 
 @dataclass
 class Watched:
-    """What an agent's updates saw."""
+    """Records of the inputs of an agent's updates."""
 
     weights: list[np.ndarray] = field(default_factory=list)
     gradients: list[np.ndarray] = field(default_factory=list)

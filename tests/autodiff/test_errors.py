@@ -1,4 +1,4 @@
-"""What a caller can do wrong: each error says what was expected, what came, and the cure."""
+"""Mistakes of a caller: each error says what was expected, what came, and the cure."""
 
 import subprocess
 import sys

@@ -61,7 +61,7 @@ def test_a_step_there_is_the_step_here(env_id: str) -> None:
 
 
 def _drawn(env: Any, generator: CounterGenerator) -> np.ndarray:
-    """What the environment draws for all its copies."""
+    """The random numbers that the environment draws for all its copies."""
     env._np_random = generator
     start: np.ndarray = env.draw(env.num_envs)
     return start

@@ -228,7 +228,7 @@ def test_a_class_that_other_programs_cannot_find_is_told_at_the_start(
 
 def test_an_agent_of_a_function_is_told_at_the_start(tmp_path: Path) -> None:
     class Local(Stub):
-        """Of this function alone."""
+        """A class that only this function knows."""
 
     call = r"Experiment\.resume\(RUN, agent=Local, trust=True\)"
     with pytest.warns(UserWarning, match=rf"<locals>.Local is of a function, .* with {call}$"):

@@ -83,7 +83,7 @@ def test_progress_shows_in_a_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("vectorization", ["auto", "async"])
 def test_an_experiment_takes_an_environments_class(vectorization: str, monkeypatch: pytest.MonkeyPatch) -> None:
     class Local(Corridor):
-        """Of no module: it is found as what was given."""
+        """A class without a module is found as the object that was given."""
 
     for kind in (Corridor, Local):
         run = Experiment("ppo", kind, vectorization=vectorization, env_kwargs={"length": 4}, **QUICK).run()

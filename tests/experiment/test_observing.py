@@ -1,4 +1,4 @@
-"""What the runner tells an agent of a step: nothing of an environment's own infos, and no array that it uses again."""
+"""The runner passes an agent nothing of an environment's own infos, and no array that the environment uses again."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What is saved when an error ends a run: the last moment between two steps, from which it goes on exactly."""
+"""An error that ends a run saves the last moment between two steps, from which it goes on exactly."""
 
 import contextlib
 import multiprocessing

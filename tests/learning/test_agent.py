@@ -71,7 +71,7 @@ def test_a_record_that_does_not_fit_is_refused_in_one_line(tmp_path: Path, damag
 
 
 def raw(*finals: Any) -> dict[str, Any]:
-    """What Gymnasium's SAME_STEP puts into `info`."""
+    """The entries that Gymnasium's SAME_STEP puts into `info`."""
     listed = np.empty(len(finals), dtype=object)
     for row, final in enumerate(finals):
         listed[row] = final

@@ -1,4 +1,4 @@
-"""What a run says: bar, lines, nothing."""
+"""Progress of a run on the terminal: bar, lines, nothing."""
 
 import re
 from typing import Any
