@@ -79,7 +79,7 @@ class Experiment:
         )
         self.out = None if out is None else Path(out)
         self.name = name
-        self.display = display.choose(progress)
+        self.display = display.for_run(progress)
         self.directory: RunDirectory | None = None
         self.callbacks = _callbacks(callbacks)
 
@@ -134,7 +134,7 @@ class Experiment:
             if name not in (None, file.get(field)):
                 raise RunError(f"{directory.path}: its {field} is {file.get(field)}, got {name}: leave it out")
         plan = resolve_plan({}, file=file, use_preset=False, agent_class=agent_class, trusted=trusted)
-        experiment = cls.from_plan(plan, out=None, name=None, shown=display.choose(progress))
+        experiment = cls.from_plan(plan, out=None, name=None, shown=display.for_run(progress))
         experiment.directory, experiment.callbacks = directory, _callbacks(callbacks)
         return experiment
 

@@ -118,7 +118,7 @@ class Bars(Bar):
         self._move(0, ended, f"{duration(seconds_left)} left")
 
 
-def choose(progress: bool | None) -> Quiet:
+def for_run(progress: bool | None) -> Quiet:
     """Return the display for `progress`: True, False, or None for a bar in a terminal or notebook and nothing else."""
     terminal = sys.stdout.isatty() or _in_notebook()
     if progress is None:

@@ -435,7 +435,7 @@ def test_a_run_that_ended_is_not_begun_anew_where_its_checkpoints_are_gone(tmp_p
     for path in (tmp_path / "run" / "checkpoints").iterdir():
         path.unlink()
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    with pytest.raises(RunError, match="a run that ended, and its checkpoints are gone"):
+    with pytest.raises(RunError, match="a finished run without checkpoints cannot be resumed"):
         Experiment.resume(tmp_path / "run", trust=True).run()
     assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
 
