@@ -58,7 +58,7 @@ def test_what_it_finds_are_quantiles() -> None:
     for _ in range(400):
         theta.grad = None
         F.quantile_huber_loss(theta, target, fractions).sum().backward()
-        theta.data[...] -= 20 * theta.grad  # type: ignore[operator]
+        theta.data = theta.data - 20 * theta.grad  # type: ignore[operator]
     np.testing.assert_allclose(theta.numpy()[0], fractions * 100, atol=0.5)
 
 
