@@ -65,7 +65,7 @@ def test_import_registers_the_environments() -> None:
     assert run(code).strip() == "dbrrl/CartPole-v1"
 
 
-def test_every_part_of_the_face_is_there_after_import_dbrrl_alone() -> None:
+def test_every_part_of_the_face_is_loaded_by_import_dbrrl_alone() -> None:
     uses = ("testing.check_gradients", "returns.gae", "schedules.linear", "normalize.RunningMeanStd", "agents.PPO")
     for use in uses:
         assert run(f"import dbrrl; print(dbrrl.{use}.__name__)").strip() == use.partition(".")[2]

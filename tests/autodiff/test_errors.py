@@ -210,7 +210,7 @@ def test_a_handed_out_array_that_is_not_changed_does_no_harm() -> None:
     np.testing.assert_allclose(x.grad, 2 * held)
 
 
-def test_a_change_of_plain_data_reaches_its_views_and_is_noticed_there() -> None:
+def test_a_change_of_plain_data_reaches_its_views_and_is_noticed() -> None:
     data, w = Tensor(np.ones(3)), leaf(3)
     part, values = data[1:], data.data
     loss = (part * w[1:]).sum()

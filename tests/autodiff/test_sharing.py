@@ -298,7 +298,7 @@ def test_on_any_device_changes_by_index_by_data_and_by_a_step_are_known(view: st
         lambda x, k: F.clipped_surrogate(x[0], k, k, 0.5),
     ],
 )
-def test_what_an_op_keeps_beside_its_inputs_is_out_of_reach(compute: Any) -> None:
+def test_what_an_op_keeps_besides_its_inputs_is_out_of_reach(compute: Any) -> None:
     results = []
     for later in (False, True):
         x = Tensor(np.array([[0.5, -1.0], [2.0, 0.25]]), requires_grad=True)

@@ -170,7 +170,7 @@ def test_an_error_puts_the_number_back(four: None) -> None:
     assert backend.blas_threads() == 4
 
 
-def test_an_agent_that_learns_in_observe_is_limited_there(four: None) -> None:
+def test_an_agent_that_learns_in_observe_is_limited_in_it(four: None) -> None:
     numbers = []
 
     class Own(Stub):

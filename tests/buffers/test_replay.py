@@ -208,7 +208,7 @@ def test_final_observations_go_with_their_rows() -> None:
     assert len(sizes) == 4  # room for 1, 2, 4 and 8
 
 
-def test_a_sampled_batch_lies_on_the_device_and_only_places_go_there(place: Any) -> None:
+def test_a_sampled_batch_is_on_the_device_and_only_indices_are_copied_to_it(place: Any) -> None:
     story = Story(make(20, 2, **place), seed=0)
     for _ in range(30):
         story.step()

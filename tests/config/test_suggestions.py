@@ -70,7 +70,7 @@ def test_what_means_something_else_here_is_said() -> None:
     assert did_you_mean("policy", known).startswith(": the network follows from the spaces")
 
 
-def test_every_alias_leads_to_a_name_there_is() -> None:
+def test_every_alias_leads_to_an_existing_name() -> None:
     configs = [registry.agent_class(name).Config for name in registry.agent_names()]
     known = {name for config in (Settings, *configs) for name in fields(config)}
     known |= set(inspect.signature(Experiment).parameters) | {"video"}

@@ -332,7 +332,7 @@ def test_several_results_and_a_second_order_graph() -> None:
     assert [n.lines[0] for n in nodes].count("parameter") == 1
 
 
-def test_a_drawing_replaces_the_last_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
+def test_a_drawing_replaces_the_last_and_leaves_no_other_file(tmp_path: Path) -> None:
     for _ in range(2):
         dbrrl.draw_graph(leaf(1.0) * 2, tmp_path / "g.dot")
     assert [p.name for p in tmp_path.iterdir()] == ["g.dot"]
