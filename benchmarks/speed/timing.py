@@ -126,7 +126,7 @@ def against_peer(
 
 
 class Loop:
-    """An agent in environments, as a loop of one's own runs it."""
+    """An agent in environments, as a loop of your own runs it."""
 
     def __init__(self, agent: Any, envs: Any) -> None:
         self.agent, self.envs, self.observation = agent, envs, envs.reset()

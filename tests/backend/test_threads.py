@@ -113,7 +113,7 @@ SOON: dict[Any, dict[str, Any]] = {PPO: {"n_steps": 4}, DQN: {"learning_starts":
 
 
 @pytest.mark.parametrize("kind", [PPO, A2C, A3C, DQN, IQN])
-def test_in_a_loop_of_ones_own_small_networks_use_one_thread(kind: Any, seen: list[int]) -> None:
+def test_in_a_loop_of_your_own_small_networks_use_one_thread(kind: Any, seen: list[int]) -> None:
     agent = kind(OBSERVATION, ACTION, kind.Config(**SOON.get(kind, {})), num_envs=2)
     play(agent, 6)
     assert agent.num_updates > 0 and len(seen) > 8 and set(seen) == {1}

@@ -33,7 +33,7 @@ def test_every_cell_of_every_suite_settles_into_a_plan(name: str) -> None:
         assert (plan.settings.seed, plan.settings.threads, plan.settings.curve) == (3, 1, False)
 
 
-def test_a_part_of_a_suite_and_steps_of_ones_own() -> None:
+def test_a_part_of_a_suite_and_steps_of_your_own() -> None:
     part = suite.load("classic", {"steps": 1234}).part(["dqn"], ["CartPole-v1", "Acrobot-v1"])
     assert [cell.name for cell in part.cells] == ["dqn on CartPole-v1", "dqn on Acrobot-v1"]
     assert part.cells[0].plan(0).settings.steps == 1234

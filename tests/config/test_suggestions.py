@@ -28,7 +28,7 @@ def fields(config: type[Config]) -> list[str]:
         (PPO.Config, "update_epochs", "n_epochs"),
         (PPO.Config, "num_minibatches", "batch_size"),
         (PPO.Config, "lambda", "gae_lambda"),
-        (PPO.Config, "total_timesteps", "total_steps"),  # in a loop of one's own there is no other
+        (PPO.Config, "total_timesteps", "total_steps"),  # in your own loop there is no other
         (PPO.Config, "net_arch", "hidden_sizes"),
         (PPO.Config, "eps", "adam_eps"),
         (A2C.Config, "rms_prop_eps", "optimizer_eps"),

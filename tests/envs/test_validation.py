@@ -217,7 +217,7 @@ class Faulty(OddVector):
         ("flags", r"^environment 0 \(Faulty\), step 3, terminated: expected bools, got .*'False'"),
     ],
 )
-def test_a_vector_environment_of_ones_own_that_fails_is_named(how: str, line: str) -> None:
+def test_a_vector_environment_of_your_own_that_fails_is_named(how: str, line: str) -> None:
     environments = Environments(Faulty(2, how), "Faulty", seed=seed())
     with pytest.raises(EnvError, match=line):
         play(environments)

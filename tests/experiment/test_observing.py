@@ -43,7 +43,7 @@ def test_an_environments_own_infos_steer_no_agent(name: str, num_envs: int) -> N
 
 @pytest.mark.parametrize("mode", ["SAME_STEP", "NEXT_STEP", "DISABLED"])
 @pytest.mark.parametrize("name", ["PPO", "A3C", "DQN"])
-def test_infos_of_a_vector_environment_of_ones_own_steer_no_agent(name: str, mode: str) -> None:
+def test_infos_of_a_vector_environment_of_your_own_steer_no_agent(name: str, mode: str) -> None:
     silent = trained(name, VECTOR, 2, "vector", mode=mode)
     assert trained(name, VECTOR, 2, "vector", mode=mode, says="markers") == silent
 
