@@ -1,4 +1,4 @@
-"""What an installation takes: megabytes that pip adds to a new environment, and seconds of the first import.
+"""Size and import time of an installation: megabytes that pip adds to an environment, seconds of the first import.
 
     python benchmarks/installed.py [--only dbrrl ...] [--rounds 9]
 

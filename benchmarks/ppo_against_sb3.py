@@ -67,7 +67,7 @@ class Replayed:
 
 
 def standardized_as_peer(x: np.ndarray) -> np.ndarray:
-    """As `dbrrl.normalize.standardized`, with the deviation of a sample."""
+    """Standardize like `dbrrl.normalize.standardized`, with the deviation of a sample."""
     return (x - x.mean()) / (x.std(ddof=1) + np.float32(1e-8))
 
 

@@ -18,7 +18,6 @@ MODULES = {
     "autodiff.draw": "debugging.draw",
     "autodiff.gradcheck": "debugging.gradcheck",
     "autodiff.perceptron": "autodiff.linear",
-    "autodiff.layout": "debugging.layout",
     "capacity": "learning.capacity",
     "cuda": "kernels.cuda",
     "cuda.memory": "debugging.gpu_memory",

@@ -13,6 +13,7 @@ from dbrrl.errors import ConfigError
 from dbrrl.experiment import Experiment, JsonLines, Run, Settings, build, command, registry, resolve_plan
 from dbrrl.experiment.output import lossy
 from dbrrl.experiment.settings import flat, read, said_of
+from dbrrl.learning.agent import Agent
 from dbrrl.reporting import display
 
 _USAGE = "python -m dbrrl.train [--agent NAME] [--env NAME] [--steps N] [flags below] | --resume RUN"
@@ -97,7 +98,7 @@ def _parse(arguments: Sequence[str]) -> dict[str, Any]:
     return _parser(str(names["agent"]), agent, preset).parse_all(arguments)
 
 
-def _parser(name: str, agent: Any, preset: dict[str, Any]) -> command.Parser:
+def _parser(name: str, agent: type[Agent] | None, preset: dict[str, Any]) -> command.Parser:
     agents = f"Agents: {', '.join(registry.agent_names())}; --agent NAME --help lists the settings of one."
     parser = _common(command.Parser(prog="python -m dbrrl.train", usage=_USAGE, description=f"{_DESCRIPTION} {agents}"))
     parser.add_settings("run", Settings, preset)

@@ -14,7 +14,7 @@ __all__ = ["Environments", "Step", "make"]
 
 register_environments()
 
-# Loaded at first use: entering environments in the registry needs neither. Type checkers read `__init__.pyi`.
+# Imported at first use: registering environments needs neither. Type checkers read `__init__.pyi`.
 _PLACES = {"Environments": "vector", "Step": "vector", "make": "device"}
 
 

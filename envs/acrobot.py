@@ -14,8 +14,8 @@ HIGH = np.array([1.0, 1.0, 1.0, 1.0, 4 * math.pi, 9 * math.pi], np.float32)
 class Acrobot(BatchedEnv):
     """Sutton 1996, "Generalization in reinforcement learning"; Gymnasium's Acrobot-v1 up to rounding.
 
-    Links of 1 m and 1 kg, centers of mass at 0.5 m, moments of inertia 1 kg m^2, g = 9.8 m/s^2; with these
-    numbers put in, the equations of the book shorten, which is where the rounding differs.
+    Links of 1 m and 1 kg, centers of mass at 0.5 m, moments of inertia 1 kg m^2, g = 9.8 m/s^2; the
+    equations are simplified for these numbers, hence the differences in rounding.
 
     Action: Discrete(3), torque -1 (0), 0 (1) or 1 N m (2).
     Observation: float32 (6,): cos and sin of both angles (0 hangs down; the second is relative to the first),
@@ -38,11 +38,11 @@ class Acrobot(BatchedEnv):
         self._fastest = xp.asarray([[4 * math.pi], [9 * math.pi]])
 
     def draw(self, count: int) -> np.ndarray:
-        """Uniform in [-0.1, 0.1], rounded to float32 as Gymnasium does."""
+        """Return starting states, uniform in [-0.1, 0.1], rounded to float32 as in Gymnasium."""
         return self.np_random.uniform(-0.1, 0.1, (4, count)).astype(np.float32)
 
     def advance(self, action: Any) -> tuple[Any, Any]:
-        """One step of the classical Runge-Kutta method, then angles wrapped and velocities bounded."""
+        """Take one step of the classical Runge-Kutta method, then wrap angles and bound velocities."""
         xp, state = self.xp, self.state
         half, whole, sixth, two = self._times
         torque = self._torque[action]
@@ -59,7 +59,7 @@ class Acrobot(BatchedEnv):
         return terminated - self._one, terminated
 
     def _slope(self, state: Any, torque: Any) -> Any:
-        """The derivative of the state by Sutton and Barto's equations, a new array (4, B)."""
+        """Return the derivative of the state by Sutton and Barto's equations, a new array (4, B)."""
         xp = self.xp
         inertia1, inertia2, half, two, weight2, weight1 = self._equation
         first, second, first_dot, second_dot = state
@@ -78,9 +78,9 @@ class Acrobot(BatchedEnv):
         return slope
 
     def _wrap(self, angles: Any) -> None:
-        """Bring angles into [-pi, pi], by whole turns."""
+        """Shift angles into [-pi, pi] by multiples of 2 pi."""
         xp = self.xp
-        if xp is not np:  # nothing is waited for: a step turns by less than twice 2 pi
+        if xp is not np:  # no synchronization with the GPU: a step turns by less than 4 pi
             for _ in range(2):
                 angles -= xp.copysign(self._turn, angles) * (abs(angles) > self._pi)
             return
@@ -88,7 +88,7 @@ class Acrobot(BatchedEnv):
             angles -= xp.copysign(self._turn, angles) * out
 
     def observe(self) -> Any:
-        """Cosines and sines of the angles, and the angular velocities."""
+        """Return cosines and sines of the angles, and the angular velocities."""
         observation = self.xp.empty((self.num_envs, 6), np.float32)
         angles = self.state[:2].T
         observation[:, 0:4:2] = self.xp.cos(angles)

@@ -1,4 +1,4 @@
-"""Atari games: ale-py's vector environment put back exactly, and the same preprocessing around a single game."""
+"""Atari games: ale-py's vector environment with exact resume, and the same preprocessing for a single game."""
 
 import zlib
 from typing import Any
@@ -29,7 +29,7 @@ Zaxxon
 GAMES = frozenset(_GAMES.split())
 """The games of ale-py, as its ids have them: "Pong" is ALE/Pong-v5."""
 
-# Arguments of ale-py's vector environment, and what Gymnasium's AtariPreprocessing calls them.
+# Arguments of ale-py's vector environment, and their names in Gymnasium's AtariPreprocessing.
 _PREPROCESSING = {
     "frameskip": "frame_skip",
     "noop_max": "noop_max",
@@ -45,14 +45,14 @@ _REFUSED = {
 
 
 class AtariVector(VectorEnv[Any, Any, Any]):
-    """Atari games in ale-py's vector environment (C++ threads), with unclipped rewards and a state to give and take.
+    """Atari games in ale-py's vector environment (C++ threads), with unclipped rewards and exact resume.
 
-    Observations are its stacks of frames, uint8 (stack_num, img_height, img_width), the newest last. An emulator's
-    state cannot be saved there: the episodes since a game was last seeded are replayed instead, all games together.
+    Observations are stacks of frames, uint8 (stack_num, img_height, img_width), the newest last. ale-py cannot save
+    the emulators' states here: a resume replays the episodes since a game was last seeded, all games together.
 
     Args:
-        num_envs: games.
-        arguments: those of `ale_py.vector_env.AtariVectorEnv`, but for those that change what is scored.
+        num_envs: number of games.
+        arguments: those of `ale_py.vector_env.AtariVectorEnv`, except those that change the scores.
     """
 
     def __init__(self, num_envs: int, max_episode_steps: int | None = None, **arguments: Any) -> None:
@@ -61,7 +61,7 @@ class AtariVector(VectorEnv[Any, Any, Any]):
         _check(arguments)
         if max_episode_steps is not None:
             arguments["max_num_frames_per_episode"] = max_episode_steps * int(arguments.get("frameskip", 4))
-        # In its own mode a reset that is asked for is done at once, and takes the place of the one of the next step.
+        # In its own mode an explicit reset is done at once, and replaces that of the next step.
         mode = AutoresetMode.NEXT_STEP
         self.games: Any = AtariVectorEnv(num_envs=num_envs, reward_clipping=False, autoreset_mode=mode, **arguments)
         self.metadata = {"autoreset_mode": AutoresetMode.DISABLED, "render_modes": []}
@@ -70,8 +70,8 @@ class AtariVector(VectorEnv[Any, Any, Any]):
         self.single_action_space = self.games.single_action_space
         self.observation_space, self.action_space = self.games.observation_space, self.games.action_space
         self.generator = np.random.Generator(np.random.PCG64())
-        self.seeds = np.zeros(num_envs, np.int64)  # of each game, when it was last seeded,
-        self.seeded = np.full(num_envs, -RESEED)  # and the row of the log that came next
+        self.seeds = np.zeros(num_envs, np.int64)  # the seed of each game,
+        self.seeded = np.full(num_envs, -RESEED)  # and the row of the log that followed its seeding
         space = self.single_action_space
         self._actions = int(space.n) if isinstance(space, gym.spaces.Discrete) else None
         dtype = np.float32 if self._actions is None else np.uint8
@@ -90,7 +90,7 @@ class AtariVector(VectorEnv[Any, Any, Any]):
         return self._reset(mask, due)
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """One step of every game. Raises EnvError for an action there is not: ale-py would wait for ever."""
+        """Step every game. Raises EnvError for an invalid action, for which ale-py would wait forever."""
         if self._actions is not None and not 0 <= actions.min() <= actions.max() < self._actions:
             raise EnvError(f"action: expected 0 to {self._actions - 1}, got {actions}: act within the action space")
         if self.steps == len(self.log):
@@ -101,11 +101,11 @@ class AtariVector(VectorEnv[Any, Any, Any]):
         return self.observation, reward, terminated, truncated, info
 
     def close_extras(self, **kwargs: Any) -> None:
-        """Let the games, and their threads, go."""
+        """Release the games and their threads."""
         self.games = None
 
     def state_dict(self) -> dict[str, Any]:
-        """What replays the games from where they were last seeded."""
+        """Return seeds and actions that replay the games since they were last seeded."""
         first = int(self.seeded.min())
         return {
             "generator": dict(self.generator.bit_generator.state),
@@ -116,13 +116,13 @@ class AtariVector(VectorEnv[Any, Any, Any]):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> str:
-        """Play on to where `state` was taken; returns "" or why the games are not what they were."""
+        """Replay the games up to `state`; return "" or why they differ from the saved ones."""
         self.generator.bit_generator.state = state["generator"]
         self.seeds, self.seeded, self.log = (np.array(state[name]) for name in ("seeds", "seeded", "actions"))
         self.steps = len(self.log)
         ended = np.ones(self.num_envs, np.bool_)
         for row in range(self.steps + 1):
-            # Games that were seeded later play on without a meaning till then.
+            # Games that were seeded later play arbitrary episodes until then.
             begins = self.seeded == row
             if (begins | ended).any():
                 self._reset(begins | ended, begins)
@@ -139,7 +139,7 @@ class AtariVector(VectorEnv[Any, Any, Any]):
         return self.observation, info
 
     def _make_room(self) -> None:
-        """Drop the actions before all games were seeded, or double the log."""
+        """Drop actions from before all games were last seeded, or double the log."""
         first = int(self.seeded.min())
         kept = self.log[first:]
         size = max(len(self.log) if 2 * len(kept) <= len(self.log) else 2 * len(self.log), FIRST_CAPACITY)
@@ -152,10 +152,10 @@ class AtariVector(VectorEnv[Any, Any, Any]):
 
 
 class Start(gym.Wrapper[Any, Any, Any, Any]):
-    """Seeds the emulator at every reset, from the game's own generator, so that an episode can be replayed alone.
+    """Seeds the emulator at every reset from the game's own generator, so that single episodes can be replayed.
 
     Args:
-        fire: press FIRE then, where there is that action, as ale-py's vector environment does.
+        fire: then press FIRE, if the game has that action, as ale-py's vector environment does.
     """
 
     def __init__(self, env: gym.Env[Any, Any], fire: bool = True) -> None:
@@ -176,9 +176,9 @@ class Start(gym.Wrapper[Any, Any, Any, Any]):
 def single(
     spec: EnvSpec, arguments: dict[str, Any], max_episode_steps: int | None, render_mode: str | None
 ) -> gym.Env[Any, Any]:
-    """One game in Gymnasium's own wrappers, which gives what `AtariVector` gives for the same arguments.
+    """Make one game in Gymnasium's own wrappers, equal to `AtariVector` with the same arguments.
 
-    The number of no-ops at a start is drawn otherwise (1 to `noop_max` here).
+    Only the number of no-ops at a start has another distribution (1 to `noop_max` here).
     """
     _check(arguments)
     chosen = {ours: arguments.pop(theirs) for theirs, ours in _PREPROCESSING.items() if theirs in arguments}

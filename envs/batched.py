@@ -1,4 +1,4 @@
-"""The base of our vector environments: all copies take a step in a few array calls."""
+"""Base class of dbrrl's vector environments: all copies step in a few array operations."""
 
 import abc
 import copy
@@ -18,14 +18,14 @@ from .validation import any_set
 
 
 class BatchedEnv(VectorEnv[Any, Any, Any], abc.ABC):
-    """B copies of one problem whose whole state is an array (variables, B); there is no loop over copies.
+    """B copies of one problem whose state is one array (variables, B), without a loop over copies.
 
-    A subclass gives the spaces and `draw`, `advance` and `observe`. Autoreset is SAME_STEP with the final
-    observations, (B, ...), in `info["final_obs"]`. All copies draw from one generator, where the state lives.
+    A subclass defines the spaces, `draw`, `advance` and `observe`. Autoreset is SAME_STEP with the final
+    observations, (B, ...), in `info["final_obs"]`. All copies draw from one generator, on the device of the state.
 
     num_envs: B. max_episode_steps: the time limit in steps, None for none.
-    xp: the array module the state lives in; NumPy, or CuPy: actions and results are then CuPy arrays too, new states
-    are drawn for all copies at each step, and "final_obs" is always there, so that nothing is waited for.
+    xp: the array module of the state, NumPy or CuPy. With CuPy actions and results are CuPy arrays too; to avoid
+    synchronization, new states are drawn for all copies at each step, and "final_obs" is always present.
     """
 
     metadata = {"render_modes": [], "autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012
@@ -43,33 +43,33 @@ class BatchedEnv(VectorEnv[Any, Any, Any], abc.ABC):
         self.action_space = batch_space(self.action, num_envs)
         self.xp = xp
         self.state = xp.zeros((self.variables, num_envs), self.dtype)
-        self.rows = tuple(self.state)  # views, one per variable: the state only ever changes in place
+        self.rows = tuple(self.state)  # views, one per variable: the state changes in place only
         self._false = xp.zeros(num_envs, np.bool_)
         self._any = any_set if xp is np else xp.count_nonzero
         self._clock = 0
         self._began = xp.zeros(num_envs, np.int64)
-        self._deadline: float = 0  # no copy reaches its time limit before the clock shows this
-        self._age = xp.zeros(num_envs, np.int64)  # steps of each episode so far, where the state is not on the host
+        self._deadline: float = 0  # the earliest clock at which a copy can reach its time limit
+        self._age = xp.zeros(num_envs, np.int64)  # steps of each episode so far, if the state is on a GPU
         self._ready = False
 
     @abc.abstractmethod
     def draw(self, count: int) -> Any:
-        """Starting states, (variables, count), from `self.np_random`."""
+        """Return starting states, (variables, count), drawn from `self.np_random`."""
 
     @abc.abstractmethod
     def advance(self, action: Any) -> tuple[Any, Any]:
-        """Move `self.state` by one step; returns new arrays: reward, float64 (B,), terminated, bool (B,)."""
+        """Advance `self.state` by one step; return new arrays: reward, float64 (B,), terminated, bool (B,)."""
 
     @abc.abstractmethod
     def observe(self) -> Any:
-        """The observations of `self.state`, a new float32 array (B, ...)."""
+        """Return the observations of `self.state`, a new float32 array (B, ...)."""
 
     def constants(self, *values: float) -> list[Any]:
-        """0-d arrays of the state's dtype: they take two thirds of a Python number's time in an operation."""
+        """Return 0-d arrays of the state's dtype, which operations take in two thirds of a Python number's time."""
         return [self.xp.asarray(value, self.dtype) for value in values]
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Begin an episode in every copy; `seed` seeds the one generator. Raises EnvError for any option."""
+        """Begin an episode in every copy; `seed` seeds their common generator. Raises EnvError for any option."""
         if options:
             raise EnvError(f"{type(self).__name__}: expected no reset options, got {sorted(options)}: leave them out")
         super().reset(seed=seed)
@@ -84,11 +84,11 @@ class BatchedEnv(VectorEnv[Any, Any, Any], abc.ABC):
         return self.observe(), {}
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """Act in every copy, and begin a new episode in those whose episode ended."""
+        """Step every copy, and begin a new episode in those whose episode ended."""
         if not self._ready:
             raise EnvError(f"{type(self).__name__}: expected reset() before step(), got none: call it first")
         if self.xp is not np:
-            return self._step_there(actions)
+            return self._step_on_gpu(actions)
         reward, terminated = self.advance(actions)
         observation = self.observe()
         self._clock += 1
@@ -105,8 +105,8 @@ class BatchedEnv(VectorEnv[Any, Any, Any], abc.ABC):
         self._begin(ended)
         return self.observe(), reward, terminated, truncated, {"final_obs": observation, "_final_obs": ended}
 
-    def _step_there(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """The same without a look at any array: what ended is a mask."""
+    def _step_on_gpu(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Step on a GPU without synchronization: ended episodes are a mask."""
         reward, terminated = self.advance(actions)
         final = self.observe()
         self._age += 1
@@ -118,7 +118,7 @@ class BatchedEnv(VectorEnv[Any, Any, Any], abc.ABC):
         return self.observe(), reward, terminated, truncated, {"final_obs": final, "_final_obs": ended}
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything: state, clocks and generator, as NumPy arrays and plain data."""
+        """Return state, clocks and generator, as NumPy arrays and plain data."""
         there = self.xp is not np
         return {
             "state": np.array(to_numpy(self.state)),
@@ -129,7 +129,7 @@ class BatchedEnv(VectorEnv[Any, Any, Any], abc.ABC):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Put back what `state_dict` gave; the next steps are bit for bit those of the saved environment."""
+        """Restore `state`; the next steps are bit for bit those of the saved environment."""
         with untrusted.state_of(type(self).__name__, "take another checkpoint"):
             self._check(state)
         self.state[...] = self.xp.asarray(state["state"])
@@ -144,7 +144,7 @@ class BatchedEnv(VectorEnv[Any, Any, Any], abc.ABC):
             self.np_random.bit_generator.state = state["generator"]
 
     def _check(self, state: Any) -> None:
-        """CheckpointError where `state` cannot be put back here."""
+        """Raise CheckpointError if `state` is not one of these environments."""
         untrusted.table(state, "", "state", "began", "clock", "ready", "generator")
         untrusted.array(state["state"], "state", self.dtype, self.state.shape)
         began = untrusted.array(state["began"], "began", np.int64, (self.num_envs,))
@@ -165,7 +165,7 @@ class BatchedEnv(VectorEnv[Any, Any, Any], abc.ABC):
 
 
 class SingleEnv(gym.Env[Any, Any]):
-    """One copy as an ordinary Gymnasium environment, drawn by Gymnasium's own renderer."""
+    """One copy as an ordinary Gymnasium environment, rendered by Gymnasium's renderer."""
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 30}  # noqa: RUF012
     batched: ClassVar[type[BatchedEnv]]
@@ -189,12 +189,12 @@ class SingleEnv(gym.Env[Any, Any]):
         return observation[0], info
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """Act; after the end of an episode, call `reset` first."""
+        """Step; after the end of an episode, call `reset` first."""
         reward, terminated = self.batch.advance(np.asarray(action)[None])
         return self.batch.observe()[0], float(reward[0]), bool(terminated[0]), False, {}
 
     def render(self) -> Any:
-        """The frame, uint8 (height, width, 3), or None without a render mode. Needs pygame."""
+        """Return the frame, uint8 (height, width, 3), or None without a render mode. Needs pygame."""
         if self.render_mode is None:
             return None
         if self._picture is None:

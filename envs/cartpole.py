@@ -16,7 +16,7 @@ FORCES = (-10.0, 10.0)  # N, by action
 # Gravity (m/s²), mass of the pole times half its length (kg m), mass of the pole, of pole and cart (kg), half the
 # pole's length (m), and a number of the equations.
 CONSTANTS = (9.8, 0.05, 0.1, 1.1, 0.5, 4.0 / 3.0)
-FEW = 6  # copies up to which Python's numbers are quicker than NumPy's arrays
+FEW = 6  # copies up to which Python's numbers are faster than NumPy's arrays
 HIGH = np.array([2 * POSITION_LIMIT, np.inf, 2 * ANGLE_LIMIT, np.inf], np.float32)
 
 
@@ -24,8 +24,9 @@ def accelerations(
     cos: Any, sin: Any, theta_dot: Any, force: Any,
     gravity: Any, pole_moment: Any, pole_mass: Any, mass: Any, half_length: Any, four_thirds: Any,
 ) -> tuple[Any, Any]:  # fmt: skip
-    """Of the cart (m/s²) and of the pole's angle (1/s²): Florian 2007, "Correct equations for the dynamics of the
-    cart-pole system", without friction. Arrays of copies or numbers.
+    """Return the accelerations of the cart (m/s²) and of the pole's angle (1/s²), without friction.
+
+    Florian 2007, "Correct equations for the dynamics of the cart-pole system". Arrays of copies or numbers.
     """
     push = (force + pole_moment * (theta_dot * theta_dot) * sin) / mass
     theta_acceleration = (gravity * sin - cos * push) / (half_length * (four_thirds - pole_mass * (cos * cos) / mass))
@@ -56,11 +57,11 @@ class CartPole(BatchedEnv):
         self._copies = self.state.T  # a view
 
     def draw(self, count: int) -> np.ndarray:
-        """Uniform in [-0.05, 0.05]."""
+        """Return starting states, uniform in [-0.05, 0.05]."""
         return self.np_random.uniform(-0.05, 0.05, (4, count))
 
     def advance(self, action: Any) -> tuple[Any, Any]:
-        """Euler's method."""
+        """Take one step of Euler's method."""
         if self._few:
             return self._ones.copy(), self._advance_few(np.asarray(action).tolist())
         xp = self.xp
@@ -76,7 +77,7 @@ class CartPole(BatchedEnv):
         return self._ones.copy(), (abs(x) > position_limit) | (abs(theta) > angle_limit)
 
     def _advance_few(self, actions: list[int]) -> np.ndarray:
-        """The same on numbers, copy by copy; returns where the episode is over."""
+        """Take the same step with Python's numbers, copy by copy; return which episodes ended."""
         copies, ended = [], []
         for (x, x_dot, theta, theta_dot), action in zip(self._copies.tolist(), actions, strict=True):
             x_acceleration, theta_acceleration = accelerations(
@@ -91,7 +92,7 @@ class CartPole(BatchedEnv):
         return np.array(ended)
 
     def observe(self) -> Any:
-        """The state in float32."""
+        """Return the state in float32."""
         return self.state.T.astype(np.float32, order="C")
 
 
@@ -103,7 +104,7 @@ class CartPoleEnv(SingleEnv):
 
 
 class CartPoleHidden(CartPole):
-    """CartPole of which only position and angle are seen: the velocities must be told from what went before.
+    """CartPole whose observations lack the velocities, which must be inferred from earlier observations.
 
     Observation: float32 (2,): cart position (m), pole angle (rad). All else as in `CartPole`.
     """
@@ -111,11 +112,11 @@ class CartPoleHidden(CartPole):
     observation: ClassVar[spaces.Box] = spaces.Box(-HIGH[::2], HIGH[::2], dtype=np.float32)
 
     def observe(self) -> Any:
-        """Position and angle in float32."""
+        """Return position and angle in float32."""
         return self.state[::2].T.astype(np.float32, order="C")
 
 
 class CartPoleHiddenEnv(CartPoleEnv):
-    """One cart and pole, its velocities hidden; see `CartPoleHidden`."""
+    """One cart and pole with hidden velocities; see `CartPoleHidden`."""
 
     batched = CartPoleHidden

@@ -1,4 +1,4 @@
-"""The A-B-C chain: only the right actions in the right order are paid, with a return of exactly 1."""
+"""The A-B-C chain: only the right actions in the right order are rewarded, with a return of exactly 1."""
 
 from typing import Any, ClassVar
 
@@ -8,11 +8,11 @@ from gymnasium import spaces
 
 
 class Chain(gym.Env[Any, Any]):
-    """N states in a row; in state k the right action is k, and the last right one pays 1 (PFRL's `ABC`).
+    """N states in a row; in state k the right action is k, and the last right action has reward 1 (PFRL's `ABC`).
 
-    size: N. Action: Discrete(N), or with `continuous` Box(-1, 1, (N,)), of which the largest entry counts.
+    size: N. Action: Discrete(N), or with `continuous` Box(-1, 1, (N,)), whose largest entry is the action.
     Observation: float32 (N + 2,), one-hot of the state (N is the end). With `hidden` it is shifted by an
-    offset, 0 or 1, drawn for each episode: only the first observation tells it, so that memory is needed.
+    offset, 0 or 1, drawn for each episode: only the first observation reveals it, so that memory is needed.
     A wrong action ends the episode with 0; with `continuing` nothing ends it (it is registered with a time
     limit of N steps): a wrong action and the last right one lead back to the first state.
 
@@ -32,12 +32,12 @@ class Chain(gym.Env[Any, Any]):
         self._state = self._offset = 0
 
     def value(self, gamma: float) -> float:
-        """The optimal discounted value of the first state."""
+        """Return the optimal discounted value of the first state."""
         once = gamma ** (self.size - 1)
         return once / (1.0 - gamma**self.size) if self.continuing else float(once)
 
     def right_action(self) -> Any:
-        """The right action in the present state, for tests."""
+        """Return the right action in the current state, for tests."""
         return np.eye(self.size, dtype=np.float32)[self._state] if self.continuous else self._state
 
     def reset(
@@ -50,7 +50,7 @@ class Chain(gym.Env[Any, Any]):
         return self._observation(), {}
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """One state on if the action is right."""
+        """Move to the next state if the action is right."""
         chosen = int(np.argmax(action)) if self.continuous else int(action)
         right = chosen == self._state
         self._state += right

@@ -1,4 +1,4 @@
-"""Does an environment keep Gymnasium's contract: what an agent, and exact resume, rely on."""
+"""Checks the rules of Gymnasium's API that agents and exact resume rely on."""
 
 import copy
 from math import isfinite
@@ -22,7 +22,7 @@ def check_env(env: gym.Env[Any, Any], steps: int = 200, seed: int = 0) -> None:
     finite number; terminated and truncated are bools; the same seed and actions give the same episodes.
     `steps` actions are taken, twice.
 
-    Pass a new environment: after a reset the first rule cannot be seen.
+    Pass a new environment: after a reset the first rule cannot be checked.
     """
     name = env.spec.id if env.spec is not None else type(env.unwrapped).__name__
     _check_order(env, name)
@@ -39,19 +39,19 @@ def check_env(env: gym.Env[Any, Any], steps: int = 200, seed: int = 0) -> None:
 def _check_order(env: gym.Env[Any, Any], name: str) -> None:
     try:
         env.step(_sampler(env, 0).sample())
-    except Exception:  # any error will do: which one is the environment's choice
+    except Exception:  # any error is accepted
         return
     _refuse(name, "step() before the first reset() was accepted: raise an error, or wrap it in OrderEnforcing")
 
 
 def _sampler(env: gym.Env[Any, Any], seed: int) -> gym.Space[Any]:
-    space = copy.deepcopy(env.action_space)  # the environment's own space, and its generator, stay as they are
+    space = copy.deepcopy(env.action_space)  # the generator of the environment's own space must not change
     space.seed(seed)
     return space
 
 
 def _rollout(env: gym.Env[Any, Any], steps: int, seed: int, name: str) -> list[tuple[Any, ...]]:
-    """Take `steps` steps over as many episodes; returns what each gave as comparable bytes."""
+    """Take `steps` steps over as many episodes as needed; return the results as comparable bytes."""
     actions = _sampler(env, seed)
     observation, _ = _reset(env, name, seed)
     trace: list[tuple[Any, ...]] = [_bytes(env, observation)]
@@ -95,7 +95,7 @@ def _check_observation(env: gym.Env[Any, Any], observation: Any, where: str) -> 
     for path, space in leaf_spaces(env.observation_space):
         array = np.asarray(leaf(observation, path))
         if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise EnvError(f"{where}, observation: expected finite numbers, got {array}: mend the dynamics")
+            raise EnvError(f"{where}, observation: expected finite numbers, got {array}: correct the dynamics")
         if not space.contains(leaf(observation, path)):
             raise EnvError(f"{where}, observation: {array} is outside {space}: widen the space, or clip")
 

@@ -1,4 +1,4 @@
-"""From an environment's name to a vector environment, with one clear line for all that can go wrong."""
+"""Makes vector environments from an environment's name, with one-line errors."""
 
 import importlib
 import inspect
@@ -31,14 +31,14 @@ EXTRAS = {
 }
 """A word in the message of a failed import, and the extra of ours that brings what is missing."""
 
-_GIVEN: dict[str, type] = {}  # classes that were given as such, which may be of no module: those of a notebook, say
+_GIVEN: dict[str, type] = {}  # classes passed as such, which a module may lack, as in a notebook
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Request:
-    """Which single environment is wanted; plain data, so that a worker process can be sent it."""
+    """A single environment to make; plain data, which can be sent to a worker process."""
 
     env: str
     env_kwargs: dict[str, Any] = field(default_factory=dict)
@@ -62,9 +62,9 @@ class Request:
 
 
 def build(request: Request, num_envs: int, vectorization: str) -> tuple[VectorEnv[Any, Any, Any], str]:
-    """Make `num_envs` copies; returns the vector environment and its kind (batched, vector, sync or async).
+    """Make `num_envs` copies; return the vector environment and its kind (batched, vector, sync or async).
 
-    Raises EnvError: unknown name, missing extra, arguments the environment refuses, a kind it does not have.
+    Raises EnvError: unknown name, missing extra, invalid arguments, a kind that the environment lacks.
     """
     if num_envs < 1:
         raise EnvError(f"num_envs: expected at least 1, got {num_envs}")
@@ -81,7 +81,7 @@ def build(request: Request, num_envs: int, vectorization: str) -> tuple[VectorEn
 
 
 def build_on(device: str, request: Request, num_envs: int, vectorization: str) -> BatchedEnv | None:
-    """Our batched equivalent with its arrays on a GPU; None where `build` would make another kind, or on the CPU."""
+    """Make dbrrl's batched equivalent on a GPU; None if `build` would make another kind, or `device` is the CPU."""
     if device == "cpu":
         return None
     kind = choose(request, vectorization)
@@ -97,11 +97,11 @@ def build_on(device: str, request: Request, num_envs: int, vectorization: str) -
 
 
 def choose(request: Request, vectorization: str) -> str:
-    """The kind that `build` makes: "auto" takes our batched equivalent, else a vector entry point, else sync.
+    """Return the kind that `build` makes: "auto" is dbrrl's batched equivalent, else a vector entry point, else sync.
 
-    Copies of the single environment are taken, too, where its vector class lacks an argument that is given.
+    It is also sync if the vector class lacks one of the given arguments.
 
-    Raises EnvError: unknown name, or a kind the environment does not have.
+    Raises EnvError: unknown name, or a kind that the environment lacks.
     """
     if vectorization not in VECTORIZATIONS:
         raise EnvError(f"vectorization: expected one of {', '.join(VECTORIZATIONS)}, got {vectorization!r}")
@@ -141,9 +141,9 @@ def _is_atari(spec: EnvSpec) -> bool:
 
 
 def name_of(env: Any) -> str:
-    """The name by which `resolve` finds an environment: an id as it is, a class by its module and name.
+    """Return the name by which `resolve` finds an environment: an id itself, a class's module and name.
 
-    Raises EnvError for an environment that is made already, or a function.
+    Raises EnvError for an environment object or a function.
     """
     if isinstance(env, str):
         return env
@@ -153,18 +153,18 @@ def name_of(env: Any) -> str:
             name = repr(env.spec.id) if env.spec is not None else type(env.unwrapped).__name__
             got = f"an environment that is made already: give {name} itself"
         raise EnvError(f"env: expected an id or a class, as a run makes its own copies, got {got}")
-    name = f"{env.__module__}:{env.__qualname__.replace('<locals>.', '')}"  # an id of Gymnasium's has no <>
+    name = f"{env.__module__}:{env.__qualname__.replace('<locals>.', '')}"  # Gymnasium allows no <> in an id
     _GIVEN[name] = env
     return name
 
 
 def given(name: str) -> type | None:
-    """The class that was given `name` by `name_of`; None where none was."""
+    """Return the class that `name_of` gave this name; None if there is none."""
     return _GIVEN.get(name)
 
 
 def resolve(env: str) -> EnvSpec:
-    """The spec of a Gymnasium id or of `package.module:EnvClass`; EnvError with the nearest name if none."""
+    """Return the spec of a Gymnasium id or of `package.module:EnvClass`; EnvError with the nearest name if unknown."""
     if env in _GIVEN:
         return _of_class(env, _GIVEN[env])
     if env in gym.registry:
@@ -211,7 +211,7 @@ def _of_class(env: str, entry: Any) -> EnvSpec:
 
 
 def source(env: str) -> str:
-    """The module whose code makes an environment; "" where it cannot be told."""
+    """Return the module that defines an environment; "" if unknown."""
     spec = resolve(env)
     entry: Any = spec.vector_entry_point if spec.entry_point is None else spec.entry_point
     return entry.partition(":")[0] if isinstance(entry, str) else str(getattr(entry, "__module__", ""))
@@ -229,11 +229,11 @@ def _import(module: str, env: str) -> Any:
             ) from error
         raise missing(env, error) from error
     except Exception as error:  # a user's module may raise anything while it is imported
-        raise EnvError(f"{env}: importing {module!r} failed: {_one_line(error)}: mend the module") from error
+        raise EnvError(f"{env}: importing {module!r} failed: {_one_line(error)}: correct the module") from error
 
 
 def _vector_serves(spec: EnvSpec, env_kwargs: dict[str, Any]) -> bool:
-    """Whether the environment has a vector class that takes all arguments, or no other class to take them."""
+    """Return whether the environment's vector class has all the arguments, or there is no single class."""
     if spec.vector_entry_point is None or spec.additional_wrappers:
         return False
     taken = _parameters(spec.vector_entry_point, spec.id) if env_kwargs else None
@@ -241,7 +241,7 @@ def _vector_serves(spec: EnvSpec, env_kwargs: dict[str, Any]) -> bool:
 
 
 def _check_arguments(spec: EnvSpec, env_kwargs: dict[str, Any]) -> None:
-    """EnvError where the environment's constructor lacks one of the arguments; it names those that there are."""
+    """Raise EnvError, with the known arguments, if the environment's constructor lacks one of `env_kwargs`."""
     taken = _parameters(spec.entry_point, spec.id) if env_kwargs else None
     for name in env_kwargs:
         if taken is not None and name not in taken:
@@ -251,7 +251,7 @@ def _check_arguments(spec: EnvSpec, env_kwargs: dict[str, Any]) -> None:
 
 
 def _parameters(entry: Any, env: str) -> list[str] | None:
-    """The names of the arguments of an entry point; None where it takes any, or cannot be asked."""
+    """Return the names of an entry point's arguments; None if it takes any, or they are unknown."""
     creator = _attempt(env, lambda: load_env_creator(entry)) if isinstance(entry, str) else entry
     try:
         found = inspect.signature(creator).parameters.values()
@@ -261,7 +261,7 @@ def _parameters(entry: Any, env: str) -> list[str] | None:
 
 
 def _check_render_mode(spec: EnvSpec, mode: str) -> None:
-    """EnvError where the environment's metadata lacks `mode`; Gymnasium would warn, and make it all the same."""
+    """Raise EnvError if the environment's metadata lacks `mode`; Gymnasium would only warn."""
     entry = spec.entry_point
     creator = _attempt(spec.id, lambda: load_env_creator(entry)) if isinstance(entry, str) else entry
     modes = getattr(creator, "metadata", {}).get("render_modes", [mode])
@@ -271,7 +271,7 @@ def _check_render_mode(spec: EnvSpec, mode: str) -> None:
 
 
 def _attempt(env: str, construct: Callable[[], T]) -> T:
-    """Run a constructor; whatever it raises becomes one line."""
+    """Run a constructor; turn its errors into one-line EnvErrors."""
     try:
         return construct()
     except EnvError:
@@ -285,7 +285,7 @@ def _attempt(env: str, construct: Callable[[], T]) -> T:
 
 
 def missing(env: str, error: Exception) -> EnvError:
-    """The error to raise where an environment failed to import something: it names the extra that brings it."""
+    """Return the error for an environment with a failed import; it names the extra to install."""
     text = str(error).lower()
     for word, extra in EXTRAS.items():
         if word in text:

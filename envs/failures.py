@@ -1,4 +1,4 @@
-"""What becomes of an environment's own errors, and of worker processes that die."""
+"""Handles errors of an environment's own code, and worker processes that die."""
 
 import contextlib
 import time
@@ -13,16 +13,17 @@ from .recorder import TRACEBACK, VIOLATION, failure_line
 from .validation import Fault
 
 BROKEN = (EOFError, ConnectionError)
-"""What reading from, or writing to, a process that died raises."""
+"""Errors raised by reading from, or writing to, a process that died."""
 
-LAST_WORDS = 3.0  # seconds that processes have to close their environments
+CLOSING_TIME = 3.0  # seconds that processes have to close their environments
 
 Vector = VectorEnv[Any, Any, Any]
 
 
 def reported(env: Vector, info: dict[str, Any]) -> tuple[Fault, BaseException | None]:
-    """The first violation in `info`, and what its environment raised: the error itself, or one with its
-    traceback as text where it comes out of another process.
+    """Return the first violation in `info` and its environment's error.
+
+    An error of another process is replaced by one with its traceback as text.
     """
     row = int(np.flatnonzero(info[f"_{VIOLATION}"])[0])
     fault, text = Fault(row, str(info[VIOLATION][row])), info[TRACEBACK][row] if TRACEBACK in info else None
@@ -34,24 +35,24 @@ def reported(env: Vector, info: dict[str, Any]) -> tuple[Fault, BaseException | 
 
 
 def died(env: Vector, error: Exception) -> Fault:
-    """Which worker process of `env` died, and how; that `error` was raised, where none did."""
+    """Return which worker process of `env` died, and how; if none did, that `error` was raised."""
     workers = env.unwrapped.processes if isinstance(env.unwrapped, AsyncVectorEnv) else []
     gone = connection.wait([worker.sentinel for worker in workers], timeout=1)
     for row, worker in enumerate(workers):
         if worker.sentinel in gone:
-            worker.join(1)  # its files close a moment before its exit code is known
+            worker.join(1)  # its pipe closes shortly before its exit code is known
             line = f"its process died (exit code {worker.exitcode}): look for what ended it, such as a lack of memory"
             return Fault(row, line)
     return Fault(0, failure_line("step()", error))
 
 
 def close(env: Vector, broken_off: bool = False) -> None:
-    """Close `env`; twice does nothing.
+    """Close `env`; a second call does nothing.
 
-    Processes that may not answer, because one of them died or because a call was broken off (by Ctrl-C, say) whose
-    answers are half read, are told to close their environments, and killed where that takes longer than `LAST_WORDS`.
+    If processes may not answer, because one died or because Ctrl-C interrupted a call, they are asked to close their
+    environments, and killed after `CLOSING_TIME` seconds.
 
-    broken_off: whether a call was left before its end, also where Gymnasium has not noted yet that it began.
+    broken_off: whether a call was interrupted, even before Gymnasium has recorded its start.
     """
     base = env.unwrapped
     if not isinstance(base, AsyncVectorEnv) or base.closed:
@@ -66,9 +67,9 @@ def _end(base: AsyncVectorEnv[Any, Any]) -> None:
     base._state, base.closed = AsyncState.DEFAULT, True
     pipes = [pipe for pipe in base.parent_pipes if pipe is not None]
     for pipe in pipes:
-        with contextlib.suppress(OSError):  # it is gone
+        with contextlib.suppress(OSError):  # it has ended
             pipe.send(("close", None))
-    until = time.monotonic() + LAST_WORDS
+    until = time.monotonic() + CLOSING_TIME
     try:
         for worker in base.processes:
             worker.join(max(until - time.monotonic(), 0))

@@ -1,4 +1,4 @@
-"""The identity environment: show a target, pay for naming it, for each of the four action spaces."""
+"""The identity environment: the right action is the observation; for each of the four action spaces."""
 
 import abc
 from typing import Any, ClassVar
@@ -9,7 +9,7 @@ from gymnasium import spaces
 
 
 class Identity(gym.Env[Any, Any], abc.ABC):
-    """A new target at every step, whatever was done; reward 1 for naming it, less for what is wrong in it.
+    """A new random target at every step; reward 1 for the action equal to it, less the further it differs.
 
     The best policy gets 1 at every step: over the registered time limit of 10 steps a return of 10
     (`optimal_return`), a value of 1 / (1 - gamma).
@@ -22,19 +22,19 @@ class Identity(gym.Env[Any, Any], abc.ABC):
         self._target: Any = None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Show the first target."""
+        """Return the first target."""
         super().reset(seed=seed)
         self._target = self._draw()
         return self._shown(), {}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Pay for the target that was shown, and show the next."""
+        """Return the reward for the last target, and the next target."""
         reward = self._score(action)
         self._target = self._draw()
         return self._shown(), reward, False, False, {}
 
     def right_action(self) -> Any:
-        """The action that names the present target, for tests."""
+        """Return the action equal to the current target, for tests."""
         return self._target
 
     def _shown(self) -> Any:
@@ -42,11 +42,11 @@ class Identity(gym.Env[Any, Any], abc.ABC):
 
     @abc.abstractmethod
     def _draw(self) -> Any:
-        """A new target."""
+        """Draw a target."""
 
     @abc.abstractmethod
     def _score(self, action: Any) -> float:
-        """The reward, at most 1."""
+        """Return the reward, at most 1."""
 
 
 class IdentityDiscrete(Identity):
@@ -68,7 +68,7 @@ class IdentityDiscrete(Identity):
 
 
 class IdentityMultiDiscrete(Identity):
-    """Action MultiDiscrete(sizes); reward the share of components that are right.
+    """Action MultiDiscrete(sizes); reward: the share of correct components.
 
     Observation: float32 (sum of sizes,), one-hot per component. A uniform policy gets the mean of 1 / size.
     """
@@ -91,7 +91,7 @@ class IdentityMultiDiscrete(Identity):
 
 
 class IdentityMultiBinary(Identity):
-    """Action MultiBinary(size); reward the share of bits that are right.
+    """Action MultiBinary(size); reward: the share of correct bits.
 
     Observation: float32 (size,), the bits. A uniform policy gets 1/2.
     """
@@ -112,7 +112,7 @@ class IdentityMultiBinary(Identity):
 class IdentityBox(Identity):
     """Action and observation Box(-1, 1, (size,)); reward 1 - the mean squared distance.
 
-    Always naming 0 gets 2/3 on average, a uniform policy 1/3.
+    The constant action 0 gets 2/3 on average, a uniform policy 1/3.
     """
 
     def __init__(self, size: int = 2) -> None:

@@ -15,7 +15,7 @@ INTEGERS = (spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
 
 
 def leaf_spaces(space: gym.Space[Any], path: Path = ()) -> list[tuple[Path, gym.Space[Any]]]:
-    """The array spaces inside (nested) Dict and Tuple spaces, each with the keys that lead to it.
+    """Return the array spaces inside (nested) Dict and Tuple spaces, each with its path of keys.
 
     Raises SpaceError for a space whose samples are not arrays of one shape (Text, Sequence, Graph, ...).
     """
@@ -32,19 +32,19 @@ def leaf_spaces(space: gym.Space[Any], path: Path = ()) -> list[tuple[Path, gym.
 
 
 def field_name(path: Path) -> str:
-    """`observation`, or `observation['camera'][0]` for a leaf inside Dict and Tuple spaces."""
+    """Return `observation`, or `observation['camera'][0]` for a leaf inside Dict and Tuple spaces."""
     return "observation" + "".join(f"[{key!r}]" for key in path)
 
 
 def leaf(value: Any, path: Path) -> Any:
-    """The part of a nested dict or tuple that `path` leads to."""
+    """Return the part of a nested dict or tuple at `path`."""
     for key in path:
         value = value[key]
     return value
 
 
 def assemble(space: gym.Space[Any], leaves: Iterator[np.ndarray]) -> Any:
-    """The inverse of taking all leaves in the order of `leaf_spaces`: arrays back into dicts and tuples."""
+    """Return dicts and tuples made from arrays in the order of `leaf_spaces`."""
     if isinstance(space, spaces.Dict):
         return {key: assemble(sub, leaves) for key, sub in space.spaces.items()}
     if isinstance(space, spaces.Tuple):
@@ -53,12 +53,12 @@ def assemble(space: gym.Space[Any], leaves: Iterator[np.ndarray]) -> Any:
 
 
 def copied(observation: Any) -> Any:
-    """A copy that shares no memory."""
+    """Return a copy that shares no memory."""
     return observation.copy() if type(observation) is np.ndarray else copy.deepcopy(observation)
 
 
 def with_final(observation: Any, final: Any, ended: np.ndarray, paths: list[Path]) -> Any:
-    """A copy of a batched observation with the final ones in the rows where an episode ended.
+    """Return a copy of a batched observation with the final ones in the rows where an episode ended.
 
     final: as in `info["final_obs"]`, either an object array of one unbatched observation per row (Gymnasium's
     sync and async environments) or a batched observation (array programs).

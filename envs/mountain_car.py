@@ -12,7 +12,7 @@ HIGH = np.array([0.6, 0.07], np.float32)
 
 
 class _Valley(BatchedEnv):
-    """What the two versions share: the state (position, velocity), its limits and its start."""
+    """Base of both versions: the state (position, velocity), its limits and its start."""
 
     variables = 2
     observation: ClassVar[spaces.Box] = spaces.Box(LOW, HIGH, dtype=np.float32)
@@ -23,13 +23,13 @@ class _Valley(BatchedEnv):
         self._bounds = self.constants(-1.2, 0.6, -0.07, 0.07, self.goal, 0.0)
 
     def draw(self, count: int) -> np.ndarray:
-        """Position uniform in [-0.6, -0.4], velocity 0."""
+        """Return starting states: position uniform in [-0.6, -0.4], velocity 0."""
         start: np.ndarray = self.xp.zeros((2, count))
         start[0] = self.np_random.uniform(-0.6, -0.4, count)
         return start
 
     def _roll(self, acceleration: Any) -> Any:
-        """Accelerate, move, stop at the left wall; returns whether each car is at the goal, moving right."""
+        """Accelerate, move, stop at the left wall; return which cars are at the goal, moving right."""
         xp = self.xp
         position, velocity = self.rows
         left, right, slowest, fastest, goal, zero = self._bounds
@@ -41,7 +41,7 @@ class _Valley(BatchedEnv):
         return (position >= goal) & (velocity >= zero)
 
     def observe(self) -> Any:
-        """The state in float32."""
+        """Return the state in float32."""
         return self.state.T.astype(np.float32, order="C")
 
 
@@ -73,9 +73,9 @@ class MountainCar(_Valley):
 class MountainCarContinuous(_Valley):
     """The version with a continuous force; equal to Gymnasium's for actions in its space.
 
-    Its state is float32, as Gymnasium's is from the first step on (there the start alone is float64).
+    Its state is float32, as Gymnasium's is from the first step on (only its start is float64).
 
-    Action: Box(-1, 1, (1,)), the force; what is beyond is clipped.
+    Action: Box(-1, 1, (1,)), the force, clipped to the range.
     Observation: float32 (2,): position in [-1.2, 0.6], velocity in [-0.07, 0.07] (per step).
     Reward: -0.1 a^2 for every step, and 100 at the goal. Start: position uniform in [-0.6, -0.4], at rest.
     Termination: position at least 0.45, moving right. Truncation: 999 steps.
@@ -91,7 +91,7 @@ class MountainCarContinuous(_Valley):
         self._wide = [xp.asarray(value) for value in (0.0025, 0.1, 100.0)]  # float64, as in Gymnasium
 
     def advance(self, action: Any) -> tuple[Any, Any]:
-        """As above with 0.0015 a for the push; every rounding to float32 is where Gymnasium's is."""
+        """Advance as above with a push of 0.0015 a, rounding to float32 at the same points as Gymnasium."""
         xp = self.xp
         weakest, strongest, power, three = self._force
         gravity, cost, prize = self._wide

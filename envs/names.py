@@ -1,4 +1,4 @@
-"""What to say to an environment's name that Gymnasium does not know."""
+"""Suggestions for environment names that Gymnasium does not know."""
 
 import difflib
 import importlib.util
@@ -12,10 +12,9 @@ _VERSION = re.compile(r"-v(\d+)$")
 
 
 def instead(env: str, known: Iterable[str]) -> str:
-    """The middle of a message on the unknown id `env`: the id that is meant, or the nearest of `known`; "" if none.
+    """Return a suggestion for the unknown id `env`: the id that it means today, or the nearest of `known`; else "".
 
-    A name of a game that Gym had among its own environments is answered with its id in ale-py, and with the extra
-    that brings ale-py where it is not installed.
+    For an Atari game's id in old versions of Gym it is the id in ale-py, with the extra to install if that is missing.
     """
     names = list(known)
     stem, found = _stem(env), _ATARI.fullmatch(env)
@@ -28,8 +27,8 @@ def instead(env: str, known: Iterable[str]) -> str:
 
 
 def nearest(name: str, names: list[str]) -> str:
-    """", did you mean X?", where X is the nearest in spelling, its version apart; "" where none is near."""
-    stems = {_stem(known): known for known in sorted(names, key=_version)}  # of several versions the newest
+    """Return ", did you mean X?" with the nearest spelling, versions ignored; "" if none is near."""
+    stems = {_stem(known): known for known in sorted(names, key=_version)}  # the newest version
     stems |= {_stem(known): known for known in names if known.lower() == name.lower()}
     version = _version(name)
     stems |= {_stem(known): known for known in names if version >= 0 and _version(known) == version}

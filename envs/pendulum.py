@@ -14,7 +14,7 @@ HIGH = np.array([1.0, 1.0, 8.0], np.float32)
 class Pendulum(BatchedEnv):
     """The frictionless pendulum; equal to Gymnasium's Pendulum-v1 (g = 10, mass 1 kg, length 1 m).
 
-    Action: Box(-2, 2, (1,)), the torque (N m); what is beyond is clipped.
+    Action: Box(-2, 2, (1,)), the torque (N m), clipped to the range.
     Observation: float32 (3,): cosine and sine of the angle (0 is upright), velocity in [-8, 8] (rad/s).
     Reward: -(angle^2 + 0.1 velocity^2 + 0.001 torque^2), of the state before the step, angle in [-pi, pi).
     Start: angle uniform in [-pi, pi], velocity in [-1, 1].
@@ -33,7 +33,7 @@ class Pendulum(BatchedEnv):
         self._dynamics = [*self.constants(15.0, 0.05, -8.0, 8.0), xp.asarray(3.0, np.float32)]
 
     def draw(self, count: int) -> Any:
-        """Angle uniform in [-pi, pi], angular velocity in [-1, 1]."""
+        """Return starting states: angle uniform in [-pi, pi], angular velocity in [-1, 1]."""
         return self._low + self._span * self.np_random.random((2, count))
 
     def advance(self, action: Any) -> tuple[Any, Any]:
@@ -52,7 +52,7 @@ class Pendulum(BatchedEnv):
         return -cost, xp.zeros(self.num_envs, np.bool_)
 
     def observe(self) -> Any:
-        """Cosine and sine of the angle, and the angular velocity."""
+        """Return cosine and sine of the angle, and the angular velocity."""
         angle, velocity = self.rows
         observation = self.xp.empty((self.num_envs, 3), np.float32)
         observation[:, 0] = self.xp.cos(angle)

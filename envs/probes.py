@@ -1,4 +1,4 @@
-"""Problems whose answer is known: each tells which part of an agent is broken when it is not found."""
+"""Problems with known answers; a wrong answer shows which part of an agent is broken."""
 
 from typing import Any, ClassVar
 
@@ -8,9 +8,9 @@ from gymnasium import spaces
 
 
 class Probe(gym.Env[Any, Any]):
-    """What the probes share: an observation float32 (1,) in [-1, 1] and two actions, or a Box(-1, 1, (1,)).
+    """Base of the probes: observation float32 (1,) in [-1, 1]; two actions, or a Box(-1, 1, (1,)).
 
-    After Jones 2021, "Debugging reinforcement learning systems". The first three do not look at the action.
+    After Jones 2021, "Debugging reinforcement learning systems". The first three ignore the action.
     `optimal_return` is the expected return of the best policy, undiscounted; `value` its discounted value.
     """
 
@@ -27,7 +27,7 @@ class Probe(gym.Env[Any, Any]):
 
     @classmethod
     def value(cls, observation: float, gamma: float) -> float:
-        """The optimal discounted value of an observation."""
+        """Return the optimal discounted value of an observation."""
         return 1.0
 
     def reset(
@@ -39,7 +39,7 @@ class Probe(gym.Env[Any, Any]):
         return self._observation(), {}
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """Every episode is one step, unless a probe says otherwise."""
+        """End the episode after one step, unless a probe overrides this."""
         return self._observation(), self._reward(action), True, False, {}
 
     def _first(self) -> float:
@@ -85,7 +85,7 @@ class ProbeDelayed(Probe):
         return 1.0 if observation > 0.5 else gamma
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """Two steps to the reward."""
+        """Give the reward after two steps."""
         arrived, self._observed = self._observed, 1.0
         return self._observation(), arrived, bool(arrived), False, {}
 
@@ -120,7 +120,7 @@ class ProbeBoth(ProbeAction):
 
 
 class Endless(Probe):
-    """Reward 1 for ever; registered with a time limit, which is no end: V must come out as 1 / (1 - gamma).
+    """Reward 1 at every step; registered with a time limit, which is no termination: V = 1 / (1 - gamma).
 
     `optimal_return` is that of the registered limit of 10 steps.
     """
@@ -133,5 +133,5 @@ class Endless(Probe):
         return 1.0 / (1.0 - gamma)
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """Never an end."""
+        """Never terminate."""
         return self._observation(), 1.0, False, False, {}

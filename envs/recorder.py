@@ -1,4 +1,4 @@
-"""A wrapper around one environment, wherever it lives, that can put it back in the middle of its episode."""
+"""A wrapper around one environment, in any process, that can restore it in the middle of an episode."""
 
 import traceback
 from typing import Any
@@ -24,23 +24,21 @@ FIRST_CAPACITY = 64
 
 
 class Recorder(gym.Wrapper[Any, Any, Any, Any]):
-    """Keeps what replays the current episode: how its reset was seeded, and its actions in one array.
+    """Records the generator state and the actions that replay the current episode.
 
-    It also checks each single observation and reward before Gymnasium copies them into a batch, where a
-    wrong dtype would be cast without a word. A violation, and an error the environment raises, is returned in
-    `info` beside a placeholder (raised in a worker process, it would kill the worker) and ends the run in
-    the adapter. Nothing else is in `info`: nobody reads what the environment says there, infos of other shapes
-    could not be joined, and their keys could be those that Gymnasium or the adapter uses.
+    It also checks each observation and reward before Gymnasium copies them into a batch, which silently casts a wrong
+    dtype. Violations and errors of the environment are returned in `info` with a placeholder observation (raised in a
+    worker process, they would kill it), and the adapter raises them. `info` has nothing else: the environment's own is
+    not used, may not fit into a batch, and its keys could conflict with those of Gymnasium or the adapter.
 
-    The first and the final observation of an episode are copied: the environment, and other copies of it, may use
-    the same array for what comes next, before these are joined.
+    The first and final observation of an episode are copied, as environments may reuse one array for the next.
     """
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:
         super().__init__(env)
         self.pending: dict[str, Any] | None = None
         self.error: BaseException | None = None
-        """What the environment raised last."""
+        """The latest error of the environment."""
         self._start: dict[str, Any] | None = None
         self._actions: np.ndarray | None = None
         self._length = 0
@@ -50,7 +48,7 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
         self._replayable = isinstance(action, (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary))
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Begin an episode, and note the state of the environment's generator just before."""
+        """Begin an episode, and record the state of the environment's generator before it."""
         self._start = {"seed": seed} if seed is not None else {"generator": self._generator_state()}
         self._length = 0
         try:
@@ -61,7 +59,7 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
         return (self._placeholder(), {VIOLATION: line}) if line is not None else (copied(result[0]), {})
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Step, and note the action."""
+        """Step, and record the action."""
         if self._replayable:
             self._record(action)
         try:
@@ -77,7 +75,7 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
         return observation, reward, terminated, truncated, {}
 
     def episode_state(self) -> dict[str, Any] | None:
-        """What replays the current episode, or None before the first reset."""
+        """Return what `replay` needs for the current episode, or None before the first reset."""
         if self._start is None:
             return None
         recorded = self._actions if self._actions is not None else np.zeros(0)
@@ -89,17 +87,17 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
         }
 
     def replay(self) -> tuple[Any, int, str]:
-        """Replay the episode in `pending`: an `episode_state`, and the observation and return it must give.
+        """Replay the episode in `pending`: an `episode_state`, with the expected observation and return.
 
-        Returns the observation to act on, the number of actions replayed, and "" or why the environment did
-        not come back equal, in which case a new episode has begun.
+        Returns the observation to act on, the number of replayed actions, and "" or why the environment is not equal
+        to the saved one; then a new episode has begun.
         """
         state, self.pending = self.pending, None
         if state is None:
             raise RuntimeError("replay() was called before `pending` was set")
         try:
             observation, difference = self._replay(state)
-        except Exception as error:  # the environment's own code may raise anything: it did not come back
+        except Exception as error:  # the environment's own code may raise any error
             observation, difference = None, f"{type(error).__name__}: {error}"
         if difference:
             self._set_generator_state(state["generator"])
@@ -163,7 +161,7 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
         return self._fault(observation) or reward_fault(reward) or flag_fault(terminated, truncated)
 
     def _fault(self, observation: Any) -> str | None:
-        if self._box is not None and type(observation) is np.ndarray:  # the usual case, without a detour
+        if self._box is not None and type(observation) is np.ndarray:  # the usual case
             dtype, shape = self._box
             same = observation.dtype == dtype and observation.shape == shape
             if same:
@@ -176,14 +174,14 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
 
 
 def failure_line(call: str, error: BaseException) -> str:
-    """What a call raised, and where, as one line."""
+    """Return a call's error, with file and line, as one line."""
     last = traceback.extract_tb(error.__traceback__)[-1]
     text = " ".join(f"{type(error).__name__}: {error}".split())
-    return f"{call}: raised {text} at {last.filename}:{last.lineno}: mend the environment"
+    return f"{call}: raised {text} at {last.filename}:{last.lineno}: correct the environment"
 
 
 def answer_fault(call: str, result: Any) -> str | None:
-    """What is wrong with the form of what `reset` or `step` gave, or None."""
+    """Return what is wrong with the form of a result of `reset` or `step`, or None."""
     names = STEP if call == "step" else RESET
     if not isinstance(result, tuple) or len(result) != len(names):
         return _count_fault(f"{call}()", f"({', '.join(names)})", result)
@@ -191,7 +189,7 @@ def answer_fault(call: str, result: Any) -> str | None:
 
 
 def reward_fault(reward: Any) -> str | None:
-    """What is wrong with the type of one reward, or None."""
+    """Return what is wrong with the type of a reward, or None."""
     if isinstance(reward, (float, int, np.floating, np.integer)):
         return None
     if isinstance(reward, np.ndarray) and reward.ndim == 0 and reward.dtype.kind in "fiu":
@@ -201,14 +199,14 @@ def reward_fault(reward: Any) -> str | None:
 
 
 def info_fault(info: Any) -> str | None:
-    """What is wrong with the type of the info, or None."""
+    """Return what is wrong with the type of an info, or None."""
     if isinstance(info, dict):
         return None
     return f"info: expected a dict, got {type(info).__name__}: return {{}} if there is none"
 
 
 def flag_fault(terminated: Any, truncated: Any) -> str | None:
-    """What is wrong with the types of the two flags, or None."""
+    """Return what is wrong with the types of the two flags, or None."""
     for field, flag in (("terminated", terminated), ("truncated", truncated)):
         if not isinstance(flag, (bool, np.bool_)):
             return f"{field}: expected a bool, got {type(flag).__name__}: return bool({field}) from step()"

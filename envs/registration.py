@@ -1,4 +1,4 @@
-"""The table of our environments: entering them in Gymnasium's registry costs no import of their files."""
+"""The table of dbrrl's environments; registering them with Gymnasium imports none of their files."""
 
 from typing import Any, NamedTuple
 
@@ -6,7 +6,7 @@ import gymnasium as gym
 
 
 class Batched(NamedTuple):
-    """A classic control problem of ours: which file holds it, its time limit, and the return that solves it."""
+    """A batched classic control problem: its file, its time limit, and the return that counts as solved."""
 
     module: str
     name: str
@@ -57,7 +57,7 @@ TOYS: dict[str, Toy] = _toys()
 
 
 def register_environments() -> None:
-    """Enter every environment of this package in Gymnasium's registry; a second call changes nothing."""
+    """Register every environment of this package with Gymnasium; a second call changes nothing."""
     for env_id, batched in (BATCHED | OWN).items():
         entry = f"dbrrl.envs.{batched.module}:{batched.name}"
         _register(

@@ -1,4 +1,4 @@
-"""Putting a vector environment back: by its own state, by replayed episodes, or by its plain attributes."""
+"""Saves and restores a vector environment: by its own state, by replayed episodes, or by its plain attributes."""
 
 import enum
 import itertools
@@ -18,11 +18,11 @@ from dbrrl.errors import CheckpointError
 Vector = VectorEnv[Any, Any, Any]
 
 PLAIN = (bool, int, float, str)
-# What construction gives back by itself: never saved, never an obstacle.
+# Types that construction restores: not saved, and no reason to refuse.
 CONSTANT = (gym.Space, EnvSpec, enum.Enum, type, ModuleType, FunctionType, BuiltinFunctionType, MethodType)
 
 
-# What the state of `Environments` has.
+# The keys of the state of `Environments`.
 KEYS = (
     "env_id", "num_envs", "kind", "steps", "seeded", "started", "observation", "episode_return", "episode_length",
     "resetting", "environment",
@@ -30,11 +30,11 @@ KEYS = (
 
 
 class NotPlainError(TypeError):
-    """An attribute is neither plain data nor something construction gives back."""
+    """An attribute is neither plain data nor restored by construction."""
 
 
 def check(state: Mapping[str, Any], num_envs: int, leaves: list[Any]) -> None:
-    """CheckpointError where the state of B environments cannot be, given the spaces of an observation's parts."""
+    """Raise CheckpointError if `state` is impossible for B environments with these spaces of observations."""
     untrusted.whole(state["steps"], "steps")
     untrusted.truth(state["seeded"], "seeded")
     untrusted.table(state["environment"], "environment")
@@ -60,10 +60,10 @@ def check(state: Mapping[str, Any], num_envs: int, leaves: list[Any]) -> None:
 
 
 def save(env: Vector, *, recorded: bool) -> dict[str, Any]:
-    """The state of a vector environment as plain data.
+    """Return the state of a vector environment as plain data.
 
-    `recorded`: its copies are `Recorder`s in Gymnasium's sync or async vector environment. What cannot be
-    saved gives {"cannot": why}.
+    `recorded`: its copies are `Recorder`s in Gymnasium's sync or async vector environment. If
+    it cannot be saved, the state is {"cannot": why}.
     """
     if recorded:
         return {"episodes": list(env.call("episode_state"))}  # type: ignore[attr-defined]
@@ -79,9 +79,9 @@ def save(env: Vector, *, recorded: bool) -> dict[str, Any]:
 
 
 def replay_episodes(env: Vector, state: Mapping[str, Any]) -> dict[int, tuple[Any, str]]:
-    """Put recorded copies back into the middle of their episodes, given the adapter's whole state.
+    """Restore recorded copies in the middle of their episodes from the adapter's state.
 
-    Returns, for each copy that did not come back equal, its new episode's observation and the reason.
+    Returns, for each copy that is not equal to the saved one, its new episode's observation and the reason.
     """
     returns, leaves = state["episode_return"], state["observation"]
     pending = [
@@ -98,7 +98,7 @@ def replay_episodes(env: Vector, state: Mapping[str, Any]) -> dict[int, tuple[An
 
 
 def restore_attributes(env: Vector, state: dict[str, Any]) -> str:
-    """Undo `save` on an equal vector environment, its copies not recorded; returns "" or why it cannot."""
+    """Restore the state of `save` in an equal vector environment without recorded copies; return "" or why not."""
     base = env.unwrapped
     if "own" in state:
         return base.load_state_dict(state["own"]) or ""  # type: ignore[attr-defined]
@@ -113,7 +113,7 @@ def restore_attributes(env: Vector, state: dict[str, Any]) -> str:
 
 
 def arrays_in(value: Any) -> list[np.ndarray]:
-    """The arrays inside nested dicts, lists and tuples."""
+    """Yield the arrays inside nested dicts, lists and tuples."""
     if isinstance(value, np.ndarray):
         return [value]
     inside = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
@@ -121,13 +121,13 @@ def arrays_in(value: Any) -> list[np.ndarray]:
 
 
 def _share_memory(arrays: list[np.ndarray]) -> bool:
-    """Whether any two overlap: put back one by one they no longer would, and the environment would drift."""
+    """Return whether any two arrays overlap; restored one by one, they would no longer share memory."""
     spans = sorted(byte_bounds(array) for array in arrays if array.size)
     return any(after[0] < before[1] for before, after in itertools.pairwise(spans))
 
 
 def encode(value: Any, name: str) -> dict[str, Any]:
-    """One attribute as plain data; raises NotPlainError naming it."""
+    """Return an attribute as plain data; raise NotPlainError with its name if it is not."""
     if value is None or (isinstance(value, PLAIN) and not isinstance(value, (np.generic, enum.Enum))):
         return {"kind": "plain", "value": value}
     if isinstance(value, (np.ndarray, np.generic)) and value.dtype != object:

@@ -1,4 +1,4 @@
-"""Gymnasium's vector environment that steps one copy after the other, with less around each step."""
+"""Gymnasium's vector environment that steps one copy after the other, with less work per step."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,15 +16,15 @@ from .leaves import assemble, leaf, leaf_spaces
 class SameStepSync(SyncVectorEnv):
     """`SyncVectorEnv` with autoreset SAME_STEP: the same results, each observation written into its row at once.
 
-    Gymnasium's own collects observations, joins them when all copies have stepped, copies them deeply, and builds an
-    info for each copy. An array that several copies use for their observations would there be the last one's.
+    Gymnasium's own collects the observations, joins them after all copies have stepped, copies them deeply, and builds
+    an info for each copy. If copies share an array for observations, all rows would have the last copy's.
     """
 
     def __init__(self, copies: Sequence[Callable[[], gym.Env[Any, Any]]]) -> None:
         super().__init__(copies, autoreset_mode=AutoresetMode.SAME_STEP)
         try:
             self._leaves = leaf_spaces(self.single_observation_space)
-        except SpaceError:  # no arrays: Gymnasium joins what it can
+        except SpaceError:  # not arrays: Gymnasium joins them
             self._leaves = []
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
@@ -44,12 +44,12 @@ class SameStepSync(SyncVectorEnv):
                 flags[:, row] = terminated, truncated
                 infos = self._add_info(infos, {"final_obs": observation, "final_info": info}, row)
                 observation, info = env.reset()
-            if whole is not None:  # the usual case, without a detour
+            if whole is not None:  # the usual case
                 whole[row] = observation
             else:
                 for path, store in places:
                     store[row] = leaf(observation, path)
-            if info:  # of recorded copies, a broken contract
+            if info:  # from a recorded copy: a violation
                 infos = self._add_info(infos, info, row)
         observations = assemble(self.single_observation_space, iter(stores)) if whole is None else whole
         return observations, rewards, flags[0], flags[1], infos

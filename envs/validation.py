@@ -1,4 +1,4 @@
-"""Whether an environment returned what its spaces promise: fast to ask, slow only to explain."""
+"""Checks that an environment's results match its spaces; only an explanation is slow."""
 
 from typing import Any, NamedTuple
 
@@ -13,19 +13,19 @@ from .leaves import INTEGERS, Path, assemble, field_name, leaf, leaf_spaces
 
 
 class Fault(NamedTuple):
-    """What is wrong with one field: the row (environment) it was found in, and the one line that says so."""
+    """An error in one field: its row (environment) and a line that describes it."""
 
     row: int
     line: str
 
 
 def any_set(flags: np.ndarray) -> bool:
-    """Whether one of the booleans is True; bytes are searched in no time."""
+    """Return whether any of the booleans is True; a search in bytes is fastest."""
     return 1 in flags.tobytes()
 
 
 def leaf_fault(space: gym.Space[Any], value: Any, lead: tuple[int, ...], field: str) -> str | None:
-    """What is wrong with dtype or shape of one leaf (`lead`: batch axes before the space's), or None."""
+    """Return what is wrong with dtype or shape of one leaf (`lead`: batch axes before the space's), or None."""
     try:
         array = np.asarray(value)
     except ValueError:
@@ -47,7 +47,7 @@ def leaf_fault(space: gym.Space[Any], value: Any, lead: tuple[int, ...], field: 
 
 
 def observation_fault(space: gym.Space[Any], value: Any) -> str | None:
-    """What is wrong with the dtypes or shapes of one unbatched observation, or None."""
+    """Return what is wrong with the dtypes or shapes of one unbatched observation, or None."""
     for path, sub in leaf_spaces(space):
         try:
             part = leaf(value, path)
@@ -60,7 +60,7 @@ def observation_fault(space: gym.Space[Any], value: Any) -> str | None:
 
 
 def final_fault(space: gym.Space[Any], final: Any, ended: np.ndarray) -> Fault | None:
-    """What is wrong with a vector environment's `info["final_obs"]`, one per row or one batch, where one `ended`."""
+    """Return what is wrong with a vector environment's `info["final_obs"]`, rows or a batch, in rows that `ended`."""
     listed = isinstance(final, np.ndarray) and final.dtype == object and final.shape == ended.shape
     for row in np.flatnonzero(ended).tolist():
         try:
@@ -74,7 +74,7 @@ def final_fault(space: gym.Space[Any], final: Any, ended: np.ndarray) -> Fault |
 
 
 def results_fault(reward: Any, terminated: Any, truncated: Any, num_envs: int) -> Fault | None:
-    """What is wrong with the rewards and flags of one step, or None."""
+    """Return what is wrong with the rewards and flags of one step, or None."""
     for field, given in (("reward", reward), ("terminated", terminated), ("truncated", truncated)):
         kinds = "fiu" if field == "reward" else "b"
         array = given if type(given) is np.ndarray else np.asarray(given)
@@ -94,7 +94,7 @@ def results_fault(reward: Any, terminated: Any, truncated: Any, num_envs: int) -
 
 
 def autoreset_mode(vector_env: VectorEnv[Any, Any, Any], env_id: str) -> AutoresetMode:
-    """The mode that the environment's metadata state; EnvError where they do not."""
+    """Return the autoreset mode in the environment's metadata; EnvError if it is missing."""
     mode = vector_env.metadata.get("autoreset_mode")
     if not isinstance(mode, AutoresetMode):
         raise EnvError(
@@ -117,7 +117,7 @@ class BatchCheck:
             self._fast.append((path, (num_envs, *(sub.shape or ())), dtype, floating))
 
     def sound(self, observation: Any) -> bool:
-        """Whether every leaf is an array of the right shape and dtype without NaN or infinity."""
+        """Return whether every leaf is an array of the right shape and dtype without NaN or infinity."""
         try:
             for path, shape, dtype, floating in self._fast:
                 array = observation
@@ -134,7 +134,7 @@ class BatchCheck:
         return True
 
     def fault(self, observation: Any) -> Fault:
-        """Say what is wrong with an observation that is not sound."""
+        """Return what is wrong with an observation that is not sound."""
         for path, sub in self._leaves:
             field = field_name(path)
             try:
@@ -153,12 +153,12 @@ class BatchCheck:
 
 
 def not_finite(field: str, array: np.ndarray, row: int) -> Fault:
-    """The fault of a NaN or an infinity in `array[row]`."""
+    """Return the fault for a NaN or infinity in `array[row]`."""
     values = array[row].ravel()
     where = int(np.flatnonzero(~np.isfinite(values))[0])
     place = f"{field} (element {where})" if values.size > 1 else field
     return Fault(
         row,
-        f"{place}: expected a finite number, got {values[where]}: mend the environment's dynamics, "
+        f"{place}: expected a finite number, got {values[where]}: correct the environment's dynamics, "
         "or bound what it returns",
     )

@@ -1,4 +1,4 @@
-"""The one adapter to Gymnasium's vector API: the same transitions in all three autoreset modes."""
+"""The adapter to Gymnasium's vector API, with the same transitions in all three autoreset modes."""
 
 import copy
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ Info = dict[str, Any]
 
 @dataclass(slots=True)
 class Step:
-    """What one step of B environments gave. Observations are arrays (B, ...), or dicts or tuples of them."""
+    """The result of one step of B environments. Observations are arrays (B, ...), or dicts or tuples of them."""
 
     observation: Any
     """To act on next: the reset observation where an episode ended (in NEXT_STEP mode one step later)."""
@@ -37,7 +37,7 @@ class Step:
     valid: np.ndarray
     """bool (B,): False for rows that carry no transition (NEXT_STEP resets; beyond an exact step budget)."""
     info: dict[str, Any]
-    """What a vector environment says of the step. {} of copies ("sync", "async"), whose infos are not joined."""
+    """The vector environment's info; {} for "sync" and "async", whose copies' infos are not used."""
     all_valid: bool = True
     """Whether every row of `valid` is True."""
 
@@ -78,7 +78,7 @@ class Environments:
         self._all.setflags(write=False)
         self._resetting: np.ndarray | None = None
         self._asking = False
-        self._lost: dict[str, Any] = {}  # in place of the copies' state, once they are abandoned
+        self._lost: dict[str, Any] = {}  # replaces the copies' state after `abandon`
 
     @property
     def episode_length(self) -> np.ndarray:
@@ -86,7 +86,7 @@ class Environments:
         return self.steps - self._began
 
     def reset(self) -> Any:
-        """Begin an episode everywhere; returns the batched observation. Raises EnvError if it is unsound."""
+        """Begin an episode in every environment; return the batched observation. Raises EnvError if it is invalid."""
         observation, info = self._ask("reset", seed=self._take_seeds())
         if self._mode is AutoresetMode.SAME_STEP and "final_obs" in info:
             raise EnvError(
@@ -111,7 +111,7 @@ class Environments:
         self.steps += 1
         observation, reward, terminated, truncated, info = self._ask("step", actions)
         self._check_observation(observation, info)
-        if self.kind != "batched":  # ours are of the right form, and finite where the observation is
+        if self.kind != "batched":  # dbrrl's own have the right form, and are finite if the observation is
             fault = results_fault(reward, terminated, truncated, self.num_envs)
             if fault is not None:
                 self._refuse(fault)
@@ -124,12 +124,12 @@ class Environments:
             valid, self._resetting = ~self._resetting, None
             reward = np.where(valid, reward, 0.0)
             terminated, truncated, ended = terminated & valid, truncated & valid, ended & valid
-        self.episode_return = self.episode_return + reward  # in place it takes longer, on arrays of one
+        self.episode_return = self.episode_return + reward  # faster than in place for arrays of one entry
         if limit is not None:
             valid = valid & (np.cumsum(valid) <= limit)
         self.finished, next_observation = [], observation
         if ended is not self._none and any_set(ended):
-            if self._mode is AutoresetMode.DISABLED:  # its reset may clear the arrays that it gave out
+            if self._mode is AutoresetMode.DISABLED:  # its reset may overwrite arrays that it returned
                 reward, terminated, truncated = reward.copy(), terminated.copy(), truncated.copy()
             next_observation, observation, info = self._cross(observation, info, ended)
             self._account(ended, valid)
@@ -138,15 +138,15 @@ class Environments:
         return Step(observation, next_observation, reward, terminated, truncated, valid, info, all_valid)
 
     def flush_episodes(self) -> list[tuple[float, int]]:
-        """Return and length of episodes that ended and are not in `finished` yet: none here."""
+        """Return (return, length) of ended episodes that are not in `finished` yet: none here."""
         return []
 
     def render(self) -> Any:
-        """A tuple of frames (height, width, 3), one per environment, if made with render_mode="rgb_array"."""
+        """Return a frame (height, width, 3) per environment, if made with render_mode="rgb_array"."""
         return self.vector_env.render()
 
     def abandon(self, reason: str) -> None:
-        """Say in states from now on that no copy can be put back, and why: each begins a new episode there."""
+        """Mark future states as not restorable, with the reason: each copy then begins a new episode."""
         self._lost = {"cannot": reason}
 
     def close(self) -> None:
@@ -154,7 +154,7 @@ class Environments:
         failures.close(self.vector_env, broken_off=self._asking)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that `load_state_dict` needs to continue bit for bit, as plain data and arrays."""
+        """Return what `load_state_dict` needs to continue bit for bit, as plain data and arrays."""
         started = self.observation is not None
         observation = [np.array(to_numpy(leaf(self.observation, path))) for path in self._leaves] if started else []
         return {
@@ -172,9 +172,9 @@ class Environments:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> list[str]:
-        """Put the environments back; the observation to act on is then `self.observation`.
+        """Restore the environments; the observation to act on is then `self.observation`.
 
-        Returns one line per environment that did not come back equal: that one has begun a new episode.
+        Returns one line per environment that is not equal to the saved one, and has begun a new episode.
         Raises CheckpointError if the state is of other environments.
         """
         self._check_origin(state)
@@ -184,7 +184,7 @@ class Environments:
         return [f"environment {row} ({self.env_id}) {w}: it starts a new episode" for row, w in why.items()]
 
     def _load(self, state: Mapping[str, Any]) -> dict[int, str]:
-        """Put everything back; returns why, for each environment that had to begin a new episode."""
+        """Restore everything; return the reason for each environment that had to begin a new episode."""
         self.steps = int(state["steps"])
         seed, self.finished = self._seed, []
         if state["seeded"]:
@@ -206,13 +206,13 @@ class Environments:
         reason = snapshot.restore_attributes(self.vector_env, state["environment"])
         if not reason:
             return {}
-        if seed is not None:  # what begins now must differ from what began the saved run
+        if seed is not None:  # the new episodes must differ from the first ones of the saved run
             self._seed = np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, self.steps))
         self.reset()
         return dict.fromkeys(range(self.num_envs), f"cannot be put back ({reason})")
 
     def _cross(self, observation: Any, info: Info, ended: np.ndarray) -> tuple[Any, Any, Info]:
-        """Where episodes ended: (true next observation, observation to act on, info)."""
+        """Handle ended episodes; return (true next observation, observation to act on, info)."""
         if self._mode is AutoresetMode.NEXT_STEP:
             self._resetting = ended
             return observation, observation, info
@@ -226,7 +226,7 @@ class Environments:
                 f"{self.env_id}: expected info['final_obs'] where an episode ended, got none: "
                 "give it, as SAME_STEP environments do, or state another autoreset mode"
             )
-        if self.kind == "vector":  # ours are of the right form, and those of recorded copies are checked
+        if self.kind == "vector":  # the other kinds are correct or checked already
             fault = final_fault(self.observation_space, info["final_obs"], ended)
             if fault is not None:
                 self._refuse(fault)
@@ -256,8 +256,8 @@ class Environments:
             self._refuse(self._check.fault(observation))
 
     def _ask(self, call: str, *arguments: Any, **options: Any) -> Any:
-        """What the vector environment answers to "reset" or "step", of the right length; EnvError where it fails."""
-        self._asking = True  # still so where Ctrl-C ends the call, even between two processes that are asked
+        """Call "reset" or "step"; return a result of the right length, or raise EnvError."""
+        self._asking = True  # stays True if Ctrl-C interrupts the call
         try:
             result = getattr(self.vector_env, call)(*arguments, **options)
         except failures.BROKEN as error:

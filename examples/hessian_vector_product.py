@@ -34,10 +34,10 @@ def product(f: Tensor, vector: list[np.ndarray]) -> list[np.ndarray]:
 def slope(step: float, vector: list[np.ndarray]) -> list[np.ndarray]:
     """The gradient beside the weights, `step` along the vector."""
     for w, v in zip(weights, vector, strict=True):
-        w.data += step * v
+        w.data = w.data + step * v
     gradients = [g.numpy() for g in dbrrl.grad(loss(), weights)]
     for w, v in zip(weights, vector, strict=True):
-        w.data -= step * v
+        w.data = w.data - step * v
     return gradients
 
 

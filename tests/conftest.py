@@ -1,4 +1,4 @@
-"""What all tests share: one BLAS thread, also in the processes they start, and figures without a window; devices."""
+"""Set-up of all tests: one BLAS thread, also in processes they start, figures without a window, and devices."""
 
 import os
 
@@ -16,7 +16,7 @@ from tests import standin
 def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Where a test computes: on the CPU, then on a strict stand-in for CuPy, which is "cuda" until the test ends.
 
-    The second time is slow: by default tests/backend/test_device.py stands for it.
+    The second time is a slow test; tests/backend/test_device.py covers the same by default.
     """
     if request.param == "cuda":
         standin.install(monkeypatch)
@@ -25,7 +25,7 @@ def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
 
 @pytest.fixture(params=["stand-in", pytest.param("cupy", marks=pytest.mark.gpu)])
 def cuda(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What "cuda" is in a test: the stand-in, then the GPU if there is one."""
+    """Give "cuda" a meaning in a test: the stand-in, then the GPU if there is one."""
     if request.param == "stand-in":
         standin.install(monkeypatch)
     try:

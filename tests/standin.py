@@ -45,7 +45,7 @@ ABSENT = {"initial", "stable", "descending", "min", "max", "mean", "correction",
 
 @dataclass
 class Copies:
-    """What went between host and device while a block ran."""
+    """Counts of copies between host and device while a block runs."""
 
     to_device: int = 0  # asarray() of a NumPy array, a list as an index
     to_host: int = 0  # get(), item(), tolist(), bool(), int(), float(), a printed array
@@ -92,7 +92,7 @@ def quietly(call: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 def inside(x: Any) -> Any:
-    """What NumPy computes with: the values of arrays of this kind; TypeError for one of NumPy's."""
+    """NumPy arrays with the values of arrays of this kind; TypeError for one of NumPy's."""
     if type(x) is Array:
         return x.values
     if type(x) in (int, float, bool, type(None)):
@@ -116,7 +116,7 @@ def outside(x: Any, root: Any = None) -> Any:
 
 
 class Flags:
-    """Those of CuPy's that tell something; there is no `writeable` to change."""
+    """Flags that CuPy's arrays have; there is no `writeable` to change."""
 
     __slots__ = ("c_contiguous", "f_contiguous")
 

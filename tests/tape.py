@@ -11,7 +11,7 @@ import numpy as np
 
 
 class Tape:
-    """What has been recorded: calls with the arrays they made, and what was in the arrays that they changed."""
+    """A record of calls: the arrays that they made, and the former content of those that they changed."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[Callable[[], Any], Any]] = []
@@ -28,7 +28,7 @@ class Tape:
 
 
 class Graph:
-    """What `end_capture` returns."""
+    """The graph that `end_capture` returns."""
 
     def __init__(self, tape: Tape) -> None:
         self.calls = tape.calls

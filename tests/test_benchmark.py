@@ -185,7 +185,7 @@ def test_what_is_wrong_is_said_in_one_line_and_nothing_is_touched(call: Call) ->
     refused("file: exists and is no benchmark's folder", "smoke", "--out", "file")
     refused("other: holds the suite 'classic', not 'smoke'", "smoke", "--out", "other")
     refused("file/sub: cannot be made: Not a directory: choose another", "smoke", "--report", "file/sub")
-    refused("out/report: the report lies there anyway", "smoke", "--out", "out", "--report", "out/report")
+    refused("out/report: is the folder of the report itself", "smoke", "--out", "out", "--report", "out/report")
     assert sorted(path.name for path in Path().iterdir()) == ["file", "mine", "other"]
     assert [path.name for path in Path("mine").iterdir()] == ["letter.txt"]
 

@@ -199,7 +199,7 @@ def test_a_run_directory_that_exists_is_refused(call: Call) -> None:
 def test_an_error_of_the_environment_is_one_line_and_nothing_is_lost(call: Call) -> None:
     often = ["--checkpoint-interval", "20", "--eval-interval", "1000", "--name", "a"]
     answer = call(train, *QUICK, *BREAKING, *often)
-    said = r"environment 0 .*, step 50, step\(\): raised RuntimeError: the motor is stuck at .*stub.py:\d+: mend"
+    said = r"environment 0 .*, step 50, step\(\): raised RuntimeError: the motor is stuck at .*stub.py:\d+: correct"
     assert_refused(answer, rf"{said}.*--resume runs/a --trust; --debug shows the traceback")
     assert len(list(Path("runs/a/checkpoints").iterdir())) == 2
     code, _, errors = call(train, *QUICK, *BREAKING, "--debug", "--name", "b")

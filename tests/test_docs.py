@@ -1,4 +1,4 @@
-"""What README and documentation show is run: Python snippets, their printed output, commands and links.
+"""Everything that README and documentation show is run: Python snippets, their printed output, commands and links.
 
 A ```python fence runs after those above it on the same page, in an empty folder; a ```text fence right
 below it is what it prints. A fence that begins with `# name.py` or `# name.toml` is a file of that name. Every
@@ -199,7 +199,7 @@ def test_files_and_extras_of_shell_lines_exist() -> None:
 
 
 def public_modules() -> set[str]:
-    """What a user imports: the files and packages of dbrrl (neither the core nor old names) and every agent."""
+    """Modules that a user imports: files and packages of dbrrl (neither the core nor old names) and every agent."""
     files = {f"dbrrl.{path.stem}" for path in (ROOT / "dbrrl").glob("[a-z]*.py")} - {"dbrrl.renamed"}
     packages = {f"dbrrl.{path.parent.name}" for path in (ROOT / "dbrrl").glob("*/__init__.py")} - {"dbrrl.autodiff"}
     return {"dbrrl", *files, *packages, *(f"dbrrl.agents.{name}" for name in agent_names())}

@@ -28,7 +28,7 @@ def seconds(module: str) -> float:
 
 
 def run(code: str, *arguments: str) -> str:
-    """What `code` prints in a fresh process at the root of the checkout."""
+    """The output of `code` in a new process at the root of the checkout."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", code, *arguments]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
@@ -65,7 +65,7 @@ def test_import_registers_the_environments() -> None:
     assert run(code).strip() == "dbrrl/CartPole-v1"
 
 
-def test_every_part_of_the_face_is_there_after_import_dbrrl_alone() -> None:
+def test_every_part_of_the_face_is_loaded_by_import_dbrrl_alone() -> None:
     uses = ("testing.check_gradients", "returns.gae", "schedules.linear", "normalize.RunningMeanStd", "agents.PPO")
     for use in uses:
         assert run(f"import dbrrl; print(dbrrl.{use}.__name__)").strip() == use.partition(".")[2]

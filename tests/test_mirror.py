@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("dbrrl", "agents", "envs")
 OPS = "tests/autodiff/test_ops.py"  # a row of tests/autodiff/table.py for every op
-KERNELS = "tests/kernels/test_kernels.py"
+KERNELS = "tests/kernels/cuda/test_kernels.py"
 TESTED_IN = {
     "agents/double_dqn.py": "tests/agents/test_dqn.py",
     "dbrrl/autodiff/arithmetic.py": OPS,
@@ -56,7 +56,6 @@ TESTED_IN = {
     "dbrrl/buffers/stores.py": "tests/buffers/test_stacks.py",
     "dbrrl/debugging/draw.py": "tests/debugging/test_debug.py",
     "dbrrl/debugging/gpu_memory.py": "tests/debugging/test_debug.py",
-    "dbrrl/debugging/layout.py": "tests/debugging/test_debug.py",
     "dbrrl/distributions/base.py": "tests/distributions/test_categorical.py",
     "dbrrl/errors.py": "tests/autodiff/test_errors.py",
     "dbrrl/evaluate.py": "tests/test_commands.py",
@@ -79,7 +78,6 @@ TESTED_IN = {
     "dbrrl/kernels/cuda/dense.py": KERNELS,
     "dbrrl/kernels/cuda/dial.py": "tests/backend/test_device.py",
     "dbrrl/kernels/cuda/graph.py": "tests/backend/test_device.py",
-    "dbrrl/kernels/cuda/kernels.py": KERNELS,
     "dbrrl/kernels/cuda/linear.py": KERNELS,
     "dbrrl/kernels/cuda/loss.py": KERNELS,
     "dbrrl/kernels/cuda/networks.py": KERNELS,
@@ -98,10 +96,9 @@ TESTED_IN = {
     "dbrrl/nn/mode.py": "tests/agents/test_evaluation_mode.py",
     "dbrrl/nn/networks.py": "tests/nn/test_conv.py",
     "dbrrl/nn/sequential.py": "tests/nn/test_layers.py",
-    "dbrrl/optim/adam.py": "tests/test_optim.py",
-    "dbrrl/optim/optimizer.py": "tests/test_optim.py",
-    "dbrrl/optim/rmsprop.py": "tests/test_optim.py",
-    "dbrrl/optim/sgd.py": "tests/test_optim.py",
+    "dbrrl/optim/adam.py": "tests/optim/test_optimizer.py",
+    "dbrrl/optim/rmsprop.py": "tests/optim/test_optimizer.py",
+    "dbrrl/optim/sgd.py": "tests/optim/test_optimizer.py",
     "dbrrl/plot.py": "tests/test_commands.py",
     "dbrrl/reporting/canvas.py": "tests/reporting/test_curves.py",
     "dbrrl/testing.py": "tests/learning/test_agent.py",
@@ -164,7 +161,7 @@ def test_what_is_misplaced_is_named() -> None:
     modules = {"dbrrl/nn/conv.py", "dbrrl/__main__.py", "agents/ppo.py"}
     assert misplaced(modules, tests, {}) == []
     assert misplaced({*modules, "dbrrl/nn/pool.py"}, tests, {"dbrrl/nn/pool.py": "tests/nn/test_conv.py"}) == []
-    assert misplaced({"dbrrl/optim.py"}, tests, {})[0].startswith("dbrrl/optim.py: add tests/test_optim.py")
+    assert misplaced({"dbrrl/losses.py"}, tests, {})[0].startswith("dbrrl/losses.py: add tests/test_losses.py")
     (own,) = misplaced(modules, tests, {"dbrrl/nn/conv.py": "tests/test_main.py"})
     assert own == "dbrrl/nn/conv.py is in the table, and has tests/nn/test_conv.py"
     assert misplaced(modules, tests, {"dbrrl/gone.py": "tests/test_main.py"}) == [

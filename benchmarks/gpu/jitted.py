@@ -46,13 +46,13 @@ def update(job: Any, loss: Callable[..., Any], max_norm: float, rate: float, eps
 
 
 def batch_of(job: Any) -> Iterator[np.ndarray]:
-    """What a jitted update is given beside its state."""
+    """The arguments of a jitted update besides its state."""
     arrays = [*job.columns, job.rows] if isinstance(job, jobs.PPOJob) else [job.images, job.action, job.target]
     return (x.astype(np.int32) if x.dtype == np.int64 else x for x in arrays)
 
 
 def ppo(job: jobs.PPOJob, tf32: bool) -> Contender:
-    """As `peers.torch_ppo`."""
+    """The same work as `peers.torch_ppo`."""
     import jax
     import jax.numpy as jnp
 
@@ -78,7 +78,7 @@ def ppo(job: jobs.PPOJob, tf32: bool) -> Contender:
 
 
 def images(job: jobs.ImageJob, tf32: bool) -> Contender:
-    """As `peers.torch_images`."""
+    """The same work as `peers.torch_images`."""
     import jax
     import jax.numpy as jnp
 

@@ -74,7 +74,7 @@ class Machine:
         return float(cuda.get_elapsed_time(start, stop)) / 1e3 / repeats
 
     def captured(self, call: Callable[[], Any]) -> Callable[[], Any]:
-        """What launches all that `call` launches as one graph."""
+        """A function that launches all kernels of `call` as one graph."""
         stream = self.xp.cuda.Stream(non_blocking=True)
         self.wait()
         with stream:

@@ -20,7 +20,7 @@ ENV = "dbrrl/CartPole-v1"
 
 
 class AbsentError(Exception):
-    """What is to be measured is not there; the message says what is missing."""
+    """A measurement needs something that is missing; the message names it."""
 
 
 # What follows here is all that depends on how agents and environments are driven on a GPU.

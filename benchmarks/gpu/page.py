@@ -130,7 +130,7 @@ def image_update(data: Data) -> str:
 
 
 def launches(data: Data) -> str:
-    """What a launch costs."""
+    """The section on the cost of a launch."""
     rows = [(name, number(us, ".2f")) for name, us in data["host_us"].items()]
     text = (
         "Host's time of one launch on arrays of one element: medians of five runs of up to 500, no wait among them.\n\n"

@@ -68,7 +68,7 @@ class TorchUpdate:
         self.optimizer.step()
 
     def capture(self) -> None:
-        """As PyTorch's notes on CUDA graphs say: warm-ups on a side stream, then one update captured."""
+        """Follow PyTorch's notes on CUDA graphs: warm-ups on a side stream, then one update captured."""
         cuda = self.torch.cuda
         side = cuda.Stream()
         side.wait_stream(cuda.current_stream())
@@ -201,7 +201,7 @@ def feature_map(size: tuple[int, ...]) -> list[int]:
 
 
 def torch_name(graph: bool, tf32: bool, *more: str) -> str:
-    """What the report calls it."""
+    """Its name in the report."""
     return ", ".join(["PyTorch " + ("CUDA graph" if graph else "eager"), *more, *(["TF32"] if tf32 else [])])
 
 

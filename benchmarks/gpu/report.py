@@ -82,7 +82,7 @@ def run(report: Report, names: Sequence[str], out: Path, machine: Machine, sizes
 
 
 def plain(x: Any) -> Any:
-    """What JSON can hold: no NaN, no infinity, no NumPy scalars."""
+    """A copy that JSON can hold: no NaN, no infinity, no NumPy scalars."""
     if isinstance(x, dict):
         return {str(key): plain(value) for key, value in x.items()}
     if isinstance(x, (list, tuple)):

@@ -1,4 +1,4 @@
-"""What the report measures, a function each: it fills in `data` as it goes, so that what it has stays if it fails."""
+"""The measurements of the report, a function each, which fills in `data` as it goes: if it fails, the rest is kept."""
 
 import statistics
 import time

@@ -10,7 +10,7 @@ Found = tuple[bool, str]
 
 
 def found(report: Report, section: str, *keys: str) -> Any:
-    """What stands there; KeyError if it was not measured."""
+    """The measured value; KeyError if it was not measured."""
     data = report["sections"][section]["data"]
     for key in keys:
         data = data[key]

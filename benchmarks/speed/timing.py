@@ -58,7 +58,7 @@ class Peer:
             raise PeerError(str(error)) from error
 
     def turn(self, size: int) -> float:
-        """What the script gives."""
+        """The number that the script returns."""
         assert self.process.stdin is not None and self.process.stdout is not None
         with contextlib.suppress(BrokenPipeError):  # it says why below
             print(size, file=self.process.stdin, flush=True)
@@ -82,7 +82,7 @@ class PeerError(Exception):
 def with_peer(
     name: str, python: str, script: str, arguments: Sequence[str], ours: Callable[[int], float], size: int, rounds: int
 ) -> list[tuple[float, float]]:
-    """What both sides give in rounds in which each takes a short turn; none, and a line that says why, without a peer.
+    """Results of both sides in rounds in which each takes a short turn; empty, with a printed reason, without a peer.
 
     Neighbours meet the same machine: what slows it for seconds slows both.
 
@@ -100,7 +100,7 @@ def with_peer(
 
 
 def medians(pairs: Sequence[tuple[float, float]]) -> tuple[float, float, float]:
-    """Of each side, and of the rounds' ratios of the first to the second."""
+    """Medians of each side, and of the rounds' ratios of the first to the second."""
     ours, theirs = (statistics.median(side) for side in zip(*pairs, strict=True))
     return ours, theirs, statistics.median(own / other for own, other in pairs)
 
@@ -126,7 +126,7 @@ def against_peer(
 
 
 class Loop:
-    """An agent in environments, as a loop of one's own runs it."""
+    """An agent in environments, as a loop of your own runs it."""
 
     def __init__(self, agent: Any, envs: Any) -> None:
         self.agent, self.envs, self.observation = agent, envs, envs.reset()

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from dbrrl.autodiff.memory import handed_out, latest, notice_changes
+from dbrrl.autodiff.memory import latest
 from dbrrl.autodiff.op import Op, is_half, share_memory
 from dbrrl.autodiff.register import method
 from dbrrl.autodiff.tensor import Tensor, plain, state, wrap
@@ -152,8 +152,6 @@ def walk(
             if order in inner:
                 found[order] = g
             inputs = op.inputs
-            if handed_out and inputs is not None:
-                notice_changes(inputs)
             if inputs is None:
                 raise _refuse(op, inputs)
             if latest[0] < order and op.saves_inputs and _changed(inputs, order):

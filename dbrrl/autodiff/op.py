@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from dbrrl.autodiff.memory import clock, handed_out, notice_changes
+from dbrrl.autodiff.memory import clock
 from dbrrl.autodiff.tensor import Tensor, observing, state, wrap
 from dbrrl.backend import beside, device_name, replacement
 from dbrrl.errors import DbrrlError, DeviceError, DtypeError, GraphError, ShapeError
@@ -52,8 +52,6 @@ class Op:
 
     def __call__(self, *inputs: Any) -> Any:
         """Apply to tensors and arrays: a Tensor if any input is one, else the plain array."""
-        if handed_out:
-            notice_changes(inputs)
         track = tensors = foreign = False
         arrays = []
         for x in inputs:

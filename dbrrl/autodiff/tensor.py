@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from dbrrl.autodiff.dispatch import FUNCTIONS, PLAIN_FUNCTIONS, PLAIN_UFUNCS, UFUNCS, refuse
-from dbrrl.autodiff.memory import UNSHARED, Memory, change, hand_out
+from dbrrl.autodiff.memory import UNSHARED, Memory, change
 from dbrrl.autodiff.recording import no_grad as no_grad
 from dbrrl.autodiff.recording import observing as observing
 from dbrrl.autodiff.recording import state as state
@@ -112,11 +112,8 @@ class Tensor:
 
     @property
     def data(self) -> Any:
-        """The values. Read-only for a computed tensor; a change of a leaf's is noticed by `backward`, on the CPU."""
-        if self.op is not None or self.memory.fixed:
-            return _read_only(self.array)
-        self._make_room()
-        return hand_out(self.array, ((self.share(), self.array),))
+        """The values, read-only on the CPU. A leaf takes others by `data = ...`, or in place inside `no_grad()`."""
+        return _read_only(self.array)
 
     @data.setter
     def data(self, value: Any) -> None:
@@ -263,8 +260,8 @@ class Tensor:
         return self.array.item()
 
     def numpy(self) -> Any:
-        """The values as a NumPy array (copied from the GPU where needed); as `data`, read-only if computed."""
-        return to_numpy(np.asarray(self.data) if isinstance(self.array, np.generic) else self.data)
+        """The values as a NumPy array: read-only as `data`, or a copy from the GPU."""
+        return to_numpy(self.data)
 
     def detach(self) -> "Tensor":
         """The same values cut off from the graph: a view, whose changes are changes of this tensor."""

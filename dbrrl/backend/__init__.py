@@ -1,5 +1,6 @@
 """The machine under the arrays: NumPy or CuPy by device name, BLAS threads, and a record of the machine."""
 
+from dbrrl.backend.allocator import keep_freed_memory as keep_freed_memory
 from dbrrl.backend.arrays import array_module as array_module
 from dbrrl.backend.arrays import beside as beside
 from dbrrl.backend.arrays import device_name as device_name

@@ -1,4 +1,4 @@
-"""What the C library is asked to do with memory that is freed."""
+"""The setting of the C library that keeps freed memory in the process."""
 
 import ctypes
 import os

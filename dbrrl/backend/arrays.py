@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from dbrrl.backend.allocator import keep_freed_memory
 from dbrrl.backend.threads import auto_blas_threads as auto_blas_threads
 from dbrrl.backend.threads import blas_threads as blas_threads
 from dbrrl.backend.threads import cpu_count as cpu_count
@@ -209,6 +208,3 @@ def _cpu_model() -> str:
     lines = info.read_text(errors="replace").splitlines() if info.exists() else []
     models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(models, platform.processor() or platform.machine())
-
-
-keep_freed_memory()

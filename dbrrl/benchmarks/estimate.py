@@ -3,7 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from multiprocessing.connection import Connection
 
 from dbrrl.errors import DbrrlError
 from dbrrl.experiment import Experiment
@@ -65,7 +65,7 @@ def measure(plans: Mapping[str, Plan]) -> dict[str, float]:
     return found
 
 
-def _work(plans: Sequence[Plan], pipe: Any) -> None:
+def _work(plans: Sequence[Plan], pipe: Connection) -> None:
     for plan in plans:
         send(pipe, seconds=_calibrate(plan))
 

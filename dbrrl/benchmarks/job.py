@@ -3,6 +3,7 @@
 import contextlib
 import time
 import traceback
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ class Relay(Quiet):
 
     refresh_every = 0.5
 
-    def __init__(self, pipe: Any) -> None:
+    def __init__(self, pipe: Connection) -> None:
         self.pipe = pipe
 
     def start(self, total: int, done: int) -> None:
@@ -44,7 +45,7 @@ class Relay(Quiet):
             send(self.pipe, **message)
 
 
-def work(plan: Plan, path: Path, pipe: Any) -> None:
+def work(plan: Plan, path: Path, pipe: Connection) -> None:
     """Main function of the process: train, send the outcome through `pipe`, and end."""
     shown = Relay(pipe)
     try:

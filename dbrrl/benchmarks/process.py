@@ -5,6 +5,8 @@ import multiprocessing
 import os
 import threading
 from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
 from typing import Any
 
 from dbrrl.experiment.interruption import ignored_by_children
@@ -13,7 +15,7 @@ from dbrrl.experiment.worker import end_with_parent
 _THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
-def launch(name: str, target: Callable[..., None], *arguments: Any) -> tuple[Any, Any]:
+def launch(name: str, target: Callable[..., None], *arguments: Any) -> tuple[SpawnProcess, Connection]:
     """Start `target(*arguments, pipe)` in a new process; return the process and the parent's end of the pipe."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)

@@ -18,7 +18,7 @@ _CAPTIONS = {
     "environment, each over its own steps. Dotted: the threshold, and the final scores that others published for the "
     "agent, after steps of their own (first table).",
     "scores": "Final scores: each seed, their mean and its 95 % interval (Student's t). The axis spans our scores; a "
-    "published score out of its range stands at the edge with its number.",
+    "published score outside its range is at the edge with its number.",
     "times": "Seconds until an evaluation first reaches the threshold, evaluations included, one run among as many "
     "as ran side by side. Cells that never reach it are left out.",
     "profiles": "Performance profiles: the share of runs whose normalized score is above τ, with pointwise 95 % "
@@ -45,7 +45,7 @@ def prepare(folder: Path, suite: str, out: Path) -> None:
     """
     check(folder, suite)
     if folder.resolve() == (out / "report").resolve():
-        raise RunError(f"{folder}: the report lies there anyway: choose another folder, or leave --report out")
+        raise RunError(f"{folder}: is the folder of the report itself: choose another folder, or leave --report out")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -121,8 +121,8 @@ def _introduction(suite: Suite, found: Sequence[Cell], command: str) -> str:
     return (
         f"Made by `{command}` alone: the page, its figures, and the table of all evaluations, "
         f"[{name}.csv]({name}.csv). A run's final score is its mean return over {tables.words(episodes)} episodes at "
-        "its end, without exploration, in environments and with seeds of their own. What counts as solved stands in "
-        "`dbrrl/benchmarks/environments.toml`, and behind the name of each environment below."
+        "its end, without exploration, in separate environments with separate seeds. The scores that count as solved "
+        "are in `dbrrl/benchmarks/environments.toml`, and after the name of each environment below."
     )
 
 

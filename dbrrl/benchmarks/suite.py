@@ -97,7 +97,7 @@ def load(name: str, overrides: Mapping[str, Any] | None = None, trusted: bool | 
     pairs = [(cell.agent, cell.env) for cell in cells]
     if not pairs or len(pairs) != len(set(pairs)):
         twice = next((pair for pair in pairs if pairs.count(pair) > 1), None)
-        raise ConfigError(f"{path}: {f'{twice[0]} on {twice[1]} stands in it twice' if twice else 'it has no cells'}")
+        raise ConfigError(f"{path}: {f'{twice[0]} on {twice[1]} is in it twice' if twice else 'it has no cells'}")
     seeds = _count(table, "seeds", str(path)) or 1
     return Suite(path.stem, _typed(table, "title", str, str(path), path.stem), seeds, tuple(cells))
 

@@ -10,10 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from dbrrl.backend.allocator import keep_freed_memory
 from dbrrl.errors import ConfigError
-
-keep_freed_memory()  # batches of images come and go
 
 Layout = Sequence[tuple[tuple[int, ...], Any]]  # shape and dtype of each array
 

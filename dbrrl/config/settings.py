@@ -58,11 +58,20 @@ def setting(
     below: float | None = None,
     at_most: float | None = None,
     choices: Iterable[Any] | None = None,
+    requires: str = "",
     help: str = "",
 ) -> Any:
-    """A dataclass field with its range and meaning; `help` says what it is, and its source if it has one."""
+    """Return a dataclass field with its range and meaning.
+
+    Args:
+        default: its default value.
+        above, at_least, below, at_most: bounds, of each entry if it is a tuple.
+        choices: the values allowed, in place of bounds.
+        requires: name of the setting without which this one has no effect (see `Setting.is_unused`).
+        help: its meaning, and its source if it has one.
+    """
     limits = Range(above, at_least, below, at_most, None if choices is None else tuple(choices))
-    return dataclasses.field(default=default, metadata={"range": limits, "help": help})
+    return dataclasses.field(default=default, metadata={"range": limits, "requires": requires, "help": help})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -74,6 +83,12 @@ class Setting:
     default: Any
     range: Range
     help: str
+    requires: str = ""
+
+    def is_unused(self, config: Any) -> bool:
+        """Return whether `config` sets this field, while the setting that it `requires` is off (False or none)."""
+        off = self.requires and getattr(config, self.requires) in (None, False, "none")
+        return bool(off) and getattr(config, self.name) != self.default
 
     @property
     def expected(self) -> str:
@@ -143,6 +158,7 @@ def settings(config: type[Config]) -> tuple[Setting, ...]:
             field.default,
             field.metadata.get("range", Range()),
             field.metadata.get("help", ""),
+            field.metadata.get("requires", ""),
         )
         for field in sorted(dataclasses.fields(config), key=lambda field: bool(field.kw_only))
         if field.init

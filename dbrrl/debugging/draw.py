@@ -1,6 +1,8 @@
-"""Pictures of a recorded graph: SVG of our own, Graphviz text, Mermaid text."""
+"""Pictures of a recorded graph, as text for Graphviz or Mermaid, or drawn by Graphviz as SVG."""
 
 import os
+import shutil
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html import escape
@@ -9,12 +11,10 @@ from typing import Any
 
 from dbrrl.autodiff.op import Op
 from dbrrl.autodiff.tensor import Tensor
-from dbrrl.debugging.layout import place
 from dbrrl.errors import ConfigError, GraphError
 
 COLORS = {"op": "#dbe9f9", "parameter": "#d8f0d8", "data": "#eeeeee", "result": "#fde2c4"}
 LIMIT = 1500  # nodes of a picture that can still be looked at, and laid out in seconds
-HEIGHT, GAP, LEVEL, CHARACTER = 38, 18, 74, 7.8  # pixels
 
 
 @dataclass
@@ -31,7 +31,8 @@ def draw_graph(loss: Any, path: str | Path, names: Any = None) -> Path:
 
     Args:
         loss: a recorded Tensor, or several, before backward() frees their graph.
-        path: a file ending in .svg, .dot (Graphviz) or .mmd (Mermaid). A file of that name is replaced.
+        path: a file ending in .dot (Graphviz), .mmd (Mermaid), or .svg, which Graphviz's program `dot` draws. A file of
+            that name is replaced.
         names: a Module, or a mapping from name to Tensor, to name parameters, inputs and results in the picture.
 
     Returns:
@@ -39,13 +40,13 @@ def draw_graph(loss: Any, path: str | Path, names: Any = None) -> Path:
 
     Raises:
         GraphError: `loss` was not recorded, or its graph was freed.
-        ConfigError: another suffix, or a picture of more than 1500 nodes.
+        ConfigError: another suffix; for a .svg also no `dot`, or more than 1500 nodes.
     """
     path = Path(path)
     writers = {".svg": _svg, ".dot": _dot, ".mmd": _mermaid}
     if path.suffix not in writers:
         raise ConfigError(
-            f"draw_graph: expected a file name ending in .svg, .dot or .mmd, got {path.name!r}: rename it"
+            f"draw_graph: expected a file name ending in .dot, .mmd or .svg, got {path.name!r}: rename it"
         )
     nodes = graph_nodes(loss, names)
     if path.suffix == ".svg" and len(nodes) > LIMIT:
@@ -53,10 +54,11 @@ def draw_graph(loss: Any, path: str | Path, names: Any = None) -> Path:
             f"draw_graph: expected at most {LIMIT} nodes for a picture, got {len(nodes)}: draw fewer "
             "steps, or write .dot"
         )
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    text = writers[path.suffix](nodes)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        beside.write_text(writers[path.suffix](nodes), encoding="utf-8")
-        os.replace(beside, path)
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
     except OSError as error:
         raise ConfigError(
             f"draw_graph: expected a place to write {path}, got {error.strerror}: choose a folder that exists"
@@ -152,41 +154,14 @@ def _mermaid(nodes: list[Node]) -> str:
 
 
 def _svg(nodes: list[Node]) -> str:
-    widths = [max(len(line) for line in node.lines) * CHARACTER + 20 for node in nodes]
-    levels, centers, routes = place([node.parents for node in nodes], widths, GAP)
-    width = max(x + w / 2 for x, w in zip(centers, widths, strict=True)) + GAP
-    height = (max(levels) + 1) * LEVEL + GAP
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" '
-        f'height="{height:.0f}" font-family="sans-serif" font-size="12">',
-        '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
-        '<path d="M0,0 L8,4 L0,8 z" fill="#555"/></marker></defs>',
-        f'<rect width="{width:.0f}" height="{height:.0f}" fill="white"/>',
-    ]
-    parts += [_edge(points) for points in routes]
-    for node, w, level, x in zip(nodes, widths, levels, centers, strict=True):
-        y = level * LEVEL + GAP
-        parts.append(
-            f'<rect x="{x - w / 2:.1f}" y="{y}" width="{w:.1f}" height="{HEIGHT}" rx="7" fill="{COLORS[node.kind]}" '
-            'stroke="#555"/>'
+    """The picture that Graphviz's `dot` draws; ConfigError if it is not installed or fails."""
+    program = shutil.which("dot")
+    if program is None:
+        raise ConfigError(
+            "draw_graph: expected Graphviz's program `dot` for a .svg, found none: install Graphviz, or write .dot "
+            "(Graphviz) or .mmd (Mermaid), which other programs draw"
         )
-        for k, line in enumerate(node.lines):
-            style = ' font-weight="bold"' if k == 0 else ' fill="#444"'
-            parts.append(f'<text x="{x:.1f}" y="{y + 16 + 15 * k}" text-anchor="middle"{style}>{escape(line)}</text>')
-    return "\n".join([*parts, "</svg>", ""])
-
-
-def _edge(points: list[tuple[float, int]]) -> str:
-    """A smooth line from below the first box, past those between, to above the last."""
-    x, level = points[0]
-    y = level * LEVEL + GAP + HEIGHT
-    path = f"M{x:.1f},{y}"
-    for k, (x2, level2) in enumerate(points[1:], 2):
-        y2 = level2 * LEVEL + GAP
-        bend = (y + y2) / 2
-        path += f" C{x:.1f},{bend} {x2:.1f},{bend} {x2:.1f},{y2}"
-        x, y = x2, y2
-        if k < len(points):
-            y = y2 + HEIGHT
-            path += f" L{x:.1f},{y}"
-    return f'<path d="{path}" fill="none" stroke="#555" marker-end="url(#tip)"/>'
+    drawn = subprocess.run([program, "-Tsvg"], input=_dot(nodes), capture_output=True, text=True, encoding="utf-8")
+    if drawn.returncode:
+        raise ConfigError(f"draw_graph: `dot` failed: {' '.join(drawn.stderr.split())}: write .dot or .mmd")
+    return drawn.stdout

@@ -162,6 +162,7 @@ def callbacks(
 
 def use_threads(plan: Plan, agent: Agent, stack: contextlib.ExitStack) -> None:
     """Use the BLAS threads of the settings, or as many as suit the agent's layers, until `stack` is closed."""
+    backend.keep_freed_memory()
     threads = plan.settings.threads or backend.auto_blas_threads(agent.largest_product)
     stack.enter_context(backend.using_blas_threads(threads))
 

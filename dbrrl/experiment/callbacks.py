@@ -209,7 +209,7 @@ class JsonLines(Callback):
         print(json.dumps({"event": event} | plain, default=float), file=self._stream or sys.stdout, flush=True)
 
 
-def _finite(value: Any) -> bool:
+def _finite(value: float | str | None) -> bool:
     return value is None or isinstance(value, str) or math.isfinite(value)
 
 

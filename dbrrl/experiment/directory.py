@@ -50,7 +50,7 @@ class RunDirectory:
         Raises RunError if a folder `name` exists, or none can be created.
         """
         if name and (name in (".", "..") or Path(name).name != name):
-            raise RunError(f"name: expected the name of one folder, got {name!r}: say where it lies with --out")
+            raise RunError(f"name: expected the name of one folder, got {name!r}: use --out for its place")
         if name and _taken(out / name):
             raise _exists(out / name)
         hidden = out / f".{name or stem}.{secrets.token_hex(8)}.tmp"
@@ -189,7 +189,7 @@ class RunDirectory:
         if files:
             raise CheckpointError(problems[0])
         if self.final.exists():  # starting from scratch would overwrite it
-            raise RunError(f"{self.path}: a run that ended, and its checkpoints are gone: it cannot be gone on with")
+            raise RunError(f"{self.path}: a finished run without checkpoints cannot be resumed")
         return None, problems
 
 

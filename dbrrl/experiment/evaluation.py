@@ -11,6 +11,7 @@ from dbrrl import seeding
 from dbrrl.envs import make, vector
 from dbrrl.learning.agent import Agent
 from dbrrl.reporting.statistics import mean_interval
+from dbrrl.types import Observation
 
 from .settings import Plan
 
@@ -95,7 +96,7 @@ def endless(env_id: str, steps: int, environments: int = 1) -> str:
     )
 
 
-def act(agent: Agent, observation: Any, explore: bool, first: np.ndarray) -> np.ndarray:
+def act(agent: Agent, observation: Observation, explore: bool, first: np.ndarray) -> np.ndarray:
     """Return the agent's actions in episodes that it does not learn from; `first`, bool (B,): rows that start one."""
     choose: Any = agent.act
     action: np.ndarray = (

@@ -79,15 +79,15 @@ class Experiment:
         )
         self.out = None if out is None else Path(out)
         self.name = name
-        self.display = display.choose(progress)
+        self.display = display.for_run(progress)
         self.directory: RunDirectory | None = None
         self.callbacks = _callbacks(callbacks)
 
     def __repr__(self) -> str:
         chosen = {**self.plan.settings.to_dict(), **self.plan.config.to_dict()}
         usual = {entry.name: entry.default for kind in (Settings, type(self.plan.config)) for entry in settings(kind)}
-        told = ("agent", "env", "seed", "steps", "total_steps")
-        other = [f"{name}={value}" for name, value in chosen.items() if name not in told and value != usual[name]]
+        shown = ("agent", "env", "seed", "steps", "total_steps")
+        other = [f"{name}={value}" for name, value in chosen.items() if name not in shown and value != usual[name]]
         head = f"Experiment: {build.title(self.plan)}, {self.plan.settings.steps:,} steps"
         return f"{head}\n  {textwrap.shorten(', '.join(other), 400, placeholder=' ...')}".rstrip()
 
@@ -134,7 +134,7 @@ class Experiment:
             if name not in (None, file.get(field)):
                 raise RunError(f"{directory.path}: its {field} is {file.get(field)}, got {name}: leave it out")
         plan = resolve_plan({}, file=file, use_preset=False, agent_class=agent_class, trusted=trusted)
-        experiment = cls.from_plan(plan, out=None, name=None, shown=display.choose(progress))
+        experiment = cls.from_plan(plan, out=None, name=None, shown=display.for_run(progress))
         experiment.directory, experiment.callbacks = directory, _callbacks(callbacks)
         return experiment
 
@@ -270,7 +270,7 @@ class Experiment:
                 loop.save()
         except KeyboardInterrupt as stop:  # the second Ctrl-C
             if loop.saver.rescue():
-                raise Interrupted(f"{loop.saver.stopped()}; go on with: {again}") from stop
+                raise Interrupted(f"{loop.saver.stopped()}; resume with: {again}") from stop
             raise
         except Exception as error:
             if directory is not None:
@@ -278,7 +278,7 @@ class Experiment:
                 error.add_note(loop.saver.error_note(again))
             raise
         if not ended:
-            raise Interrupted(f"{loop.saver.stopped()}; go on with: {again}")
+            raise Interrupted(f"{loop.saver.stopped()}; resume with: {again}")
         path = None if directory is None else directory.path
         run = Run(loop.scores.rows, loop.progress.rows, loop.agent, loop.plan, path)
         if directory is not None and loop.plan.settings.curve:

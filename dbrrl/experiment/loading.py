@@ -1,20 +1,18 @@
 """Checks the state of a run's loop that was read from a file."""
 
-from typing import Any
-
 import numpy as np
 
-from dbrrl.checkpoint import untrusted
+from dbrrl.checkpoint import State, untrusted
 from dbrrl.errors import CheckpointError
 
 
-def check_loop(state: Any, most: int) -> None:
+def check_loop(state: State, most: int) -> None:
     """Raise CheckpointError if a loop's state has impossible values; `most`: how many recent episodes it keeps."""
     with untrusted.state_of("loop"):
         _check(state, most)
 
 
-def _check(state: Any, most: int) -> None:
+def _check(state: State, most: int) -> None:
     keys = ("steps", "episodes", "best", "finished", "elapsed", "recent", "next", "called", "scores", "progress")
     table = untrusted.table(state, "", *keys)
     for name in ("steps", "episodes", "called"):

@@ -3,14 +3,15 @@
 import contextlib
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from dbrrl.envs import Step
+from dbrrl.learning.agent import Agent
+from dbrrl.learning.asynchronous import Learner
 from dbrrl.learning.transition import takes_valid
 
 
 @contextlib.contextmanager
-def observing(agent: Any) -> Iterator[Callable[[Step], None]]:
+def observing(agent: Agent | Learner) -> Iterator[Callable[[Step], None]]:
     """Yield a function that passes a step to `agent.observe`, with nothing of the environment's own infos.
 
     The environments have checked their results; inside the context the agent does not check them again. An agent whose
@@ -23,15 +24,15 @@ def observing(agent: Any) -> Iterator[Callable[[Step], None]]:
         agent.checks_input = before
 
 
-def _observer(agent: Any) -> Callable[[Step], None]:
+def _observer(agent: Agent | Learner) -> Callable[[Step], None]:
     observe = agent.observe
     if takes_valid(agent):
 
-        def tell(step: Step) -> None:
+        def pass_on(step: Step) -> None:
             valid = None if step.all_valid else step.valid
             observe(step.next_observation, step.reward, step.terminated, step.truncated, valid=valid)
 
-        return tell
+        return pass_on
     warnings.warn(
         f"{type(agent).__name__}.observe takes no `valid`, and is given info={{'valid': ...}} in its place: write "
         "observe(self, next_observation, reward, terminated, truncated, info=None, *, valid=None)",
@@ -39,8 +40,8 @@ def _observer(agent: Any) -> Callable[[Step], None]:
         stacklevel=4,
     )
 
-    def tell_in_info(step: Step) -> None:
+    def pass_in_info(step: Step) -> None:
         info = {} if step.all_valid else {"valid": step.valid}
         observe(step.next_observation, step.reward, step.terminated, step.truncated, info)
 
-    return tell_in_info
+    return pass_in_info

@@ -55,7 +55,7 @@ def _folder() -> str:
     try:
         return os.getcwd()
     except OSError:
-        return "a folder that is gone"
+        return "a folder that was removed"
 
 
 def _source_digest() -> str:

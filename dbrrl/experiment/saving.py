@@ -80,13 +80,13 @@ class Saver:
         """Return what was saved of a run that an error ended, after `rescue`; `again`: the command that resumes it."""
         files = [] if self.directory is None else self.directory.checkpoint_files()
         if not files:
-            return f"nothing of the run is saved yet, begin it again with: {again}"
+            return f"nothing of the run is saved yet, start it again with: {again}"
         if self.kept is not self._on_disk:
             step = int(files[0].stem.removeprefix("step-"))
-            return f"what came after its newest checkpoint, step {step:,}, could not be saved; go on with: {again}"
+            return f"what came after its newest checkpoint, step {step:,}, could not be saved; resume with: {again}"
         if self.kept["finished"]:
             return f"the run itself is finished and saved in {files[0].parents[1]}"
-        return f"saved at step {self.kept['steps']:,}; go on with: {again}"
+        return f"saved at step {self.kept['steps']:,}; resume with: {again}"
 
     def stopped(self) -> str:
         """Return the message for a run that Ctrl-C ended."""

@@ -126,8 +126,8 @@ def resolve_plan(
         agent_class: the agent's class, if the caller has it; else `agent` is looked up by name.
         trusted: names of code ("package.module:Class") that may be imported if only `file` has them; True: all.
 
-    Raises ConfigError for an unknown agent or field (with the nearest name), a value out of range, or a file that
-    names code which is not trusted.
+    Raises ConfigError for an unknown agent or field (with the nearest name), a value out of range or without effect,
+    or a file that names code which is not trusted.
     """
     file = file or {}
     written = flat(file, explicit, trusted)
@@ -152,7 +152,9 @@ def resolve_plan(
     own = {name: value for name, value in values.items() if name in fields}
     if "total_steps" in fields:
         own["total_steps"] = _horizon(explicit, written, chosen.steps)
-    return Plan(chosen, found.Config.from_dict(own), found, kwargs, preset, eval_kwargs)
+    config = found.Config.from_dict(own)
+    _refuse_unused(explicit, config)
+    return Plan(chosen, config, found, kwargs, preset, eval_kwargs)
 
 
 def _check(values: Mapping[str, Any], config: type[Config], others: Collection[str]) -> None:
@@ -165,6 +167,16 @@ def _check(values: Mapping[str, Any], config: type[Config], others: Collection[s
         if name not in known:
             raise ConfigError(f"unknown setting {name!r}{did_you_mean(name, [*known, *others])}")
         known[name].check(value)
+
+
+def _refuse_unused(explicit: Mapping[str, Any], config: Config) -> None:
+    """Raise ConfigError if an explicit setting has no effect because another one is off."""
+    for entry in settings(type(config)):
+        if entry.name in explicit and entry.is_unused(config):
+            off = str(getattr(config, entry.requires)).lower()
+            raise ConfigError(
+                f"{entry.name}: has no effect while {entry.requires} is {off}: set {entry.requires}, or leave it out"
+            )
 
 
 def _horizon(explicit: Mapping[str, Any], written: Mapping[str, Any], steps: int) -> Any:

@@ -5,16 +5,20 @@ Neither has a name that a kill could leave behind: the memory is a file that is 
 
 import ctypes
 import os
-from typing import Any
+from contextlib import AbstractContextManager
+from multiprocessing.context import SpawnContext
+from typing import Any, TypeAlias
 
 import numpy as np
 
-Block = tuple[Any, tuple[int, ...], str]  # shared bytes, and the shape and dtype of the array in them
+Block: TypeAlias = tuple[Any, tuple[int, ...], str]  # shared bytes, and the shape and dtype of the array in them
+
+Lock: TypeAlias = AbstractContextManager[Any]
 
 _ALIGNMENT = 64  # bytes of a cache line, which no two arrays share
 
 
-def block(context: Any, array: np.ndarray) -> Block:
+def block(context: SpawnContext, array: np.ndarray) -> Block:
     """Copy `array` into shared memory, which can be passed to processes that `context` starts."""
     made = context.RawArray(ctypes.c_byte, array.nbytes + 2 * _ALIGNMENT), array.shape, array.dtype.str
     view(made)[...] = array
@@ -29,7 +33,7 @@ def view(block: Block) -> np.ndarray:
     return np.frombuffer(memory, np.uint8, size, offset).view(dtype).reshape(shape)
 
 
-def lock(context: Any) -> Any:
+def lock(context: SpawnContext) -> Lock:
     """Return a lock for processes that `context` starts, to be used in a `with` block."""
     return context.Lock() if os.name == "nt" else PipeLock(context)
 
@@ -40,7 +44,7 @@ class PipeLock:
     A semaphore for spawned processes has a name, which would stay in the system if all of them were killed.
     """
 
-    def __init__(self, context: Any) -> None:
+    def __init__(self, context: SpawnContext) -> None:
         self.reader, self.writer = context.Pipe(duplex=False)
         self.writer.send_bytes(b"")
 

@@ -7,6 +7,7 @@ import threading
 import time
 import traceback
 from multiprocessing import connection
+from multiprocessing.connection import Connection
 from typing import Any
 
 import gymnasium as gym
@@ -21,18 +22,18 @@ from dbrrl.learning.asynchronous import AsynchronousAgent, Learner
 
 from .observing import observing
 from .settings import Plan
-from .shared import Block, view
+from .shared import Block, Lock, view
 
 KIND = "message"
 AT_ONCE = 16  # most steps that a learner reserves at once: for each reservation learners wait for one another
 
 
-def send(pipe: Any, **message: Any) -> None:
+def send(pipe: Connection, **message: Any) -> None:
     """Send a message of arrays and plain values."""
     pipe.send_bytes(checkpoint.encode(message, kind=KIND))
 
 
-def receive(pipe: Any) -> dict[str, Any]:
+def receive(pipe: Connection) -> dict[str, Any]:
     """Return the next message; EOFError if the other process has closed the pipe or ended."""
     return checkpoint.decode(pipe.recv_bytes(), kind=KIND)
 
@@ -63,7 +64,7 @@ def environments(plan: Plan, index: int) -> vector.Environments:
 
 
 def work(
-    plan: Plan, index: int, blocks: dict[str, Block], lock: Any, pipe: Any, registered: EnvSpec | None = None
+    plan: Plan, index: int, blocks: dict[str, Block], lock: Lock, pipe: Connection, registered: EnvSpec | None = None
 ) -> None:
     """Main function of the process; it ends when the pipe is closed, after an error, or with its parent.
 
@@ -75,6 +76,7 @@ def work(
     try:
         if registered is not None:
             gym.registry.setdefault(registered.id, registered)
+        backend.keep_freed_memory()
         backend.set_blas_threads(plan.settings.threads or 1)
         worker = Worker(plan, index, shared, lock, pipe)
         worker.serve()
@@ -102,7 +104,7 @@ def end_with_parent() -> None:
 class Turn:
     """A context that learner `index` of `count` enters once all earlier changes of the shared arrays are done."""
 
-    def __init__(self, learner: Learner, index: int, count: int, turn: np.ndarray, lock: Any) -> None:
+    def __init__(self, learner: Learner, index: int, count: int, turn: np.ndarray, lock: Lock) -> None:
         self.learner, self.index, self.count, self.turn, self.lock = learner, index, count, turn, lock
 
     def __enter__(self) -> None:
@@ -121,7 +123,7 @@ class Turn:
 class Worker:
     """One learner, its environment, and the counters that all workers share."""
 
-    def __init__(self, plan: Plan, index: int, shared: dict[str, np.ndarray], lock: Any, pipe: Any) -> None:
+    def __init__(self, plan: Plan, index: int, shared: dict[str, np.ndarray], lock: Lock, pipe: Connection) -> None:
         self.index, self.pipe, self.lock = index, pipe, lock
         self.steps, self.taken, turn = (shared.pop(name) for name in ("steps", "taken", "turn"))
         self.count = len(self.steps)

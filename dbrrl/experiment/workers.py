@@ -8,6 +8,8 @@ import sys
 import time
 from collections.abc import Callable
 from multiprocessing import connection
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
 from typing import Any
 
 import gymnasium as gym
@@ -86,8 +88,8 @@ class Workers:
         self.saved: list[State] = []  # the environments at the last `collect`
         self.kept: dict[str, np.ndarray] = {}  # the shared arrays at the last `collect`
         self.counters: dict[str, np.ndarray] = {}
-        self.processes: list[Any] = []
-        self.pipes: list[Any] = []
+        self.processes: list[SpawnProcess] = []
+        self.pipes: list[Connection] = []
         self.rate = 1_000.0  # steps per second of all workers during the last `advance`
 
     @property
@@ -113,8 +115,8 @@ class Workers:
             self._tell(pipe, until=goal)
         answers = self._answers()
         self.rate = (self.steps - before) / max(time.perf_counter() - started, 1e-6)
-        told = [answer["finished"].tolist() for answer in answers]
-        rows = [(step, i, *episode) for i, episodes in enumerate(told) for step, *episode in episodes]
+        ended = [answer["finished"].tolist() for answer in answers]
+        rows = [(step, i, *episode) for i, episodes in enumerate(ended) for step, *episode in episodes]
         return [(episode_return, int(length)) for _, _, episode_return, length in sorted(rows)]
 
     def collect(self) -> list[Episode]:
@@ -181,7 +183,7 @@ class Workers:
             self.agent.attach({name: vector.copy() for name, vector in self.agent.shared.items()})
             self.counters = {name: vector.copy() for name, vector in self.counters.items()}
 
-    def _start(self, saved: list[Any], *, fresh: bool) -> list[dict[str, Any]]:
+    def _start(self, saved: list[State | None], *, fresh: bool) -> list[State]:
         agent, count = self._agent, self.num_envs
         context = multiprocessing.get_context("spawn")
         blocks: dict[str, Block] = {name: block(context, vector) for name, vector in agent.shared.items()}
@@ -211,13 +213,13 @@ class Workers:
         self._keep()
         return self._answers()
 
-    def _tell(self, pipe: Any, **message: Any) -> None:
+    def _tell(self, pipe: Connection, **message: Any) -> None:
         with contextlib.suppress(OSError):  # if the worker has ended, `_answers` finds out why
             send(pipe, **message)
 
-    def _answers(self) -> list[dict[str, Any]]:
+    def _answers(self) -> list[State]:
         """Return one message of each worker; WorkerError for the first that fails."""
-        answers: list[dict[str, Any]] = [{}] * self.num_envs
+        answers: list[State] = [{}] * self.num_envs
         waiting = dict(enumerate(self.pipes))
         while waiting:
             connection.wait([*waiting.values(), *(self.processes[i].sentinel for i in waiting)])
@@ -235,7 +237,7 @@ class Workers:
                 del waiting[i]
         return answers
 
-    def _failed(self, index: int, answer: dict[str, Any]) -> WorkerError:
+    def _failed(self, index: int, answer: State) -> WorkerError:
         error = WorkerError(f"worker {index} died in its step {self.counters['steps'][index]:,}: {answer['error']}")
         error.__cause__ = RemoteTraceback(answer["traceback"])
         return error

@@ -12,11 +12,13 @@ class Learner(Protocol):
     Attributes:
         steps: transitions that it has observed.
         num_updates: updates that it has made.
+        checks_input: whether it checks what it is given; False for environments that have checked it.
         turn: a context that it enters for each change of the shared arrays; set by whoever orders the changes.
     """
 
     steps: int
     num_updates: int
+    checks_input: bool
     turn: contextlib.AbstractContextManager[Any]
 
     def act(self, observation: Observation, explore: bool = True) -> Any:

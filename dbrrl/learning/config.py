@@ -15,7 +15,7 @@ class OnPolicyConfig(Config):
     max_grad_norm: float = setting(0.5, above=0, help="largest global norm of the gradient")
     hidden_sizes: tuple[int, ...] | None = setting(None, at_least=1, help="hidden layers; none: 64,64; () on images")
     recurrent: Literal["none", "lstm", "gru"] = setting("none", help="recurrent layer before the hidden layers")
-    recurrent_size: int = setting(64, at_least=1, help="units of the recurrent layer")
+    recurrent_size: int = setting(64, at_least=1, requires="recurrent", help="units of the recurrent layer")
     activation: Literal["tanh", "relu"] = setting("tanh", help="between the hidden layers")
     scale_observation: bool = setting(False, help="entries of a Box within finite bounds are scaled to [-1, 1]")
     log_std_init: float = setting(0.0, help="initial log standard deviation of continuous actions")

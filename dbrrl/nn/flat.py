@@ -71,6 +71,10 @@ class Flat:
             p.array[...] = own
         self.changed()
 
+    def frozen(self) -> list[tuple[Any, Any]]:
+        """The arrays of parameters that were frozen after this was made, each with a copy to restore it from."""
+        return [(p.array, p.array.copy()) for p in self.parameters if not p.requires_grad]
+
     def changed(self) -> None:
         """Declare that `values` changed: a graph recorded before refuses to go backward."""
         now = change()

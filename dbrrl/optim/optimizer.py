@@ -19,8 +19,9 @@ SWEEP_INTERVAL = 128  # steps between two searches for moments close to 0
 class Optimizer:
     """Base: the parameters of a module (or of a list) as one vector, and moments as vectors of the same length.
 
-    Parameters that are frozen (requires_grad is False) when the optimizer is made are left out. Several optimizers may
-    share a model. One that shares parameters with a newer optimizer goes on working, at the cost of copying these.
+    Parameters that are frozen (requires_grad is False) when the optimizer is made are left out; those frozen later keep
+    their values. Several optimizers may share a model. One that shares parameters with a newer optimizer keeps working,
+    at the cost of copying these.
 
     Raises:
         ConfigError: a hyperparameter is out of range.
@@ -107,12 +108,14 @@ class Optimizer:
 
     def step(self) -> None:
         """Change the parameters once, by their gradients."""
-        g, guests = self.flat.gather(), self.flat.pull()
+        g, guests, frozen = self.flat.gather(), self.flat.pull(), self.flat.frozen()
         self._steps.add(1)
         self.update(self.flat.values, g, self._scratch)
         if sweep_is_due(g, self._steps.value):
             self._clear_tiny()
         self.flat.push(guests)
+        for array, before in frozen:
+            array[...] = before
 
     def step_on(self, values: Array, **moments: Array) -> None:
         """Apply one step by this optimizer's gradient to other arrays, such as memory of several processes.

@@ -1,4 +1,4 @@
-"""What a run or a benchmark shows while it works: bars in a terminal or notebook, plain lines elsewhere, or nothing."""
+"""Progress of a run or benchmark: bars in a terminal or notebook, plain lines elsewhere, or nothing."""
 
 import math
 import sys
@@ -21,7 +21,7 @@ class Quiet:
         """The run of a benchmark that has `slot` has done `steps` of `total` steps."""
 
     def count(self, ended: int, seconds_left: float) -> None:
-        """Of a benchmark's runs, `ended` have ended; the others are expected to take `seconds_left`."""
+        """A benchmark: `ended` runs have ended; the others are expected to take `seconds_left`."""
 
     def say(self, line: str) -> None:
         """Report an event."""
@@ -118,7 +118,7 @@ class Bars(Bar):
         self._move(0, ended, f"{duration(seconds_left)} left")
 
 
-def choose(progress: bool | None) -> Quiet:
+def for_run(progress: bool | None) -> Quiet:
     """Return the display for `progress`: True, False, or None for a bar in a terminal or notebook and nothing else."""
     terminal = sys.stdout.isatty() or _in_notebook()
     if progress is None:

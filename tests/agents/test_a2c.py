@@ -168,7 +168,7 @@ def test_rows_without_a_transition_take_no_part() -> None:
     np.testing.assert_allclose(*(nn.parameters_to_vector(agent.network) for agent in agents), atol=1e-6)
 
 
-def test_what_lies_beyond_the_last_transition_of_an_environment_does_not_reach_it() -> None:
+def test_rows_after_the_last_transition_of_an_environment_do_not_affect_it() -> None:
     agents, found = [make(n_steps=4, gae_lambda=0.9) for _ in range(2)], []
     no, first = np.zeros(2, bool), np.array([True, False])
     for agent, last in zip(agents, (99.0, -99.0), strict=True):

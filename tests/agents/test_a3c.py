@@ -195,7 +195,7 @@ def test_a_state_of_other_sizes_is_refused() -> None:
         make().load_state_dict(make(hidden_sizes=(5,)).state_dict())
 
 
-def test_a_network_of_ones_own_takes_the_place() -> None:
+def test_a_network_of_your_own_takes_the_place() -> None:
     agent = make()
     agent.network = Shared(2)
     before = agent.shared["values"].copy()

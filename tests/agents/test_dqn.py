@@ -354,7 +354,7 @@ def test_raw_final_observations_are_put_in_place() -> None:
     assert content(agents[0]) == content(agents[1])
 
 
-def test_a_network_of_ones_own_takes_the_place() -> None:
+def test_a_network_of_your_own_takes_the_place() -> None:
     agent = make(target_update_interval=1)
     agent.network = nn.Sequential(Same(), nn.Linear(3, 3, rng=0))
     before = agent.network.state_dict()

@@ -74,7 +74,7 @@ def test_how_often_a_policy_is_evaluated_does_not_change_what_is_learned(kind: A
 
 
 @every_agent
-def test_what_the_user_put_into_evaluation_mode_stays_there(kind: Any, settings: dict[str, Any]) -> None:
+def test_modules_that_the_user_put_into_evaluation_mode_stay_in_it(kind: Any, settings: dict[str, Any]) -> None:
     agent = make(kind, settings)
     for network in [agent.learner(i).network for i in range(2)] if kind is A3C else [agent.network]:
         network.running.eval()

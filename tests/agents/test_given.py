@@ -1,4 +1,4 @@
-"""What `observe` is given wrongly is named where it is given, by every agent: environment, field and cure."""
+"""A wrong argument of `observe` is named at once by every agent: environment, field and cure."""
 
 import re
 from typing import Any

@@ -1,4 +1,4 @@
-"""PPO as an agent: spaces, schedules, early stop, normalizers, its state, networks of one's own."""
+"""PPO as an agent: spaces, schedules, early stop, normalizers, its state, networks of your own."""
 
 from pathlib import Path
 from typing import Any
@@ -313,7 +313,7 @@ def test_the_return_that_scales_rewards_starts_anew_after_either_end(end: str) -
     np.testing.assert_allclose(agent.reward_norm.returns, [0, 1 + agent.config.gamma])
 
 
-def test_a_network_of_ones_own_takes_the_place() -> None:
+def test_a_network_of_your_own_takes_the_place() -> None:
     agent = make()
     agent.network = Shared(2)
     before = agent.network.state_dict()
@@ -326,7 +326,7 @@ def test_a_network_of_ones_own_takes_the_place() -> None:
     assert content(agent) == content(other)
 
 
-def test_a_saved_network_of_ones_own_is_restored(tmp_path: Path) -> None:
+def test_a_saved_network_of_your_own_is_restored(tmp_path: Path) -> None:
     agent, other = make(), make(seed=1)
     agent.network, other.network = Shared(2), Shared(2)
     feed(agent, 11)

@@ -39,6 +39,7 @@ def test_a_loss_worked_out_by_hand() -> None:
     loss = F.quantile_huber_loss(Tensor(theta), target, fractions)
     np.testing.assert_allclose(loss.numpy(), [(0.125 + 0.875) / 2 + (0.125 + 1.125) / 2])
     np.testing.assert_array_equal(mean_error(theta, target), [(1 + 4 - 1 + 2) / 4])
+    np.testing.assert_array_equal(mean_error(theta, -target), [(1 + 4 + 3 + 6) / 4])  # of either sign
 
 
 def test_losses_and_gradients_are_those_of_the_formula() -> None:
@@ -51,13 +52,13 @@ def test_losses_and_gradients_are_those_of_the_formula() -> None:
 
 
 def test_what_it_finds_are_quantiles() -> None:
-    """Of returns spread evenly over [0, 100], where the Huber part near 0 does not count."""
+    """Returns are spread evenly over [0, 100], where the Huber part near 0 does not count."""
     theta = Tensor(np.full((1, 4), 50.0), requires_grad=True)
     fractions, target = (np.arange(4) + 0.5) / 4, np.linspace(0, 100, 1001)[None]
     for _ in range(400):
         theta.grad = None
         F.quantile_huber_loss(theta, target, fractions).sum().backward()
-        theta.data[...] -= 20 * theta.grad  # type: ignore[operator]
+        theta.data = theta.data - 20 * theta.grad  # type: ignore[operator]
     np.testing.assert_allclose(theta.numpy()[0], fractions * 100, atol=0.5)
 
 

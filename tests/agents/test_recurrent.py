@@ -112,7 +112,7 @@ class Row:
 
 @dataclass
 class Watched:
-    """What an agent's updates saw."""
+    """Records of the inputs of an agent's updates."""
 
     weights: list[np.ndarray] = field(default_factory=list)
     gradients: list[np.ndarray] = field(default_factory=list)
@@ -299,7 +299,7 @@ def test_an_evaluation_remembers_within_an_episode(name: str) -> None:
 
 
 class Counting(nn.Module):
-    """A memory of one's own: the steps since the episode began, of which it prefers action 1 in the odd ones."""
+    """A memory of your own: the steps since the episode began, of which it prefers action 1 in the odd ones."""
 
     def __init__(self) -> None:
         self.scale = nn.Linear(1, 2, rng=0)
@@ -350,7 +350,7 @@ def turns(mode: AutoresetMode, num_envs: int = 3) -> Environments:
 
 @names
 @pytest.mark.parametrize("mode", MODES)
-def test_a_memory_of_ones_own_is_reset_in_every_autoreset_mode(name: str, mode: AutoresetMode) -> None:
+def test_a_memory_of_your_own_is_reset_in_every_autoreset_mode(name: str, mode: AutoresetMode) -> None:
     envs = turns(mode)
     agent = whole(name, envs.observation_space, envs.action_space)
     agent.network = Counting()
@@ -395,7 +395,7 @@ def test_a_row_without_a_transition_is_as_if_it_had_not_been() -> None:
         np.testing.assert_allclose(part, other, atol=1e-6)
 
 
-def test_a_network_of_ones_own_with_a_memory_is_restored(tmp_path: Any) -> None:
+def test_a_network_of_your_own_with_a_memory_is_restored(tmp_path: Any) -> None:
     agents = [make("ppo", action=gym.spaces.Discrete(2)) for _ in range(2)]
     for agent in agents:
         agent.network = Counting()

@@ -1,4 +1,4 @@
-"""What takes a memory is learned with an LSTM or GRU and not without; CartPole whose velocities are hidden, solved."""
+"""Tasks that need a memory are learned with an LSTM or GRU and not without, CartPole with hidden velocities too."""
 
 from typing import Any
 

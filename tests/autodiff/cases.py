@@ -1,4 +1,4 @@
-"""What the tables of all ops are made of: a case of a public function, its points, and the kinds of cases."""
+"""Rows of the tables of ops: a case of a public function, its points, and the kinds of cases."""
 
 import math
 from collections.abc import Callable

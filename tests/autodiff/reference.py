@@ -1,4 +1,4 @@
-"""What the ops compute, written out in NumPy without regard to speed."""
+"""The functions of all ops, written out in NumPy without regard to speed."""
 
 import math
 from collections.abc import Callable

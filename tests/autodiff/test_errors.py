@@ -1,7 +1,6 @@
-"""What a caller can do wrong: each error says what was expected, what came, and the cure."""
+"""Mistakes of a caller: each error says what was expected, what came, and the cure."""
 
-import subprocess
-import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -130,35 +129,52 @@ def set_item(x: Tensor) -> None:
         x[0] = 7.0
 
 
-def set_item_of_data(x: Tensor) -> None:
-    x.data[0] = 7.0
-
-
-def subtract_from_data(x: Tensor) -> None:
-    x.data -= 0.1
+def subtract(x: Tensor) -> None:
+    with no_grad():
+        x -= 0.1
 
 
 def assign_data(x: Tensor) -> None:
     x.data = np.zeros_like(x.data)
 
 
-def change_what_numpy_gave(x: Tensor) -> None:
-    x.numpy()[...] = 0
-
-
 def change_what_detach_gave(x: Tensor) -> None:
     x.detach()[0] = 5.0
 
 
-def change_a_slice(x: Tensor) -> None:
-    part = x.data[:2]
-    part[1:] = 9
+CHANGES = [set_item, subtract, assign_data, change_what_detach_gave]
 
 
-CHANGES = [
-    set_item, set_item_of_data, subtract_from_data, assign_data, change_what_numpy_gave, change_what_detach_gave,
-    change_a_slice,
-]  # fmt: skip
+def add_to(array: np.ndarray) -> None:
+    array += 1
+
+
+HANDED_OUT: dict[str, Callable[[Tensor], Any]] = {
+    "data": lambda x: x.data,
+    "a slice of data": lambda x: x.data[:2],
+    "data of a view": lambda x: x.reshape(3, 1).detach().data.T,
+    "numpy": lambda x: x.numpy(),
+    "asarray": lambda x: np.asarray(x.detach()),
+}
+
+
+@pytest.mark.parametrize("hand_out", HANDED_OUT.values(), ids=HANDED_OUT)
+@pytest.mark.parametrize("x", [leaf(3), Tensor(np.ones(3)), leaf(3) * 2])
+def test_arrays_handed_out_cannot_be_changed(x: Tensor, hand_out: Any) -> None:
+    before = x.array.copy()
+    with no_grad():
+        for change in (add_to, np.ndarray.sort, lambda array: array.fill(0), lambda array: array.__setitem__(..., 0)):
+            with pytest.raises(ValueError, match="read-only"):
+                change(hand_out(x))
+    np.testing.assert_array_equal(x.array, before)
+
+
+def test_values_handed_out_show_later_changes() -> None:
+    x = leaf(3)
+    values = x.data
+    with no_grad():
+        x[...] = 4.0
+    assert values.tolist() == [4, 4, 4]
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda f: f.__name__)
@@ -194,7 +210,7 @@ def test_a_handed_out_array_that_is_not_changed_does_no_harm() -> None:
     np.testing.assert_allclose(x.grad, 2 * held)
 
 
-def test_a_change_of_plain_data_reaches_its_views_and_is_noticed_there() -> None:
+def test_a_change_of_plain_data_reaches_its_views_and_is_noticed() -> None:
     data, w = Tensor(np.ones(3)), leaf(3)
     part, values = data[1:], data.data
     loss = (part * w[1:]).sum()
@@ -276,12 +292,6 @@ def test_an_op_object_serves_one_call() -> None:
         op(leaf(2))
 
 
-def test_leaving_python_with_a_handed_out_array_is_silent() -> None:
-    code = "import dbrrl; x = dbrrl.Tensor([1.0]); d = x.data; y = x * d"
-    result = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
-    assert result.stderr == ""
-
-
 def test_no_grad_on_what_it_cannot_cover_says_so() -> None:
     with pytest.raises(TypeError, match=r"write @no_grad\(\) with brackets"):
         no_grad(len)
@@ -290,12 +300,3 @@ def test_no_grad_on_what_it_cannot_cover_says_so() -> None:
         @no_grad()
         def numbers() -> Any:
             yield leaf(1) * 2
-
-
-def test_a_look_at_the_values_does_not_hide_a_change_before_it() -> None:
-    x = leaf(3)
-    values, loss = x.data, (x * x).sum()
-    values[0] = 5.0
-    assert x.data[0] == 5.0
-    with pytest.raises(GraphError, match="changed in place"):
-        loss.backward()

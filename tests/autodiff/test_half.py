@@ -112,7 +112,7 @@ def test_a_mean_is_exact_and_equal_maxima_share_one() -> None:
     assert x.grad.dtype == np.float16 and float(x.grad.astype(np.float64).sum()) == pytest.approx(1, rel=0.01)
 
 
-def test_float16_beside_a_wider_tensor_gives_the_wider_type(device: str) -> None:
+def test_float16_with_a_wider_tensor_gives_the_wider_type(device: str) -> None:
     x = Tensor(put(full(4), device), requires_grad=True)
     for loss in (F.mse_loss, F.huber_loss):
         y = loss(x, Tensor(put(np.zeros(4, np.float32), device)))

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 import dbrrl.functional as F
-from dbrrl.autodiff import memory
 from dbrrl.autodiff import tensor as engine
 from dbrrl.autodiff.engine import grad
 from dbrrl.autodiff.tensor import Tensor, no_grad
@@ -112,19 +111,6 @@ def test_backward_frees_the_graph_as_it_walks(without_collector: None) -> None:
     del h
     y.backward()
     assert middle() is None and y.op.inputs is None
-
-
-def test_handed_out_arrays_are_forgotten(without_collector: None) -> None:
-    x = leaf()
-    part = x.data[1:]
-    assert len(memory.handed_out) == 1
-    del part
-    assert not memory.handed_out and not x.memory.watched
-    held = x.data
-    del x
-    held[...] = 0
-    del held
-    assert not memory.handed_out and gc.collect() == 0
 
 
 def chain(length: int) -> tuple[Tensor, Any]:

@@ -335,7 +335,7 @@ def test_settings_do_not_take_gradients() -> None:
             call()
 
 
-def test_an_op_of_ones_own_works_without_importing_the_functions() -> None:
+def test_an_op_of_your_own_works_without_importing_the_functions() -> None:
     program = """
 import numpy as np
 from dbrrl.autodiff.op import Op

@@ -75,8 +75,9 @@ VIEWS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def add_to_data(net: Net) -> None:
-    net.x.data += 10
+def add(net: Net) -> None:
+    with no_grad():
+        net.x += 10
 
 
 def set_data(net: Net) -> None:
@@ -133,7 +134,7 @@ def load(net: Net) -> None:
 
 
 CHANGES = [
-    add_to_data, set_data, set_items_of_data, set_a_view_of_data, set_items, set_items_of_a_view,
+    add, set_data, set_items_of_data, set_a_view_of_data, set_items, set_items_of_a_view,
     add_to_data_of_a_view, set_items_of_numpy, set_items_of_detach, step, set_flat_values, load,
 ]  # fmt: skip
 
@@ -180,7 +181,11 @@ def gradients(kind: str, flat: bool, view: Any, op: Any, change: Any, used: str)
     w = Tensor(np.linspace(0.6, 1.4, t.size).reshape(t.shape), requires_grad=True)
     loss = op(t, w).sum()
     if change is not None:
-        change(net) if used == "view" else change(seen)
+        try:
+            change(net) if used == "view" else change(seen)
+        except ValueError as error:
+            if "read-only" not in str(error):
+                raise
     try:
         loss.backward()
     except GraphError:
@@ -259,7 +264,8 @@ def test_on_any_device_changes_by_index_by_data_and_by_a_step_are_known(view: st
         x.data = put(np.full((2, 2), 2.0), device)
 
     def by_adding(x: Any) -> None:
-        x.data += 1.0
+        with no_grad():
+            x += 1.0
 
     def by_step(x: Any) -> None:
         (x * 2).sum().backward()
@@ -292,15 +298,14 @@ def test_on_any_device_changes_by_index_by_data_and_by_a_step_are_known(view: st
         lambda x, k: F.clipped_surrogate(x[0], k, k, 0.5),
     ],
 )
-def test_what_an_op_keeps_beside_its_inputs_is_out_of_reach(compute: Any) -> None:
+def test_what_an_op_keeps_besides_its_inputs_is_out_of_reach(compute: Any) -> None:
     results = []
     for later in (False, True):
         x = Tensor(np.array([[0.5, -1.0], [2.0, 0.25]]), requires_grad=True)
         k = Tensor(np.array([0, 1]))
         loss = compute(x, k).sum()
         if later:
-            k[...] = np.array([1, 0])
-            k.data[...] = [1, 1]
+            k[...] = np.array([1, 1])
         loss.backward()
         results.append(x.grad)
     np.testing.assert_array_equal(*results)
@@ -331,7 +336,7 @@ def test_views_of_what_a_graph_computed_cannot_be_changed(device: str) -> None:
 def test_a_single_number_can_be_changed() -> None:
     with no_grad():
         total = Tensor([1.0, 2.0], requires_grad=True).sum()
-    total.data += 1
+    total += 1
     total[...] = total.array * 2
     assert total.item() == 8 and total.dtype == np.float32
     w = Tensor(2.0, requires_grad=True)
@@ -345,7 +350,7 @@ def test_a_change_that_no_gradient_reads_is_allowed() -> None:
     for view in ("reshape", "T", "slice", "broadcast_to"):
         x, w = Tensor(np.ones((2, 2)), requires_grad=True), Tensor(1.0, requires_grad=True)
         loss = (VIEWS[view](x) + w).sum()
-        x.data += 1
+        x.data = x.data + 1
         loss.backward()
         assert float(w.grad) == float(x.grad.sum())
 
@@ -362,23 +367,20 @@ def test_parameters_in_one_vector_are_changed_each_for_itself() -> None:
 
 def test_copies_have_changes_of_their_own_unless_they_share_memory() -> None:
     x = Tensor(np.ones(2), requires_grad=True)
-    held = x.data
     deep = copy.deepcopy(x)
     loss = (x * x).sum() + (deep * deep).sum()
-    held[0] = 1.0  # no change
-    loss.backward(retain_graph=True)
-    deep.data += 1
+    with no_grad():
+        deep += 1
     with pytest.raises(GraphError, match="changed in place"):
         loss.backward()
     (x * x).sum().backward()
-    assert held.tolist() == [1, 1] and deep.array.tolist() == [2, 2]
+    assert x.array.tolist() == [1, 1] and deep.array.tolist() == [2, 2]
 
 
 def test_a_change_is_not_blamed_on_a_graph_recorded_after_it() -> None:
     x = Tensor(np.ones(3), requires_grad=True)
-    held = x.data
-    for change in (lambda: held.fill(2), lambda: setattr(x, "data", np.full(3, 4.0))):
-        change()
+    for value in (2.0, 4.0):
+        x.data = np.full(3, value)
         (x.reshape(3, 1) * x[:, None]).sum().backward()
     np.testing.assert_array_equal(x.grad, 2 * 2 + 2 * 4 + np.zeros(3))
 

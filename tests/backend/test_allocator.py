@@ -1,13 +1,19 @@
 """Freed memory is kept on Linux, unless the user has set the allocator."""
 
 import ctypes
+import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+import dbrrl
 from dbrrl.backend.allocator import keep_freed_memory
+from dbrrl.experiment import build
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -39,6 +45,26 @@ def test_other_systems_are_left_alone(asked: list[Any], monkeypatch: pytest.Monk
     monkeypatch.setattr(sys, "platform", "darwin")
     keep_freed_memory()
     assert asked == []
+
+
+def test_an_import_changes_no_setting() -> None:
+    code = """
+import ctypes
+class Library(ctypes.CDLL):
+    def __getattr__(self, name):
+        assert name != "mallopt"
+        return super().__getattr__(name)
+ctypes.CDLL = Library
+import dbrrl.agents, dbrrl.buffers, dbrrl.experiment, dbrrl.functional
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_a_run_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[None] = []
+    monkeypatch.setattr(build.backend, "keep_freed_memory", lambda: asked.append(None))
+    dbrrl.Experiment("ppo", "CartPole-v1", out=None, progress=False, final_episodes=1).run(steps=16)
+    assert len(asked) == 1
 
 
 def test_a_library_without_mallopt_is_left_alone(asked: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:

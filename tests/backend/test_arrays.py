@@ -84,7 +84,7 @@ def fake_cupy(count: int | None) -> Any:
     return cupy
 
 
-def test_a_gpu_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_gpu_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     backend.require("cpu")
     for count, names in ((1, "cuda, as there is 1 GPU"), (2, "cuda:0 to cuda:1, as there are 2 GPUs")):
         monkeypatch.setitem(sys.modules, "cupy", fake_cupy(count))

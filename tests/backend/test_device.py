@@ -81,7 +81,7 @@ def test_every_op_and_its_derivatives(family: str) -> None:
                 close(gpu, cpu, 1e-3, 1e-4)
 
 
-def test_indices_and_constants_may_lie_on_either_side() -> None:
+def test_indices_and_constants_may_be_on_either_device() -> None:
     x, index = np.arange(12, dtype=np.float32).reshape(3, 4), np.array([2, 0, 3])
     tensor = Tensor(x, requires_grad=True).to("cuda")
     assert on_gpu(tensor) and tensor.requires_grad
@@ -277,7 +277,7 @@ def feed(learner: Any, steps: int) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("name", AGENTS)
-def test_ppo_does_there_what_it_does_here(name: str, tmp_path: Path) -> None:
+def test_ppo_on_a_gpu_does_what_it_does_on_the_cpu(name: str, tmp_path: Path) -> None:
     settings = {"entropy_coef": 0.01, "clip_range_value": 0.2 if name == "box" else None}
     cpu, gpu = same_draws(agent(name, "cpu", **settings)), agent(name, "cuda", **settings)
     for here, far in zip(feed(cpu, 20), feed(gpu, 20), strict=True):
@@ -295,7 +295,7 @@ def test_ppo_does_there_what_it_does_here(name: str, tmp_path: Path) -> None:
         assert loaded.num_updates > gpu.num_updates
 
 
-def test_a_rollout_may_lie_on_both_sides() -> None:
+def test_a_rollout_may_be_on_both_devices() -> None:
     rng, ends = np.random.default_rng(0), []
     steps = []
     for t in range(8):
@@ -351,7 +351,7 @@ def test_what_is_recorded_holds_no_copy_from_the_host() -> None:
 
 
 @pytest.mark.parametrize("kind", [DQN, DoubleDQN, C51, QRDQN, IQN, Rainbow], ids=lambda kind: kind.__name__)
-def test_q_learning_does_there_what_it_does_here(kind: Any) -> None:
+def test_q_learning_on_a_gpu_does_what_it_does_on_the_cpu(kind: Any) -> None:
     settings = {"hidden_sizes": (8,), "batch_size": 4, "learning_starts": 8, "target_update_interval": 3}
     cpu, gpu = (
         kind(*AGENTS["discrete"], kind.Config(**settings), num_envs=2, seed=3, device=device)

@@ -43,7 +43,7 @@ class Square(Op):
 
 @replaces(Square, "cuda")
 class _Square(Square):
-    """As `Square`; the gradient of arrays is ten times as large, to be told apart."""
+    """The same as `Square`, but with a gradient of arrays ten times as large, to tell them apart."""
 
     def backward(self, g: Any, y: Any, x: Any) -> Any:
         return super().backward(g, y, x) if isinstance(g, Tensor) else 20 * x * g

@@ -113,7 +113,7 @@ SOON: dict[Any, dict[str, Any]] = {PPO: {"n_steps": 4}, DQN: {"learning_starts":
 
 
 @pytest.mark.parametrize("kind", [PPO, A2C, A3C, DQN, IQN])
-def test_in_a_loop_of_ones_own_small_networks_use_one_thread(kind: Any, seen: list[int]) -> None:
+def test_in_a_loop_of_your_own_small_networks_use_one_thread(kind: Any, seen: list[int]) -> None:
     agent = kind(OBSERVATION, ACTION, kind.Config(**SOON.get(kind, {})), num_envs=2)
     play(agent, 6)
     assert agent.num_updates > 0 and len(seen) > 8 and set(seen) == {1}
@@ -170,7 +170,7 @@ def test_an_error_puts_the_number_back(four: None) -> None:
     assert backend.blas_threads() == 4
 
 
-def test_an_agent_that_learns_in_observe_is_limited_there(four: None) -> None:
+def test_an_agent_that_learns_in_observe_is_limited_in_it(four: None) -> None:
     numbers = []
 
     class Own(Stub):

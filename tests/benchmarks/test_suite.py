@@ -33,7 +33,7 @@ def test_every_cell_of_every_suite_settles_into_a_plan(name: str) -> None:
         assert (plan.settings.seed, plan.settings.threads, plan.settings.curve) == (3, 1, False)
 
 
-def test_a_part_of_a_suite_and_steps_of_ones_own() -> None:
+def test_a_part_of_a_suite_and_steps_of_your_own() -> None:
     part = suite.load("classic", {"steps": 1234}).part(["dqn"], ["CartPole-v1", "Acrobot-v1"])
     assert [cell.name for cell in part.cells] == ["dqn on CartPole-v1", "dqn on Acrobot-v1"]
     assert part.cells[0].plan(0).settings.steps == 1234
@@ -59,7 +59,7 @@ def test_the_preset_can_be_left_out(tmp_path: Path) -> None:
             '[[cells]]\nagents = "Discret"\nenvs = ["CartPole-v1"]',
             "no agent serves .* 'Discret'; did you mean 'Discrete",
         ),
-        ('[[cells]]\nagents = ["ppo"]\nenvs = ["A", "A"]', "ppo on A stands in it twice"),
+        ('[[cells]]\nagents = ["ppo"]\nenvs = ["A", "A"]', "ppo on A is in it twice"),
         ('[[cells]]\nagents = ["ppo"]\nenvs = ["A"]\nseeds = 0', "seeds: expected a whole number of at least 1, got 0"),
         ('[[cells]]\nagents = ["ppo"]\nenvs = ["A"]\npreset = 1', "preset: expected true or false, got 1"),
         ('[[cells]]\nagents = ["ppo"]\nenvs = ["A"]\nstep = 1', "unknown key 'step'"),

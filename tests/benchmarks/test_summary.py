@@ -1,4 +1,4 @@
-"""What runs come to, by numbers worked by hand."""
+"""Summaries of runs, against numbers worked by hand."""
 
 import math
 from pathlib import Path

@@ -65,7 +65,7 @@ def test_a_priority_is_the_error_and_eps_to_the_power_of_alpha() -> None:
     story = Story(make(20, 2, PrioritizedReplayBuffer, alpha=0.5, eps=0.25), seed=0)
     story.step()
     story.buffer.sample(1, np.random.default_rng(0), GAMMA)
-    story.buffer.update(np.array([0, 1]), np.array([0.0, -2.0]))
+    story.buffer.update_priorities(np.array([0, 1]), np.array([0.0, -2.0]))
     assert story.buffer.tree[np.array([0, 1])].tolist() == [0.5, 1.5]  # √(0 + 1/4), √(2 + 1/4)
 
 

@@ -147,7 +147,7 @@ def learned(num_envs: int, device: str = "cpu", steps: int = 60, **settings: Any
 
 @pytest.mark.parametrize("cuda", ["stand-in", pytest.param("cupy", marks=pytest.mark.gpu)])
 @pytest.mark.parametrize("prioritized", [False, True])
-def test_an_agent_learns_the_same_wherever_its_buffer_lies(
+def test_an_agent_learns_the_same_with_its_buffer_in_any_memory(
     prioritized: bool, cuda: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if cuda == "stand-in":

@@ -1,4 +1,4 @@
-"""What comes from a file: its values are checked, and a small file cannot ask for much to be made."""
+"""Values that come from a file are checked, and a small file cannot ask for large objects."""
 
 import sys
 import time

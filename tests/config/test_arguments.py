@@ -68,7 +68,7 @@ class Own(PPO):
         self.given = learning_rate + 1
 
 
-def test_an_agent_of_ones_own_takes_what_it_likes_and_its_own_errors_come_through() -> None:
+def test_an_agent_of_your_own_takes_what_it_likes_and_its_own_errors_come_through() -> None:
     assert Own(*SPACES, learning_rate=0.5).given == 1.5
     with pytest.raises(TypeError, match=r"^unsupported operand|^can only concatenate") as caught:
         Own(*SPACES, learning_rate="much")  # type: ignore[arg-type]
@@ -89,7 +89,7 @@ def test_a_misspelt_setting_is_answered_with_the_nearest(name: str) -> None:
         config().replace(learning_rat=1.0)
 
 
-def test_a_config_of_ones_own_is_told_of_its_decorator_and_keeps_its_constructor() -> None:
+def test_a_config_of_your_own_is_told_of_its_decorator_and_keeps_its_constructor() -> None:
     class Bare(C51.Config):
         extra: int = setting(3)
 

@@ -28,7 +28,7 @@ def fields(config: type[Config]) -> list[str]:
         (PPO.Config, "update_epochs", "n_epochs"),
         (PPO.Config, "num_minibatches", "batch_size"),
         (PPO.Config, "lambda", "gae_lambda"),
-        (PPO.Config, "total_timesteps", "total_steps"),  # in a loop of one's own there is no other
+        (PPO.Config, "total_timesteps", "total_steps"),  # in your own loop there is no other
         (PPO.Config, "net_arch", "hidden_sizes"),
         (PPO.Config, "eps", "adam_eps"),
         (A2C.Config, "rms_prop_eps", "optimizer_eps"),
@@ -70,7 +70,7 @@ def test_what_means_something_else_here_is_said() -> None:
     assert did_you_mean("policy", known).startswith(": the network follows from the spaces")
 
 
-def test_every_alias_leads_to_a_name_there_is() -> None:
+def test_every_alias_leads_to_an_existing_name() -> None:
     configs = [registry.agent_class(name).Config for name in registry.agent_names()]
     known = {name for config in (Settings, *configs) for name in fields(config)}
     known |= set(inspect.signature(Experiment).parameters) | {"video"}

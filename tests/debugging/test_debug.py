@@ -1,8 +1,8 @@
 """The debugging tools, on small cases and on PPO's own loss."""
 
 import re
+import sys
 import threading
-import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ from dbrrl.autodiff.engine import grad
 from dbrrl.autodiff.op import Op
 from dbrrl.autodiff.tensor import Tensor, no_grad
 from dbrrl.debugging.draw import graph_nodes
-from dbrrl.debugging.layout import place
 from dbrrl.distributions import Categorical
 from dbrrl.errors import AnomalyError, ConfigError, GraphError
 from dbrrl.nn import Linear, Module, Sequential, Tanh
@@ -283,34 +282,37 @@ def test_the_nodes_of_ppos_loss() -> None:
     assert "Multiply 0.5" in titles and "scalar" in nodes[-1].lines
 
 
-def test_svg_is_a_picture_in_which_boxes_do_not_overlap_and_arrows_do_not_cross_them(tmp_path: Path) -> None:
-    net = Net()
-    path = dbrrl.draw_graph(ppo_loss(net, OBSERVATION), tmp_path / "g.svg", names=net)
-    root = ET.parse(path).getroot()
-    space = "{http://www.w3.org/2000/svg}"
-    rectangles = list(root.iter(f"{space}rect"))[1:]  # the first is the background
-    boxes = [tuple(float(b.get(k, "")) for k in ("x", "y", "width", "height")) for b in rectangles]
-    nodes = graph_nodes(ppo_loss(net, OBSERVATION), net)
-    assert len(boxes) == len(nodes) and len(list(root.iter(f"{space}text"))) == 2 * len(nodes)
-    width, height = float(root.get("width", "")), float(root.get("height", ""))
-    for k, (x, y, w, h) in enumerate(boxes):
-        assert x >= 0 and y >= 0 and x + w <= width and y + h <= height
-        for x2, y2, w2, h2 in boxes[k + 1 :]:
-            assert x + w <= x2 or x2 + w2 <= x or y + h <= y2 or y2 + h2 <= y
-    edges = [e for e in root.iter(f"{space}path") if e.get("marker-end")]
-    assert len(edges) == sum(len(node.parents) for node in nodes)
+@pytest.fixture
+def dot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A program `dot` that frames its input as if drawn, and fails on a graph named "bad"."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    program = folder / "dot"
+    program.write_text(
+        f"#!{sys.executable} -Xutf8\nimport sys\n"
+        "text = sys.stdin.read()\nif 'bad' in text:\n    sys.exit('no\\nlayout')\n"
+        "print(f'<svg>{sys.argv[1:]}{text}</svg>')\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder))
+    return program
 
 
-def test_long_edges_pass_beside_the_boxes() -> None:
-    parents: list[list[int]] = [[], [0], [1], [2], [3, 0], [4, 1]]
-    levels, centers, routes = place(parents, [60.0] * 6, 18)
-    assert levels == [0, 1, 2, 3, 4, 5]
-    assert sorted(len(route) for route in routes) == [2, 2, 2, 2, 2, 5, 5]
-    for route in routes:
-        for x, level in route[1:-1]:
-            for node, other in enumerate(levels):
-                if other == level:
-                    assert abs(centers[node] - x) > 30
+def test_graphviz_draws_a_svg(tmp_path: Path, dot: Path) -> None:
+    x = leaf(1.0, 2.0)
+    for _ in range(2):  # the second replaces the first
+        text = dbrrl.draw_graph((x * 3).sum(), tmp_path / "g.svg", names={"höhe": x}).read_text(encoding="utf-8")
+    assert text.startswith("<svg>['-Tsvg']digraph {") and "höhe" in text
+    with pytest.raises(ConfigError, match=r"`dot` failed: no layout: write \.dot or \.mmd"):
+        dbrrl.draw_graph((x * 3).sum(), tmp_path / "g.svg", names={"bad": x})
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["bin", "g.svg"]
+
+
+def test_a_svg_without_graphviz_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ConfigError, match=r"expected Graphviz's program `dot` for a \.svg, found none: install"):
+        dbrrl.draw_graph(leaf(1.0) * 2, tmp_path / "g.svg")
+    assert not list(tmp_path.iterdir())
 
 
 def test_text_forms(tmp_path: Path) -> None:
@@ -330,10 +332,10 @@ def test_several_results_and_a_second_order_graph() -> None:
     assert [n.lines[0] for n in nodes].count("parameter") == 1
 
 
-def test_a_drawing_replaces_the_last_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
+def test_a_drawing_replaces_the_last_and_leaves_no_other_file(tmp_path: Path) -> None:
     for _ in range(2):
-        dbrrl.draw_graph(leaf(1.0) * 2, tmp_path / "g.svg")
-    assert [p.name for p in tmp_path.iterdir()] == ["g.svg"]
+        dbrrl.draw_graph(leaf(1.0) * 2, tmp_path / "g.dot")
+    assert [p.name for p in tmp_path.iterdir()] == ["g.dot"]
 
 
 def test_what_cannot_be_drawn(tmp_path: Path) -> None:
@@ -344,7 +346,7 @@ def test_what_cannot_be_drawn(tmp_path: Path) -> None:
     ):
         with pytest.raises(error, match=message):
             dbrrl.draw_graph(bad, tmp_path / "g.svg")
-    with pytest.raises(ConfigError, match=r"\.svg, \.dot or \.mmd"):
+    with pytest.raises(ConfigError, match=r"\.dot, \.mmd or \.svg"):
         dbrrl.draw_graph(y, tmp_path / "g.png")
     y.backward()
     with pytest.raises(GraphError, match="before backward"):
@@ -377,7 +379,7 @@ def test_all_three_tools_on_the_ppo_agent(tmp_path: Path) -> None:
     assert rows["Linear"].calls > 32 and rows["ClippedSurrogate"].calls == 2 and rows["Linear"].backward > 0
     outputs, value = agent.network(agent.preprocess(np.stack([observation] * 3)))
     loss = Categorical(outputs).log_prob(np.array([0, 1, 0])).sum() + value.sum()
-    text = dbrrl.draw_graph(loss, tmp_path / "ppo.svg", names=agent.network).read_text()
+    text = dbrrl.draw_graph(loss, tmp_path / "ppo.mmd", names=agent.network).read_text()
     assert all(name in text for name, _ in agent.network.named_parameters())
     env.close()
 
@@ -396,5 +398,5 @@ def test_weights_that_blew_up_are_traced_to_where_the_agent_acts() -> None:
 
 def test_a_picture_needs_a_folder(tmp_path: Path) -> None:
     x = Tensor(1.0, requires_grad=True)
-    with pytest.raises(ConfigError, match=r"draw_graph: expected a place to write .*g.svg, got No such file"):
-        dbrrl.draw_graph(x * 2, tmp_path / "none" / "g.svg")
+    with pytest.raises(ConfigError, match=r"draw_graph: expected a place to write .*g.dot, got No such file"):
+        dbrrl.draw_graph(x * 2, tmp_path / "none" / "g.dot")

@@ -1,4 +1,4 @@
-"""What the tests of all distributions share."""
+"""Checks for the tests of all distributions."""
 
 from typing import Any
 

@@ -59,7 +59,7 @@ def test_observations_are_those_of_gymnasiums_wrappers(game: str, sticky: float)
 
 
 def test_a_single_game_gives_the_same_but_for_its_no_ops() -> None:
-    """As filmed, and with `--vectorization sync`: the same spaces, ends and rewards in the same range."""
+    """A filmed game, and one with `--vectorization sync`, has the same spaces, ends and rewards in the same range."""
     one, other = envs(2), envs(2, vectorization="sync")
     assert (one.kind, other.kind) == ("vector", "sync")
     assert one.observation_space == other.observation_space == gym.spaces.Box(0, 255, (4, 84, 84), np.uint8)

@@ -258,7 +258,7 @@ def test_a_function_is_never_called_in_an_environments_place(tmp_path: Path) -> 
     assert not (tmp_path / "made").exists()
 
 
-def test_a_render_mode_that_is_not_there_is_said() -> None:
+def test_a_missing_render_mode_is_named() -> None:
     with pytest.raises(EnvError, match=r"fragile:Walk: it has no render mode 'rgb_array' \(it has: none\): add it"):
         build("fragile:Walk", render_mode="rgb_array")
     with pytest.raises(EnvError, match=r"CartPole-v1: it has no render mode 'ascii' \(it has: human, rgb_array\)"):

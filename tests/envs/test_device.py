@@ -33,7 +33,7 @@ def actions(env: Environments, rng: np.random.Generator) -> np.ndarray:
 
 
 @pytest.mark.parametrize("env_id", BATCHED)
-def test_a_step_there_is_the_step_here(env_id: str) -> None:
+def test_a_step_on_a_gpu_is_the_step_on_the_cpu(env_id: str) -> None:
     there = made(env_id, 5, max_episode_steps=7)
     here: Any = gym.make_vec(f"dbrrl/{env_id}", 5, max_episode_steps=7)
     here.reset(seed=0)
@@ -61,13 +61,13 @@ def test_a_step_there_is_the_step_here(env_id: str) -> None:
 
 
 def _drawn(env: Any, generator: CounterGenerator) -> np.ndarray:
-    """What the environment draws for all its copies."""
+    """The random numbers that the environment draws for all its copies."""
     env._np_random = generator
     start: np.ndarray = env.draw(env.num_envs)
     return start
 
 
-def test_episodes_are_counted_there_and_told_in_one_piece() -> None:
+def test_episodes_are_counted_on_the_gpu_and_fetched_together() -> None:
     there = made("CartPole-v1", 6)
     there.reset()
     rng, told, returns = np.random.default_rng(0), [], np.zeros(6)
@@ -116,7 +116,7 @@ def test_a_second_reset_begins_anew() -> None:
         assert not any(ends)
 
 
-def test_bounded_observations_are_scaled_there() -> None:
+def test_bounded_observations_are_scaled_on_the_gpu() -> None:
     envs = made("MountainCar-v0", 3)
     spaces, config = (envs.observation_space, envs.action_space), PPO.Config(scale_observation=True, n_steps=4)
     learner = PPO(*spaces, config, num_envs=3, device="cuda")
@@ -127,7 +127,7 @@ def test_bounded_observations_are_scaled_there() -> None:
     np.testing.assert_allclose(host(learner.rollout.observations[0][0]), expected, 1e-4, 1e-5)
 
 
-def test_only_array_programs_of_ours_lie_there() -> None:
+def test_only_our_array_programs_run_on_a_gpu() -> None:
     assert isinstance(made("CartPoleHidden-v0", 2), DeviceEnvironments)
     for name, options in (("dbrrl/Chain-v0", {}), ("CartPole-v1", {"vectorization": "sync"})):
         env = make(name, 2, seed=np.random.SeedSequence(0), device="cuda", **options)

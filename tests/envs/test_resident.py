@@ -22,7 +22,7 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("env_id", BATCHED)
-def test_a_step_there_is_the_step_here(env_id: str) -> None:
+def test_a_step_on_a_gpu_is_the_step_on_the_cpu(env_id: str) -> None:
     """From states all over the place, those of the CPU put on the device before each step."""
     xp, rng = backend.module_on("cuda"), np.random.default_rng(0)
     here, there = (gym.make_vec(f"dbrrl/{env_id}", 20, xp=module).unwrapped for module in (np, xp))
@@ -69,7 +69,7 @@ def test_episodes_end_and_begin_without_a_copy(env_id: str) -> None:
     ],
     ids=["ppo", "ppo normalizing", "a2c"],
 )
-def test_an_agent_plays_there_without_a_copy(kind: Any, settings: dict[str, Any], env_id: str) -> None:
+def test_an_agent_plays_on_a_gpu_without_a_copy(kind: Any, settings: dict[str, Any], env_id: str) -> None:
     """None in a step; in an update no array, only the few numbers that are its statistics."""
     envs = on_device.make(env_id, 8, device="cuda", seed=seeding.sequence(0, "environments"))
     agent = kind(envs.observation_space, envs.action_space, kind.Config(**settings), num_envs=8, seed=0, device="cuda")

@@ -269,5 +269,5 @@ def test_a_copy_that_can_neither_come_back_nor_begin_again_says_why() -> None:
     recorder.reset(seed=0)
     recorder.step(0)
     recorder.pending = {**recorder.episode_state(), "observation": [np.zeros(2, np.float32)], "episode_return": 1.0}
-    with pytest.raises(EnvError, match=r"reset\(\): raised ValueError: no way back at .*fragile.py:\d+: mend"):
+    with pytest.raises(EnvError, match=r"reset\(\): raised ValueError: no way back at .*fragile.py:\d+: correct"):
         recorder.replay()

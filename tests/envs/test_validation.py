@@ -22,18 +22,18 @@ def seed() -> np.random.SeedSequence:
 @pytest.mark.parametrize(
     ("broken", "line"),
     [
-        ("nan", r"observation \(element 1\): expected a finite number, got nan: mend"),
-        ("final", r"observation \(element 0\): expected a finite number, got inf: mend"),
+        ("nan", r"observation \(element 1\): expected a finite number, got nan: correct"),
+        ("final", r"observation \(element 0\): expected a finite number, got inf: correct"),
         ("dtype", "observation: expected dtype float32, got float64: convert it"),
         ("shape", r"observation: expected shape \(2,\), got \(2, 1\): return"),
         ("ragged", "observation: expected one array, got rows of different lengths: pad"),
-        ("reward", "reward: expected a finite number, got inf: mend"),
+        ("reward", "reward: expected a finite number, got inf: correct"),
         ("array", r"reward: expected one number, got shape \(1,\): return a float"),
         ("four", r"step\(\): expected \(observation, .* info\), got 4 values: return"),
         ("info", r"info: expected a dict, got NoneType: return \{\}"),
-        ("raises", r"step\(\): raised OSError: the motor is stuck at .*fragile.py:\d+: mend"),
+        ("raises", r"step\(\): raised OSError: the motor is stuck at .*fragile.py:\d+: correct"),
         ("exits", r"step\(\): raised SystemExit: 3 at"),
-        ("reset raises", r"reset\(\): raised ValueError: no way back at .*fragile.py:\d+: mend"),
+        ("reset raises", r"reset\(\): raised ValueError: no way back at .*fragile.py:\d+: correct"),
     ],
 )
 def test_broken_contract_is_named(kind: str, broken: str, line: str, capfd: Any) -> None:
@@ -202,9 +202,9 @@ class Faulty(OddVector):
 @pytest.mark.parametrize(
     ("how", "line"),
     [
-        ("reset raises", r"^Faulty, step 0, reset\(\): raised RuntimeError: no way in at .*validation.py:\d+: mend"),
+        ("reset raises", r"^Faulty, step 0, reset\(\): raised RuntimeError: no way in at .*validation.py:\d+: correct"),
         ("reset one", r"^Faulty, step 0, reset\(\): expected \(observation, info\), got 1 values"),
-        ("raises", r"^Faulty, step 3, step\(\): raised ValueError: could not broadcast at .*py:\d+: mend"),
+        ("raises", r"^Faulty, step 3, step\(\): raised ValueError: could not broadcast at .*py:\d+: correct"),
         ("closes", r"^environment 0 \(Faulty\), step 3, step\(\): raised ConnectionError: the simulator is gone"),
         ("exits", r"^Faulty, step 3, step\(\): raised SystemExit: 3"),
         ("four", r"^Faulty, step 3, step\(\): expected \(observation, .* info\), got 4 values"),
@@ -217,7 +217,7 @@ class Faulty(OddVector):
         ("flags", r"^environment 0 \(Faulty\), step 3, terminated: expected bools, got .*'False'"),
     ],
 )
-def test_a_vector_environment_of_ones_own_that_fails_is_named(how: str, line: str) -> None:
+def test_a_vector_environment_of_your_own_that_fails_is_named(how: str, line: str) -> None:
     environments = Environments(Faulty(2, how), "Faulty", seed=seed())
     with pytest.raises(EnvError, match=line):
         play(environments)

@@ -267,7 +267,7 @@ class Stuck(Walk):
 
 
 def test_an_environment_that_hangs_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(failures, "LAST_WORDS", 0.05)
+    monkeypatch.setattr(failures, "CLOSING_TIME", 0.05)
     environments = make("test_vector:Stuck", 2, seed=seed(), vectorization="async")
     base: Any = environments.vector_env
     environments.reset()
@@ -277,7 +277,7 @@ def test_an_environment_that_hangs_is_killed(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_closing_after_ctrl_c_between_two_processes_that_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(failures, "LAST_WORDS", 0.05)
+    monkeypatch.setattr(failures, "CLOSING_TIME", 0.05)
     environments = make("test_vector:Stuck", 2, seed=seed(), vectorization="async")
     base: Any = environments.vector_env
     environments.reset()

@@ -102,7 +102,7 @@ def begin(out: Path, name: str, agent: str) -> None:
 
 
 def go_on(out: Path, way: str, agent: str) -> None:
-    """What a user does after a kill: resume where there is a folder of the name, begin again where there is none."""
+    """Do what a user does after a kill: resume where there is a folder of the name, begin again where there is none."""
     if not (out / "run").exists():
         return begin(out, "run", agent)
     asked = RunDirectory(out / "run").read_config()["steps"]
@@ -114,7 +114,7 @@ def extend(out: Path, steps: int | None) -> None:
 
 
 def content(run: Path) -> list[Any]:
-    """What must be equal of two runs: agents to the byte, rows but for the clock."""
+    """The parts of two runs that must be equal: agents to the byte, rows but for the clock."""
     files = [(run / name / "agent.dbrrl").read_bytes() for name in ("best", "final")]
     rows = [line.split(",") for name in ("scores", "progress") for line in (run / f"{name}.csv").read_text().split()]
     clock = {"elapsed", "steps_per_second"}

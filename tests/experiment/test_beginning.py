@@ -1,4 +1,4 @@
-"""What a run says of its first update is when the agent first learns."""
+"""The step of the first update that a run announces is the one at which the agent first learns."""
 
 from typing import Any
 

@@ -70,7 +70,7 @@ def test_small_work_takes_the_cpu_and_says_why(tmp_path: Path, capsys: pytest.Ca
         ({"num_envs": 256, "n_steps": 2, "vectorization": "sync"}, "cpu"),
     ],
 )
-def test_where_there_is_a_gpu_large_work_takes_it(
+def test_large_work_takes_a_gpu_if_there_is_one(
     settings: dict[str, Any], device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     standin.install(monkeypatch)

@@ -74,7 +74,7 @@ def test_a_driver_that_fails_and_cannot_recover_saves_nothing_new(
     monkeypatch.setattr(build, "InProcess", Lost)
     with pytest.raises(OSError, match="the machine is gone") as caught:
         experiment(steps=200, checkpoint_interval=50, out=tmp_path, name="run").run()
-    assert caught.value.__notes__[0].startswith("saved at step 100; go on with: ")
+    assert caught.value.__notes__[0].startswith("saved at step 100; resume with: ")
     files = sorted(file.stem for file in (tmp_path / "run" / "checkpoints").iterdir())
     assert files == ["step-000000000050", "step-000000000100"]
 

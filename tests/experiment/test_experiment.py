@@ -105,13 +105,24 @@ def test_explicit_wins_over_file_over_preset_over_default(monkeypatch: pytest.Mo
     assert resolve_plan(agent, use_preset=False).settings.num_envs == 8
 
 
+@pytest.mark.parametrize("agent", ["ppo", "a2c", "a3c"])
+def test_a_setting_without_effect_is_refused_where_it_is_given_and_not_where_it_is_recorded(agent: str) -> None:
+    cure = "recurrent_size: has no effect while recurrent is none: set recurrent, or leave it out"
+    with pytest.raises(ConfigError, match=cure):
+        resolve_plan({"agent": agent, "recurrent_size": 128})
+    assert resolve_plan({"agent": agent, "recurrent_size": 128, "recurrent": "gru"}).config.recurrent_size == 128
+    assert resolve_plan({}, file={"agent": agent, "config": {"recurrent_size": 128}}).config.recurrent_size == 128
+    whole = registry.agent_class(agent).Config().to_dict()  # Experiment(config=Config()) gives all fields
+    assert resolve_plan({"agent": agent, **whole}).config.recurrent_size == 64
+
+
 def test_schedules_end_with_the_run_unless_told_otherwise() -> None:
     assert short(config=StubConfig()).plan.config.total_steps == 400  # a Config as it is made says nothing of the run
     assert short(config={"total_steps": 100}).plan.config.total_steps == 100
     recorded = {"agent": "double_dqn", "steps": 400, "config": {"total_steps": 400}}
     assert resolve_plan({}, file=recorded).config.total_steps == 400
     assert resolve_plan({"steps": 100}, file=recorded).config.total_steps == 100
-    assert resolve_plan({"steps": 100}, file=recorded | {"steps": 900}).config.total_steps == 400  # gone on with, once
+    assert resolve_plan({"steps": 100}, file=recorded | {"steps": 900}).config.total_steps == 400  # extended once
     with pytest.warns(UserWarning, match="total_steps: schedules end at step 100 of 400 and stay at their last value"):
         short(total_steps=100).run()
 
@@ -209,14 +220,15 @@ def test_a_class_that_other_programs_cannot_find_is_told_at_the_start(
     with pytest.warns(UserWarning, match=f"^{told}$"), pytest.raises(ZeroDivisionError) as caught:
         Experiment(agent, env, out=tmp_path, name="run", callbacks=[Call(stop, 56)], **settings).run()
     run = call.format(repr(str(tmp_path / "run")))
-    assert caught.value.__notes__ == [f"saved at step 56; go on with: {run}.run(), in the program that has its classes"]
+    told = f"saved at step 56; resume with: {run}.run(), in the program that has its classes"
+    assert caught.value.__notes__ == [told]
     options = {"agent": OfMain} if agent is OfMain else {}
     assert Experiment.resume(tmp_path / "run", trust=True, progress=False, **options).run().scores[-1]["steps"] == 100
 
 
 def test_an_agent_of_a_function_is_told_at_the_start(tmp_path: Path) -> None:
     class Local(Stub):
-        """Of this function alone."""
+        """A class that only this function knows."""
 
     call = r"Experiment\.resume\(RUN, agent=Local, trust=True\)"
     with pytest.warns(UserWarning, match=rf"<locals>.Local is of a function, .* with {call}$"):
@@ -285,7 +297,7 @@ def test_the_best_agent_is_kept_also_over_a_resume(tmp_path: Path) -> None:
 
 def interrupted(tmp_path: Path, at: int = 30) -> None:
     Stopping.armed, Stopping.at = True, at
-    with pytest.raises(Interrupted, match=rf"stopped and saved at step {8 * at}; go on with: .*--resume"):
+    with pytest.raises(Interrupted, match=rf"stopped and saved at step {8 * at}; resume with: .*--resume"):
         short(Stopping, out=tmp_path, name="run").run()
 
 
@@ -423,7 +435,7 @@ def test_a_run_that_ended_is_not_begun_anew_where_its_checkpoints_are_gone(tmp_p
     for path in (tmp_path / "run" / "checkpoints").iterdir():
         path.unlink()
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    with pytest.raises(RunError, match="a run that ended, and its checkpoints are gone"):
+    with pytest.raises(RunError, match="a finished run without checkpoints cannot be resumed"):
         Experiment.resume(tmp_path / "run", trust=True).run()
     assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
 
@@ -438,7 +450,7 @@ def test_arguments_that_no_file_can_hold_are_refused_before_the_run(tmp_path: Pa
 
 @pytest.mark.parametrize("name", ["a/b", "..", "/abroad"])
 def test_a_name_is_that_of_one_folder(tmp_path: Path, name: str) -> None:
-    with pytest.raises(RunError, match=r"name: expected the name of one folder, got .*: say where it lies"):
+    with pytest.raises(RunError, match=r"name: expected the name of one folder, got .*: use --out for its place"):
         short(out=tmp_path, name=name).run()
 
 

@@ -74,16 +74,16 @@ def test_progress_shows_in_a_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
     for kernel, kind in ((object(), display.Bar), (None, display.Quiet)):  # None: IPython in a pipe
         shell = SimpleNamespace(kernel=kernel)
         monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda shell=shell: shell))
-        assert type(display.choose(None)) is kind
-        assert type(display.choose(False)) is display.Quiet
+        assert type(display.for_run(None)) is kind
+        assert type(display.for_run(False)) is display.Quiet
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: None))
-    assert type(display.choose(None)) is display.Quiet
+    assert type(display.for_run(None)) is display.Quiet
 
 
 @pytest.mark.parametrize("vectorization", ["auto", "async"])
 def test_an_experiment_takes_an_environments_class(vectorization: str, monkeypatch: pytest.MonkeyPatch) -> None:
     class Local(Corridor):
-        """Of no module: it is found as what was given."""
+        """A class without a module is found as the object that was given."""
 
     for kind in (Corridor, Local):
         run = Experiment("ppo", kind, vectorization=vectorization, env_kwargs={"length": 4}, **QUICK).run()

@@ -1,4 +1,4 @@
-"""What the runner tells an agent of a step: nothing of an environment's own infos, and no array that it uses again."""
+"""The runner passes an agent nothing of an environment's own infos, and no array that the environment uses again."""
 
 from typing import Any
 
@@ -43,7 +43,7 @@ def test_an_environments_own_infos_steer_no_agent(name: str, num_envs: int) -> N
 
 @pytest.mark.parametrize("mode", ["SAME_STEP", "NEXT_STEP", "DISABLED"])
 @pytest.mark.parametrize("name", ["PPO", "A3C", "DQN"])
-def test_infos_of_a_vector_environment_of_ones_own_steer_no_agent(name: str, mode: str) -> None:
+def test_infos_of_a_vector_environment_of_your_own_steer_no_agent(name: str, mode: str) -> None:
     silent = trained(name, VECTOR, 2, "vector", mode=mode)
     assert trained(name, VECTOR, 2, "vector", mode=mode, says="markers") == silent
 

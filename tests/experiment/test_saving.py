@@ -1,4 +1,4 @@
-"""What is saved when an error ends a run: the last moment between two steps, from which it goes on exactly."""
+"""An error that ends a run saves the last moment between two steps, from which it goes on exactly."""
 
 import contextlib
 import multiprocessing
@@ -106,7 +106,7 @@ def test_an_error_in_a_callback_costs_nothing(tmp_path: Path, event: str, agent:
     with pytest.raises(OSError, match="the cable is loose") as caught:
         experiment(agent, tmp_path, callbacks=[Striking(event)], **settings).run()
     run, step = tmp_path / "run", {"on_evaluation": 160, "on_end": 200}.get(event, 100)
-    saved = f"saved at step {step}; go on with: {again(run, agent)}"
+    saved = f"saved at step {step}; resume with: {again(run, agent)}"
     finished = f"the run itself is finished and saved in {run}"
     assert caught.value.__notes__ == [finished if event == "on_end" else saved]
     whole = experiment(agent, None, **settings).run()
@@ -139,7 +139,7 @@ def test_an_error_in_an_evaluation_costs_nothing(tmp_path: Path) -> None:
     Once.arm(2 * 40 + 10)  # in the tenth step of the first evaluation, after 40 of two environments
     with pytest.raises(EnvError, match="the cable is loose") as caught:
         experiment(Stub, tmp_path, LOOSE, vectorization="sync").run()
-    assert caught.value.__notes__[0].startswith("saved at step 80; go on with: ")
+    assert caught.value.__notes__[0].startswith("saved at step 80; resume with: ")
     resumed = Experiment.resume(tmp_path / "run", progress=False, trust=True).run()
     whole = experiment(Stub, None, LOOSE, vectorization="sync").run()
     assert_equal(resumed.agent.state_dict(), whole.agent.state_dict())
@@ -155,7 +155,7 @@ def test_an_error_in_a_training_environment_saves_all_that_was_observed(tmp_path
     with pytest.raises(EnvError, match="the cable is loose") as caught:
         experiment(agent, tmp_path, LOOSE, **settings).run()
     run = tmp_path / "run"
-    assert caught.value.__notes__ == [f"saved at step 100; go on with: {again(run)}"]
+    assert caught.value.__notes__ == [f"saved at step 100; resume with: {again(run)}"]
     Once.at = None
     with pytest.warns(UserWarning, match="environment [01] .*cannot be put back .*: it starts a new episode"):
         ended = Experiment.resume(run, progress=False, trust=True).run()
@@ -185,14 +185,14 @@ def test_an_agent_that_fails_while_it_learns_goes_on_from_its_newest_checkpoint(
     with pytest.raises(AnomalyError) as caught:
         experiment(Diverging, tmp_path, checkpoint_interval=40).run()
     newest = "what came after its newest checkpoint, step 120, could not be saved"
-    assert caught.value.__notes__ == [f"{newest}; go on with: {again(tmp_path / 'run')}"]
+    assert caught.value.__notes__ == [f"{newest}; resume with: {again(tmp_path / 'run')}"]
     assert state(tmp_path / "run")["agent"]["state"]["num_updates"] == 60
 
 
 def test_a_run_without_a_checkpoint_says_how_to_begin_it_again(tmp_path: Path) -> None:
     with pytest.raises(AnomalyError) as caught:
         experiment(Diverging, tmp_path).run()
-    begin_again = f"begin it again with: {again(tmp_path / 'run')}"
+    begin_again = f"start it again with: {again(tmp_path / 'run')}"
     assert caught.value.__notes__ == [f"nothing of the run is saved yet, {begin_again}"]
 
 
@@ -226,7 +226,7 @@ class Hanging(Loose):
 
 def test_a_second_ctrl_c_ends_a_step_that_hangs_and_saves(tmp_path: Path) -> None:
     Once.arm(2 * 50 + 1)
-    with pytest.raises(Interrupted, match=r"^stopped and saved at step 100; go on with: "):
+    with pytest.raises(Interrupted, match=r"^stopped and saved at step 100; resume with: "):
         experiment(Stub, tmp_path, f"{__name__}:Hanging", vectorization="sync", eval_interval=10**6).run()
     with pytest.warns(UserWarning, match="starts a new episode"):
         Experiment.resume(tmp_path / "run", progress=False, trust=True).run()
@@ -254,7 +254,7 @@ def test_a_second_ctrl_c_ends_processes_that_hang(tmp_path: Path, agent: Any, ki
     settings |= {"deterministic": True} if agent == "a3c" else {}
     kwargs = {"parent": os.getpid(), "mark": str(tmp_path / "stuck")}
     began = time.monotonic()
-    with pytest.raises(Interrupted, match=rf"^stopped and saved at step {step}; go on with: "):
+    with pytest.raises(Interrupted, match=rf"^stopped and saved at step {step}; resume with: "):
         experiment(agent, tmp_path, f"{__name__}:Stuck", env_kwargs=kwargs, **settings).run()
     assert time.monotonic() - began < 60 and not multiprocessing.active_children()
 
@@ -270,7 +270,7 @@ def test_an_asynchronous_run_is_saved_as_of_the_last_time_that_all_workers_waite
     steps = saved["loop"]["steps"]
     # In turn both workers have done 40 steps at the second wait; free ones may be apart by any number.
     assert steps in ([80] if deterministic else [40, 80])
-    assert caught.value.__notes__[0].startswith(f"saved at step {steps}; go on with: ")
+    assert caught.value.__notes__[0].startswith(f"saved at step {steps}; resume with: ")
     learners = saved["agent"]["state"]["learners"]
     assert sum(learner["steps"] for learner in learners) == steps
     assert saved["agent"]["state"]["learned"].sum() == 5 * sum(learner["num_updates"] for learner in learners)

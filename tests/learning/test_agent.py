@@ -71,7 +71,7 @@ def test_a_record_that_does_not_fit_is_refused_in_one_line(tmp_path: Path, damag
 
 
 def raw(*finals: Any) -> dict[str, Any]:
-    """What Gymnasium's SAME_STEP puts into `info`."""
+    """The entries that Gymnasium's SAME_STEP puts into `info`."""
     listed = np.empty(len(finals), dtype=object)
     for row, final in enumerate(finals):
         listed[row] = final
@@ -161,7 +161,7 @@ def test_a_marker_in_info_is_not_read_and_said_so(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["PPO", "A3C", "DQN"])
-def test_one_environments_own_keys_steer_nothing_in_a_loop_of_ones_own(name: str) -> None:
+def test_one_environments_own_keys_steer_nothing_in_a_loop_of_your_own(name: str) -> None:
     states = []
     for info in ({}, {"valid": False, "final_obs": np.full(3, 9.0, np.float32), "_final_obs": True, "final_info": 1}):
         kind = getattr(agents, name)
@@ -270,7 +270,7 @@ def test_the_check_names_what_is_wrong(broken: dict[str, Any], message: str) -> 
 
 @pytest.mark.parametrize("name", sorted(agents.__all__))
 @pytest.mark.parametrize("nested", [False, True])
-def test_an_environment_may_use_one_array_for_its_observations_in_a_loop_of_ones_own(name: str, nested: bool) -> None:
+def test_an_environment_may_use_one_array_for_its_observations_in_a_loop_of_your_own(name: str, nested: bool) -> None:
     kind, states = getattr(agents, name), []
     settings = {"n_steps": 4} if hasattr(kind.Config(), "n_steps") else {"learning_starts": 4, "batch_size": 4}
     for reuses in ("", "own"):

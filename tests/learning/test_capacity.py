@@ -1,4 +1,4 @@
-"""What cannot fit into memory is refused before any of it is made, with the setting, the bytes and the cure."""
+"""A request that cannot fit into memory is refused before anything is made, with setting, bytes and cure."""
 
 import re
 import tracemalloc
@@ -71,7 +71,7 @@ def test_the_bytes_are_those_of_the_weights_and_what_goes_with_them(available: A
 @pytest.mark.parametrize("name", [*ON_POLICY, *Q_LEARNERS])
 @pytest.mark.parametrize("settings", [{"hidden_sizes": (900, 800)}, {"hidden_sizes": (800,), "recurrent": "lstm"}])
 def test_nothing_is_refused_that_fits(name: str, settings: dict[str, Any], available: Any) -> None:
-    """What is asked for is less than an agent takes by its first update, so that no agent is refused that can learn."""
+    """The limit is less than an agent takes by its first update, so that no agent is refused that can learn."""
     if "recurrent" in settings:
         if name in Q_LEARNERS:
             pytest.skip("has no memory")

@@ -1,4 +1,4 @@
-"""Loops of one's own that get something wrong: an old-style observe, a missing num_envs, resets among transitions."""
+"""Mistakes in your own loop: an old-style observe, a missing num_envs, resets among transitions."""
 
 import warnings
 from typing import Any

@@ -1,4 +1,4 @@
-"""Networks of one's own: what does not fit an agent is refused when it is set, and nothing of a network changes."""
+"""Networks of your own: what does not fit an agent is refused when it is set, and nothing of a network changes."""
 
 import copy
 from pathlib import Path
@@ -210,14 +210,14 @@ class Several(DQN):
         return F.mean(network(observation), axis=-1) * self.scale
 
 
-def test_an_agent_of_ones_own_may_read_other_outputs() -> None:
+def test_an_agent_of_your_own_may_read_other_outputs() -> None:
     agent = made(Several)
     agent.network = Layer(2, 7)
     with pytest.raises(ConfigError, match=r"outputs of shape \(3, 2, 7\) for 3 observations, got \(3, 2, 6\)"):
         agent.network = Layer(2, 6)
 
 
-def test_a_network_that_an_agent_of_ones_own_builds_is_tried_when_it_is_made() -> None:
+def test_a_network_that_an_agent_of_your_own_builds_is_tried_when_it_is_made() -> None:
     class Wrong(PPO):
         def make_network(self, rng: Any) -> nn.Module:
             return Policy(5)

@@ -64,6 +64,13 @@ def test_samples_are_counted_from_the_start() -> None:
     np.testing.assert_array_equal(head.distribution(outputs).mode(), [[1, 2, 3, 0]])
 
 
+@pytest.mark.parametrize("start", [0, 2])
+def test_actions_have_the_dtype_of_their_space(start: int) -> None:
+    for dtype in (np.int64, np.int32, np.uint8):
+        actions = head_for(Discrete(3, start=start, dtype=dtype)).to_action(np.array([0, 2]))
+        assert actions.dtype == dtype and actions.tolist() == [start, start + 2]
+
+
 def test_boxes_clip_and_round() -> None:
     head = head_for(Box(np.array([-INF, -1.0], np.float32), np.array([3.0, INF], np.float32)))
     actions = head.to_action(np.array([[-99.0, -99.0], [99, 99]], np.float32))

@@ -1,4 +1,4 @@
-"""What the tests of all modules share: gradients of parameters and inputs, and dtypes."""
+"""Checks for the tests of all modules: gradients of parameters and inputs, and dtypes."""
 
 from typing import Any
 

@@ -199,6 +199,22 @@ def test_frozen_parameters_are_left_out() -> None:
     assert [np.array_equal(after[name], before[name]) for name in before] == [False, True, True, False]
 
 
+def test_parameters_that_are_frozen_later_keep_their_values_and_go_on_when_they_are_free_again() -> None:
+    model = ActorCritic()
+    optimizer = optim.AdamW(model, RATE, weight_decay=0.5)
+    newer = optim.Adam([model.actor[2].weight, model.log_std])  # type: ignore[list-item]
+    for frozen in ([], [model.actor[0].weight, model.actor[2].weight], []):  # type: ignore[union-attr]
+        for p in model.parameters():
+            p.requires_grad_(all(p is not q for q in frozen))
+        before = [p.array.copy() for p in model.parameters()]
+        optimizer.zero_grad()
+        model.loss().backward()
+        optimizer.step()
+        for p, values in zip(model.parameters(), before, strict=True):
+            assert np.array_equal(p.array, values) == any(p is q for q in frozen)
+    assert newer.values.size == 10
+
+
 def test_a_step_between_forward_and_backward_is_noticed() -> None:
     model = ActorCritic()
     optimizer = optim.SGD(model, RATE)

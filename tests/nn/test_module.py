@@ -210,7 +210,7 @@ def test_to_the_same_device_keeps_everything() -> None:
         module.to("gpu")
 
 
-def test_a_copy_stands_on_its_own() -> None:
+def test_a_copy_is_independent() -> None:
     model = nn.mlp((3, 4, 2), rng=0)
     optimizer = optim.Adam(model)
     model(X).sum().backward()

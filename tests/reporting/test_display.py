@@ -1,4 +1,4 @@
-"""What a run says: bar, lines, nothing."""
+"""Progress of a run on the terminal: bar, lines, nothing."""
 
 import re
 from typing import Any
@@ -73,4 +73,4 @@ def test_a_benchmark_has_a_bar_for_all_runs_and_one_for_each_under_way(capsys: p
 
 @pytest.mark.parametrize(("wanted", "kind"), [(None, display.Quiet), (True, display.Lines), (False, display.Quiet)])
 def test_without_a_terminal_there_is_no_bar(wanted: bool | None, kind: type) -> None:
-    assert type(display.choose(wanted)) is kind
+    assert type(display.for_run(wanted)) is kind

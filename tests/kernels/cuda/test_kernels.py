@@ -42,7 +42,7 @@ def philox4x32(counter: list[int], key: list[int]) -> list[int]:
 
 
 def test_philox_gives_the_published_answers() -> None:
-    """Those of Random123, for the blocks of zeros, of ones and of the digits of pi."""
+    """Known answers of Random123, for the blocks of zeros, of ones and of the digits of pi."""
     low, pi = 2**32 - 1, [0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344]
     assert philox4x32([0] * 4, [0] * 2) == [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]
     assert philox4x32([low] * 4, [low] * 2) == [0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD]

@@ -268,7 +268,7 @@ def test_a_wrong_state_changes_nothing(change: Any, message: str) -> None:
     np.testing.assert_equal(optimizer.state_dict(), before)
 
 
-def test_moments_are_vectors_beside_the_values() -> None:
+def test_moments_are_vectors_of_the_size_of_the_values() -> None:
     model = nn.mlp((3, 8, 2), rng=0)
     optimizer = optim.Adam(model)
     for moment in (optimizer.first, optimizer.second):
