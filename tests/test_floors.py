@@ -22,6 +22,7 @@ FLOORS: list[list[str]] = [
     ["dbrrl.nn."],
     [
         *(f"dbrrl.{part}" for part in ("optim.", "distributions.", "returns", "normalize", "schedules", "seeding")),
+        "dbrrl.losses",
     ],
     ["dbrrl.kernels."],
     ["dbrrl.networks.", "dbrrl.buffers.", "dbrrl.explorers"],
