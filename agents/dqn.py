@@ -146,7 +146,8 @@ class DQN(OffPolicyAgent):
 
     def explore(self, observation: Observation) -> np.ndarray:
         """Return actions by the explorer; the values are computed only if it asks for them."""
-        values = LazyValues((count(observation), self.actions), lambda: host(self.action_values(self.to_device(observation))))
+        shape = (count(observation), self.actions)
+        values = LazyValues(shape, lambda: host(self.action_values(self.to_device(observation))))
         explorer = self.explorer if self.training else self.explorer.stateless
         return explorer(values, self.exploration_progress)
 

@@ -12,14 +12,16 @@ import numpy as np
 from dbrrl import seeding
 from dbrrl.checkpoint import untrusted
 from dbrrl.errors import ConfigError
+from dbrrl.renamed import Renamed, TakesOldNames, renamed_in
 from dbrrl.schedules import Schedule, constant
 from dbrrl.types import Metrics
 
 
-class Explorer:
+class Explorer(TakesOldNames):
     """Base: a generator, and the state it takes to go on."""
 
     per_episode_state: ClassVar[bool] = False  # whether `reset` is to be called where an episode ends
+    lasting, momentary = Renamed("per_episode_state"), Renamed("stateless")
 
     def __init__(self, rng: np.random.Generator) -> None:
         self.rng = rng
@@ -280,3 +282,7 @@ class OrnsteinUhlenbeck(Explorer):
             noise = untrusted.array(state["noise"], "noise", np.float64, self.noise.shape)
         super().load_state_dict(state)
         self.noise[...] = noise
+
+
+def __getattr__(name: str) -> Any:
+    return renamed_in(__name__, name, {"Deferred": "LazyValues"})

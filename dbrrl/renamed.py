@@ -1,4 +1,4 @@
-"""Modules that were imported by other names in earlier versions: the old name still works, with a warning."""
+"""Modules and attributes that had other names in earlier versions: an old name still works, with a warning."""
 
 import sys
 import warnings
@@ -7,6 +7,7 @@ from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any
 
 # Old name to new name, both inside `dbrrl`. A package stands for its modules too.
 MODULES = {
@@ -30,12 +31,11 @@ MODULES = {
     "files": "checkpoint.files",
     "fitting": "networks.fitting",
     "heads": "networks.heads",
-    "observations": "networks.encoder",
+    "observations": "networks.preprocessor",
     "on_policy": "learning.on_policy",
     "own_loop": "learning.own_loop",
     "q_network": "networks.q_network",
     "rebuild": "learning.rebuild",
-    "recording_agent": "learning.recording_agent",
     "recurrence": "networks.recurrence",
     "registry": "experiment.registry",
     "spaces": "learning.spaces",
@@ -46,6 +46,75 @@ MODULES = {
     "transition": "learning.transition",
     "untrusted": "checkpoint.untrusted",
 }
+
+
+class Renamed:
+    """An attribute of a class by its old name: reads and sets the attribute `new`, with a DeprecationWarning."""
+
+    def __init__(self, new: str) -> None:
+        self.old, self.new = "", new
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.old = name
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        self._warn(owner)
+        for kind in owner.__mro__:  # an override by the old name asks with super() for what it overrides
+            found = vars(kind).get(self.new)
+            if found is not None and (kind, self.new) not in _TAKEN_OVER:
+                return found.__get__(instance, owner) if hasattr(found, "__get__") else found
+        return getattr(owner if instance is None else instance, self.new)
+
+    def __set__(self, instance: Any, value: Any) -> None:
+        self._warn(type(instance))
+        setattr(instance, self.new, value)
+
+    def _warn(self, owner: type) -> None:
+        line = f"{owner.__name__}.{self.old} is {owner.__name__}.{self.new} now: use that"
+        warnings.warn(line, DeprecationWarning, stacklevel=3)
+
+
+_TAKEN_OVER: set[tuple[type, str]] = set()  # classes and attributes that a class defined by their old names
+
+
+class TakesOldNames:
+    """Base of classes with `Renamed` attributes: what a subclass defines by an old name gets the new one."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for name, value in list(vars(cls).items()):
+            base = next((vars(kind)[name] for kind in cls.__mro__[1:] if name in vars(kind)), None)
+            if isinstance(base, Renamed) and not isinstance(value, Renamed):
+                line = f"{cls.__name__} defines {name}, which is {base.new} now: rename it"
+                warnings.warn(line, DeprecationWarning, stacklevel=_level_of_class())
+                setattr(cls, base.new, value)
+                delattr(cls, name)
+                _TAKEN_OVER.add((cls, base.new))
+
+
+def _level_of_class() -> int:
+    """The `stacklevel` of a warning that is given by the calling function, for the line that defines a class."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_code.co_name in ("__init_subclass__", "__new__"):
+        frame, level = frame.f_back, level + 1
+    return level
+
+
+def renamed_in(module: str, name: str, names: dict[str, str]) -> Any:
+    """Return what a module has under the new name of `name`, with a DeprecationWarning: for its `__getattr__`.
+
+    Args:
+        module: the module's own name.
+        name: the attribute that is not there.
+        names: old names and new ones.
+
+    Raises:
+        AttributeError: `name` is not an old one.
+    """
+    if name not in names:
+        raise AttributeError(f"module {module!r} has no attribute {name!r}")
+    warnings.warn(f"{module}.{name} is {names[name]} now: use that", DeprecationWarning, stacklevel=3)
+    return getattr(sys.modules[module], names[name])
 
 
 class RenamedModules(MetaPathFinder, Loader):

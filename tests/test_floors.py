@@ -25,7 +25,7 @@ FLOORS: list[list[str]] = [
     *storeys(
         "dbrrl.backend",
         "allocator precision replacements threads",
-        "arrays capture",
+        "arrays capture trees",
         "counter_generator scalar",
     ),
     *storeys(
@@ -34,7 +34,7 @@ FLOORS: list[list[str]] = [
         "tensor",
         "op register",
         "arithmetic detach elementwise engine inplace linalg reduce remainder steps trigonometry",
-        "index linear shape variance",
+        "index linear shape variance weighted",
         "arrange chosen conv cumulative loss sequence",
         "diagonal lstm policy pool recurrent",
         "contraction",
@@ -43,7 +43,7 @@ FLOORS: list[list[str]] = [
     *storeys("dbrrl.debugging", "draw gpu_memory gradcheck", "debug"),
     ["dbrrl.nn."],
     *storeys("dbrrl.distributions", "base", "categorical normal", "divergence"),
-    [f"dbrrl.{part}" for part in ("optim.", "returns", "normalize", "schedules", "seeding")],
+    [f"dbrrl.{part}" for part in ("optim.", "returns", "normalize", "schedules", "seeding", "losses")],
     *storeys(
         "dbrrl.kernels.cuda",
         "blas dial graph kernels networks",

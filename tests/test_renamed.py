@@ -3,11 +3,21 @@
 import importlib
 import sys
 import warnings
+from typing import Any
 
+import gymnasium as gym
+import numpy as np
 import pytest
 
 import dbrrl
-from dbrrl import renamed
+from dbrrl import nn, renamed
+from dbrrl.agents import C51, DQN, PPO
+from dbrrl.errors import ConfigError
+from dbrrl.explorers import EZGreedy, LazyValues
+from dbrrl.networks.preprocessor import Preprocessor
+from dbrrl.networks.q_network import QNetwork
+
+BOX, TWO = gym.spaces.Box(-1.0, 1.0, (3,), np.float32), gym.spaces.Discrete(2)
 
 
 @pytest.mark.parametrize("old", sorted(renamed.MODULES))
@@ -35,3 +45,92 @@ def test_an_unknown_name_is_not_found() -> None:
         importlib.import_module("dbrrl.attic")
     assert renamed.new_name("numpy.agent") == "" and renamed.new_name("dbrrl.agents.ppo") == ""
     assert dbrrl.__version__
+
+
+def warns(line: str) -> Any:
+    return pytest.warns(DeprecationWarning, match=line)
+
+
+def test_names_in_modules_warn() -> None:
+    with warns("dbrrl.networks.preprocessor.Encoder is Preprocessor now: use that"):
+        from dbrrl.observations import Encoder
+    with warns("dbrrl.explorers.Deferred is LazyValues now: use that"):
+        from dbrrl.explorers import Deferred
+    assert Encoder is Preprocessor and Deferred is LazyValues
+    import dbrrl.explorers
+
+    with pytest.raises(AttributeError, match=r"module 'dbrrl\.explorers' has no attribute 'Boltzman'"):
+        _ = dbrrl.explorers.Boltzman
+
+
+def test_attributes_of_agents_and_explorers_warn() -> None:
+    ppo, dqn, lasting = PPO(BOX, TWO), DQN(BOX, TWO), EZGreedy(0.1, 2, np.random.default_rng(0))
+    x = np.ones((2, 3), np.float32)
+    ppo.act(x[0])
+    ppo.observe(x[0], np.ones(1), np.zeros(1, bool), np.zeros(1, bool))
+    with warns("PPO.captured is PPO.use_cuda_graphs now: use that") as caught:
+        ppo.captured = False
+    assert ppo.use_cuda_graphs is False and caught[0].filename == __file__
+    for old, new in (
+        (lambda: ppo.captured, ppo.use_cuda_graphs),
+        (lambda: ppo.encoder, ppo.preprocessor),
+        (lambda: ppo.encode(x), ppo.preprocess(x)),
+        (lambda: dqn.encoder, dqn.preprocessor),
+        (lambda: dqn.judged(x).tolist(), dqn.action_values(x).tolist()),
+        (lambda: lasting.lasting, True),
+        (lambda: type(lasting.momentary), type(lasting.stateless)),
+    ):
+        with warns(r"\w+ is \w+\.\w+ now: use that") as caught:
+            found: Any = old()
+        assert found is new or found == new
+        assert caught[0].filename == __file__
+
+
+def test_a_method_that_a_class_defines_by_an_old_name_is_called_by_the_new_one() -> None:
+    with warns("Wide defines build, which is make_network now: rename it") as caught:
+
+        class Wide(DQN):
+            def build(self, rng: Any, atoms: int | None = None) -> nn.Module:
+                with warns("build is"):
+                    network: nn.Module = super().build(rng, atoms)
+                network.mine = True  # type: ignore[attr-defined]
+                return network
+
+    assert caught[0].filename == __file__
+    agent = Wide(BOX, TWO)
+    assert isinstance(agent.network, QNetwork) and agent.network.mine is True  # type: ignore[attr-defined]
+
+    class Wider(Wide):
+        pass
+
+    assert Wider(BOX, TWO).network.mine is True
+    with warns("Both defines build"):
+
+        class Both(C51):
+            def build(self, rng: Any, atoms: int | None = None) -> nn.Module:
+                with warns("build is"):
+                    network: nn.Module = super().build(rng, atoms)
+                return network
+
+    assert Both(BOX, TWO).network(np.zeros((1, 3), np.float32)).shape == (1, 2, 51)
+
+
+def test_an_explorer_that_says_by_its_old_name_that_it_has_state_is_reset() -> None:
+    with warns("Own defines lasting, which is per_episode_state now: rename it") as caught:
+
+        class Own(EZGreedy):
+            lasting = False
+
+    assert caught[0].filename == __file__ and Own.per_episode_state is False
+
+
+def test_a_network_that_reads_parts_is_told_what_it_is_given() -> None:
+    class Old(nn.Module):
+        def __init__(self) -> None:
+            self.layer = nn.Linear(3, 2, rng=0)
+
+        def forward(self, parts: Any) -> Any:
+            return self.layer(parts[0])
+
+    with pytest.raises(ConfigError, match="it reads the first row alone; networks take an array or a dict of arrays"):
+        DQN(BOX, TWO).network = Old()

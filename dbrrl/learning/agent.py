@@ -22,9 +22,10 @@ from dbrrl.learning.spaces import Observation, as_batch, space_to_state
 from dbrrl.learning.transition import true_next_observation as true_next_observation
 from dbrrl.learning.transition import valid_rows as valid_rows
 from dbrrl.optim import Optimizer
+from dbrrl.renamed import TakesOldNames
 
 
-class Agent(Described, OwnThreads, Checked, metaclass=AgentType):
+class Agent(Described, OwnThreads, Checked, TakesOldNames, metaclass=AgentType):
     """An agent for `num_envs` environments that step together: the leading axis is the environment.
 
     In a loop of your own, `observe` what each `step` gave, as it came: with Gymnasium's autoreset SAME_STEP it

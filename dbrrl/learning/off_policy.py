@@ -18,6 +18,7 @@ from dbrrl.learning.agent import Agent
 from dbrrl.learning.gradient_step import StepMetrics
 from dbrrl.networks.heads import ACTION_SPACES, head_for
 from dbrrl.networks.preprocessor import OBSERVATION_SPACES, Preprocessor
+from dbrrl.renamed import Renamed
 from dbrrl.schedules import falling
 from dbrrl.types import Metrics, Observation
 
@@ -38,6 +39,8 @@ class OffPolicyAgent(Agent):
     remembered: ClassVar[tuple[str, ...]] = ("replay", "explorer", "replay_rng", "steps", "num_updates", "latest")
     observation_spaces = OBSERVATION_SPACES
     action_spaces: ClassVar[tuple[type[gym.Space[Any]], ...]] = ACTION_SPACES
+    encoder, drawn, build = Renamed("preprocessor"), Renamed("sample"), Renamed("make_network")
+    judged, chosen = Renamed("action_values"), Renamed("greedy_action")
 
     def __init__(
         self, observation_space: gym.Space[Any], action_space: gym.Space[Any], config: Config | None = None, **rest: Any

@@ -1,6 +1,5 @@
 """What agents share that learn from rollouts of their own policy: acting, gathering, values, gradient steps."""
 
-import warnings
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -26,6 +25,7 @@ from dbrrl.networks.preprocessor import OBSERVATION_SPACES, Preprocessor
 from dbrrl.networks.recurrence import FeedForward, Recurrent
 from dbrrl.normalize import ObservationNormalizer, RewardNormalizer
 from dbrrl.optim import Optimizer
+from dbrrl.renamed import Renamed
 from dbrrl.schedules import falling
 from dbrrl.types import Metrics, Observation
 
@@ -48,6 +48,7 @@ class OnPolicyAgent(Agent):
     )  # fmt: skip
     observation_spaces = OBSERVATION_SPACES
     action_spaces = ACTION_SPACES
+    encoder, encode, captured = Renamed("preprocessor"), Renamed("preprocess"), Renamed("use_cuda_graphs")
 
     def __init__(
         self, observation_space: gym.Space[Any], action_space: gym.Space[Any], config: Config | None = None, **rest: Any
@@ -195,11 +196,6 @@ class OnPolicyAgent(Agent):
         if update:
             self.observation_norm.update(vector)
         return self.preprocessor.named([self.observation_norm(vector), *images])
-
-    def encode(self, observation: Any) -> Observation:
-        """Deprecated: `preprocess`."""
-        warnings.warn("agent.encode is agent.preprocess now: use that", DeprecationWarning, stacklevel=2)
-        return self.preprocess(observation)
 
     def distribution(self, outputs: Any) -> Distribution:
         """Return the policy π(·|s) of a batch of the network's outputs."""

@@ -48,7 +48,10 @@ def check(agent: Any, network: Any, read: Read, expected: dict[str, Any], own: A
     for name, shape in found.items():
         if shape != expected.get(name, shape):
             wanted = f"{name} of shape {expected[name]}"
-            raise ConfigError(f"network: expected {wanted} for {ROWS} observations, got {shape}: change its last layer")
+            cure = "change its last layer"
+            if shape == expected[name][1:]:
+                cure = "it reads the first row alone; networks take an array or a dict of arrays, no list of `parts`"
+            raise ConfigError(f"network: expected {wanted} for {ROWS} observations, got {shape}: {cure}")
 
 
 def _shapes(agent: Any, network: Module, observation: Observation, read: Read) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import numpy as np
 from dbrrl.backend import array_module, beside, device_name
 from dbrrl.backend.trees import tree_of
 from dbrrl.errors import SpaceError
+from dbrrl.renamed import renamed_in
 from dbrrl.types import Observation
 
 OBSERVATION_SPACES = (
@@ -186,3 +187,7 @@ def _flat(x: Any, space: Any) -> Any:
         columns = [digits[:, i : i + 1] == xp.arange(int(n)) for i, n in enumerate(sizes)]
         return np.concatenate(columns, axis=1).astype(np.float32)
     return _precise(x.reshape(len(x), -1))
+
+
+def __getattr__(name: str) -> Any:
+    return renamed_in(__name__, name, {"Encoder": "Preprocessor"})

@@ -22,7 +22,6 @@ from dbrrl.autodiff import (
     reduce,
     shape,
     variance,
-    weighted,
 )
 from dbrrl.autodiff.linear import FusedLinear, Linear, Noisy
 from dbrrl.autodiff.op import Op
@@ -55,6 +54,7 @@ from tests.autodiff.reference import (
 )
 from tests.autodiff.reference import quantile_huber as by_pairs
 from tests.autodiff.reference import recurrent as plainly
+from tests.autodiff.weighted import WEIGHTED
 
 
 def recurrences(name: str, op: type[Op], gates: int) -> list[Case]:
@@ -675,31 +675,6 @@ CASES: list[Case] = [
         ),
     ),
     *variants(
-        "weighted_sum",
-        (weighted.WeightedSum,),
-        normal,
-        ("one", lambda a: F.weighted_sum((-2.5, a)), lambda a: -2.5 * a, ()),
-        (
-            "terms",
-            lambda a, b, c: F.weighted_sum((-1.0, a), (0.5, b), (-0.01, c)),
-            lambda a, b, c: -a + 0.5 * b - 0.01 * c,
-            ((), (), ()),
-        ),
-        ("twice", lambda a: F.weighted_sum((2.0, a), (3.0, a)), lambda a: 5 * a, ()),
-    ),
-    *variants(
-        "weighted_mean",
-        (weighted.WeightedMean,),
-        normal,
-        ("even", F.weighted_mean, np.mean, (6,), (1,)),
-        (
-            "weights",
-            lambda x: F.weighted_mean(x, np.array([0.5, 2.0, 0.0, 1.0])),
-            lambda x: (0.5 * x[0] + 2 * x[1] + x[3]) / 4,
-            (4,),
-        ),
-    ),
-    *variants(
         "normal_log_prob",
         (reduce.Sum,),
         normal,
@@ -707,6 +682,7 @@ CASES: list[Case] = [
         ("own", lambda m, s: F.normal_log_prob(m, s, SAMPLES), gaussian, ((4, 3), (4, 3))),
     ),
     *BREADTH,
+    *WEIGHTED,
 ]
 
 # They give plain arrays, or what is cut off: tested on their own.

@@ -8,7 +8,6 @@ import pytest
 
 from dbrrl import nn
 from dbrrl.networks.preprocessor import Preprocessor
-from dbrrl.networks.preprocessor import Preprocessor
 from tests import standin
 
 VECTOR = gym.spaces.Box(-1.0, 1.0, (3,), np.float32)
