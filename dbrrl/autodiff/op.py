@@ -91,6 +91,8 @@ class Op:
                     f"{type(self).__name__} was called twice: expected one op object per call, which remembers its "
                     "inputs; make a new one each time"
                 )
+            if type(y) is np.ndarray and y is not arrays[0] and y is not arrays[-1]:
+                y.setflags(write=False)  # backward may read it, so nobody writes
             self.inputs = inputs
             self.output = y
             self.order = next(clock)

@@ -33,7 +33,7 @@ class Tensor:
         GraphError: a tensor that requires gradients; with requires_grad=True it makes a new leaf.
     """
 
-    array: Any  # the values; library code reads this, users read `data`
+    array: Any  # the values; library code reads this, users read `data`. Read-only where a graph computed them
     requires_grad: bool = False
     grad: Any = None  # array of the same shape (a Tensor after create_graph=True), or None
     op: Any = None  # the op that made this tensor; None for a leaf
