@@ -7,7 +7,7 @@ T is time, B the batch of environments. Three booleans' worth of endings enter a
   sum runs across it. A truncated step bootstraps from `next_value[t]`, the value of its true final
   observation.
 
-All arrays stay where they lie (NumPy or CuPy) and in the dtype of `reward`.
+Results are on the device of the arrays (NumPy or CuPy) and of the dtype of `reward`.
 """
 
 from typing import Any

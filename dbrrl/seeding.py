@@ -31,7 +31,7 @@ def generator(seed: int, *names: str | int) -> np.random.Generator:
 
 
 def generator_on(device: str, seed: int, *names: str | int) -> Any:
-    """The generator of a stream where `device` computes: NumPy's on the CPU, on a GPU one that draws there."""
+    """The generator of a stream for `device`: NumPy's on the CPU, one that draws on the GPU for a GPU."""
     if device == "cpu":
         return generator(seed, *names)
     return CounterGenerator(sequence(seed, *names), module_on(device))

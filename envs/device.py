@@ -11,11 +11,11 @@ from .batched import BatchedEnv
 from .construct import Request, build, build_on
 from .vector import Environments, Step
 
-KEPT = 64  # steps whose ends of episodes lie on the GPU before they are fetched together
+KEPT = 64  # steps whose ends of episodes are kept on the GPU before they are fetched together
 
 
 class DeviceEnvironments(Environments):
-    """B copies on `device`; actions may lie there, and all that a `Step` holds does.
+    """B copies on `device`; actions may be on it, and all arrays of a `Step` are.
 
     The arrays of a `Step` are the environments' own: the next step overwrites them. `finished` is told every `KEPT`
     steps, or by `flush_episodes`. Nothing is checked while stepping; agents check their rollouts.
@@ -33,12 +33,12 @@ class DeviceEnvironments(Environments):
         self._ended_length = xp.zeros((KEPT, self.num_envs), np.int64)  # 0: no episode ended
         self._row = xp.zeros(1, np.int64)
         self._kept = 0
-        self._play_there = capture(device, self._play)
+        self._step_graph = capture(device, self._play)
 
     def reset(self) -> Any:
         """Begin an episode everywhere; returns the batched observation."""
         self.observation, _ = self.vector_env.reset(seed=self._take_seeds())
-        self._play_there.forget()  # it was recorded with the generator of before
+        self._step_graph.forget()  # it was recorded with the former generator
         self.episode_return.fill(0)
         self.lengths.fill(0)
         self._row.fill(0)
@@ -48,7 +48,7 @@ class DeviceEnvironments(Environments):
     def step(self, action: Any, limit: int | None = None) -> Step:
         """As `Environments.step`."""
         self.steps += 1
-        final, observation, reward, terminated, truncated = self._play_there(to_device(action, self.device))
+        final, observation, reward, terminated, truncated = self._step_graph(to_device(action, self.device))
         self._kept += 1
         self.finished, valid, all_valid = [], self._all, True
         if limit is not None and limit < self.num_envs:
@@ -91,7 +91,7 @@ class DeviceEnvironments(Environments):
     def _load(self, state: Mapping[str, Any]) -> dict[int, str]:
         returns, lengths = self.episode_return, self.lengths
         lost = super()._load(state)
-        self._play_there.forget()
+        self._step_graph.forget()
         saved = self.episode_return, super().episode_length
         self.episode_return = returns
         if not lost:

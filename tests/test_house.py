@@ -27,7 +27,7 @@ SAFE_RANDOM = {"Generator", "SeedSequence", "BitGenerator", "PCG64", "default_rn
 CORE = ("engine", "memory", "op", "tensor")  # of autodiff: what all ops share, which keeps arrays and tensors apart
 FORMULAS = (
     *(f"dbrrl/autodiff/{path.name}" for path in (ROOT / "dbrrl/autodiff").glob("*.py") if path.stem not in CORE),
-    *("dbrrl/distributions/", "dbrrl/functional", "dbrrl/losses", "dbrrl/normalize", "dbrrl/optim/", "dbrrl/returns"),
+    *(f"dbrrl/{part}" for part in ("distributions/", "functional", "losses", "nn/", "normalize", "optim/", "returns")),
 )  # what computes: for other arrays than NumPy's it is replaced, it does not switch
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from dbrrl.autodiff.op import Op
 from dbrrl.autodiff.register import implements, method, reflected
 from dbrrl.autodiff.tensor import Tensor, kept, plain
-from dbrrl.backend import beside
+from dbrrl.backend import to_device_of
 
 
 class Add(Op):
@@ -179,7 +179,7 @@ class Where(Op):
 @implements(np.where)
 def where(condition: Any, a: Any, b: Any) -> Any:
     """Elements of a where `condition` (a boolean array, without gradient) holds, else of b; broadcast."""
-    return Where(beside(plain(a if hasattr(a, "shape") else b), kept(condition)))(a, b)
+    return Where(to_device_of(plain(a if hasattr(a, "shape") else b), kept(condition)))(a, b)
 
 
 class Clip(Op):
@@ -218,4 +218,4 @@ def _bound(value: Any, a: Any) -> Any:
     if value is None:
         return None
     array = np.asarray(value) if isinstance(value, (list, tuple)) else value
-    return beside(plain(a), array.astype(a.dtype, copy=False) if isinstance(a, Tensor) else array)
+    return to_device_of(plain(a), array.astype(a.dtype, copy=False) if isinstance(a, Tensor) else array)

@@ -1,4 +1,4 @@
-"""What puts elements in another order or repeats them: turned, shifted, tiled, padded, joined and sorted arrays."""
+"""Ops that reorder or repeat elements: flip, roll, tile, pad, join and sort."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,21 +1,21 @@
-"""What is computed of one chosen element of each row: the loss of its value."""
+"""Huber loss of Q(s, a) for the actions taken: of one element of each row."""
 
 from typing import Any
 
 import numpy as np
 
-from dbrrl.autodiff.elementwise import beside_all
+from dbrrl.autodiff.elementwise import constant_like
 from dbrrl.autodiff.index import Chosen, Scatter, zeros
 from dbrrl.autodiff.op import Op
 from dbrrl.autodiff.tensor import Tensor, kept, plain
-from dbrrl.backend import beside
+from dbrrl.backend import to_device_of
 from dbrrl.errors import ShapeError
 
 
 def choices(name: str, x: Any, index: Any) -> Any:
-    """Integers (n,) beside x (n, k)."""
+    """Integers (n,) for x (n, k), as an array on the device of x."""
     array = plain(x)
-    index = beside(array, kept(index))
+    index = to_device_of(array, kept(index))
     shape = array.shape
     if len(shape) != 2 or index.shape != shape[:1] or index.dtype.kind not in "iu":
         raise ShapeError(
@@ -34,7 +34,7 @@ class PickedHuber(Chosen, Op):
     def forward(self, x: Any, b: Any) -> Any:
         self.d = self.chosen(x) - b
         error = self.error = np.abs(self.d)
-        inside = self.inside = np.minimum(error, beside_all(error, 1))
+        inside = self.inside = np.minimum(error, constant_like(error, 1))
         return inside * (error - 0.5 * inside)
 
     def backward(self, g: Any, y: Any, x: Any, b: Any) -> Any:

@@ -98,7 +98,7 @@ def _names(subscripts: Any, xs: list[Any]) -> tuple[list[str], str]:
 
 @implements(np.einsum)
 def einsum(subscripts: str, *xs: Any, optimize: Any = None) -> Any:
-    """Sum of products by names of axes, such as 'bij,bjk->bik'; `...` stands for axes that broadcast.
+    """Sum of products by names of axes, such as 'bij,bjk->bik'; `...` are axes that broadcast.
 
     Args:
         optimize: taken for NumPy's sake; the products are always done in a good order.

@@ -23,7 +23,7 @@ def pair(value: Any, name: str, least: int) -> Pair:
 
 
 def places(shape: tuple[int, ...], kernel: Pair, stride: Pair, padding: Pair, name: str) -> Pair:
-    """How often the kernel fits, downwards and across."""
+    """The number of places at which the kernel fits, downwards and across."""
     h, w = shape[2] + 2 * padding[0], shape[3] + 2 * padding[1]
     if h < kernel[0] or w < kernel[1]:
         raise ShapeError(

@@ -46,7 +46,7 @@ def cumsum(x: Any, axis: int | None = None) -> Any:
 def cumprod(x: Any, axis: int | None = None) -> Any:
     """Running product along `axis`; over the flattened x by default. Its gradient is right at zeros, too.
 
-    Each round multiplies by what is twice as far back (Hillis & Steele 1986): log₂ n products of whole arrays.
+    Each round multiplies by the element twice as far back (Hillis & Steele 1986): log₂ n products of whole arrays.
     """
     x, axis = _line(x, axis, "cumprod")
     before, step = (slice(None),) * axis, 1

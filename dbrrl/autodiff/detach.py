@@ -1,4 +1,4 @@
-"""Where a graph ends: states cut off from what made them, for backpropagation through a part of time."""
+"""Cuts states off from the graph that computed them, for truncated backpropagation through time."""
 
 from typing import Any
 

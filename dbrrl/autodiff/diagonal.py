@@ -10,7 +10,7 @@ from dbrrl.autodiff.index import Scatter, getitem
 from dbrrl.autodiff.reduce import sum
 from dbrrl.autodiff.register import implements, method
 from dbrrl.autodiff.tensor import plain
-from dbrrl.backend import beside
+from dbrrl.backend import to_device_of
 from dbrrl.errors import ShapeError
 
 
@@ -39,7 +39,7 @@ def diag(x: Any, k: int = 0) -> Any:
     if x.ndim != 1:
         raise ShapeError(f"diag: expected a vector or a matrix, got shape {x.shape}: use np.diagonal for stacks")
     n = x.shape[0] + abs(k)
-    return Scatter(beside(plain(x), _places(n, n, k)), (n, n))(x)
+    return Scatter(to_device_of(plain(x), _places(n, n, k)), (n, n))(x)
 
 
 @implements(np.trace)

@@ -1,4 +1,4 @@
-"""What NumPy's functions do with a tensor: some are recorded, some give plain arrays, all others are refused."""
+"""Tables of NumPy's functions: which are recorded for a tensor and which give plain arrays; all others are refused."""
 
 from collections.abc import Callable
 from typing import Any

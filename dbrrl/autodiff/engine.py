@@ -10,7 +10,7 @@ from dbrrl.autodiff.memory import latest
 from dbrrl.autodiff.op import Op, is_half, share_memory
 from dbrrl.autodiff.register import method
 from dbrrl.autodiff.tensor import Tensor, plain, state, wrap
-from dbrrl.backend import array_module, beside, replaceable
+from dbrrl.backend import array_module, replaceable, to_device_of
 from dbrrl.errors import GraphError, ShapeError
 
 
@@ -38,7 +38,7 @@ def _initial_gradient(tensor: Tensor, grad: Any, create_graph: bool) -> Any:
         return grad if create_graph else grad.array
     if array_module(grad) is not np:
         return grad.astype(tensor.dtype, copy=False)
-    return beside(array, np.asarray(grad, dtype=tensor.dtype))
+    return to_device_of(array, np.asarray(grad, dtype=tensor.dtype))
 
 
 def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
@@ -277,7 +277,7 @@ def grad(
 
 
 def _own(g: Any, tensor: Tensor) -> Tensor:
-    """`g` as a gradient of `tensor`: of its dtype (beside a wider one it may have grown wide), in memory of its own.
+    """`g` as a gradient of `tensor`: of its dtype (operands of a wider type may have widened it), in memory of its own.
 
     Where gradients are only handed on, `g` is the array that the user gave, or that of another tensor's gradient.
     """

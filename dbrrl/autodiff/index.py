@@ -9,7 +9,7 @@ from dbrrl.autodiff.op import Op
 from dbrrl.autodiff.reduce import normalize_axes
 from dbrrl.autodiff.register import implements, method
 from dbrrl.autodiff.tensor import Tensor, kept, plain
-from dbrrl.backend import array_module, beside, replaceable
+from dbrrl.backend import array_module, replaceable, to_device_of
 from dbrrl.errors import DtypeError, ShapeError
 
 
@@ -63,7 +63,7 @@ class Scatter(Op):
 
 
 def _plain_index(index: Any, x: Any) -> Any:
-    """`index` without tensors and lists, its arrays where `x` lies."""
+    """`index` without tensors and lists, its arrays on the device of `x`."""
     if isinstance(index, tuple):
         return tuple(_plain_index(i, x) for i in index)
     if isinstance(index, Tensor):
@@ -74,7 +74,7 @@ def _plain_index(index: Any, x: Any) -> Any:
         return index
     if index.dtype.kind not in "iub":
         raise DtypeError(f"index: expected integers, booleans or slices, got {index.dtype}: convert with .astype(int)")
-    return beside(plain(x), index)
+    return to_device_of(plain(x), index)
 
 
 @method("__getitem__")
@@ -96,7 +96,7 @@ class TakeAlongAxis(Op):
         self.index, self.axis = index, axis
 
     def place(self, shape: tuple[int, ...]) -> tuple[Any, ...]:
-        """The full integer index that `take_along_axis` stands for."""
+        """The full integer index that is equivalent to `take_along_axis`."""
         return tuple(
             self.index if a == self.axis else numbers(self.index, n).reshape((-1,) + (1,) * (len(shape) - a - 1))
             for a, n in enumerate(shape)

@@ -6,7 +6,7 @@ import numpy as np
 
 from dbrrl.autodiff.register import method
 from dbrrl.autodiff.tensor import Tensor, plain
-from dbrrl.backend import beside
+from dbrrl.backend import to_device_of
 from dbrrl.errors import DtypeError, ShapeError
 
 
@@ -21,7 +21,7 @@ def _change(x: Tensor, ufunc: Any, other: Any) -> Any:
         return NotImplemented  # x = x + other is recorded
     x.refuse_in_place(other)
     array = x.array
-    value = ufunc(array, beside(array, plain(other)))
+    value = ufunc(array, to_device_of(array, plain(other)))
     if value.shape != array.shape:
         raise ShapeError(
             f"in-place change of shape {array.shape}: expected a result of that shape, got {value.shape}: "

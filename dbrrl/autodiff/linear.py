@@ -10,7 +10,7 @@ import numpy as np
 from dbrrl.autodiff.elementwise import rectified
 from dbrrl.autodiff.op import Op
 from dbrrl.autodiff.tensor import Tensor, observing, plain, state, wrap
-from dbrrl.backend import beside, replaceable
+from dbrrl.backend import replaceable, to_device_of
 from dbrrl.errors import ShapeError
 
 # Activations that follow a layer within its op: name -> (function of (y, out), derivative from the output y).
@@ -143,7 +143,7 @@ def outputs(x: Any, arrays: Sequence[Any], activations: Sequence[str | None]) ->
 
 
 def _row_outputs(x: Any, arrays: Sequence[Any], activations: Sequence[str | None]) -> Any:
-    """As `outputs`, for a vector: five sixths of the time of a matrix of one row."""
+    """The same for a vector, in five sixths of the time of a matrix of one row."""
     y, i = x, 0
     try:
         for activation in activations:
@@ -276,5 +276,5 @@ def noisy_linear(
     Raises:
         ShapeError: as `linear`.
     """
-    noise_in, noise_out = beside(plain(x), noise)
+    noise_in, noise_out = to_device_of(plain(x), noise)
     return Noisy(noise_in, noise_out, activation)(x, x, weight, bias, weight_sigma, bias_sigma)

@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 
 from dbrrl.autodiff.arithmetic import where
-from dbrrl.autodiff.elementwise import beside_all
+from dbrrl.autodiff.elementwise import constant_like
 from dbrrl.autodiff.index import check_classes, take_along_axis
 from dbrrl.autodiff.op import Op, is_half
 from dbrrl.autodiff.reduce import LogSoftmax, log_softmax, mean, sum
 from dbrrl.autodiff.tensor import Tensor, constant, kept, plain
 from dbrrl.autodiff.variance import less_mean
-from dbrrl.backend import beside, replaceable
+from dbrrl.backend import replaceable, to_device_of
 from dbrrl.errors import ConfigError, ShapeError
 
 REDUCTIONS = ("mean", "sum", "none")
@@ -72,7 +72,7 @@ class Huber(Op):
     def forward(self, a: Any, b: Any) -> Any:
         self.d = a - b
         d = np.abs(self.d)
-        inside = self.inside = np.minimum(d, beside_all(d, self.delta))
+        inside = self.inside = np.minimum(d, constant_like(d, self.delta))
         return inside * (d - 0.5 * inside)
 
     def backward(self, g: Any, y: Any, a: Any, b: Any) -> Any:
@@ -112,7 +112,7 @@ class QuantileHuber(Op):
         np.abs(weight, out=weight)
         weight /= b.shape[1]
         each = np.abs(error)
-        inside = np.minimum(each, beside_all(each, 1))
+        inside = np.minimum(each, constant_like(each, 1))
         each -= 0.5 * inside
         each *= inside
         each *= weight
@@ -123,8 +123,8 @@ class QuantileHuber(Op):
         if isinstance(g, Tensor):
             each = each * np.clip(np.expand_dims(b, 1) - np.expand_dims(a, 2), -1, 1)
         else:
-            slope = np.minimum(self.error, beside_all(self.error, 1))
-            each *= np.maximum(slope, beside_all(slope, -1), out=slope)
+            slope = np.minimum(self.error, constant_like(self.error, 1))
+            each *= np.maximum(slope, constant_like(slope, -1), out=slope)
         return -np.sum(each, axis=2), np.sum(each, axis=1) if self.needs(1) else None
 
 
@@ -146,7 +146,7 @@ def quantile_huber_loss(prediction: Any, target: Any, fractions: Any) -> Any:
             f"{prediction.shape}, {target.shape} and {fractions.shape}: reshape them"
         )
     fractions = kept(constant(fractions, "quantile_huber_loss: fractions"))
-    return QuantileHuber(beside(plain(prediction), fractions))(prediction, target)
+    return QuantileHuber(to_device_of(plain(prediction), fractions))(prediction, target)
 
 
 class CrossEntropy(Op):
@@ -223,7 +223,8 @@ def _options(logits: Any, weight: Any, smoothing: float) -> Any:
     weight = weight if hasattr(weight, "shape") else np.asarray(weight)
     if weight.shape != logits.shape[-1:]:
         raise ShapeError(f"cross_entropy: expected weight of shape {logits.shape[-1:]}, got {weight.shape}")
-    return beside(plain(logits), plain(constant(weight, "cross_entropy: weight")).astype(logits.dtype, copy=False))
+    values = plain(constant(weight, "cross_entropy: weight"))
+    return to_device_of(plain(logits), values.astype(logits.dtype, copy=False))
 
 
 def _smoothed(target: Any, smoothing: float, classes: int) -> Any:
@@ -232,7 +233,7 @@ def _smoothed(target: Any, smoothing: float, classes: int) -> Any:
 
 def _of_classes(logits: Any, index: Any, reduction: str, ignored: int | None, weight: Any, smoothing: float) -> Any:
     """The cross-entropy of integer classes with the options of `cross_entropy`."""
-    index, classes, dtype = beside(plain(logits), index), logits.shape[-1], logits.dtype
+    index, classes, dtype = to_device_of(plain(logits), index), logits.shape[-1], logits.dtype
     left_out = np.equal(index, ignored) if ignored is not None else np.zeros_like(index, dtype=bool)
     index = np.where(left_out, 0, index)
     check_classes(index, classes, "cross_entropy")
@@ -280,7 +281,7 @@ def dropout(x: Any, p: float, rng: np.random.Generator, training: bool = True) -
     if not training or p == 0:
         return x
     keep = rng.random(x.shape, dtype=np.float32) >= p
-    return x * beside(plain(x), keep.astype(x.dtype) * x.dtype.type(1 / (1 - p)))
+    return x * to_device_of(plain(x), keep.astype(x.dtype) * x.dtype.type(1 / (1 - p)))
 
 
 class MeanSquaredError(Op):

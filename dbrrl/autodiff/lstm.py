@@ -9,7 +9,7 @@ import numpy as np
 from dbrrl.autodiff.elementwise import sigmoid, tanh
 from dbrrl.autodiff.linear import linear
 from dbrrl.autodiff.sequence import Arrays, Recurrence, chunks, empty, parted
-from dbrrl.backend import beside
+from dbrrl.backend import to_device_of
 
 
 class LSTM(Recurrence):
@@ -33,7 +33,7 @@ class LSTM(Recurrence):
 
     def forwards(self, projected: Iterator[Any], w: Any, biases: Arrays, y: Any) -> Callable[..., Arrays]:
         (_, batch, size), steps = y.shape, len(y) - 2
-        scale, shift = beside(y, _sigmoid_of_tanh(batch, size, y.dtype))
+        scale, shift = to_device_of(y, _sigmoid_of_tanh(batch, size, y.dtype))
         self.gate, self.tanh = self.room(y, steps, 4, batch, size), self.room(y, steps, batch, size)
         self.ig, self.fc = self.room(y, steps, batch, size), self.room(y, steps, batch, size)
         cells = empty(y, 2, batch, size)  # of this step and the one before

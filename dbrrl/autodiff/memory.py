@@ -20,7 +20,7 @@ def change() -> int:
 
 
 class Memory:
-    """What all tensors have in common that show the same values: a tensor, its views and what `detach` made of it.
+    """State shared by all tensors over the same values: a tensor, its views and its detached copies.
 
     Args:
         changed: the time of the last change.

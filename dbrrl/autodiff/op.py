@@ -7,7 +7,7 @@ import numpy as np
 
 from dbrrl.autodiff.memory import clock
 from dbrrl.autodiff.tensor import Tensor, observing, state, wrap
-from dbrrl.backend import beside, device_name, replacement
+from dbrrl.backend import device_name, replacement, to_device_of
 from dbrrl.errors import DbrrlError, DeviceError, DtypeError, GraphError, ShapeError
 
 
@@ -91,6 +91,8 @@ class Op:
                     f"{type(self).__name__} was called twice: expected one op object per call, which remembers its "
                     "inputs; make a new one each time"
                 )
+            if type(y) is np.ndarray and y is not arrays[0] and y is not arrays[-1]:
+                y.setflags(write=False)  # backward may read it, so nobody writes
             self.inputs = inputs
             self.output = y
             self.order = next(clock)
@@ -99,7 +101,7 @@ class Op:
         return tensor
 
     def _in_float32(self, inputs: tuple[Any, ...]) -> Any:
-        """As `__call__` for float16, in which a sum ends at 65,504 and has no whole numbers above 2,048."""
+        """Compute in float32 for float16, in which a sum overflows at 65,504 and integers above 2,048 are rounded."""
         narrow = all(is_half(x) for x in inputs if hasattr(x, "dtype"))
         y = self(*(x.astype(np.float32) if is_half(x) else x for x in inputs))
         return y.astype(np.float16) if narrow else y
@@ -173,7 +175,7 @@ def _align(inputs: tuple[Any, ...], arrays: list[Any], integers: bool) -> tuple[
         if tensors and not isinstance(a, (int, float)) and not hasattr(a, "dtype"):
             raise DtypeError(f"expected a number or an array beside a Tensor, got {a!r}: convert it first")
         if place is not None and not isinstance(x, Tensor):
-            arrays[i] = aligned[i] = a = beside(place, a)
+            arrays[i] = aligned[i] = a = to_device_of(place, a)
         if not tensors or not hasattr(a, "dtype") or (isinstance(x, Tensor) and a.dtype.kind == "f"):
             continue
         if a.dtype.kind not in "fiub":

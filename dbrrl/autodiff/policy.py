@@ -12,7 +12,7 @@ from dbrrl.autodiff.index import Chosen, numbers
 from dbrrl.autodiff.op import Op, is_half
 from dbrrl.autodiff.reduce import extreme, mean, softmax, sum
 from dbrrl.autodiff.tensor import Tensor, constant, kept, plain, wants_gradients
-from dbrrl.backend import beside, replaceable
+from dbrrl.backend import replaceable, to_device_of
 from dbrrl.errors import ShapeError
 
 
@@ -37,7 +37,7 @@ class Entropy(Op):
         return gl
 
 
-LOWEST = -1e30  # stands for log 0: finite, so that its product with a probability of 0 is 0
+LOWEST = -1e30  # in place of log 0: finite, so that its product with a probability of 0 is 0
 
 
 def entropy(log_probs: Any) -> Any:
@@ -111,7 +111,7 @@ def clipped_surrogate(log_prob: Any, old_log_prob: Any, advantage: Any, clip_ran
     old, advantage = old_log_prob, advantage
     served = wants_gradients(old) or wants_gradients(advantage)
     if not served:
-        old, advantage = beside(array, (kept(old), kept(advantage)))
+        old, advantage = to_device_of(array, (kept(old), kept(advantage)))
     if not log_prob.shape == old.shape == advantage.shape or len(old.shape) != 1 or not old.size:
         raise ShapeError(
             "clipped_surrogate: expected three arrays (n,) of at least one number, got "
@@ -135,7 +135,7 @@ def normal_log_prob(mean: Any, log_std: Any, x: Any) -> Any:
         ShapeError: x has another shape than the mean, or one is no matrix.
     """
     served = wants_gradients(x)
-    x = x if served else beside(plain(mean), kept(x))
+    x = x if served else to_device_of(plain(mean), kept(x))
     if len(mean.shape) != 2 or x.shape != mean.shape or log_std.shape not in (mean.shape, mean.shape[1:]):
         raise ShapeError(
             f"normal_log_prob: expected mean (B, n), log_std (n,) or (B, n) and x (B, n), got {mean.shape}, "

@@ -44,7 +44,7 @@ class no_grad:
         if inspect.isgeneratorfunction(function):
             raise TypeError(
                 f"no_grad: expected a function, got the generator function {function.__name__}, whose body runs later: "
-                "write `with no_grad():` inside it, around what lies between two yields"
+                "write `with no_grad():` inside it, around the code between two yields"
             )
 
         @functools.wraps(function)

@@ -39,7 +39,7 @@ def joined(x: Any) -> Any:
 
 
 def count(shape: tuple[int, ...], axes: tuple[int, ...]) -> int:
-    """How many elements each reduction over `axes` takes in."""
+    """The number of elements in each reduction over `axes`."""
     return math.prod([shape[a] for a in axes])
 
 

@@ -1,4 +1,4 @@
-"""How an op's function becomes what NumPy and Tensor's own operators call."""
+"""Registers an op's function with NumPy's dispatch, and as an operator or a method of Tensor."""
 
 import functools
 import inspect

@@ -12,7 +12,7 @@ from dbrrl.autodiff.linear import linear
 from dbrrl.autodiff.op import Op
 from dbrrl.autodiff.shape import reshape, stack
 from dbrrl.autodiff.tensor import Tensor, plain, state
-from dbrrl.backend import array_module, beside
+from dbrrl.backend import array_module, to_device_of
 from dbrrl.errors import ShapeError
 
 Arrays = tuple[Any, ...]
@@ -48,7 +48,7 @@ class Recurrence(Op, abc.ABC):
 
     @classmethod
     def project(cls, x: Any, w: Any, biases: Arrays) -> Any:
-        """What the input adds to the gates: (..., n) to (..., gates H), for all steps at once."""
+        """The input's share of the gates: (..., n) to (..., gates H), for all steps at once."""
         return linear(x, w, cls.bias(biases))
 
     @staticmethod
@@ -73,7 +73,7 @@ class Recurrence(Op, abc.ABC):
 
     @staticmethod
     def shares(d: Any) -> tuple[Any, Any]:
-        """Of slots (..., slots H) the gradients (..., gates H) of what the input and of what the state adds."""
+        """Split slots (..., slots H) into the gradients (..., gates H) of the input's and of the state's share."""
         return d, d
 
     def room(self, y: Any, steps: int, *shape: int) -> Any:
@@ -162,7 +162,7 @@ def chunks(steps: int, bytes_of_one: int) -> Iterator[slice]:
 
 
 def _projected(x: Any, w: Any, bias: Any) -> Iterator[Any]:
-    """What the input adds to the gates (gates, B, H), step by step."""
+    """The input's share of the gates (gates, B, H), step by step."""
     (steps, batch, n), (gates, _, size) = x.shape, w.shape
     bias = None if bias is None else bias.reshape(gates, 1, size)
     for part in reversed([*chunks(steps, gates * batch * size * w.itemsize)]):
@@ -187,7 +187,7 @@ def run(
     reset: Any = None,
     lengths: Any = None,
 ) -> Any:
-    """The output of one Recurrence, see there; `reset` and `lengths` as in `rnn`.
+    """The output of a Recurrence of this kind; `reset` and `lengths` as in `rnn`.
 
     Raises:
         ShapeError: the arguments do not fit one another.
@@ -224,7 +224,7 @@ def _masks(name: str, shape: tuple[int, int], reset: Any, lengths: Any, near: An
     found = []
     for mask in (keep, alive):
         steps = np.flatnonzero(~mask.all(1)).tolist()
-        found.append(dict(zip(steps, beside(near, mask[steps][..., None]), strict=True)))
+        found.append(dict(zip(steps, to_device_of(near, mask[steps][..., None]), strict=True)))
     return found[0], found[1]
 
 

@@ -231,7 +231,7 @@ class ToDevice(Op):
 
 @method("to")
 def to(x: Tensor, device: str) -> Tensor:
-    """The same values on `device` ("cpu", "cuda", "cuda:1"); itself if it is there.
+    """The same values on `device` ("cpu", "cuda", "cuda:1"); itself if it is on that device.
 
     Of a leaf a new leaf, which asks for gradients as that does; of a computed tensor one that hands its gradient back.
     """

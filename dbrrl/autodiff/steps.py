@@ -10,7 +10,7 @@ import numpy as np
 
 from dbrrl.autodiff.register import implements, method
 from dbrrl.autodiff.tensor import constant, plain
-from dbrrl.backend import beside
+from dbrrl.backend import to_device_of
 
 
 def sign(x: Any) -> Any:
@@ -42,7 +42,7 @@ def rint(x: Any) -> Any:
 def floor_divide(a: Any, b: Any) -> Any:
     """The floor of a / b, as a plain array."""
     a, b = plain(a), plain(b)
-    return np.floor_divide(beside(b, a), beside(a, b))
+    return np.floor_divide(to_device_of(b, a), to_device_of(a, b))
 
 
 @method("__rfloordiv__")

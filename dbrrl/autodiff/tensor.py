@@ -11,7 +11,7 @@ from dbrrl.autodiff.memory import UNSHARED, Memory, change
 from dbrrl.autodiff.recording import no_grad as no_grad
 from dbrrl.autodiff.recording import observing as observing
 from dbrrl.autodiff.recording import state as state
-from dbrrl.backend import beside, to_numpy
+from dbrrl.backend import to_device_of, to_numpy
 from dbrrl.errors import DtypeError, GraphError, ShapeError
 
 
@@ -33,7 +33,7 @@ class Tensor:
         GraphError: a tensor that requires gradients; with requires_grad=True it makes a new leaf.
     """
 
-    array: Any  # the values; library code reads this, users read `data`
+    array: Any  # the values; library code reads this, users read `data`. Read-only where a graph computed them
     requires_grad: bool = False
     grad: Any = None  # array of the same shape (a Tensor after create_graph=True), or None
     op: Any = None  # the op that made this tensor; None for a leaf
@@ -124,7 +124,7 @@ class Tensor:
             if self.op is not None or self.memory.fixed:
                 raise GraphError("data: expected a leaf, got a computed tensor, whose values a graph needs: copy it")
             self._make_room()
-            self.array[...] = beside(self.array, plain(value))  # in place: it may be a view into a flat vector
+            self.array[...] = to_device_of(self.array, plain(value))  # in place: it may be a view into a flat vector
         self.changed()
 
     @property
@@ -196,28 +196,28 @@ class Tensor:
         return format(self.item(), spec) if spec else repr(self)
 
     def __eq__(self, other: object) -> Any:
-        return self.array == beside(self.array, plain(other))
+        return self.array == to_device_of(self.array, plain(other))
 
     def __ne__(self, other: object) -> Any:
-        return self.array != beside(self.array, plain(other))
+        return self.array != to_device_of(self.array, plain(other))
 
     def __lt__(self, other: Any) -> Any:
-        return self.array < beside(self.array, plain(other))
+        return self.array < to_device_of(self.array, plain(other))
 
     def __le__(self, other: Any) -> Any:
-        return self.array <= beside(self.array, plain(other))
+        return self.array <= to_device_of(self.array, plain(other))
 
     def __gt__(self, other: Any) -> Any:
-        return self.array > beside(self.array, plain(other))
+        return self.array > to_device_of(self.array, plain(other))
 
     def __ge__(self, other: Any) -> Any:
-        return self.array >= beside(self.array, plain(other))
+        return self.array >= to_device_of(self.array, plain(other))
 
     __hash__ = object.__hash__
 
     def __setitem__(self, index: Any, value: Any) -> None:
         self.refuse_in_place(value)
-        self.array[beside(self.array, index)] = beside(self.array, plain(value))
+        self.array[to_device_of(self.array, index)] = to_device_of(self.array, plain(value))
         self.changed()
 
     def refuse_in_place(self, value: Any) -> None:
@@ -354,7 +354,7 @@ def constant(x: Any, name: str) -> Any:
 
 
 def kept(x: Any) -> Any:
-    """The array inside a tensor, copied: for an op to keep beside its inputs, out of reach of later changes."""
+    """The array inside a tensor, copied: for an op to keep, out of reach of later changes."""
     if isinstance(x, Tensor):
         return x.array.copy()
     return np.asarray(x) if isinstance(x, (list, tuple)) else x

@@ -8,7 +8,7 @@ from dbrrl.autodiff.op import Op, is_half
 from dbrrl.autodiff.reduce import LISTS, Axis, count, joined, mean, normalize_axes, sum
 from dbrrl.autodiff.register import implements, method
 from dbrrl.autodiff.tensor import plain
-from dbrrl.backend import beside
+from dbrrl.backend import to_device_of
 from dbrrl.errors import ShapeError
 
 
@@ -64,7 +64,7 @@ def average(x: Any, axis: Axis = None, weights: Any = None, keepdims: bool = Fal
     if is_half(x):
         return average(x.astype(np.float32), axis, weights, keepdims).astype(np.float16)
     axes = normalize_axes(axis, x.ndim, "average")
-    weights = beside(plain(x), weights if hasattr(weights, "shape") else np.asarray(weights))
+    weights = to_device_of(plain(x), weights if hasattr(weights, "shape") else np.asarray(weights))
     if weights.shape != x.shape:
         if len(axes) != 1 or weights.shape != (x.shape[axes[0]],):
             raise ShapeError(

@@ -28,7 +28,7 @@ def array_module(x: Any) -> Any:
 
 
 def to_device(x: Any, device: str) -> Any:
-    """`x` as an array on `device`, with dtype and shape kept; no copy where it already lies there.
+    """`x` as an array on `device`, with dtype and shape kept; no copy where it is on it already.
 
     A GPU named here becomes this thread's current one, on which CuPy makes its new arrays.
 
@@ -56,7 +56,7 @@ _state = _State()
 
 @contextmanager
 def recording() -> Iterator[None]:
-    """Refuse copies from the host inside a `with` block: what is recorded there as a CUDA graph must not hold them."""
+    """Refuse copies from the host inside a `with` block: a CUDA graph recorded in it must not hold them."""
     _state.recording = True
     try:
         yield
@@ -76,10 +76,10 @@ def module_on(device: str) -> Any:
 
 
 def require(device: str) -> None:
-    """See that `device` is there, before anything is made for it.
+    """Check that `device` exists, before anything is made for it.
 
     Raises:
-        ConfigError: the name is unknown, or CuPy, the driver or that GPU is missing; it says which, and the cure.
+        ConfigError: the name is unknown, or CuPy, the driver or that GPU is missing; the message names the cure.
     """
     kind, index = parse_device(device)
     if kind == "cpu":
@@ -93,12 +93,12 @@ def require(device: str) -> None:
         )
 
 
-def beside(array: Any, x: Any) -> Any:
-    """`x` where `array` lies: NumPy arrays, alone or in a tuple, go to the GPU that holds it; all else stays."""
+def to_device_of(array: Any, x: Any) -> Any:
+    """Move NumPy arrays in `x`, alone or in a tuple, to the device of `array`; anything else is returned as it is."""
     if isinstance(array, np.ndarray) or array_module(array) is np:
         return x
     if isinstance(x, tuple):
-        return tuple(beside(array, part) for part in x)
+        return tuple(to_device_of(array, part) for part in x)
     return to_device(x, device_name(array)) if isinstance(x, np.ndarray) else x
 
 
@@ -110,7 +110,7 @@ def to_numpy(x: Any) -> np.ndarray:
 
 
 def device_name(x: Any) -> str:
-    """Where the array `x` lies: "cpu", "cuda:0", "cuda:1", ..."""
+    """The device of the array `x`: "cpu", "cuda:0", "cuda:1", ..."""
     return "cpu" if array_module(x) is np else f"cuda:{x.device.id}"
 
 
@@ -127,7 +127,7 @@ def parse_device(device: str) -> tuple[str, int]:
 
 
 def machine_record(device: str = "cpu") -> dict[str, str | int]:
-    """What decides the last bits of a run's numbers: CPU, cores, NumPy and its BLAS, threads, GPU."""
+    """A record of what decides the last bits of a run's numbers: CPU, cores, NumPy and its BLAS, threads, GPU."""
     record: dict[str, str | int] = {
         "system": f"{platform.system()} {platform.machine()}",
         "cpu": _cpu_model(),
@@ -147,7 +147,7 @@ def machine_record(device: str = "cpu") -> dict[str, str | int]:
 
 @functools.cache
 def _cupy(device: str) -> Any:
-    """CuPy, or one line that says what is missing and how to get it."""
+    """The module CuPy; ConfigError names what is missing and how to get it."""
     try:
         import cupy
 

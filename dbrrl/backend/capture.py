@@ -28,7 +28,8 @@ class Direct:
 
 @replaceable
 def capture(device: str, function: Callable[..., Any]) -> Direct:
-    """`function` as `device` runs it best: on a GPU recorded as a CUDA graph at its second call and replayed from then
-    on (`kernels.cuda.graph.Captured` says what the function must keep to); on the CPU as it is.
+    """Make `function` a CUDA graph on a GPU: recorded at its second call, replayed from then on.
+
+    On the CPU it is called as it is. `kernels.cuda.graph.Captured` describes what the function must keep to.
     """
     return Direct(function)

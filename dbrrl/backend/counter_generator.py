@@ -55,11 +55,11 @@ class CounterGenerator:
         return y
 
     def standard_exponential(self, size: Any = (), dtype: Any = np.float32) -> Any:
-        """Of mean 1; float32."""
+        """Exponential of mean 1; float32."""
         return self._draw("exponential", size, dtype)
 
     def standard_normal(self, size: Any = (), dtype: Any = np.float32) -> Any:
-        """Of mean 0 and deviation 1; float32 (Box and Muller 1958)."""
+        """Normal of mean 0 and deviation 1; float32 (Box and Muller 1958)."""
         return self._draw("normal", size, dtype)
 
     def integers(self, low: int, high: int | None = None, size: Any = ()) -> Any:

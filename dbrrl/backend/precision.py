@@ -1,4 +1,4 @@
-"""How exact a GPU's matrix products are."""
+"""The precision of a GPU's matrix products."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -68,7 +68,7 @@ def replaces(original: Any, kind: str) -> Callable[[Replacement], Replacement]:
 
 
 def replacement(original: Any, x: Any) -> Any:
-    """What is registered in place of `original` for the kind of `x`, an array or the name of a device; else None."""
+    """The replacement of `original` for the kind of `x`, an array or the name of a device; None if there is none."""
     kind = _kinds.get(type(x))
     if kind is None:
         kind = _kind(x)

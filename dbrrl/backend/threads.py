@@ -1,4 +1,4 @@
-"""How many threads the matrix products of NumPy's BLAS use: as many as the largest product of an agent is worth.
+"""The number of threads of NumPy's BLAS: as many as the largest product of an agent is worth.
 
 OpenBLAS takes a thread for every core from some 262,000 multiply-adds, where the products of small networks begin, and
 its threads wait for each other in busy loops: on a machine that does something else, too, an update takes several
@@ -30,7 +30,7 @@ _VARIABLES = ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS")  # 
 
 
 def blas_threads() -> int:
-    """How many threads NumPy's matrix products use now; 1 where its BLAS cannot be asked."""
+    """The number of threads of NumPy's matrix products; 1 for a BLAS that does not tell."""
     ask = openblas("get_num_threads")
     return ask() if ask is not None else 1
 

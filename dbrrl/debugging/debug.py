@@ -117,7 +117,7 @@ def _holds(test: Any, x: Any) -> bool:
 
 
 def _checksums(op: Op, arrays: list[Any]) -> tuple[int, ...]:
-    """Of the arrays that backward reads: the inputs, and those that the op keeps itself."""
+    """Checksums of the arrays that backward reads: the inputs, and those that the op keeps itself."""
     kept = [v for k, v in sorted(vars(op).items()) if k not in ("output", "gradient", "inputs", "saved")]
     read = [*(arrays if op.saves_inputs else ()), *kept]
     return tuple(
@@ -140,7 +140,7 @@ def _user_line() -> str:
 
 @dataclass
 class OpCost:
-    """What one kind of op took: seconds, and bytes of the arrays that its forward made."""
+    """Cost of one kind of op: seconds, and bytes of the arrays that its forward made."""
 
     name: str
     calls: int = 0
@@ -183,7 +183,7 @@ class profile(_Observer):
             self.gpu, self._watch = self._watch.close(), None
 
     def _wait(self, array: Any) -> None:
-        """Let the GPU that holds `array` come to the end of its work, if it lies on one and nothing is recorded."""
+        """Wait for the GPU that holds `array`, if one does and it is not recording a graph."""
         xp = array_module(array)
         if xp is np:
             return

@@ -97,7 +97,7 @@ def graph_nodes(loss: Any, names: Any = None) -> list[Node]:
         for x in op.inputs or ():
             key = id(x.op) if isinstance(x, Tensor) and x.op is not None else id(x)
             if not hasattr(x, "shape"):
-                continue  # a number: it stands in the op's own line
+                continue  # a number: it is in the op's own line
             if key not in place_of:
                 place_of[key] = len(nodes)
                 nodes.append(_leaf(x, known))

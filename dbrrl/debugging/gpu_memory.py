@@ -1,4 +1,4 @@
-"""What a GPU's memory pool holds while a block of code runs, and the most that it used at once."""
+"""Memory of a GPU's pool while a block of code runs: held, in use, and at its peak."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -27,7 +27,7 @@ def check_gradients(
 ) -> None:
     """Compare the gradients of `f` with central differences (f(x + h d) - f(x - h d)) / 2h.
 
-    With arrays on a GPU `f` runs there; the comparison is made on the host.
+    With arrays on a GPU `f` runs on it; the comparison is made on the host.
 
     Inputs and outputs of at most 8 elements are taken element by element, which gives the whole Jacobian;
     larger ones are probed along random directions d, whose components are all between 1/2 and 1 in size.
@@ -63,7 +63,7 @@ def check_gradients(
 
 
 class _Check:
-    """One point and the tolerances; `run` compares there."""
+    """One point and the tolerances; `run` compares the gradients at it."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class _Check:
         return to_numpy(_tensor(f(*self.tensors(arrays))).array)
 
     def gradients(self, f: Function, vector: Any, create_graph: bool) -> list[Any]:
-        """Those of Σ vector f for the wanted inputs; zeros where f does not depend on one."""
+        """The gradients of Σ vector f for the wanted inputs; zeros where f does not depend on one."""
         inputs = self.tensors(self.point)
         leaves = [inputs[i] for i in self.wanted]
         y = _tensor(f(*inputs))

@@ -1,4 +1,4 @@
-"""What all distributions share: a batch of independent distributions, one per row."""
+"""Base class of all distributions: a batch of independent ones, one per row."""
 
 from typing import Any
 

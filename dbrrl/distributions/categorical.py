@@ -10,11 +10,11 @@ import numpy as np
 from dbrrl import functional as F
 from dbrrl.autodiff.index import check_classes
 from dbrrl.autodiff.tensor import wants_gradients
-from dbrrl.backend import beside, replaceable
+from dbrrl.backend import replaceable, to_device_of
 from dbrrl.distributions.base import Distribution, choices, sum_last, values
 from dbrrl.errors import AnomalyError, ShapeError
 
-# Exponential numbers come in steps of about 2^-23 from 0 on. A 0, drawn once in 10 million times, stands for all below
+# Exponential numbers come in steps of about 2^-23 from 0 on. A 0, drawn once in 10 million times, represents all below
 # the first step: taken for less, it would let the most improbable choice win.
 SMALLEST = np.float32(2**-24)
 
@@ -70,7 +70,7 @@ class Categorical(Distribution):
         noise = rng.standard_exponential(logits.shape, np.float32)
         np.maximum(noise, SMALLEST, out=noise)
         np.log(noise, out=noise)
-        return largest(np.subtract(logits, beside(logits, noise)), "sample")  # type: ignore[no-any-return]
+        return largest(np.subtract(logits, to_device_of(logits, noise)), "sample")  # type: ignore[no-any-return]
 
     def mode(self) -> np.ndarray:
         """The choice of largest probability (the first, if equal); errors as `sample`."""
@@ -140,7 +140,7 @@ class Bernoulli(Distribution):
     def sample(self, rng: np.random.Generator) -> np.ndarray:
         """1 with probability sigmoid(logit)."""
         logits = values(self.logits)
-        return (beside(logits, rng.random(logits.shape)) < F.sigmoid(logits)).astype(np.int8)  # type: ignore[no-any-return]
+        return (to_device_of(logits, rng.random(logits.shape)) < F.sigmoid(logits)).astype(np.int8)  # type: ignore[no-any-return]
 
     def mode(self) -> np.ndarray:
         """1 where yes is more probable than no."""
@@ -154,7 +154,7 @@ class Bernoulli(Distribution):
         if wants_gradients(x) and x.shape == self.logits.shape:
             logits = self.finite_logits()
             return sum_last(x * logits - F.softplus(logits))
-        x = beside(values(self.logits), choices(x))
+        x = to_device_of(values(self.logits), choices(x))
         if x.shape != self.logits.shape:
             raise ShapeError(f"Bernoulli.log_prob: expected x {self.logits.shape}, got {x.shape}: one 0 or 1 per logit")
         return -sum_last(F.softplus(self.logits * (1 - 2 * x.astype(values(self.logits).dtype))))

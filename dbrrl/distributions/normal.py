@@ -7,7 +7,7 @@ import numpy as np
 
 from dbrrl import functional as F
 from dbrrl.autodiff.tensor import Tensor
-from dbrrl.backend import beside
+from dbrrl.backend import to_device_of
 from dbrrl.distributions.base import Distribution, NoClosedForm, sum_last, values
 from dbrrl.errors import ShapeError
 
@@ -34,7 +34,7 @@ class Normal(Distribution):
     def _noise(self, rng: np.random.Generator) -> Any:
         mean = values(self.mean)
         dtype = np.float32 if mean.dtype == np.float32 else np.float64
-        return beside(mean, rng.standard_normal(mean.shape, dtype))
+        return to_device_of(mean, rng.standard_normal(mean.shape, dtype))
 
     def sample(self, rng: np.random.Generator) -> np.ndarray:
         """mean + std ε, ε standard normal, as a plain array."""
@@ -84,7 +84,7 @@ class SquashedNormal(Distribution):
         return F.tanh(u), self.base.log_prob(u) - sum_last(_log_slope(u))
 
     def mode(self) -> np.ndarray:
-        """Tanh of the mean (the median; the density's maximum lies elsewhere)."""
+        """Tanh of the mean (the median; the density's maximum is elsewhere)."""
         mode: np.ndarray = np.tanh(self.base.mode())
         return mode
 

@@ -169,6 +169,25 @@ def test_arrays_handed_out_cannot_be_changed(x: Tensor, hand_out: Any) -> None:
     np.testing.assert_array_equal(x.array, before)
 
 
+@pytest.mark.parametrize("compute", [lambda x: x * x, np.exp, lambda x: x.reshape(3, 1), lambda x: F.softmax(x)])
+def test_values_that_a_graph_needs_cannot_be_changed_by_array(compute: Any) -> None:
+    x = leaf(3)
+    y = compute(x)
+    with pytest.raises(ValueError, match="read-only"):
+        y.array[...] = 0
+    with no_grad():
+        compute(x).array[...] = 0  # of no graph
+        x[...] = 2.0
+
+
+def test_an_op_that_gives_back_its_input_does_not_lock_it() -> None:
+    x = leaf(3)
+    x.clip(None).sum().backward()
+    with no_grad():
+        x[...] = 2.0
+    assert x.array.tolist() == [2, 2, 2]
+
+
 def test_values_handed_out_show_later_changes() -> None:
     x = leaf(3)
     values = x.data

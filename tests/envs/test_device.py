@@ -57,7 +57,7 @@ def test_a_step_on_a_gpu_is_the_step_on_the_cpu(env_id: str) -> None:
         np.testing.assert_array_equal(host(step.truncated), truncated)
         np.testing.assert_allclose(host(step.observation)[~ended], observation[~ended], 1e-6, 1e-6)
         assert host(step.observation).dtype == np.float32 and (host(there.vector_env._age)[ended] == 0).all()
-    assert ends >= 20 and not there._play_there.refused and there._play_there._graphs
+    assert ends >= 20 and not there._step_graph.refused and there._step_graph._graphs
 
 
 def _drawn(env: Any, generator: CounterGenerator) -> np.ndarray:

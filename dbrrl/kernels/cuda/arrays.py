@@ -1,4 +1,4 @@
-"""What CuPy does otherwise than NumPy, and checks that are left out because the GPU would have to be waited for."""
+"""Replacements where CuPy differs from NumPy; checks that would have to wait for the GPU are left out."""
 
 from typing import Any
 
@@ -11,8 +11,8 @@ from dbrrl.distributions import categorical
 from . import dense
 
 
-@replaces(elementwise.beside_all, "cuda")
-def _beside_all(x: Any, value: float) -> float:
+@replaces(elementwise.constant_like, "cuda")
+def _constant_like(x: Any, value: float) -> float:
     return value
 
 
@@ -67,7 +67,7 @@ def _largest(scores: Any, what: str) -> Any:
 
 
 class Chosen(index.Chosen):
-    """As in NumPy, but for the checks."""
+    """The same without checks."""
 
     def chosen(self, x: Any) -> Any:
         self.place = array_module(self.index).arange(len(self.index)), self.index

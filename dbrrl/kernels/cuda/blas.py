@@ -70,7 +70,7 @@ def product(a: Any, b: Any, out: Any = None) -> Any:
     """The matrix product a (m, k) b (k, n) of two arrays on one GPU, in `out` if given.
 
     Raises:
-        TypeError: one of them lies elsewhere.
+        TypeError: one of them is on another device.
         ValueError: the shapes do not fit.
     """
     cupy = array_module(a)
@@ -100,7 +100,7 @@ def _dense(cupy: Any, x: Any) -> Any:
 
 
 def _layout(x: Any) -> tuple[int, int]:
-    """How cuBLAS, which counts columns first, reads xᵀ: as it lies or turned, and the length of a line."""
+    """The transpose flag with which cuBLAS, which counts columns first, reads xᵀ, and the length of a line."""
     if x.flags.c_contiguous:
         return _PLAIN, x.shape[1]
     return _TURNED, x.shape[0]
@@ -120,4 +120,4 @@ def _library(cupy: Any) -> Any:
             return ctypes.CDLL(name)
         except OSError:
             continue
-    raise ConfigError(f"device: expected cuBLAS beside CuPy, got none ({plain}): pip install nvidia-cublas")
+    raise ConfigError(f"device: expected cuBLAS with CuPy, got none ({plain}): pip install nvidia-cublas")

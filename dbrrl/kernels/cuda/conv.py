@@ -1,6 +1,6 @@
 """Convolutions on a GPU: one kernel gathers patches, one matrix product, and on the way back one kernel adds up.
 
-Images may lie with channels first or last; what comes out lies with channels last, seen as (batch, channels, h, w).
+Images may have channels first or last in memory; results have them last, with the shape (batch, channels, h, w).
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ from . import blas, dense, kernels
 SOURCE = """
 #define ROWS 16
 
-// patches (n oh ow, size): one column per element of the kernel, in the order that `inner` says: 1, (c, kh, kw);
+// patches (n oh ow, size): one column per element of the kernel, in the order of `inner`: 1, (c, kh, kw);
 // 0, (kh, kw, c). sn, sc, sh, sw: strides of x in elements.
 template <typename T>
 __device__ void gather(const T* __restrict__ x, float* __restrict__ patches, int total, int size, int c, int h, int w,
@@ -106,7 +106,7 @@ def serves(x: Any, w: Any) -> bool:
 def patches(x: Any, kernel: Pair, places: Pair, stride: Pair, padding: Pair) -> tuple[Any, bool]:
     """The matrix (n oh ow, size of the kernel) of images x (n, c, h, w), and whether its columns are (c, kh, kw)."""
     (n, c, h, w), (kh, kw), (oh, ow), cupy = x.shape, kernel, places, array_module(x)
-    channels_inside = x.strides[1] != x.itemsize or c == 1  # else channels lie last, and their columns do
+    channels_inside = x.strides[1] != x.itemsize or c == 1  # else channels are last, also in the columns
     total, size = n * oh * ow, c * kh * kw
     y = cupy.empty((total, size), np.float32)
     numbers = (total, size, c, h, w, kh, kw, oh, ow, *stride, *padding, int(channels_inside))
@@ -165,7 +165,7 @@ def to_bias(g: Any) -> Any:
 
 
 def _rows(g: Any) -> Any:
-    """(n, out, oh, ow) as a matrix (n oh ow, out): the memory itself where channels lie last."""
+    """(n, out, oh, ow) as a matrix (n oh ow, out): without a copy where channels are last in memory."""
     last = np.transpose(g, (0, 2, 3, 1))
     return (last if last.flags.c_contiguous else last.copy(order="C")).reshape(-1, g.shape[1])
 

@@ -1,7 +1,7 @@
 """Dense layers on a GPU: product, bias and activation in one kernel, and two kernels back.
 
 A small network's layer is all launch: these kernels leave out the launches for bias, activation and its derivative, and
-for summing the bias's gradient. Large products go to cuBLAS, whose own kernels are several times as fast there.
+for summing the bias's gradient. Large products go to cuBLAS, whose own kernels are several times as fast.
 """
 
 from collections.abc import Sequence
@@ -133,7 +133,7 @@ __device__ void to_weight(float* shared, const float* __restrict__ g, const floa
 }
 
 // Both: the first blocks take the tiles of gx (none where `inputs` is 0), the others those of gw and gb, in parts of
-// `rows` rows that lie one after the other.
+// `rows` consecutive rows.
 extern "C" __global__ void back(const float* g, const float* y, const float* x, const float* w, float* gx, float* gw,
                                 float* gb, int m, int n, int k, int f, int inputs, int rows) {
     __shared__ float shared[2 * ROWS * (TILE + 1)];
@@ -190,7 +190,7 @@ def forward(x: Any, w: Any, b: Any, activation: str | None) -> Any:
     """f(x Wᵀ + b) for matrices x (m, k) and w (n, k), b (n,) or None, on a GPU: (m, n).
 
     Raises:
-        TypeError: one of them lies elsewhere.
+        TypeError: one of them is on another device.
         ValueError: the shapes do not fit.
     """
     if isinstance(w, np.ndarray) or isinstance(b, np.ndarray):

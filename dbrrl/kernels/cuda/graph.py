@@ -20,7 +20,7 @@ class Captured(Direct):
     the record. So the function must do the same each time: what changes between calls are its array arguments, which
     are copied into the graph's own, and arrays that it keeps and changes in place (parameters, moments, states).
     Arguments that are no arrays are part of what is recorded: each value has a graph of its own, and so has TF32. What
-    it does in Python beside computing (counting, for instance) happens only while it is run or recorded.
+    it does in Python besides computing (counting, for instance) happens only while it is run or recorded.
 
     Results are the graph's own arrays: the next call overwrites them. Where a function cannot be recorded, it is run as
     it is from then on, and `refused` says why. While a tool for debugging looks on, it is run as it is, too.
@@ -84,7 +84,7 @@ class _Graph:
                 with backend.recording():
                     self.results = function(*self.inputs)
             except BaseException:
-                with contextlib.suppress(Exception):  # says only that the recording is void
+                with contextlib.suppress(Exception):  # its only message is that the recording is void
                     stream.end_capture()
                 raise
             self.graph = stream.end_capture()

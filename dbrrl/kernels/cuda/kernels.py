@@ -1,4 +1,4 @@
-"""Work that would be several launches on a GPU, as one kernel each, beside the formula it stands for.
+"""Several launches on a GPU as one kernel each, with its formula in NumPy's functions.
 
 A launch costs ten microseconds from Python and one in a CUDA graph, whatever it computes on arrays of a small network's
 size. A kernel is compiled on its first call; without a compiler (NumPy, a stand-in for CuPy) its formula serves.
