@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Iterator
 from typing import Any, Self
 
-from dbrrl.backend import beside, to_device
+from dbrrl.backend import to_device, to_device_of
 from dbrrl.backend.trees import leaves, mapped
 
 _RENAMED = {"parts": "observation", "next_parts": "next_observation"}
@@ -98,7 +98,7 @@ class Batch:
             yield self
             return
         like = leaves(next(column for column in self._columns.values() if column is not None))[0]
-        order = beside(like, rng.permutation(n))
+        order = to_device_of(like, rng.permutation(n))
         for start in range(0, n, size):
             yield self[order[start : start + size]]
 

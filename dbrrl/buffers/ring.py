@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from dbrrl import checkpoint
-from dbrrl.backend import array_module, beside
+from dbrrl.backend import array_module, to_device_of
 from dbrrl.backend.trees import leaves
 from dbrrl.buffers import memory, placement
 from dbrrl.buffers.bits import INVALID, TERMINATED, TRUNCATED
@@ -215,7 +215,7 @@ class Ring:
             final = self.final.take(places[cut])
             for part, kept in zip(parts, self.finals.arrays, strict=True):
                 if len(cut):
-                    part[beside(part, cut)] = beside(part, kept[final % len(kept)])
+                    part[to_device_of(part, cut)] = to_device_of(part, kept[final % len(kept)])
         return parts
 
     def wrapped(self, places: np.ndarray) -> np.ndarray:

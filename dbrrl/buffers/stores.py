@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from dbrrl.backend import beside, to_numpy
+from dbrrl.backend import to_device_of, to_numpy
 from dbrrl.buffers.loading import check_numbers
 from dbrrl.buffers.queue import Queue
 from dbrrl.checkpoint import untrusted
@@ -46,7 +46,7 @@ class Plain:
 
     def load_state_dict(self, state: dict[str, Any], rows: int) -> None:
         """Put back what `state_dict` gave."""
-        self.rows[:rows] = beside(self.rows, np.asarray(state["rows"], self.rows.dtype))
+        self.rows[:rows] = to_device_of(self.rows, np.asarray(state["rows"], self.rows.dtype))
 
 
 class Resident(Plain):
@@ -61,7 +61,7 @@ class Resident(Plain):
             if t == self._at and sent == self._latest:
                 return
             self._latest, self._at = sent, t
-        self.rows[t] = beside(self.rows, part)
+        self.rows[t] = to_device_of(self.rows, part)
 
     def release(self, t: int) -> None:
         """Row t is about to be written anew."""
@@ -121,7 +121,7 @@ class Stack:
         moved = [stacks.startswith(seen[i + frame : i + size], i) for i in range(0, len(stacks), size)]
         self._latest, self._at = stacks, t
         self._used = max(self._used, t + 1)
-        self.rows[t] = beside(self.rows, part[:, -self._channels :])
+        self.rows[t] = to_device_of(self.rows, part[:, -self._channels :])
         if self.age[t - 1].tobytes() == self._old:
             self.age[t] = self.history
         else:
@@ -155,7 +155,7 @@ class Stack:
             begun = int(age[i])
             number = int(self.entry.take((places[i] - begun * self.rows.shape[1]) % len(self._flat)))
             whole = self.whole.arrays[0]
-            frames[i, : self.history - begun] = beside(frames, whole[number % len(whole), begun:])
+            frames[i, : self.history - begun] = to_device_of(frames, whole[number % len(whole), begun:])
         return frames.reshape(len(places), *self._shape)
 
     def release(self, t: int) -> None:
@@ -184,7 +184,7 @@ class Stack:
         """Put back what `state_dict` gave."""
         self.rows[max(rows, len(self.rows) - self.history) :] = 0  # before the first row stands nothing
         self.age[rows : self._used], self.entry[rows : self._used] = self.history, 0
-        self.rows[:rows] = beside(self.rows, np.asarray(state["rows"], self.rows.dtype))
+        self.rows[:rows] = to_device_of(self.rows, np.asarray(state["rows"], self.rows.dtype))
         self.age[:rows], self.entry[:rows] = state["age"], state["entry"]
         self.whole.load_state_dict(state["whole"])
         self._used, self._latest = rows, b""
@@ -211,4 +211,4 @@ def taken(flat: Any, places: np.ndarray) -> Any:
     """Rows of `flat`, where it lies, by number, which begins again from 0 after the last."""
     if type(flat) is np.ndarray:
         return flat.take(places, axis=0, mode="wrap")
-    return flat.take(beside(flat, places % len(flat)), axis=0)
+    return flat.take(to_device_of(flat, places % len(flat)), axis=0)

@@ -7,7 +7,7 @@ import gymnasium as gym
 import numpy as np
 
 from dbrrl import nn, seeding
-from dbrrl.backend import array_module, beside, capture, module_on, to_device, to_numpy
+from dbrrl.backend import array_module, capture, module_on, to_device, to_device_of, to_numpy
 from dbrrl.backend.trees import leaves, mapped
 from dbrrl.buffers import RolloutBuffer
 from dbrrl.buffers.batch import Batch
@@ -279,7 +279,7 @@ class OnPolicyAgent(Agent):
         following = values[1:].copy()
         if ends is not None:
             at = tuple(np.array([place[:2] for place in buffer.finals]).T)
-            following[beside(following, at)] = ends
+            following[to_device_of(following, at)] = ends
         return values[:-1], following
 
     @property

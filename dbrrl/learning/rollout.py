@@ -5,7 +5,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from dbrrl.backend import beside, to_numpy
+from dbrrl.backend import to_device_of, to_numpy
 from dbrrl.buffers.batch import Batch
 from dbrrl.buffers.rollout import RolloutBuffer
 from dbrrl.networks.recurrence import FeedForward, Recurrent, flat_rows
@@ -20,7 +20,7 @@ class SequenceBatch(Batch):
             yield self
             return
         for rows in self.observation.groups(size, rng):
-            yield self[beside(self.action, rows)]
+            yield self[to_device_of(self.action, rows)]
 
 
 class Rollout:
@@ -59,4 +59,4 @@ class Rollout:
         return batch.add(observation=self.state.select(observation, ended, self.keep))
 
     def _kept(self, column: Any) -> Any:
-        return column if self.keep is None else column[beside(column, self.keep)]
+        return column if self.keep is None else column[to_device_of(column, self.keep)]

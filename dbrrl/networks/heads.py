@@ -6,7 +6,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from dbrrl.backend import beside, device_name
+from dbrrl.backend import device_name, to_device_of
 from dbrrl.distributions import Bernoulli, Categorical, Distribution, MultiCategorical, Normal
 from dbrrl.errors import ConfigError
 
@@ -14,11 +14,11 @@ ACTION_SPACES = (gym.spaces.Discrete, gym.spaces.MultiDiscrete, gym.spaces.Multi
 
 
 class Head:
-    """How a policy over one action space reads its network.
+    """Maps network outputs to an action distribution for one space.
 
     Attributes:
         size: outputs the network must give per observation.
-        continuous: whether a log standard deviation (size,) is learned beside them.
+        continuous: whether a log standard deviation (size,) is learned with them.
         sample_shape, sample_dtype: of one sample, as rollouts store it.
     """
 
@@ -32,17 +32,17 @@ class Head:
         raise NotImplementedError
 
     def to_action(self, sample: Any) -> Any:
-        """Actions of the space for a batch of samples, where these lie."""
+        """Return actions of the space for a batch of samples, on their device."""
         raise NotImplementedError
 
-    def beside(self, sample: Any, *arrays: np.ndarray) -> tuple[Any, ...]:
-        """Constants where `sample` lies: copied there once."""
+    def constants(self, sample: Any, *arrays: np.ndarray) -> tuple[Any, ...]:
+        """Return constants on the device of `sample`, cached per device."""
         if isinstance(sample, np.ndarray):
             return arrays
         copies: dict[str, tuple[Any, ...]] = self.__dict__.setdefault("_copies", {})
         device = device_name(sample)
         if device not in copies:
-            copies[device] = beside(sample, arrays)
+            copies[device] = to_device_of(sample, arrays)
         return copies[device]
 
 
@@ -77,7 +77,7 @@ class MultiDiscreteHead(Head):
 
     def to_action(self, sample: Any) -> Any:
         """In the shape of `nvec`, counted from `start`."""
-        (start,) = self.beside(sample, self.space.start)
+        (start,) = self.constants(sample, self.space.start)
         return (sample.reshape(-1, *self.space.shape) + start).astype(self.space.dtype)
 
 
@@ -124,7 +124,7 @@ class BoxHead(Head):
     def to_action(self, sample: Any) -> Any:
         """Clipped to the bounds; the log-probability stays that of the sample."""
         space = self.space
-        low, high = self.beside(sample, space.low, space.high)
+        low, high = self.constants(sample, space.low, space.high)
         action: Any = np.minimum(np.maximum(sample.reshape(-1, *space.shape), low), high)
         if self.whole:
             action = np.rint(action)

@@ -6,7 +6,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from dbrrl.backend import array_module, beside, device_name
+from dbrrl.backend import array_module, device_name, to_device_of
 from dbrrl.backend.trees import tree_of
 from dbrrl.errors import SpaceError
 from dbrrl.renamed import renamed_in
@@ -102,7 +102,7 @@ class Preprocessor:
                 images.append(x if _channels_first(space.shape) is space.shape else np.moveaxis(x, -1, 1))
             else:
                 x = x if hasattr(x, "ndim") else np.asarray(x)
-                vectors.append(_flat(x - beside(x, origin) if shift and origin is not None else x, space))
+                vectors.append(_flat(x - to_device_of(x, origin) if shift and origin is not None else x, space))
         joined = [vectors[0] if len(vectors) == 1 else np.concatenate(vectors, axis=1)] if vectors else []
         if self.range is not None:
             joined[0] = self._scaled(joined[0])
@@ -113,7 +113,7 @@ class Preprocessor:
         key = "cpu" if type(vector) is np.ndarray else device_name(vector), vector.dtype
         if key not in self._ranges:
             assert self.range is not None
-            self._ranges[key] = beside(vector, self.range.astype(vector.dtype))
+            self._ranges[key] = to_device_of(vector, self.range.astype(vector.dtype))
         middle, half = self._ranges[key]
         return (vector - middle) / half
 
@@ -182,7 +182,7 @@ def _flat(x: Any, space: Any) -> Any:
     if isinstance(space, gym.spaces.Discrete):
         return (x.reshape(-1, 1) == xp.arange(space.start, space.start + space.n)).astype(np.float32)
     if isinstance(space, gym.spaces.MultiDiscrete):
-        digits = (x - beside(x, space.start)).reshape(len(x), -1)
+        digits = (x - to_device_of(x, space.start)).reshape(len(x), -1)
         sizes = space.nvec.ravel()
         columns = [digits[:, i : i + 1] == xp.arange(int(n)) for i, n in enumerate(sizes)]
         return np.concatenate(columns, axis=1).astype(np.float32)

@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from dbrrl.autodiff.tensor import Tensor
-from dbrrl.backend import array_module, beside, device_name, to_device, to_numpy
+from dbrrl.backend import array_module, device_name, to_device, to_device_of, to_numpy
 from dbrrl.backend.trees import leaves, mapped
 from dbrrl.checkpoint import untrusted
 from dbrrl.errors import CheckpointError, GraphError, ShapeError, other_count
@@ -53,7 +53,7 @@ class FeedForward:
     def select(self, observations: Observation, ended: Any, keep: Any) -> Any:
         """Return the observations (T, B, ...) of the transitions `keep`, numbers of rows of (T B); None: all."""
         rows = mapped(flat_rows, observations)
-        return rows if keep is None else mapped(lambda array: array[beside(array, keep)], rows)
+        return rows if keep is None else mapped(lambda array: array[to_device_of(array, keep)], rows)
 
     def policy(self, observation: Observation) -> Any:
         """Return the policy's outputs for what `select` gave, or rows of it."""

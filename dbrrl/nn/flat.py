@@ -5,7 +5,7 @@ from typing import Any
 
 from dbrrl.autodiff.memory import change
 from dbrrl.autodiff.tensor import Tensor, plain
-from dbrrl.backend import array_module, beside, device_name
+from dbrrl.backend import array_module, device_name, to_device_of
 from dbrrl.errors import DeviceError, DtypeError, GraphError
 from dbrrl.types import Array
 
@@ -53,7 +53,7 @@ class Flat:
         for p, own, own_grad in self.places:
             if p.grad is not own_grad:
                 _check_place(p, own)
-                own_grad[...] = 0 if p.grad is None else beside(own_grad, plain(p.grad))
+                own_grad[...] = 0 if p.grad is None else to_device_of(own_grad, plain(p.grad))
                 p.grad = own_grad
         return self.grads
 

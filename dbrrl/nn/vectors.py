@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dbrrl import functional as F
 from dbrrl.autodiff.engine import grad
 from dbrrl.autodiff.tensor import Tensor, plain
-from dbrrl.backend import array_module, beside
+from dbrrl.backend import array_module, to_device_of
 from dbrrl.errors import GraphError, ShapeError
 from dbrrl.nn.module import Module, Parameter
 from dbrrl.types import Array
@@ -31,7 +31,7 @@ def vector_to_parameters(vector: Array, parameters: Parameters) -> None:
         raise ShapeError(f"vector_to_parameters: expected a vector {expected}, got {vector.shape}")
     start = 0
     for p in listed:
-        p.array[...] = beside(p.array, plain(vector[start : start + p.size])).reshape(p.shape)
+        p.array[...] = to_device_of(p.array, plain(vector[start : start + p.size])).reshape(p.shape)
         p.changed()
         start += p.size
 

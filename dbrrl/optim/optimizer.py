@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dbrrl.backend import DeviceScalar, array_module, beside, replaceable, to_numpy
+from dbrrl.backend import DeviceScalar, array_module, replaceable, to_device_of, to_numpy
 from dbrrl.checkpoint import untrusted
 from dbrrl.errors import CheckpointError, ConfigError, ShapeError
 from dbrrl.nn.flat import Flat
@@ -74,7 +74,7 @@ class Optimizer:
         guests = self.flat.pull()
         if values is not self.flat.values:
             self._check_vector(values)
-            self.flat.values[...] = beside(self.flat.values, values)
+            self.flat.values[...] = to_device_of(self.flat.values, values)
         self.flat.push(guests)
 
     def share(self, values: Array) -> None:
