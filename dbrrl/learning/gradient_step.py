@@ -158,6 +158,11 @@ def means(steps: list[StepMetrics], name: str) -> Metrics:
         return {key: float(np.mean([_number(step[key]) for step in steps])) for key in names}
     rows = to_numpy(np.concatenate([packed([step[key].mean() for key in names]) for step in steps]))
     found: Metrics = dict(zip(names, rows.reshape(len(steps), -1).mean(0).tolist(), strict=True))
+    return finite(found, name)
+
+
+def finite(found: Metrics, name: str) -> Metrics:
+    """Return statistics of the agent `name`; AnomalyError if one of them is not finite."""
     if not all(map(math.isfinite, found.values())):
         raise AnomalyError(
             f"{name}: expected finite statistics, got {found}: lower the learning rate, or find the op with "

@@ -15,7 +15,7 @@ from dbrrl.checkpoint import State
 from dbrrl.config import Config
 from dbrrl.explorers import Explorer
 from dbrrl.learning.agent import Agent
-from dbrrl.learning.gradient_step import StepMetrics
+from dbrrl.learning.gradient_step import StepMetrics, finite
 from dbrrl.networks.heads import ACTION_SPACES, head_for
 from dbrrl.networks.preprocessor import OBSERVATION_SPACES, Preprocessor
 from dbrrl.renamed import Renamed
@@ -175,9 +175,12 @@ class OffPolicyAgent(Agent):
 
     @property
     def latest(self) -> Metrics:
-        """The statistics of the latest update; {} before the first."""
+        """The statistics of the latest update; {} before the first. On a GPU an AnomalyError tells that they are not
+        finite, as no step waits to see it.
+        """
         if isinstance(self._latest, StepMetrics):
-            self._latest = self._latest.numbers()
+            found = self._latest.numbers()
+            self._latest = found if self.device == "cpu" else finite(found, self.name)
         return dict(self._latest)
 
     @latest.setter

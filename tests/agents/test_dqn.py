@@ -90,10 +90,8 @@ def test_the_loss_is_hubers_and_its_error_the_priority() -> None:
     agent, batch = tables(DQN)
     loss, metrics = agent.loss(batch)
     np.testing.assert_allclose(metrics()["error"], [10, 9, 2])
-    np.testing.assert_allclose(metrics()["loss"], [9.5, 8.5, 1.5])
-    assert loss.item() == pytest.approx(6.5)
-    loss, _ = agent.loss(batch.add(weight=np.array([1.0, 0.5, 0.0], np.float32)))
-    assert loss.item() == pytest.approx((9.5 + 0.5 * 8.5) / 3)
+    np.testing.assert_allclose(loss.numpy(), [9.5, 8.5, 1.5])
+    np.testing.assert_array_equal(metrics()["loss"], loss.numpy())
 
 
 @pytest.mark.parametrize("observation", OBSERVATIONS)
@@ -227,7 +225,7 @@ def test_importance_weights_scale_the_gradient() -> None:
     batch = agent.replay.sample(8, np.random.default_rng(0), 0.9)
     for scale in (1.0, 0.5):
         metrics = agent.update(batch.add(weight=np.full(8, scale, np.float32)))
-        seen.append(metrics["grad_norm"])
+        seen.append(metrics.grad_norm)
     assert seen[1] == pytest.approx(seen[0] / 2, rel=1e-3)
 
 

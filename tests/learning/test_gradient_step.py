@@ -71,6 +71,27 @@ def test_a_gradient_is_scaled_down_to_the_largest_norm(limit: float | None, fact
     assert metrics.grad_norm == pytest.approx(math.hypot(2, 1))  # before it was clipped
 
 
+def test_a_loss_may_be_a_list_of_weighted_terms() -> None:
+    step, loss = made()
+    x = loss.point.x
+    step.loss = lambda batch: ([(2.0, (x * x).sum()), (-0.5, x.sum())], dict)
+    metrics = step(batch())
+    np.testing.assert_allclose(x.numpy(), [4 - 0.5 * (4 * 4 - 0.5), 1 - 0.5 * (4 - 0.5)], rtol=1e-6)
+    assert metrics.grad_norm == pytest.approx(math.hypot(15.5, 3.5))
+
+
+@pytest.mark.parametrize("weight", [None, [1.0, 1.0, 1.0], [0.5, 2.0, 0.0]])
+def test_a_loss_may_be_one_number_per_transition_which_the_weights_of_the_batch_scale(weight: Any) -> None:
+    step, loss = made()
+    x = loss.point.x
+    step.loss = lambda batch: ((((x - batch.center) ** 2) / 2).sum(axis=1), dict)
+    weights = None if weight is None else np.array(weight, np.float32)
+    step(batch().add(weight=weights) if weight is not None else batch())
+    each = np.array([4.0, 1.0]) - CENTERS
+    gradient = (each * np.ones((3, 1)) if weights is None else each * weights[:, None]).sum(axis=0) / 3
+    np.testing.assert_allclose(x.numpy(), np.array([4.0, 1.0]) - 0.5 * gradient, rtol=1e-6)
+
+
 def test_numbers_reach_the_loss() -> None:
     step, loss = made()
     step(batch(), scale=0.1)
@@ -107,9 +128,17 @@ def test_a_gradient_that_is_not_finite_raises_and_leaves_the_parameters(poison: 
         step(bad)
     np.testing.assert_array_equal(loss.point.x.numpy(), before)
     np.testing.assert_equal(step.optimizer.state_dict(), state)
-    step.explain = lambda bad, loss: f"a batch of {len(bad)} has the loss {loss.item()}"
-    with pytest.raises(AnomalyError, match=f"a batch of 3 has the loss {poison}"):
+    step.explain = lambda bad, found: f"a batch of {len(bad)}{found}"
+    with pytest.raises(AnomalyError, match=rf"a batch of 3 \(loss {poison}\)"):
         step(bad)
+
+
+def test_metrics_are_numbers_where_they_are_asked_for_as_such() -> None:
+    step, _ = made()
+    metrics = step(batch())
+    assert metrics.numbers() == pytest.approx(
+        {"distance": 36.5 / 3, "mean_distance": 36.5 / 3, "grad_norm": math.hypot(2, 1)}
+    )
 
 
 def test_means_of_several_steps() -> None:

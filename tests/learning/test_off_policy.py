@@ -132,7 +132,8 @@ def test_offline_data_need_no_environment(kind: type[DQN]) -> None:
     chosen = agent.act(observation, explore=False) + 1
     regret = observation.max(axis=1) - observation[np.arange(200), chosen]
     assert regret.mean() < 0.05 and agent.num_updates == 300 and len(agent.replay) == 0
-    assert {"loss", "grad_norm"} <= metrics.keys() and np.isfinite(list(metrics.values())).all()
+    numbers = metrics.numbers()
+    assert {"loss", "error", "grad_norm"} == numbers.keys() and np.isfinite(list(numbers.values())).all()
 
 
 @pytest.mark.parametrize("kind", [DQN, Rainbow])
