@@ -70,7 +70,7 @@ class A2C(OnPolicyAgent):
     def update(self, rollout: Rollout) -> Metrics:
         """One gradient step on the whole rollout."""
         c = self.config
-        value, next_value = self.values(rollout)  # V(s_t) and V(s'_t); at a time limit s' is the final observation
+        value, next_value = rollout.values()  # V(s_t) and V(s'_t); at a time limit s' is the final observation
         advantage = gae(rollout.reward, value, next_value, rollout.terminated, rollout.boundary, c.gamma, c.gae_lambda)
         batch = rollout.batch(advantage=advantage, value=value, target=advantage + value)
         self.optimizer.learning_rate = learning_rate = self.scheduled("learning_rate")

@@ -63,7 +63,7 @@ class ActorLearner(OnPolicyAgent):
     """One of A3C's learners: acts in one environment with weights of its own, and learns into the shared vectors."""
 
     Config = Config
-    remembered = ("network", "rollout", "memory", "reward_norm", "policy_rng", "steps", "num_updates", "latest")
+    saved_attributes = ("network", "rollout", "memory", "reward_norm", "policy_rng", "steps", "num_updates", "latest")
 
     def __init__(self, observation_space: Any, action_space: Any, config: Any, *, seed: int, index: int) -> None:
         super().__init__(observation_space, action_space, config, seed=seed)
@@ -95,7 +95,7 @@ class ActorLearner(OnPolicyAgent):
     def update(self, rollout: Rollout) -> Metrics:
         """The gradient of the rollout, by θ'; then a step of θ by it."""
         c = self.config
-        value, next_value = self.values(rollout)
+        value, next_value = rollout.values()
         advantage = gae(rollout.reward, value, next_value, rollout.terminated, rollout.boundary, c.gamma, c.gae_lambda)
         batch = rollout.batch(advantage=advantage, value=value, target=advantage + value)
         with contextlib.ExitStack() as turn:

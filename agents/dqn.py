@@ -75,8 +75,8 @@ class DQN(OffPolicyAgent):
     """
 
     Config = Config
-    remembered: ClassVar[tuple[str, ...]] = (
-        "network", "target_network", "optimizer", *OffPolicyAgent.remembered, "noise_rng",
+    saved_attributes: ClassVar[tuple[str, ...]] = (
+        "network", "target_network", "optimizer", *OffPolicyAgent.saved_attributes, "noise_rng",
     )  # fmt: skip
     action_spaces = (gym.spaces.Discrete,)
 

@@ -67,7 +67,7 @@ class IQN(DQN):
     """DQN on quantiles at any fraction; `make_network`, `update`, `loss` and `values` are its own."""
 
     Config = Config
-    remembered = (*DQN.remembered, "fraction_rng")
+    saved_attributes = (*DQN.saved_attributes, "fraction_rng")
 
     def make_networks(self, rng: np.random.Generator) -> None:
         """Z_τ, its target, and the generator of the fractions."""

@@ -59,7 +59,7 @@ class PPO(OnPolicyAgent):
     """
 
     Config = Config
-    remembered = (*OnPolicyAgent.remembered, "batch_rng")
+    saved_attributes = (*OnPolicyAgent.saved_attributes, "batch_rng")
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -72,7 +72,7 @@ class PPO(OnPolicyAgent):
     def update(self, rollout: Rollout) -> Metrics:
         """Algorithm 1: advantages under π_old, then several epochs of minibatches. Return means of the last epoch."""
         c = self.config
-        value, next_value = self.values(rollout)  # V(s_t) and V(s'_t); at a time limit s' is the final observation
+        value, next_value = rollout.values()  # V(s_t) and V(s'_t); at a time limit s' is the final observation
         advantage = gae(rollout.reward, value, next_value, rollout.terminated, rollout.boundary, c.gamma, c.gae_lambda)
         batch = rollout.batch(advantage=advantage, value=value, target=advantage + value)
         batch = batch.add(log_prob=self.log_prob(batch))

@@ -12,7 +12,8 @@ from dbrrl.checkpoint import State
 from dbrrl.debugging.gradcheck import check_gradients
 from dbrrl.envs.check import check_env
 from dbrrl.errors import CheckpointError
-from dbrrl.learning.agent import Agent, state_of
+from dbrrl.learning.agent import Agent
+from dbrrl.learning.saved_agent import state_of
 from dbrrl.learning.transition import takes_valid
 
 __all__ = ["check_agent", "check_env", "check_gradients"]

@@ -1,31 +1,28 @@
 """The protocol of all agents: two verbs, `act` and `observe`, and a state to give and take back."""
 
 import abc
-import os
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
 
-from dbrrl import backend, checkpoint, seeding
 from dbrrl.backend.threads import OwnThreads
 from dbrrl.buffers.batch import Batch
-from dbrrl.checkpoint import State, copied, untrusted
 from dbrrl.config import Config as AgentConfig
 from dbrrl.config.arguments import AgentType, Described, check_space
-from dbrrl.errors import CheckpointError, ConfigError, no_gradient
-from dbrrl.learning import capacity, rebuild
+from dbrrl.errors import ConfigError, no_gradient
+from dbrrl.learning import capacity
 from dbrrl.learning.captured_step import CapturedStep, UncheckedStep
 from dbrrl.learning.gradient_step import GradientStep, Loss
 from dbrrl.learning.own_loop import Checked, ResetWatch
-from dbrrl.learning.spaces import Observation, as_batch, space_to_state
+from dbrrl.learning.saved_agent import SavedAgent
+from dbrrl.learning.spaces import Observation, as_batch
 from dbrrl.learning.transition import true_next_observation as true_next_observation
 from dbrrl.learning.transition import valid_rows as valid_rows
 from dbrrl.optim import Optimizer
-from dbrrl.renamed import TakesOldNames
 
 
-class Agent(Described, OwnThreads, Checked, TakesOldNames, metaclass=AgentType):
+class Agent(Described, OwnThreads, Checked, SavedAgent, metaclass=AgentType):
     """An agent for `num_envs` environments that step together: the leading axis is the environment.
 
     In a loop of your own, `observe` what each `step` gave, as it came: with Gymnasium's autoreset SAME_STEP it
@@ -56,9 +53,7 @@ class Agent(Described, OwnThreads, Checked, TakesOldNames, metaclass=AgentType):
 
     Config: ClassVar[type[AgentConfig]]
     training: bool = True  # False: nothing of the agent changes, not even by acts that explore
-    remembered: ClassVar[tuple[str, ...]] = ()  # attributes of its state: with state_dict, generators, plain values
     recurrent: bool = False  # whether it has a memory; `act` then takes `first`
-    replaced: bool = False  # whether it was given another network than its own
     resident: bool = False  # whether observations and rewards may lie on the agent's GPU; `act` then answers there
     _use_cuda_graphs = True
     asynchronous: ClassVar[bool] = False  # whether the runner starts a process per environment (see dbrrl.agents.a3c)
@@ -101,11 +96,6 @@ class Agent(Described, OwnThreads, Checked, TakesOldNames, metaclass=AgentType):
     def largest_product(self) -> int:
         """Multiply-adds of its largest matrix product, by which the BLAS threads of `act` and `update` are chosen."""
         return 0
-
-    @property
-    def name(self) -> str:
-        """The name that `--agent` takes: that of the module, such as "ppo"."""
-        return type(self).__module__.rpartition(".")[2].lower()
 
     @abc.abstractmethod
     def act(self, observation: Observation, explore: bool = True) -> np.ndarray:
@@ -173,105 +163,6 @@ class Agent(Described, OwnThreads, Checked, TakesOldNames, metaclass=AgentType):
         """Return the error message for a batch whose gradient is not finite, given a text about its loss."""
         return f"{self.name}: {no_gradient(self.num_updates, found)}"
 
-    def state_dict(self) -> State:
-        """Everything its future depends on: by default the attributes that `remembered` names.
-
-        They are copies, which do not change as the agent goes on; within `checkpoint.borrowed()` large arrays may be
-        the agent's own.
-        """
-        return {name: state_of(getattr(self, name)) for name in self.remembered}
-
-    def load_state_dict(self, state: State) -> None:
-        """Go on exactly where the agent stood that gave `state`, of which nothing is kept but copies.
-
-        Raises CheckpointError where it does not fit.
-        """
-        missing = [name for name in self.remembered if name not in state]
-        if missing:
-            raise CheckpointError(f"{self.name}: expected a state with {missing}, got none: save it with this version")
-        for name in self.remembered:
-            value, saved = getattr(self, name), state[name]
-            if isinstance(value, backend.CounterGenerator) and isinstance(saved, dict) and "position" not in saved:
-                continue  # saved on the CPU: a GPU draws from its own stream
-            if isinstance(value, np.random.Generator | backend.CounterGenerator):
-                setattr(self, name, seeding.restored(saved, self.device))
-            elif hasattr(value, "load_state_dict"):
-                value.load_state_dict(saved)
-            else:
-                with untrusted.state_of(self.name):
-                    least = 0 if name in ("steps", "num_updates") else None
-                    saved = copied(untrusted.like(saved, value, name, least))
-                    setattr(self, name, tuple(saved) if isinstance(value, tuple) else saved)
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the whole agent (settings, spaces, state) to one file, atomically."""
-        with checkpoint.borrowed():
-            checkpoint.save(path, self.record(), kind="agent")
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str], *, device: str = "cpu") -> Self:
-        """The agent saved at `path`, exactly as it was.
-
-        Raises CheckpointError for a file that is damaged, foreign, or holds another agent than this class, ConfigError
-        for a device that is not there.
-        """
-        return cls.from_record(checkpoint.load(path, kind="agent"), path, device=device)
-
-    def restore(self, path: str | os.PathLike[str]) -> None:
-        """Bring this agent to where the one saved at `path` stood: the way back for one whose network you replaced.
-
-        Make it as the saved one was made (spaces, settings, num_envs), give it the same network, then call this.
-
-        Raises CheckpointError as `load` does, and where this agent is another one than was saved.
-        """
-        record, own = checkpoint.load(path, kind="agent"), self.record()
-        keys = ("agent", "config", "spaces", "num_envs")
-        differing = [key for key in keys if not checkpoint.same(record.get(key), own[key])]
-        if differing:
-            raise CheckpointError(
-                f"{path}: was saved by an agent with another {', '.join(differing)}: make this one as that was made"
-            )
-        if record.get("replaced") and not self.replaced:
-            raise CheckpointError(
-                f"{path}: was saved by an agent whose network was replaced: give this one that network before restore()"
-            )
-        self.load_state_dict(record["state"])
-
-    @classmethod
-    def from_record(
-        cls, record: State, path: str | os.PathLike[str] = "checkpoint", *, device: str = "cpu", acting: bool = False
-    ) -> Self:
-        """The agent in a file's content, `checkpoint.load(path, kind="agent")`; `path` is for messages.
-
-        With `acting` it is one to act with alone: without what only learning needs (see `for_acting`).
-        """
-        expected, saved = cls.__module__.rpartition(".")[2].lower(), record.get("agent")
-        if not isinstance(saved, str) or saved != expected:
-            raise CheckpointError(
-                f"{path}: holds the agent {saved!r}, expected {expected!r}: load it with its own class"
-            )
-        backend.require(device)
-        try:
-            made, foreign = rebuild.agent_of(cls, record, device, acting)
-        except Exception as error:  # what is read may be anything, and make anything fail
-            reason = (f"{type(error).__name__}: {error}".splitlines() or [type(error).__name__])[0][:300]
-            raise CheckpointError(
-                f"{path}: does not fit this version of the agent {expected!r} ({reason}); "
-                "one whose network was replaced is read by restore()"
-            ) from error
-        if foreign:
-            raise CheckpointError(
-                f"{path}: was saved by an agent whose network was replaced by another: make {cls.__name__} as that was "
-                f"made, give it that network (agent.network = ...), then call agent.restore({str(path)!r})"
-            )
-        agent: Self = made
-        return agent
-
-    @classmethod
-    def for_acting(cls, record: State) -> State:
-        """A record without the parts of its state that acting does not need; here there is none."""
-        return record
-
     def as_batch(self, observation: Observation) -> tuple[Observation, bool]:
         """`observation` with a leading axis, and whether that axis was put there (a single observation came).
 
@@ -280,26 +171,3 @@ class Agent(Described, OwnThreads, Checked, TakesOldNames, metaclass=AgentType):
         if type(observation) is np.ndarray and observation.ndim and observation.shape[1:] == self._shape:
             return observation, False  # the usual case
         return as_batch(observation, self.observation_space)
-
-    def record(self) -> State:
-        """What `save` writes (name, settings, spaces, state) and `from_record` makes the agent of again."""
-        spaces = {
-            "observation": space_to_state(self.observation_space),
-            "action": space_to_state(self.action_space),
-        }
-        numbers: State = {"num_envs": self.num_envs, "seed": self.seed} | ({"replaced": True} if self.replaced else {})
-        return {
-            "agent": self.name,
-            "config": self.config.to_dict(),
-            "spaces": spaces,
-            "state": self.state_dict(),
-        } | numbers
-
-
-def state_of(value: Any) -> Any:
-    """The state of an attribute: that of a generator, what `state_dict` gives, or a copy of a plain value."""
-    if isinstance(value, np.random.Generator):
-        return seeding.generator_state(value)
-    if hasattr(value, "state_dict"):
-        return value.state_dict()
-    return copied(value)

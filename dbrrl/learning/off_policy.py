@@ -36,7 +36,7 @@ class OffPolicyAgent(Agent):
         steps: environment steps observed.
     """
 
-    remembered: ClassVar[tuple[str, ...]] = ("replay", "explorer", "replay_rng", "steps", "num_updates", "latest")
+    saved_attributes: ClassVar[tuple[str, ...]] = ("replay", "explorer", "replay_rng", "steps", "num_updates", "latest")
     observation_spaces = OBSERVATION_SPACES
     action_spaces: ClassVar[tuple[type[gym.Space[Any]], ...]] = ACTION_SPACES
     encoder, drawn, build = Renamed("preprocessor"), Renamed("sample"), Renamed("make_network")

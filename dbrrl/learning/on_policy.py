@@ -7,7 +7,7 @@ import gymnasium as gym
 import numpy as np
 
 from dbrrl import nn, seeding
-from dbrrl.backend import array_module, capture, module_on, to_device, to_device_of, to_numpy
+from dbrrl.backend import array_module, capture, module_on, to_device, to_numpy
 from dbrrl.backend.trees import leaves, mapped
 from dbrrl.buffers import RolloutBuffer
 from dbrrl.buffers.batch import Batch
@@ -42,7 +42,7 @@ class OnPolicyAgent(Agent):
         optimizer: changes the network's parameters.
     """
 
-    remembered: ClassVar[tuple[str, ...]] = (
+    saved_attributes: ClassVar[tuple[str, ...]] = (
         "network", "optimizer", "rollout", "memory", "observation_norm", "reward_norm", "policy_rng", "steps",
         "num_updates", "latest",
     )  # fmt: skip
@@ -259,29 +259,6 @@ class OnPolicyAgent(Agent):
         self.rollout.clear()
         self.memory.start_rollout()
 
-    def values(self, rollout: Rollout) -> tuple[Any, Any]:
-        """Return V(s_t) and V(s'_t), each (T, B), where s' is the true final observation at a time limit."""
-        buffer, arrays = rollout.buffer, len(self.preprocessor.shapes)
-        rows, finals, state = buffer.size, None, []
-        if buffer.followed:
-            finals = mapped(_flat, self.preprocessor.named([part[:rows] for part in buffer.following]))
-        elif buffer.finals:
-            columns = [np.stack(column) for column in zip(*(final for _, _, final in buffer.finals), strict=True)]
-            finals = self.to_device(self.preprocessor.named(columns[:arrays]))
-            state = [to_device(column, self.device) for column in columns[arrays:]]
-        with nn.evaluation(noise=True):
-            observations = self.to_device(buffer.observation(rows + 1))
-            values, ends = self.memory.values(observations, buffer.ended if self.recurrent else None, finals, state)
-        if not self.resident:
-            values, ends = to_numpy(values), None if ends is None else to_numpy(ends)
-        if buffer.followed:
-            return values[:-1], ends.reshape(rows, self.num_envs)
-        following = values[1:].copy()
-        if ends is not None:
-            at = tuple(np.array([place[:2] for place in buffer.finals]).T)
-            following[to_device_of(following, at)] = ends
-        return values[:-1], following
-
     @property
     def largest_product(self) -> int:
         """Multiply-adds of the largest layer over a minibatch, or over the rollout where there are none."""
@@ -291,11 +268,6 @@ class OnPolicyAgent(Agent):
     def statistics(self) -> Metrics:
         """Return the statistics of the latest update."""
         return dict(self.latest)
-
-
-def _flat(array: Any) -> Any:
-    """(T, B, ...) as (T B, ...)."""
-    return array.reshape(-1, *array.shape[2:])
 
 
 def _called(function: Callable[..., Any], *arguments: Any) -> Any:

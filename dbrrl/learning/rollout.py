@@ -5,7 +5,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from dbrrl.backend import to_device_of, to_numpy
+from dbrrl import nn
+from dbrrl.backend import to_device, to_device_of, to_numpy
+from dbrrl.backend.trees import mapped, tree_of
 from dbrrl.buffers.batch import Batch
 from dbrrl.buffers.rollout import RolloutBuffer
 from dbrrl.networks.recurrence import FeedForward, Recurrent, flat_rows
@@ -38,6 +40,7 @@ class Rollout:
         self.buffer, self.state, self.device = buffer, state, device
         self.reward, self.terminated = buffer.rewards[:rows], buffer.terminated[:rows]
         self.boundary = self.terminated | buffer.truncated[:rows]
+        self.ended = buffer.ended if state.recurrent else None
         self.keep: Any = None
         self.n = rows * buffer.num_envs
         if not buffer.all_valid:
@@ -52,11 +55,33 @@ class Rollout:
         rows = self.buffer.size
         flat = {name: self._kept(flat_rows(column)) for name, column in columns.items()}
         action = self._kept(flat_rows(self.buffer.actions[:rows]))
-        ended = self.buffer.ended if self.state.recurrent else None
         kind = SequenceBatch if self.state.recurrent else Batch
         batch = kind(action=action, **flat).to(self.device)
         observation = Batch(observation=self.buffer.observation(rows)).to(self.device).observation
-        return batch.add(observation=self.state.select(observation, ended, self.keep))
+        return batch.add(observation=self.state.select(observation, self.ended, self.keep))
+
+    def values(self) -> tuple[Any, Any]:
+        """Return V(s_t) and V(s'_t), each (T, B), where s' is the true final observation at a time limit."""
+        buffer, rows, finals = self.buffer, self.buffer.size, None
+        arrays, state = len(buffer.observations), []
+        if buffer.followed:
+            finals = mapped(flat_rows, tree_of(buffer.names, [part[:rows] for part in buffer.following]))
+        elif buffer.finals:
+            columns = [np.stack(column) for column in zip(*(final for _, _, final in buffer.finals), strict=True)]
+            columns = [to_device(column, self.device) for column in columns]
+            finals, state = tree_of(buffer.names, columns[:arrays]), columns[arrays:]
+        with nn.evaluation(noise=True):
+            observations = mapped(lambda array: to_device(array, self.device), buffer.observation(rows + 1))
+            values, ends = self.state.values(observations, self.ended, finals, state)
+        if buffer.device == "cpu":
+            values, ends = to_numpy(values), None if ends is None else to_numpy(ends)
+        if buffer.followed:
+            return values[:-1], ends.reshape(rows, buffer.num_envs)
+        following = values[1:].copy()
+        if ends is not None:
+            at = tuple(np.array([place[:2] for place in buffer.finals]).T)
+            following[to_device_of(following, at)] = ends
+        return values[:-1], following
 
     def _kept(self, column: Any) -> Any:
         return column if self.keep is None else column[to_device_of(column, self.keep)]

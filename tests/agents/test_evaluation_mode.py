@@ -137,7 +137,7 @@ def test_a_rollout_is_acted_and_valued_in_evaluation_mode_and_learned_from_in_tr
     agent.rollout.close(agent.preprocess(ROWS[:2]))
     assert statistics(agent.network)[1] == 0
     rollout = Rollout(agent.rollout, agent.memory, "cpu")
-    for first, second in zip(agent.values(rollout), agent.values(rollout), strict=True):
+    for first, second in zip(rollout.values(), rollout.values(), strict=True):
         np.testing.assert_array_equal(first, second)
     batch = rollout.batch()
     np.testing.assert_array_equal(agent.log_prob(batch), agent.log_prob(batch))

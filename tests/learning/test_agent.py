@@ -176,9 +176,9 @@ def test_one_environments_own_keys_steer_nothing_in_a_loop_of_your_own(name: str
 
 
 class Historian(Stub):
-    """Keeps plain lists, dicts, tuples and arrays, all changed in place; its state is what `remembered` names."""
+    """Keeps plain lists, dicts, tuples and arrays, all changed in place; its state is what `saved_attributes` names."""
 
-    remembered = ("weights", "noise", "generator", "num_updates", "history", "seen", "counts", "last")
+    saved_attributes = ("weights", "noise", "generator", "num_updates", "history", "seen", "counts", "last")
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -238,12 +238,12 @@ def test_an_agent_with_lists_and_dicts_keeps_the_protocol(tmp_path: Path) -> Non
             "loaded from its state differs: history differs",
         ),
         (
-            {"remembered": tuple(name for name in Historian.remembered if name != "generator")},
+            {"saved_attributes": tuple(name for name in Historian.saved_attributes if name != "generator")},
             "went on otherwise: weights, noise differ: what changed on the way and is not in its state: generator$",
         ),
         (
             {
-                "remembered": tuple(name for name in Historian.remembered if name != "counts"),
+                "saved_attributes": tuple(name for name in Historian.saved_attributes if name != "counts"),
                 "act": lambda self, x, explore=True: (Stub.act(self, x, False) + (explore and self.counts[0] > 50)) % 2,
             },
             "acted otherwise: what changed on the way and is not in its state: counts$",

@@ -32,7 +32,7 @@ class Rewarded(OffPolicyAgent):
     """Chooses the action of the largest mean reward; explores at random."""
 
     Config = Config
-    remembered = ("network", "optimizer", *OffPolicyAgent.remembered)
+    saved_attributes = ("network", "optimizer", *OffPolicyAgent.saved_attributes)
     action_spaces = (gym.spaces.Discrete,)
 
     def make_networks(self, rng: np.random.Generator) -> None:
