@@ -4,13 +4,12 @@ Statistics are float64 whatever comes in, so that millions of small updates lose
 is float32. All of them are kept by the agent, saved with it, and only read in evaluation.
 """
 
-from typing import Any
-
 import numpy as np
 
 from dbrrl.backend import device_name, replaceable, to_device, to_numpy
 from dbrrl.checkpoint import untrusted
 from dbrrl.errors import ShapeError
+from dbrrl.types import Array, Scalar, State
 
 EPSILON = 1e-8  # added to a variance before its root: a constant input gives 0, not NaN
 
@@ -25,8 +24,8 @@ class RunningMeanStd:
         shape: shape of one item.
     """
 
-    mean: np.ndarray
-    var: np.ndarray
+    mean: Array
+    var: Array
     count: int
 
     def __init__(self, shape: tuple[int, ...] = ()) -> None:
@@ -36,11 +35,11 @@ class RunningMeanStd:
         self.device = "cpu"
 
     @property
-    def std(self) -> np.ndarray:
+    def std(self) -> Array:
         """The root of the variance plus `EPSILON`, of the shape of one item."""
         return np.sqrt(self.var + EPSILON)
 
-    def update(self, x: np.ndarray) -> None:
+    def update(self, x: Array) -> None:
         """Merge a batch of shape (N, *shape); N may be 0.
 
         Raises:
@@ -70,11 +69,11 @@ class RunningMeanStd:
         if device != self.device:
             self.mean, self.var, self.device = to_device(self.mean, device), to_device(self.var, device), device
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """Mean, variance and count."""
         return {"mean": np.array(to_numpy(self.mean)), "var": np.array(to_numpy(self.var)), "count": self.count}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Take over what `state_dict` gave.
 
         Raises:
@@ -101,14 +100,14 @@ class ObservationNormalizer:
         self.clip = clip
         self.statistics = RunningMeanStd(shape)
         self._low, self._high = np.float32(-clip), np.float32(clip)
-        self._narrow: tuple[Any, Any] | None = None  # the mean and 1 / std in float32, made when they are wanted
+        self._narrow: tuple[Array, Array] | None = None  # the mean and 1 / std in float32, made when they are wanted
 
-    def update(self, x: np.ndarray) -> None:
+    def update(self, x: Array) -> None:
         """Merge observations of shape (N, *shape) into the statistics."""
         self.statistics.update(x)
         self._narrow = None
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: Array) -> Array:
         """Observations of shape (..., *shape) as float32 of the same shape; `x` is left as it is."""
         if x.dtype != np.float32:  # in float64: a large mean must not eat the difference
             self.statistics.move_to(device_name(x))
@@ -120,11 +119,11 @@ class ObservationNormalizer:
         mean, inverse_std = self._narrow
         return clipped((x - mean) * inverse_std, self._low, self._high)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """The running statistics."""
         return self.statistics.state_dict()
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Take over what `state_dict` gave; CheckpointError where it is of other observations."""
         self.statistics.load_state_dict(state)
         self._narrow = None
@@ -158,7 +157,7 @@ class RewardNormalizer:
         self._low, self._high = np.float32(-clip), np.float32(clip)
         self.returns = np.zeros(num_envs)
 
-    def __call__(self, reward: Any, boundary: Any, valid: Any = None) -> Any:
+    def __call__(self, reward: Array, boundary: Array, valid: Array | None = None) -> Array:
         """Merge one step of rewards into the statistics and scale them.
 
         Args:
@@ -190,16 +189,16 @@ class RewardNormalizer:
             self.returns = np.where(valid, np.where(boundary, 0.0, returns), self.returns)
         return self.scale(reward)
 
-    def scale(self, reward: Any) -> Any:
+    def scale(self, reward: Scalar) -> Array:
         """Rewards of any shape by the present statistics, as float32; nothing is updated."""
         self.statistics.move_to(device_name(reward))
         return clipped(reward / self.statistics.std, self._low, self._high)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """The running statistics and the returns of the episodes under way."""
         return {"statistics": self.statistics.state_dict(), "returns": np.array(to_numpy(self.returns))}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Take over what `state_dict` gave.
 
         Raises:
@@ -213,7 +212,7 @@ class RewardNormalizer:
 
 
 @replaceable
-def clipped(x: Any, low: np.float32, high: np.float32) -> Any:
+def clipped(x: Scalar, low: np.float32, high: np.float32) -> Array:
     """A fresh array or a number, as float32 within the bounds."""
     y = np.asarray(x, np.float32)
     np.maximum(y, low, out=y)
@@ -225,7 +224,7 @@ NEAR = 1e-5  # deviations below this share of the mean may be nothing but its ro
 
 
 @replaceable
-def standardized(x: Any) -> Any:
+def standardized(x: Array) -> Array:
     """`x` (n,) less its mean, divided by its standard deviation plus 1e-8; 0 where all numbers are equal."""
     if x.dtype.char == "e":  # float16, whose sums overflow
         return standardized(x.astype(np.float32)).astype(x.dtype)
@@ -237,4 +236,4 @@ def standardized(x: Any) -> Any:
         shifted = x - x[0]
         centered = shifted - np.add.reduce(shifted) / len(x)
         deviation = np.sqrt(np.dot(centered, centered) / len(x))
-    return centered / (deviation + 1e-8)
+    return centered / (deviation + 1e-8)  # type: ignore[no-any-return]

@@ -10,14 +10,11 @@ T is time, B the batch of environments. Three booleans' worth of endings enter a
 Results are on the device of the arrays (NumPy or CuPy) and of the dtype of `reward`.
 """
 
-from typing import Any
-
 import numpy as np
 
 from dbrrl.backend import array_module, replaceable
 from dbrrl.errors import ShapeError
-
-Array = Any  # a NumPy or CuPy array
+from dbrrl.types import Array
 
 
 def discounted(reward: Array, next_value: Array, terminated: Array, boundary: Array, gamma: float) -> Array:
@@ -82,7 +79,7 @@ def n_step(reward: Array, next_value: Array, terminated: Array, boundary: Array,
         longer = one_step.copy()
         longer[:-1] = array_module(reward).where(boundary[:-1], one_step[:-1], reward[:-1] + keep[:-1] * result[1:])
         result = longer
-    return result
+    return result  # type: ignore[no-any-return]
 
 
 def gae(

@@ -8,6 +8,7 @@ import numpy as np
 from dbrrl.backend import CounterGenerator, module_on
 from dbrrl.checkpoint import untrusted
 from dbrrl.errors import ConfigError
+from dbrrl.types import State
 
 
 def sequence(seed: int, *names: str | int) -> np.random.SeedSequence:
@@ -37,7 +38,7 @@ def generator_on(device: str, seed: int, *names: str | int) -> Any:
     return CounterGenerator(sequence(seed, *names), module_on(device))
 
 
-def restored(state: dict[str, Any], device: str) -> Any:
+def restored(state: State, device: str) -> Any:
     """A generator that goes on from `state`, of either kind: one that was saved on a GPU draws the same elsewhere.
 
     Raises:
@@ -52,12 +53,12 @@ def restored(state: dict[str, Any], device: str) -> Any:
     return g
 
 
-def generator_state(g: np.random.Generator) -> dict[str, Any]:
+def generator_state(g: np.random.Generator) -> State:
     """Everything `g` will draw from, as plain integers and strings (fit for JSON)."""
     return dict(g.bit_generator.state)
 
 
-def set_generator_state(g: np.random.Generator, state: dict[str, Any]) -> None:
+def set_generator_state(g: np.random.Generator, state: State) -> None:
     """Put `g` back to a state taken with `generator_state`: what it draws next is the same, bit for bit.
 
     Raises:
