@@ -9,6 +9,8 @@ from dbrrl.backend.trees import leaves, mapped
 
 _RENAMED = {"parts": "observation", "next_parts": "next_observation"}
 
+OPTIONAL = ("weight", "index")  # None in a batch without them: weights of 1, and data of another origin than a buffer
+
 
 class Batch:
     """Named arrays with one row per transition: `batch.action` (n, ...), `batch.reward` (n,), and so on.
@@ -43,6 +45,8 @@ class Batch:
             warnings.warn(f"batch.{name} is batch.{_RENAMED[name]} now: use that", DeprecationWarning, stacklevel=2)
             return leaves(getattr(self, _RENAMED[name]))
         if name not in self._columns:
+            if name in OPTIONAL:
+                return None
             raise AttributeError(f"this batch has no {name!r}: expected one of {', '.join(self._columns)}")
         self._gather()
         return self.__dict__[name]

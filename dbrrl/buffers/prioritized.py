@@ -136,12 +136,16 @@ class PrioritizedReplayBuffer(ReplayBuffer):
         """Let β grow from its first value to 1 with `progress`, the part of the run that is over (section 3.4)."""
         self.beta = self.first_beta + (1 - self.first_beta) * progress
 
-    def update_priorities(self, index: np.ndarray, error: np.ndarray) -> None:
+    def update_priorities(self, index: np.ndarray | None, error: np.ndarray) -> None:
         """Give the transitions at `index` (n,) the priorities of their latest errors (n,), of either sign.
+
+        Without an index nothing is done: these transitions are not from this buffer.
 
         Raises:
             AnomalyError: an error is not finite; the priorities stay as they were.
         """
+        if index is None:
+            return
         priority = np.abs(to_numpy(error).astype(np.float64)) + self.eps
         largest = float(priority.max())
         if not math.isfinite(largest):  # nan is the largest of all

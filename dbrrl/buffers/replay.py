@@ -78,7 +78,7 @@ class ReplayBuffer(Ring):
     def anneal(self, progress: float) -> None:
         """Do nothing: uniform replay has no schedule."""
 
-    def update_priorities(self, index: np.ndarray, error: np.ndarray) -> None:
+    def update_priorities(self, index: np.ndarray | None, error: np.ndarray) -> None:
         """Do nothing: uniform replay has no priorities."""
 
     def _returns(

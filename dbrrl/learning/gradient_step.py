@@ -111,7 +111,7 @@ class GradientStep:
         if type(loss) is list:
             backward([term for _, term in loss], [weight for weight, _ in loss])
         elif loss.array.ndim:
-            backward([loss], [shares(loss.array, getattr(batch, "weight", None))])
+            backward([loss], [shares(loss.array, batch.weight)])
         else:
             backward([loss])
         norm = self.optimizer.clip_grad_norm(self.max_grad_norm)

@@ -143,7 +143,7 @@ class OffPolicyAgent(Agent):
 
     def place(self, batch: Batch) -> Batch:
         """Return a batch on the agent's device; `index` stays on the host."""
-        return batch if self.device == "cpu" else batch.to(self.device).add(index=batch.index)
+        return batch if self.device == "cpu" else batch.add(index=None).to(self.device).add(index=batch.index)
 
     def to_device(self, observation: Observation) -> Observation:
         """Return a preprocessed batch of observations on the agent's device."""

@@ -107,7 +107,7 @@ def resample_noise(layers: "Module | Sequence[NoisyLinear]", rng: np.random.Gene
     noise = to_device(noise.astype(like.dtype), device_name(like))
     for layer, inputs, outputs in zip(layers, sizes[::2], sizes[1::2], strict=True):
         start, middle, stop = stop, stop + inputs, stop + inputs + outputs
-        layer.noise_in, layer.noise_out = noise[start:middle], noise[middle:stop]
+        layer.noise_in[...], layer.noise_out[...] = noise[start:middle], noise[middle:stop]  # a CUDA graph reads these
 
 
 def noisy_layers(module: Module) -> list[NoisyLinear]:
