@@ -29,6 +29,8 @@ names = pytest.mark.parametrize("name", AGENTS)
 def chain(name: str, recurrent: str) -> float:
     """Only its first observation tells how the others of an episode are shifted; the right actions return 1."""
     env, settings = "dbrrl/ChainHidden-v0", {**NETWORK, **AGENTS[name], "recurrent": recurrent}
+    if recurrent == "none":
+        settings.pop("recurrent_size")
     if name == "a3c":  # its learners in turn, in this process
         return a3c.score(a3c.train(env, 0, STEPS, **settings), env)
     return Experiment(name, env, seed=0, preset=False, steps=STEPS, **settings, **RUN, **QUIET).run().score
