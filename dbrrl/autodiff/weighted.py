@@ -1,6 +1,5 @@
 """Weighted sums: the terms of a loss, and the weighted mean over a batch."""
 
-import functools
 from typing import Any
 
 import numpy as np
@@ -62,14 +61,6 @@ class WeightedMean(Op):
         return g * self.share
 
 
-@functools.lru_cache(maxsize=16)
-def _equal_shares(n: int, dtype: str) -> Any:
-    """The vector of 1 / n, (n,), read-only as it is shared."""
-    share = np.full(n, 1 / n, dtype)
-    share.flags.writeable = False
-    return share
-
-
 def weighted_mean(x: Any, weight: Any = None) -> Any:
     """The mean Σ wᵢ xᵢ / n of x (n,) with the weights w (n,), which need no gradient; None: all weights are 1.
 
@@ -83,7 +74,7 @@ def weighted_mean(x: Any, weight: Any = None) -> Any:
         raise ShapeError(f"weighted_mean: expected one number per row, (n,), got {array.shape}{given}: reduce it first")
     n = len(array)
     if weight is None:
-        share = _equal_shares(n, array.dtype.char) if type(array) is np.ndarray else np.full_like(array, 1 / n)
+        share = np.full_like(array, 1 / n)
     else:
         share = (weight / array.dtype.type(n)).astype(array.dtype, copy=False)
     if isinstance(x, Tensor):

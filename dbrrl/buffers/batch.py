@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any, Self
 
 from dbrrl.backend import to_device, to_device_of
-from dbrrl.backend.trees import leaves, mapped
+from dbrrl.backend.trees import count, leaves, mapped
 
 _RENAMED = {"parts": "observation", "next_parts": "next_observation"}
 
@@ -63,7 +63,7 @@ class Batch:
     def __len__(self) -> int:
         if self._rows is not None:
             return len(self._rows)
-        return len(leaves(next(column for column in self._columns.values() if column is not None))[0])
+        return count(next(column for column in self._columns.values() if column is not None))
 
     def __getitem__(self, rows: Any) -> Self:
         """Return the batch of some rows, an array of integers or booleans."""

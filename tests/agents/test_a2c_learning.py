@@ -76,8 +76,13 @@ def test_a_time_limit_is_no_end(seed: int) -> None:
 
 
 def test_an_advantage_of_the_wrong_sign_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = A2C.gradient
-    monkeypatch.setattr(A2C, "gradient", lambda self, terms, weights: right(self, terms, [-weights[0], *weights[1:]]))
+    right = A2C.loss
+
+    def wrong(self: A2C, batch: Any) -> Any:
+        ((weight, objective), *others), metrics = right(self, batch)
+        return [(-weight, objective), *others], metrics
+
+    monkeypatch.setattr(A2C, "loss", wrong)
     assert errors("Action", continuous=False, seed=0)[0] > 1
 
 

@@ -122,7 +122,7 @@ def test_the_noise_of_a_target_is_drawn_apart_and_is_on(kind: Any) -> None:
         assert np.all(own.noise_in != other.noise_in) and np.all(own.noise_out != other.noise_out)
     assert not agent.target_network.dropout.training
     before = [layer.noise_in.copy() for layer in agent.noisy_target_layers]
-    agent.update()
+    agent.update(agent.sample())
     assert all(np.any(layer.noise_in != old) for layer, old in zip(agent.noisy_target_layers, before, strict=True))
 
 

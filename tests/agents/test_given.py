@@ -125,6 +125,6 @@ def test_the_first_observation_of_an_episode_that_is_not_finite(name: str) -> No
     agent = make(name, learning_starts=1, batch_size=8, update_interval=1)
     with (
         np.errstate(all="ignore"),
-        pytest.raises(AnomalyError, match="observation: expected finite numbers, got nan in environment 1, at place"),
+        pytest.raises(AnomalyError, match="observation: expected finite numbers, got nan in environment 1, at index"),
     ):
         feed(agent, *[{}] * 50, observation=np.array([[0, 0, 0], [0, np.nan, 0]], np.float32))

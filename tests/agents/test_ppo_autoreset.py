@@ -23,9 +23,9 @@ def train(mode: AutoresetMode, recurrent: str = "none") -> tuple[PPO, list[int]]
     agent = PPO(envs.observation_space, envs.action_space, config, num_envs=4)
     sizes, epochs = [], agent.epochs
 
-    def noted(columns: Any, clip_range: float) -> Any:
-        sizes.append(len(columns[-1]))
-        return epochs(columns, clip_range)
+    def noted(batch: Any, clip_range: float) -> Any:
+        sizes.append(len(batch))
+        return epochs(batch, clip_range)
 
     agent.epochs = noted  # type: ignore[method-assign]
     envs.reset()

@@ -245,13 +245,12 @@ def test_the_gradient_is_that_of_the_loss_over_sequences(name: str, kind: str, m
 
 def test_ppo_learns_from_whole_sequences(monkeypatch: pytest.MonkeyPatch) -> None:
     agent, sizes = make("ppo", num_envs=5, recurrent="lstm", batch_size=12, n_epochs=3), []
-    learn = agent.minibatch
 
-    def noted(batch: Any, *rest: Any) -> Any:
-        sizes.append((batch[0].reset.shape, len(batch[-1])))
-        return learn(batch, *rest)
+    def noted(batch: Any, **numbers: Any) -> Any:
+        sizes.append((batch.observation.reset.shape, len(batch.action)))
+        return agent.loss(batch, **numbers)
 
-    monkeypatch.setattr(agent, "minibatch", noted)
+    monkeypatch.setattr(agent.step, "loss", noted)
     feed(agent, 6)
     assert sizes == [((6, 2), 12), ((6, 2), 12), ((6, 1), 6)] * 3 and agent.num_updates == 9
 

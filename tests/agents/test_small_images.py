@@ -26,7 +26,7 @@ def test_every_agent_keeps_the_protocol_on_small_images(kind: Any, shape: Any, d
 
     testing.check_agent(make, steps=6)
     network = make().network
-    (images,) = network.images
+    (images,) = network.encoder.images
     assert isinstance(images, nn.MinAtarCNN)
     flat = {10: 16 * 8 * 8, 7: 16 * 5 * 5, 3: 16 * 11 * 10}[shape[0]]
     assert any(parameter.shape == (128, flat) for parameter in network.parameters())
@@ -43,7 +43,7 @@ def test_small_and_large_images_may_come_together() -> None:
     camera = gym.spaces.Box(0, 255, (40, 36, 3), np.uint8)
     boxes = {"board": gym.spaces.Box(0, 1, (10, 10, 4), np.bool_), "camera": camera}
     agent: Any = DQN(gym.spaces.Dict(boxes), TWO, DQN.Config(**QUICK))
-    assert [type(cnn) for cnn in agent.network.images] == [nn.MinAtarCNN, nn.NatureCNN] and agent.network.width == 512
+    assert [type(cnn) for cnn in agent.network.encoder.images] == [nn.MinAtarCNN, nn.NatureCNN] and agent.network.width == 512
     agent.act(gym.spaces.Dict(boxes).sample())
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from dbrrl import nn
+from dbrrl.networks.encoder import Encoder
 from dbrrl.networks.preprocessor import Preprocessor
 from tests import standin
 
@@ -15,8 +16,8 @@ IMAGE, OTHER = gym.spaces.Box(0, 255, (1, 36, 36), np.uint8), gym.spaces.Box(0, 
 BOTH = gym.spaces.Dict({"a": IMAGE, "b": VECTOR, "c": gym.spaces.Discrete(2), "d": OTHER})
 
 
-def encoder_of(space: gym.Space[Any], **options: Any) -> Preprocessor:
-    return Preprocessor(Preprocessor(space), rng=np.random.default_rng(0), **options)
+def encoder_of(space: gym.Space[Any], **options: Any) -> Encoder:
+    return Encoder(Preprocessor(space), rng=np.random.default_rng(0), **options)
 
 
 def batch(space: gym.Space[Any], n: int = 5) -> Any:
