@@ -70,7 +70,7 @@ class Op:
             inputs = _align(inputs, arrays, self.takes_integers)
         if self.sums and arrays[0].dtype.char == "e":
             return self._in_float32(inputs)
-        if type(arrays[0]) is not np.ndarray:
+        if type(arrays[0]) is not _ndarray:
             self.__class__ = replacement(type(self), arrays[0]) or type(self)
         try:
             if observing and state.observer is not None:
@@ -91,8 +91,8 @@ class Op:
                     f"{type(self).__name__} was called twice: expected one op object per call, which remembers its "
                     "inputs; make a new one each time"
                 )
-            if type(y) is np.ndarray and y is not arrays[0] and y is not arrays[-1]:
-                y.setflags(write=False)  # backward may read it, so nobody writes
+            if type(y) is _ndarray and y is not arrays[0] and y is not arrays[-1]:
+                y.setflags(False)  # type: ignore[call-arg]  # no writing: backward may read it; a keyword takes longer
             self.inputs = inputs
             self.output = y
             self.order = next(clock)
@@ -128,6 +128,7 @@ def is_half(x: Any) -> bool:
 
 
 _new: Any = object.__new__
+_ndarray = np.ndarray
 
 
 def _explained(op: Op, arrays: list[Any], error: Exception) -> Exception:

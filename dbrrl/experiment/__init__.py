@@ -28,6 +28,6 @@ __all__ = [
 def __getattr__(name: str) -> Callable[..., Plan]:
     """Return `resolve_plan` by its earlier name, with a warning."""
     if name == "settle":
-        warnings.warn("dbrrl.experiment.settle is resolve_plan now", DeprecationWarning, stacklevel=2)
+        warnings.warn(f"{__name__}.settle is resolve_plan now", DeprecationWarning, stacklevel=2)
         return resolve_plan
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -3,7 +3,8 @@
 import contextlib
 import dataclasses
 import tomllib
-from collections.abc import Collection, Iterator, Mapping
+import warnings
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -260,3 +261,11 @@ def _flat(file: Mapping[str, Any], explicit: Mapping[str, Any], trusted: bool | 
     used = {name: value for name, value in written.items() if name not in explicit}
     trust.check(used, {name: table(written, name) for name in _KWARGS}, trusted)
     return written
+
+
+def __getattr__(name: str) -> Callable[..., Plan]:
+    """Return `resolve_plan` by its earlier name, with a warning."""
+    if name == "settle":
+        warnings.warn(f"{__name__}.settle is resolve_plan now", DeprecationWarning, stacklevel=2)
+        return resolve_plan
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

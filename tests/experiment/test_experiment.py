@@ -455,10 +455,11 @@ def test_a_name_is_that_of_one_folder(tmp_path: Path, name: str) -> None:
 
 
 def test_an_earlier_name_of_a_function_works_with_a_warning() -> None:
-    with pytest.warns(DeprecationWarning, match="dbrrl.experiment.settle is resolve_plan now"):
-        assert experiment.settle is resolve_plan
-    with pytest.raises(AttributeError, match="no attribute 'unsettle'"):
-        experiment.unsettle  # noqa: B018
+    for module in (experiment, experiment.settings):
+        with pytest.warns(DeprecationWarning, match=f"{module.__name__}.settle is resolve_plan now"):
+            assert module.settle is resolve_plan
+        with pytest.raises(AttributeError, match="no attribute 'unsettle'"):
+            module.unsettle  # noqa: B018
 
 
 def test_a_class_of_the_library_is_the_agent_of_that_name() -> None:
