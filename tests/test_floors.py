@@ -46,7 +46,7 @@ FLOORS: list[list[str]] = [
     [f"dbrrl.{part}" for part in ("optim.", "returns", "normalize", "schedules", "seeding", "losses")],
     *storeys(
         "dbrrl.kernels.cuda",
-        "blas dial graph kernels networks",
+        "blas graph kernels networks",
         "dense loss normalize optim random returns",
         "arrays conv linear",
         "policy",

@@ -76,7 +76,6 @@ TESTED_IN = {
     "dbrrl/kernels/cuda/blas.py": "tests/backend/test_device.py",
     "dbrrl/kernels/cuda/conv.py": KERNELS,
     "dbrrl/kernels/cuda/dense.py": KERNELS,
-    "dbrrl/kernels/cuda/dial.py": "tests/backend/test_device.py",
     "dbrrl/kernels/cuda/graph.py": "tests/backend/test_device.py",
     "dbrrl/kernels/cuda/linear.py": KERNELS,
     "dbrrl/kernels/cuda/loss.py": KERNELS,

@@ -43,7 +43,8 @@ def test_small_and_large_images_may_come_together() -> None:
     camera = gym.spaces.Box(0, 255, (40, 36, 3), np.uint8)
     boxes = {"board": gym.spaces.Box(0, 1, (10, 10, 4), np.bool_), "camera": camera}
     agent: Any = DQN(gym.spaces.Dict(boxes), TWO, DQN.Config(**QUICK))
-    assert [type(cnn) for cnn in agent.network.encoder.images] == [nn.MinAtarCNN, nn.NatureCNN] and agent.network.width == 512
+    assert [type(cnn) for cnn in agent.network.encoder.images] == [nn.MinAtarCNN, nn.NatureCNN]
+    assert agent.network.width == 512
     agent.act(gym.spaces.Dict(boxes).sample())
 
 

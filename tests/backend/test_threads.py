@@ -140,7 +140,7 @@ def test_a_number_that_was_given_is_kept(seen: list[int]) -> None:
     play(agent, 1)
     backend.set_blas_threads(2)
     play(agent, 1)
-    assert seen[1:] == [1, 2] and backend.blas_threads() == 2
+    assert list(dict.fromkeys(seen)) == [3, 1, 2] and backend.blas_threads() == 2
 
 
 def test_a_smaller_number_is_never_raised(seen: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,7 +148,7 @@ def test_a_smaller_number_is_never_raised(seen: list[int], monkeypatch: pytest.M
     agent = PPO(OBSERVATION, ACTION, num_envs=2)
     seen.clear()
     play(agent, 1)
-    assert seen == [4]
+    assert set(seen) == {4}
 
 
 def test_initial_weights_are_made_by_one_thread(four: None, monkeypatch: pytest.MonkeyPatch) -> None:
