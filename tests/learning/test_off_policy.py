@@ -12,10 +12,12 @@ from dbrrl import nn, testing
 from dbrrl.agents import C51, DQN, IQN, QRDQN, DoubleDQN, Rainbow
 from dbrrl.buffers import Batch, PrioritizedReplayBuffer
 from dbrrl.config import setting
+from dbrrl.errors import AnomalyError
 from dbrrl.learning.config import OffPolicyConfig
 from dbrrl.learning.off_policy import OffPolicyAgent
 from dbrrl.optim import Adam
 from dbrrl.types import Metrics
+from tests import standin
 
 BOX = gym.spaces.Box(-1.0, 1.0, (3,), np.float32)
 THREE = gym.spaces.Discrete(3, start=-1)
@@ -155,3 +157,16 @@ def test_the_schedule_of_a_setting_follows_the_steps_of_the_run() -> None:
     for expected in (1e-3, 0.5e-3, 0.0, 0.0):
         assert agent.scheduled("learning_rate") == pytest.approx(expected)
         feed(agent, 5)
+
+
+def test_on_a_gpu_the_statistics_tell_that_an_update_was_not_finite() -> None:
+    """No step waits for the GPU to see it."""
+    settings = {"buffer_size": 40, "batch_size": 8, "learning_starts": 8, "hidden_sizes": (8,)}
+    with standin.installed(), np.errstate(all="ignore"):
+        agent = DQN(BOX, THREE, DQN.Config(**settings), num_envs=2, device="cuda")
+        feed(agent, 8)
+        assert np.isfinite(list(agent.statistics().values())).all()
+        agent.replay.rewards[:] = np.nan
+        feed(agent, 4, first=8)
+        with pytest.raises(AnomalyError, match=r"dqn: expected finite statistics, got .*'loss': nan"):
+            agent.statistics()
