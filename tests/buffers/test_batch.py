@@ -100,9 +100,9 @@ def test_the_lists_of_earlier_versions_warn(observation: str) -> None:
     vector, image = np.ones((2, 3)), np.zeros((2, 1, 4, 4))
     column = {"vector": vector, "image": image} if observation == "dict" else vector
     old = Batch(observation=column, next_observation=column)
-    with pytest.warns(DeprecationWarning, match="batch.parts is batch.observation now"):
+    with pytest.warns(DeprecationWarning, match=r"batch\.parts is batch\.observation now"):
         parts = old.parts
-    with pytest.warns(DeprecationWarning, match="batch.next_parts is batch.next_observation now"):
+    with pytest.warns(DeprecationWarning, match=r"batch\.next_parts is batch\.next_observation now"):
         following = old.next_parts
     expected = [vector, image] if observation == "dict" else [vector]
     assert all(a is b is c for a, b, c in zip(parts, following, expected, strict=True))
