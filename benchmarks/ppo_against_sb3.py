@@ -100,8 +100,8 @@ def lockstep(env_id: str, rollouts: int) -> None:
     pairs = parameter_pairs(agent, peer.policy)
     for a, b in pairs:
         a[...] = b.detach().numpy()
-    advantage, advantages, apart = [], agent.advantages, [0.0]
-    agent.advantages = lambda: (found := advantages(), advantage.append(found[0].ravel()))[0]
+    advantage, gae, apart = [], page.gae, [0.0]
+    page.gae = lambda *given: (found := gae(*given), advantage.append(found.ravel()))[0]
 
     def see(local: dict[str, Any], _: dict[str, Any]) -> bool:
         action = agent.act(local["obs_tensor"].numpy()[0])

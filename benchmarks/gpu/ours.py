@@ -11,6 +11,7 @@ from benchmarks.gpu.measure import Contender, Machine
 from dbrrl import backend, nn
 from dbrrl import functional as F
 from dbrrl.agents import PPO
+from dbrrl.buffers import Batch
 from dbrrl.envs import Environments, make
 from dbrrl.kernels.cuda.blas import tf32
 from dbrrl.kernels.cuda.graph import Captured
@@ -31,9 +32,12 @@ def environments(num_envs: int, seed: int, machine: Machine) -> Environments:
     return make(ENV, num_envs, seed=np.random.SeedSequence(seed), device=machine.device)
 
 
-def ppo_step(agent: PPO, rows: Any, columns: list[Any]) -> None:
-    """The gradient step of PPO's epochs on these rows of the rollout's columns (observation, action, ..., A)."""
-    agent.replayed(agent.learn, rows, False, columns)
+COLUMNS = ("observation", "action", "log_prob", "value", "target", "advantage")  # of a job, in this order
+
+
+def ppo_step(agent: PPO, batch: Batch, rows: Any) -> None:
+    """The gradient step of PPO's epochs on these rows of a rollout's batch."""
+    agent.gradient_step(batch[rows], clip_range=agent.config.clip_range)
 
 
 def ppo_refused(agent: PPO) -> str:
@@ -83,9 +87,10 @@ def ppo_update(machine: Machine, job: jobs.PPOJob, capture: bool) -> Contender:
     agent = ppo_agent(machine, batch_size=len(job.rows), adam_eps=jobs.EPS, **settings)
     agent.use_cuda_graphs = capture
     columns, rows = [machine.put(column) for column in job.columns], machine.put(job.rows)
+    batch = Batch(**dict(zip(COLUMNS, columns, strict=True)))
     return Contender(
         "dbrrl" + (", captured" if capture else ""),
-        lambda: ppo_step(agent, rows, columns),
+        lambda: ppo_step(agent, batch, rows),
         machine.wait,
         lambda: set_tf32(False),
         lambda: flat(agent.network),

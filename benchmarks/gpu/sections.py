@@ -11,6 +11,8 @@ from benchmarks.gpu import jobs, ours, peers
 from benchmarks.gpu.accuracy import measure as ops
 from benchmarks.gpu.jobs import Sizes
 from benchmarks.gpu.measure import Contender, Deadline, Machine, both_sides, in_turn, seconds
+from dbrrl.learning.rollout import Rollout
+from dbrrl.types import Metrics
 
 UPDATES = 5  # after which the contenders' weights are compared
 APART, APART_TF32 = 0.05, 0.5  # allowed, relative to how far the weights moved
@@ -166,12 +168,13 @@ def shares(loop: ours.Loop, machine: Machine) -> dict[str, float]:
     """Milliseconds of one rollout, and of the learning in it, with a wait on both sides of it."""
     agent, inner, spent = loop.agent, loop.agent.update, [0.0]
 
-    def update() -> None:
+    def update(rollout: Rollout) -> Metrics:
         machine.wait()
         start = time.perf_counter()
-        inner()
+        found = inner(rollout)
         machine.wait()
         spent[0] += time.perf_counter() - start
+        return found
 
     agent.update = update  # type: ignore[method-assign]
     machine.wait()

@@ -59,8 +59,9 @@ def loop(settings: dict[str, Any]) -> Loop:
 def against_floor(name: str, settings: dict[str, Any]) -> None:
     """One update of the real agent against the hand-written one; a step of the loop without updates, and with those."""
     real, floor = loop(settings), Floor(settings["hidden_sizes"], settings["batch_size"])
-    ours, theirs = in_turn(real.agent.update, floor.update, 15, (100, 100))
-    real.agent.update = lambda: None
+    ours, theirs = in_turn(lambda: real.agent.update(real.agent.sample()), floor.update, 15, (100, 100))
+    real.agent.update = lambda batch: {}
+    real.agent.sample = lambda: None
     step = statistics.median(1e6 / real.rate(1024) for _ in range(15))
     ratio = f"ratio {ours / theirs:.2f}"
     print(f"{name}: update {ours * 1e6:.1f} us, floor {theirs * 1e6:.1f} us, {ratio}; a step without {step:.1f} us")

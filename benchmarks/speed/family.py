@@ -34,7 +34,7 @@ def measure(name: str, start: int = 2000, steps: int = 4000, rounds: int = 9) ->
         result = envs.step(agent.act(envs.observation))
         agent.observe(result.next_observation, result.reward, result.terminated, result.truncated)
     rate = steps / (time.perf_counter() - began)
-    return statistics.median(seconds(agent.update, 20) for _ in range(rounds)) * 1e6, rate
+    return statistics.median(seconds(lambda: agent.update(agent.sample()), 20) for _ in range(rounds)) * 1e6, rate
 
 
 if __name__ == "__main__":
