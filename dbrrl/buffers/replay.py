@@ -49,15 +49,11 @@ class ReplayBuffer(Ring):
     def gather(self, index: np.ndarray, gamma: float, n_steps: int = 1) -> Batch:
         """Return the transitions that begin at the places `index` (n,), of up to k = `n_steps` steps each.
 
-        The batch has, with one row per transition:
-            observation, next_observation: acted on, and k steps later (the true final one at a time limit); on the
-                device of the buffer's observations, all else on the host.
-            action: (n, ...).
-            reward: float32 (n,), r + γ r' + ... + γᵏ⁻¹ r⁽ᵏ⁻¹⁾.
-            discount: float32 (n,), γᵏ, or 0 where the episode truly ended: a target is
-                `reward + discount * value(next_observation)`.
-            index: int64 (n,), places in the buffer.
-            weight: float32 (n,), importance weights; None where all are 1.
+        The columns of the batch are `observation` and `next_observation`, acted on and k steps later (the true final
+        one at a time limit), on the device of the buffer's observations; and on the host `action`, `reward`, float32
+        (n,), r + γ r' + ... + γᵏ⁻¹ r⁽ᵏ⁻¹⁾, `discount`, float32 (n,), γᵏ or 0 where the episode truly ended, so that a
+        target is `reward + discount * value(next_observation)`, `index`, int64 (n,), places in the buffer, and
+        `weight`, float32 (n,), importance weights, None where all are 1.
         """
         if n_steps == 1:
             last, reward, ends = index, self.rewards.take(index), self.ends.take(index)

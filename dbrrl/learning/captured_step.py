@@ -35,7 +35,6 @@ class CapturedStep(UncheckedStep):
 
     Attributes:
         use_cuda_graphs: set it to False to run each step op by op; the numbers are the same.
-        refused: why a step is run op by op although graphs are asked for; "" if it is not.
     """
 
     use_cuda_graphs = True

@@ -36,10 +36,6 @@ class OnPolicyAgent(Agent):
     """An agent that acts for `n_steps` steps with one policy, learns from them in `update`, and forgets them.
 
     A page adds `make_optimizer`, `update` and `loss`; its Config is an `OnPolicyConfig`.
-
-    Attributes:
-        network: the policy and value networks.
-        optimizer: changes the network's parameters.
     """
 
     saved_attributes: ClassVar[tuple[str, ...]] = (
