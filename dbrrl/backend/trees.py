@@ -3,12 +3,16 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 
 def leaves(tree: Any) -> list[Any]:
     """Return the arrays of an observation: the array itself, or the values of a dict, in its order; a list as it is."""
+    if type(tree) is np.ndarray:
+        return [tree]  # the usual case
     if isinstance(tree, dict):
         return list(tree.values())
-    return list(tree) if isinstance(tree, list | tuple) else [tree]
+    return list(tree) if isinstance(tree, (list, tuple)) else [tree]
 
 
 def count(tree: Any) -> int:

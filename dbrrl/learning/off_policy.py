@@ -199,4 +199,4 @@ class OffPolicyAgent(Agent):
 
 def host(array: Any) -> np.ndarray:
     """Return an array, or the array of a tensor, in the host's memory."""
-    return to_numpy(getattr(array, "array", array))
+    return array if type(array) is np.ndarray else to_numpy(getattr(array, "array", array))
