@@ -122,7 +122,7 @@ def _require_legal(agent: Agent, action: Any) -> None:
     space = agent.action_space
     dtype = np.asarray(action).dtype
     _require(np.asarray(action).shape == space.shape, f"an action of shape {np.shape(action)} for {space}")
-    kinds = "f" if isinstance(space, gym.spaces.Box) else "iu"
+    kinds = "f" if isinstance(space, gym.spaces.Box) and np.dtype(space.dtype).kind == "f" else "iu"
     _require(dtype.kind in kinds, f"an action of dtype {dtype} for {space}")
     _require(space.contains(action), f"the action {action!r} is not in {space}")
 

@@ -8,7 +8,7 @@ import numpy as np
 from dbrrl.backend import DeviceScalar, capture
 from dbrrl.backend.capture import Direct
 from dbrrl.buffers.batch import Batch
-from dbrrl.learning.gradient_step import GradientStep, Loss, StepMetrics, packed
+from dbrrl.learning.gradient_step import GradientStep, Loss, StepMetrics, check_numbers, packed
 from dbrrl.optim import Optimizer
 
 _NORM = "gradient norm"
@@ -61,6 +61,7 @@ class CapturedStep(UncheckedStep):
 
     def __call__(self, batch: Batch, **numbers: float) -> StepMetrics:
         """Take one step; the GPU is not waited for."""
+        check_numbers(numbers)
         columns, rows = batch.split()
         if self._columns is not columns:
             self._columns, self._arrays = columns, _arrays(columns)

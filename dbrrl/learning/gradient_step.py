@@ -11,7 +11,7 @@ from dbrrl.autodiff.engine import backward
 from dbrrl.autodiff.recording import no_grad
 from dbrrl.backend import to_numpy
 from dbrrl.buffers.batch import Batch
-from dbrrl.errors import AnomalyError, no_gradient
+from dbrrl.errors import AnomalyError, ArgumentError, no_gradient
 from dbrrl.optim import Optimizer
 from dbrrl.types import Metrics
 
@@ -42,7 +42,7 @@ class StepMetrics(Mapping[str, Any]):
 
     def numbers(self) -> Metrics:
         """Return all metrics as numbers, vectors by their mean, and the norm as "grad_norm"."""
-        return {name: _number(value) for name, value in self.values_now.items()} | {"grad_norm": float(self.grad_norm)}
+        return {name: number(value) for name, value in self.values_now.items()} | {"grad_norm": float(self.grad_norm)}
 
     def __getitem__(self, name: str) -> Any:
         return self.values_now[name]
@@ -65,6 +65,16 @@ def shares(x: Any, weight: Any) -> Any:
 @functools.lru_cache(maxsize=16)
 def _equal_shares(n: int, dtype: str) -> np.ndarray:
     return np.full(n, 1 / n, dtype)
+
+
+def check_numbers(numbers: Mapping[str, Any]) -> None:
+    """Raise an ArgumentError if a keyword argument of a gradient step is an array with axes."""
+    for name, value in numbers.items():
+        if type(value) is not float and getattr(value, "shape", ()) != ():
+            raise ArgumentError(
+                f"{name}: expected a number, got an array of shape {value.shape}: give arrays with the batch, "
+                f"gradient_step(batch.add({name}={name})), and read batch.{name} in the loss"
+            )
 
 
 class GradientStep:
@@ -98,8 +108,10 @@ class GradientStep:
         """Take one step; `numbers` are handed to the loss.
 
         Raises:
+            ArgumentError: one of `numbers` is an array with axes, which belongs into the batch.
             AnomalyError: the gradient is not finite; the parameters stay as they were.
         """
+        check_numbers(numbers)
         metrics = self.gradient(batch, **numbers)
         self.optimizer.step()
         return metrics
@@ -130,8 +142,8 @@ class GradientStep:
         """Drop what was recorded of earlier steps; here nothing is."""
 
 
-def _number(x: Any) -> float:
-    """A metric as a number: an array without axes, or the mean of a vector."""
+def number(x: Any) -> float:
+    """Return a metric as a number: an array without axes, or the mean of an array."""
     return float(x if not getattr(x, "ndim", 0) else np.add.reduce(x) / x.size)
 
 
@@ -155,7 +167,7 @@ def means(steps: list[StepMetrics], name: str) -> Metrics:
     """
     names = list(steps[0])
     if isinstance(steps[0].grad_norm, float):
-        return {key: float(np.mean([_number(step[key]) for step in steps])) for key in names}
+        return {key: float(np.mean([number(step[key]) for step in steps])) for key in names}
     rows = to_numpy(np.concatenate([packed([step[key].mean() for key in names]) for step in steps]))
     found: Metrics = dict(zip(names, rows.reshape(len(steps), -1).mean(0).tolist(), strict=True))
     return finite(found, name)

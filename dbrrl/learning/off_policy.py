@@ -15,7 +15,7 @@ from dbrrl.checkpoint import State
 from dbrrl.config import Config
 from dbrrl.explorers import Explorer
 from dbrrl.learning.agent import Agent
-from dbrrl.learning.gradient_step import StepMetrics, finite
+from dbrrl.learning.gradient_step import StepMetrics, finite, number
 from dbrrl.networks.heads import ACTION_SPACES, head_for
 from dbrrl.networks.preprocessor import OBSERVATION_SPACES, Preprocessor
 from dbrrl.renamed import Renamed
@@ -181,7 +181,7 @@ class OffPolicyAgent(Agent):
         if isinstance(self._latest, StepMetrics):
             found = self._latest.numbers()
             self._latest = found if self.device == "cpu" else finite(found, self.name)
-        return dict(self._latest)
+        return {name: number(value) for name, value in self._latest.items()}
 
     @latest.setter
     def latest(self, found: Metrics) -> None:

@@ -15,7 +15,7 @@ from dbrrl.checkpoint import State, untrusted
 from dbrrl.config import Config
 from dbrrl.distributions import Distribution
 from dbrrl.learning.agent import Agent
-from dbrrl.learning.gradient_step import LossAndMetrics, StepMetrics, means
+from dbrrl.learning.gradient_step import LossAndMetrics, StepMetrics, means, number
 from dbrrl.learning.rollout import Rollout
 from dbrrl.learning.transition import check_rows
 from dbrrl.networks import actor_critic
@@ -251,7 +251,7 @@ class OnPolicyAgent(Agent):
         rollout = Rollout(self.rollout, self.memory, self.device)
         self.learned = self.steps - rollout.n
         if rollout.n:
-            self.latest = self.update(rollout)
+            self.latest = {name: number(value) for name, value in self.update(rollout).items()}
         self.rollout.clear()
         self.memory.start_rollout()
 

@@ -285,3 +285,8 @@ def test_an_environment_may_use_one_array_for_its_observations_in_a_loop_of_your
         assert agent.num_updates > 0
         states.append(checkpoint.encode(agent.state_dict(), kind="agent"))
     assert states[0] == states[1]
+
+
+def test_actions_of_a_box_of_integers_are_integers() -> None:
+    whole = gym.spaces.Box(-2, 2, (2,), np.int64)
+    testing.check_agent(lambda: agents.PPO(BOX, whole, agents.PPO.Config(n_steps=8, batch_size=8), num_envs=2, seed=0))

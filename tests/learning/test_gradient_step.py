@@ -11,7 +11,7 @@ import pytest
 from dbrrl import backend, nn, optim
 from dbrrl import functional as F
 from dbrrl.buffers import Batch
-from dbrrl.errors import AnomalyError
+from dbrrl.errors import AnomalyError, ArgumentError
 from dbrrl.learning.captured_step import CapturedStep
 from dbrrl.learning.gradient_step import GradientStep, StepMetrics, means
 from tests import standin
@@ -96,6 +96,17 @@ def test_numbers_reach_the_loss() -> None:
     step, loss = made()
     step(batch(), scale=0.1)
     np.testing.assert_allclose(loss.point.x.numpy(), [4 - 0.5 * 0.2, 1 + 0.5 * 0.1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_an_array_by_keyword_is_refused_on_every_device(device: str) -> None:
+    loss = Quadratic(Point())
+    step: GradientStep = GradientStep(loss, optim.SGD(loss.point, 0.5))
+    if device == "cuda":
+        step = CapturedStep(loss, optim.SGD(loss.point, 0.5), None, "cpu", lambda: None)
+    with pytest.raises(ArgumentError, match=r"scale: expected a number, got an array of shape \(2,\): .*batch.add"):
+        step(Batch(center=CENTERS), scale=np.ones(2))
+    assert loss.losses == 0
 
 
 def test_metrics_are_computed_once_and_only_when_one_is_asked_for() -> None:

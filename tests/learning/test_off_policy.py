@@ -1,6 +1,7 @@
 """What agents with a replay buffer share: when they learn and from what, offline data, an agent of one's own."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -170,3 +171,19 @@ def test_on_a_gpu_the_statistics_tell_that_an_update_was_not_finite() -> None:
         feed(agent, 4, first=8)
         with pytest.raises(AnomalyError, match=r"dqn: expected finite statistics, got .*'loss': nan"):
             agent.statistics()
+
+
+def test_statistics_that_are_arrays_are_saved_as_numbers(tmp_path: Path) -> None:
+    class Careless(Rewarded):
+        def update(self, batch: Batch) -> Any:
+            metrics = self.gradient_step(batch)
+            self.num_updates += 1
+            return {"loss": np.asarray(metrics["loss"]), "each": np.full(4, 2.0, np.float32)}
+
+    agent = Careless(BOX, THREE, Config(learning_starts=4, batch_size=4, update_interval=1), num_envs=1, seed=0)
+    for _ in range(8):
+        agent.act(np.zeros((1, 3), np.float32))
+        agent.observe(np.zeros((1, 3), np.float32), np.ones(1), np.zeros(1, bool), np.zeros(1, bool))
+    assert agent.num_updates and agent.statistics()["each"] == 2.0
+    agent.save(tmp_path / "agent.dbrrl")
+    assert Careless.load(tmp_path / "agent.dbrrl").statistics() == agent.statistics()
