@@ -48,9 +48,10 @@ def test_without_a_memory_the_first_observation_is_lost(name: str) -> None:
 
 
 def cartpole(name: str, seed: int, **settings: Any) -> float:
-    """The score at the end of the preset's training of at most 100,000 steps."""
+    """The score at the end of the preset's training of at most 100,000 steps, for A2C 200,000."""
     run = Experiment(name, "dbrrl/CartPoleHidden-v0", seed=seed, eval_interval=1_000_000, **QUIET, **settings).run()
-    assert run.scores[-1]["steps"] <= (100_000 if name == "ppo" else 200_000) and run.scores[-1]["evaluation_episodes"] == 100
+    assert run.scores[-1]["steps"] <= (100_000 if name == "ppo" else 200_000)
+    assert run.scores[-1]["evaluation_episodes"] == 100
     return run.score
 
 
