@@ -25,8 +25,8 @@ FLOORS: list[list[str]] = [
     *storeys(
         "dbrrl.backend",
         "allocator precision replacements threads",
-        "arrays capture trees",
-        "counter_generator scalar",
+        "arrays capture",
+        "counter_generator scalar trees",
     ),
     *storeys(
         "dbrrl.autodiff",

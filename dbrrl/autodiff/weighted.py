@@ -6,7 +6,7 @@ import numpy as np
 
 from dbrrl.autodiff.op import Op
 from dbrrl.autodiff.tensor import Tensor, constant, plain
-from dbrrl.backend import beside
+from dbrrl.backend import to_device_of
 from dbrrl.errors import ShapeError
 
 
@@ -68,7 +68,7 @@ def weighted_mean(x: Any, weight: Any = None) -> Any:
         ShapeError: x is no vector of at least one number, or w has another shape.
     """
     array = plain(x)
-    weight = None if weight is None else beside(array, plain(constant(weight, "weighted_mean: weight")))
+    weight = None if weight is None else to_device_of(array, plain(constant(weight, "weighted_mean: weight")))
     if array.ndim != 1 or not array.size or (weight is not None and weight.shape != array.shape):
         given = "" if weight is None else f" and weights {weight.shape}"
         raise ShapeError(f"weighted_mean: expected one number per row, (n,), got {array.shape}{given}: reduce it first")

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from dbrrl.backend.arrays import to_device
+
 
 def leaves(tree: Any) -> list[Any]:
     """Return the arrays of an observation: the array itself, or the values of a dict, in its order; a list as it is."""
@@ -28,6 +30,11 @@ def tree_of(names: Sequence[str], arrays: Sequence[Any]) -> Any:
     if not names and len(arrays) == 1:
         return arrays[0]
     return dict(zip(names or map(str, range(len(arrays))), arrays, strict=True))
+
+
+def to_device_tree(tree: Any, device: str) -> Any:
+    """Return the observation with all arrays on `device`, a name such as "cuda"; on the "cpu" they are already."""
+    return tree if device == "cpu" else mapped(lambda array: to_device(array, device), tree)
 
 
 def mapped(function: Callable[[Any], Any], tree: Any) -> Any:

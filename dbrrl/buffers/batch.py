@@ -4,8 +4,8 @@ import warnings
 from collections.abc import Iterator
 from typing import Any, Self
 
-from dbrrl.backend import to_device, to_device_of
-from dbrrl.backend.trees import count, leaves, mapped
+from dbrrl.backend import to_device_of
+from dbrrl.backend.trees import count, leaves, to_device_tree
 
 _RENAMED = {"parts": "observation", "next_parts": "next_observation"}
 
@@ -110,8 +110,5 @@ class Batch:
         """Return the batch with all columns on `device`, a name such as "cuda"; on the "cpu" they are already."""
         if device == "cpu":
             return self
-        moved = {
-            name: None if column is None else mapped(lambda array: to_device(array, device), column)
-            for name, column in self.columns.items()
-        }
-        return type(self)(**moved)
+        columns = self.columns.items()
+        return type(self)(**{name: None if c is None else to_device_tree(c, device) for name, c in columns})

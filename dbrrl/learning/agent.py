@@ -7,6 +7,7 @@ import gymnasium as gym
 import numpy as np
 
 from dbrrl.backend.threads import OwnThreads
+from dbrrl.backend.trees import to_device_tree
 from dbrrl.buffers.batch import Batch
 from dbrrl.config import Config as AgentConfig
 from dbrrl.config.arguments import AgentType, Described, check_space
@@ -162,6 +163,10 @@ class Agent(Described, OwnThreads, Checked, SavedAgent, metaclass=AgentType):
     def explain(self, batch: Batch, found: str) -> str:
         """Return the error message for a batch whose gradient is not finite, given a text about its loss."""
         return f"{self.name}: {no_gradient(self.num_updates, found)}"
+
+    def to_device(self, observation: Observation) -> Observation:
+        """Return a preprocessed batch of observations on the agent's device."""
+        return to_device_tree(observation, self.device)
 
     def as_batch(self, observation: Observation) -> tuple[Observation, bool]:
         """`observation` with a leading axis, and whether that axis was put there (a single observation came).

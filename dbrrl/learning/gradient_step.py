@@ -150,8 +150,8 @@ def number(x: Any) -> float:
 def packed(numbers: list[Any]) -> Any:
     """Return arrays without axes as one array, float64."""
     joined = np.empty_like(next(x for x in numbers if hasattr(x, "dtype")), np.float64, shape=(len(numbers),))
-    for i, number in enumerate(numbers):
-        joined[i] = number
+    for i, value in enumerate(numbers):
+        joined[i] = value
     return joined
 
 

@@ -7,8 +7,8 @@ import gymnasium as gym
 import numpy as np
 
 from dbrrl import nn, seeding
-from dbrrl.backend import to_device, to_numpy
-from dbrrl.backend.trees import leaves, mapped
+from dbrrl.backend import to_numpy
+from dbrrl.backend.trees import leaves
 from dbrrl.buffers import Batch, PrioritizedReplayBuffer, ReplayBuffer
 from dbrrl.buffers.replay import non_finite
 from dbrrl.checkpoint import State
@@ -145,13 +145,6 @@ class OffPolicyAgent(Agent):
         """Return a batch on the agent's device; `index` stays on the host."""
         return batch if self.device == "cpu" else batch.add(index=None).to(self.device).add(index=batch.index)
 
-    def to_device(self, observation: Observation) -> Observation:
-        """Return a preprocessed batch of observations on the agent's device."""
-        if self.device == "cpu":
-            return observation
-        moved: Observation = mapped(lambda array: to_device(array, self.device), observation)
-        return moved
-
     @property
     def progress(self) -> float:
         """The part of the run that is over, 0 to 1; 0 where `total_steps` is not known."""
@@ -189,12 +182,13 @@ class OffPolicyAgent(Agent):
 
     def statistics(self) -> Metrics:
         """Return the statistics of the latest update, and those of the explorer."""
-        return self.latest | self.explorer.statistics(self.exploration_progress) if self.latest else {}
+        found = self.latest
+        return found | self.explorer.statistics(self.exploration_progress) if found else {}
 
     def explain(self, batch: Batch, found: str) -> str:
         """Return the error message for a batch whose gradient is not finite: the number that is to blame, if any."""
-        number = non_finite(batch, self.num_envs)
-        return f"{self.name}: {number}" if number else super().explain(batch, found)
+        culprit = non_finite(batch, self.num_envs)
+        return f"{self.name}: {culprit}" if culprit else super().explain(batch, found)
 
 
 def host(array: Any) -> np.ndarray:

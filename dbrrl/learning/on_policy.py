@@ -7,8 +7,8 @@ import gymnasium as gym
 import numpy as np
 
 from dbrrl import nn, seeding
-from dbrrl.backend import array_module, capture, module_on, to_device, to_numpy
-from dbrrl.backend.trees import leaves, mapped
+from dbrrl.backend import array_module, capture, module_on, to_numpy
+from dbrrl.backend.trees import leaves
 from dbrrl.buffers import RolloutBuffer
 from dbrrl.buffers.batch import Batch
 from dbrrl.checkpoint import State, untrusted
@@ -153,7 +153,8 @@ class OnPolicyAgent(Agent):
         learning = explore and self.training
         given = self.preprocess(observation, update=learning)
         if self.resident:
-            sample, action = self._act_on_gpu(given := self.to_device(given), explore)
+            given = self.to_device(given)
+            sample, action = self._act_on_gpu(given, explore)
             action = to_numpy(action) if isinstance(observation, np.ndarray | dict) else action.copy()
         else:
             with nn.evaluation(noise=explore):
@@ -176,13 +177,6 @@ class OnPolicyAgent(Agent):
             policy = self.distribution(self.network.policy(self.preprocessor.named(list(arrays))))
         sample = policy.sample(self.policy_rng) if explore else policy.mode()
         return sample, self.head.to_action(sample)
-
-    def to_device(self, observation: Observation) -> Observation:
-        """Return a batch of observations on the agent's device."""
-        if self.device == "cpu":
-            return observation
-        moved: Observation = mapped(lambda array: to_device(array, self.device), observation)
-        return moved
 
     def preprocess(self, observation: Any, update: bool = False) -> Observation:
         """Return the network's input for a batch of observations; `update` adds them to the running statistics."""

@@ -7,7 +7,7 @@ import numpy as np
 
 from dbrrl import nn
 from dbrrl.backend import to_device, to_device_of, to_numpy
-from dbrrl.backend.trees import mapped, tree_of
+from dbrrl.backend.trees import mapped, to_device_tree, tree_of
 from dbrrl.buffers.batch import Batch
 from dbrrl.buffers.rollout import RolloutBuffer
 from dbrrl.networks.recurrence import FeedForward, Recurrent, flat_rows
@@ -57,7 +57,7 @@ class Rollout:
         action = self._kept(flat_rows(self.buffer.actions[:rows]))
         kind = SequenceBatch if self.state.recurrent else Batch
         batch = kind(action=action, **flat).to(self.device)
-        observation = Batch(observation=self.buffer.observation(rows)).to(self.device).observation
+        observation = to_device_tree(self.buffer.observation(rows), self.device)
         return batch.add(observation=self.state.select(observation, self.ended, self.keep))
 
     def values(self) -> tuple[Any, Any]:
@@ -71,7 +71,7 @@ class Rollout:
             columns = [to_device(column, self.device) for column in columns]
             finals, state = tree_of(buffer.names, columns[:arrays]), columns[arrays:]
         with nn.evaluation(noise=True):
-            observations = mapped(lambda array: to_device(array, self.device), buffer.observation(rows + 1))
+            observations = to_device_tree(buffer.observation(rows + 1), self.device)
             values, ends = self.state.values(observations, self.ended, finals, state)
         if buffer.device == "cpu":
             values, ends = to_numpy(values), None if ends is None else to_numpy(ends)

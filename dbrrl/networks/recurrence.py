@@ -12,7 +12,7 @@ import numpy as np
 
 from dbrrl.autodiff.tensor import Tensor
 from dbrrl.backend import array_module, device_name, to_device, to_device_of, to_numpy
-from dbrrl.backend.trees import leaves, mapped
+from dbrrl.backend.trees import leaves, mapped, to_device_tree
 from dbrrl.checkpoint import untrusted
 from dbrrl.errors import CheckpointError, GraphError, ShapeError, other_count
 from dbrrl.types import Observation
@@ -233,7 +233,7 @@ class Sequences:
 
     def to(self, device: str) -> Self:
         """Return the sequences with their observations on `device`."""
-        observation = mapped(lambda array: to_device(array, device), self.observation)
+        observation = to_device_tree(self.observation, device)
         return type(self)(observation, self.state, self.reset, self.time, self.env)
 
     def unroll(self, network: Any) -> tuple[Any, Any]:
