@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -218,8 +219,8 @@ class Hanging(Loose):
         try:
             Once.strike(Loose.count + 1)
         except OSError:
-            os.kill(os.getpid(), signal.SIGINT)
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
             raise AssertionError("Ctrl-C was not heeded") from None
         return super().step(action)
 
@@ -233,28 +234,53 @@ def test_a_second_ctrl_c_ends_a_step_that_hangs_and_saves(tmp_path: Path) -> Non
 
 
 class Stuck(Loose):
-    """Hangs in its process; the first to do so has two signals sent to the process that waits for it."""
+    """Hangs in its process, after a byte in `pipe` has said so."""
 
-    def __init__(self, parent: int, mark: str) -> None:
-        self.parent, self.mark = parent, Path(mark)
+    def __init__(self, pipe: str) -> None:
+        self.pipe = pipe
 
     def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         if Loose.count == 50:
-            with contextlib.suppress(FileExistsError):
-                self.mark.touch(exist_ok=False)
-                os.kill(self.parent, signal.SIGINT)
-                os.kill(self.parent, signal.SIGTERM)  # two of one signal may come as one
+            with open(self.pipe, "wb") as pipe:
+                pipe.write(b"x")
             threading.Event().wait()
         return super().step(action)
 
 
+@contextlib.contextmanager
+def two_signals_after_a_byte(pipe: Path) -> Iterator[None]:
+    """In the context, the first byte in `pipe`, a new file, has two signals sent to the main thread.
+
+    Signals sent to the process might go to another thread and leave the main one waiting, if both come at once.
+    """
+    os.mkfifo(pipe)
+    end = os.open(pipe, os.O_RDWR)
+
+    def interrupt() -> None:
+        if os.read(end, 1) == b"x":
+            for number in (signal.SIGINT, signal.SIGTERM):  # two of one signal may come as one
+                signal.pthread_kill(threading.main_thread().ident or 0, number)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    try:
+        yield
+    finally:
+        os.write(end, b"o")  # if none has come
+        thread.join()
+        os.close(end)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes in folders")
 @pytest.mark.parametrize(("agent", "kind", "step"), [(Stub, "async", 100), ("a3c", "auto", 80)])
 def test_a_second_ctrl_c_ends_processes_that_hang(tmp_path: Path, agent: Any, kind: str, step: int) -> None:
     settings = {"vectorization": kind, "log_interval": 40, "eval_interval": 10**6}
     settings |= {"deterministic": True} if agent == "a3c" else {}
-    kwargs = {"parent": os.getpid(), "mark": str(tmp_path / "stuck")}
-    began = time.monotonic()
-    with pytest.raises(Interrupted, match=rf"^stopped and saved at step {step}; resume with: "):
+    kwargs, began = {"pipe": str(tmp_path / "stuck")}, time.monotonic()
+    with (
+        two_signals_after_a_byte(tmp_path / "stuck"),
+        pytest.raises(Interrupted, match=rf"^stopped and saved at step {step}; resume with: "),
+    ):
         experiment(agent, tmp_path, f"{__name__}:Stuck", env_kwargs=kwargs, **settings).run()
     assert time.monotonic() - began < 60 and not multiprocessing.active_children()
 
