@@ -17,11 +17,11 @@ from typing import Literal
 from dbrrl import functional as F
 from dbrrl import losses, nn
 from dbrrl.buffers import Batch
+from dbrrl.buffers.batch import Rollout
 from dbrrl.config import setting
 from dbrrl.learning.config import OnPolicyConfig
 from dbrrl.learning.gradient_step import LossAndMetrics
 from dbrrl.learning.on_policy import OnPolicyAgent
-from dbrrl.learning.rollout import Rollout
 from dbrrl.normalize import standardized
 from dbrrl.optim import Adam, Optimizer, RMSprop
 from dbrrl.returns import explained_variance, gae

@@ -25,6 +25,7 @@ import numpy as np
 from dbrrl import functional as F
 from dbrrl import nn, seeding
 from dbrrl.buffers import Batch
+from dbrrl.buffers.batch import Rollout
 from dbrrl.checkpoint import State, untrusted
 from dbrrl.config import Config as BaseConfig
 from dbrrl.config import setting
@@ -34,7 +35,6 @@ from dbrrl.learning.agent import valid_rows
 from dbrrl.learning.config import OnPolicyConfig
 from dbrrl.learning.gradient_step import LossAndMetrics
 from dbrrl.learning.on_policy import OnPolicyAgent
-from dbrrl.learning.rollout import Rollout
 from dbrrl.learning.transition import fields
 from dbrrl.optim import RMSprop
 from dbrrl.returns import explained_variance, gae

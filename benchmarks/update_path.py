@@ -2,13 +2,16 @@
 
     python benchmarks/update_path.py
 
-The trace begins with the `observe` that makes the update due and ends when it returns, on CartPole's spaces with 8
-environments. Files of the core (autodiff, backend, functional, nn, optim, distributions) are counted apart from the
-reinforcement learning.
+Two traces, on CartPole's spaces with 8 environments: of the agent's `update`, which turns a rollout or a batch into
+gradient steps, and of the `observe` that makes it due, which stores a transition first. Counted apart are the page
+with the files of learning/, networks/ and buffers/, the formulas (losses, returns, schedules, normalization), and the
+core (autodiff, backend, functional, nn, optim, distributions).
 """
 
+import itertools
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -20,7 +23,9 @@ from dbrrl import agents
 from dbrrl.config import Config
 
 ROOT = Path(__file__).resolve().parent.parent
+ROOMS = ("learning", "networks", "buffers")
 CORE = ("autodiff", "backend", "kernels", "nn", "optim", "distributions")
+GROUPS = ("page and learning/, networks/, buffers/", "formulas", "core")
 AGENTS: dict[str, dict[str, Any]] = {
     "PPO": {"n_steps": 8, "batch_size": 32, "n_epochs": 2},
     "A2C": {"n_steps": 8},
@@ -28,8 +33,12 @@ AGENTS: dict[str, dict[str, Any]] = {
 }
 
 
-def entered(name: str) -> Counter[str]:
-    """Return lines executed in each file, by path from the root, during one update of the agent called `name`."""
+def entered(name: str, method: str) -> Counter[str]:
+    """Return lines executed in each file, by path from the root, during one update of the agent called `name`.
+
+    method: "update" traces the agent's update alone, "observe" the call that makes it due, which stores a transition,
+        finds that an update is due and prepares its data.
+    """
     space, actions = gym.spaces.Box(-1, 1, (4,), np.float32), gym.spaces.Discrete(2)
     kind = getattr(agents, name)
     config: Config = kind.Config(**AGENTS[name])
@@ -45,32 +54,47 @@ def entered(name: str) -> Counter[str]:
             lines[path.relative_to(ROOT).as_posix()] += 1
         return trace
 
-    while True:
+    def traced(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            lines.clear()
+            sys.settrace(trace)
+            try:
+                return function(*arguments)
+            finally:
+                sys.settrace(None)
+
+        return call
+
+    setattr(agent, method, traced(getattr(agent, method)))
+    before = agent.num_updates
+    while agent.num_updates == before:
         agent.act(rng.uniform(-1, 1, (8, 4)).astype(np.float32))
-        before = agent.num_updates
-        lines.clear()
-        sys.settrace(trace)
-        try:
-            agent.observe(rng.uniform(-1, 1, (8, 4)).astype(np.float32), np.ones(8), ended, ended)
-        finally:
-            sys.settrace(None)
-        if agent.num_updates > before:
-            return lines
+        agent.observe(rng.uniform(-1, 1, (8, 4)).astype(np.float32), np.ones(8), ended, ended)
+    return lines
+
+
+def group(path: str) -> str:
+    """Return which of GROUPS a file belongs to."""
+    room = Path(path).parts[1] if len(Path(path).parts) > 2 else ""
+    if room in CORE or path == "dbrrl/functional.py":
+        return "core"
+    return "page and learning/, networks/, buffers/" if room in ROOMS or path.startswith("agents/") else "formulas"
+
+
+def lines_of(path: str) -> int:
+    """Return how many lines a file has, by its path from the root."""
+    return len((ROOT / path).read_text(encoding="utf-8").splitlines())
 
 
 def main() -> None:
     """Print a table for each agent."""
-    for name in AGENTS:
-        found = entered(name)
-        parts: dict[bool, list[str]] = {False: [], True: []}
-        for path in sorted(found):
-            room = Path(path).parts[1] if len(Path(path).parts) > 2 else ""
-            parts[room in CORE or path == "dbrrl/functional.py"].append(path)
-        for core, label in ((False, "reinforcement learning"), (True, "core")):
-            sizes = {path: len((ROOT / path).read_text(encoding="utf-8").splitlines()) for path in parts[core]}
-            print(f"{name}, {label}: {len(sizes)} files, {sum(sizes.values()):,} lines")
-            for path in sorted(sizes, key=lambda path: -found[path]):
-                print(f"    {path:42} {sizes[path]:4} lines, {found[path]:5} executed")
+    for name, method in itertools.product(AGENTS, ("update", "observe")):
+        found = entered(name, method)
+        for label in GROUPS:
+            paths = [path for path in sorted(found, key=lambda path: -found[path]) if group(path) == label]
+            print(f"{name}.{method}, {label}: {len(paths)} files, {sum(map(lines_of, paths)):,} lines")
+            for path in paths:
+                print(f"    {path:42} {lines_of(path):4} lines, {found[path]:5} executed")
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ MODULES = {
     "experiment.toml": "reporting.toml",
     "files": "checkpoint.files",
     "fitting": "networks.fitting",
-    "heads": "networks.heads",
+    "heads": "distributions.heads",
     "observations": "networks.preprocessor",
     "on_policy": "learning.on_policy",
     "own_loop": "learning.own_loop",

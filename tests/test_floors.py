@@ -42,7 +42,7 @@ FLOORS: list[list[str]] = [
     ["dbrrl.functional"],
     *storeys("dbrrl.debugging", "draw gpu_memory gradcheck", "debug"),
     ["dbrrl.nn."],
-    *storeys("dbrrl.distributions", "base", "categorical normal", "divergence"),
+    *storeys("dbrrl.distributions", "base", "categorical normal", "divergence heads"),
     [f"dbrrl.{part}" for part in ("optim.", "returns", "normalize", "schedules", "seeding", "losses")],
     *storeys(
         "dbrrl.kernels.cuda",
@@ -52,7 +52,8 @@ FLOORS: list[list[str]] = [
         "policy",
     ),
     ["dbrrl.kernels"],
-    ["dbrrl.networks.", "dbrrl.buffers.", "dbrrl.explorers"],
+    ["dbrrl.buffers.", "dbrrl.explorers"],
+    ["dbrrl.networks."],
     ["dbrrl.learning."],
     ["dbrrl.agents.", "dbrrl.envs."],
     ["dbrrl.testing"],

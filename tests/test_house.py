@@ -1,6 +1,7 @@
 """House rules that a reader relies on: safe, documented, short; each rule is seen to fail."""
 
 import ast
+import runpy
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -264,3 +265,12 @@ def test_a_long_function_is_reported() -> None:
 )
 def test_what_only_looks_like_a_breach_passes(rule: object, text: str) -> None:
     assert not list(rule(ast.parse(text)))  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("name", ["PPO", "A2C", "DQN"])
+def test_an_update_is_a_page_and_at_most_four_short_files(name: str) -> None:
+    script = runpy.run_path(str(ROOT / "benchmarks/update_path.py"))
+    entered = script["entered"](name, "update")
+    paths = [path for path in entered if script["group"](path) == script["GROUPS"][0]]
+    assert f"agents/{name.lower()}.py" in paths and len(paths) <= 5
+    assert {path: lines for path in paths if (lines := script["lines_of"](path)) >= 250} == {}

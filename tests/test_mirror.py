@@ -90,7 +90,6 @@ TESTED_IN = {
     "dbrrl/learning/config.py": "tests/learning/test_off_policy.py",
     "dbrrl/learning/on_policy.py": "tests/agents/test_ppo.py",
     "dbrrl/learning/rebuild.py": "tests/checkpoint/test_untrusted.py",
-    "dbrrl/learning/rollout.py": "tests/agents/test_recurrent.py",
     "dbrrl/learning/saved_agent.py": "tests/learning/test_agent.py",
     "dbrrl/learning/transition.py": "tests/learning/test_agent.py",
     "dbrrl/networks/actor_critic.py": "tests/agents/test_ppo_loss.py",

@@ -11,7 +11,7 @@ from benchmarks.gpu import jobs, ours, peers
 from benchmarks.gpu.accuracy import measure as ops
 from benchmarks.gpu.jobs import Sizes
 from benchmarks.gpu.measure import Contender, Deadline, Machine, both_sides, in_turn, seconds
-from dbrrl.learning.rollout import Rollout
+from dbrrl.buffers.batch import Rollout
 from dbrrl.types import Metrics
 
 UPDATES = 5  # after which the contenders' weights are compared

@@ -1,11 +1,16 @@
-"""`Batch`: transitions as named arrays."""
+"""`Batch` and `Rollout`: transitions as named arrays, one after the other, or with axes of time and environments."""
 
 import warnings
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
-from dbrrl.backend import to_device_of
-from dbrrl.backend.trees import count, leaves, to_device_tree
+import numpy as np
+
+from dbrrl import nn
+from dbrrl.backend import to_device, to_device_of, to_numpy
+from dbrrl.backend.trees import count, leaves, mapped, to_device_tree, tree_of
+from dbrrl.buffers.rollout import RolloutBuffer
+from dbrrl.types import Observation
 
 _RENAMED = {"parts": "observation", "next_parts": "next_observation"}
 
@@ -112,3 +117,82 @@ class Batch:
             return self
         columns = self.columns.items()
         return type(self)(**{name: None if c is None else to_device_tree(c, device) for name, c in columns})
+
+
+class PolicyState(Protocol):
+    """The state of a policy within an episode, as a rollout uses it; see dbrrl.networks.recurrence."""
+
+    recurrent: bool
+
+    def values(
+        self, observations: Observation, ended: Any, finals: Observation | None, final_state: list[Any]
+    ) -> tuple[Any, Any]:
+        """Return V of a rollout's T + 1 observations, (T + 1, B), and of its n final observations, (n,), or None."""
+
+    def batch(self, observations: Observation, ended: Any, keep: Any, columns: dict[str, Any]) -> Batch:
+        """Return the batch of the rows `keep` of observations (T, B, ...), with `columns` of these rows."""
+
+
+class Rollout:
+    """The transitions between two updates of an on-policy agent, with one row per step and one column per environment.
+
+    Attributes:
+        reward: float32 (T, B), as it is to be learned from.
+        terminated: bool (T, B), where the episode truly ended.
+        boundary: bool (T, B), where the next row belongs to another episode, or carries no transition.
+        n: number of transitions: T B without the rows that carry none.
+    """
+
+    def __init__(self, buffer: RolloutBuffer, state: PolicyState, device: str) -> None:
+        rows = buffer.size
+        self.buffer, self.state, self.device = buffer, state, device
+        self.reward, self.terminated = buffer.rewards[:rows], buffer.terminated[:rows]
+        self.observation = buffer.observation(rows + 1)  # one more than transitions: the last one follows them
+        self.boundary = self.terminated | buffer.truncated[:rows]
+        self.ended = buffer.ended if state.recurrent else None
+        self.keep: Any = None
+        self.n = rows * buffer.num_envs
+        if not buffer.all_valid:
+            valid = buffer.valid[:rows]
+            self.boundary[:-1] |= ~valid[1:]  # no sum runs into an entry that carries no transition
+            keep = np.flatnonzero(to_numpy(valid))
+            if len(keep) < self.n:
+                self.keep, self.n = keep, len(keep)
+
+    def batch(self, **columns: Any) -> Batch:
+        """Return the transitions as rows, with their `observation`, `action`, and further columns given as (T, B)."""
+        columns["action"] = self.buffer.actions[: self.buffer.size]
+        flat = {name: self._kept(flat_rows(column)) for name, column in columns.items()}
+        observation = to_device_tree(mapped(lambda array: array[:-1], self.observation), self.device)
+        return self.state.batch(observation, self.ended, self.keep, to_device_tree(flat, self.device))
+
+    def values(self) -> tuple[Any, Any]:
+        """Return V(s_t) and V(s'_t), each (T, B), where s' is the true final observation at a time limit."""
+        buffer, rows, finals = self.buffer, self.buffer.size, None
+        arrays, state = len(buffer.observations), []
+        if buffer.followed:
+            finals = mapped(flat_rows, tree_of(buffer.names, [part[:rows] for part in buffer.following]))
+        elif buffer.finals:
+            columns = [np.stack(column) for column in zip(*(final for _, _, final in buffer.finals), strict=True)]
+            columns = [to_device(column, self.device) for column in columns]
+            finals, state = tree_of(buffer.names, columns[:arrays]), columns[arrays:]
+        with nn.evaluation(noise=True):
+            observations = to_device_tree(self.observation, self.device)
+            values, ends = self.state.values(observations, self.ended, finals, state)
+        if buffer.device == "cpu":
+            values, ends = to_numpy(values), None if ends is None else to_numpy(ends)
+        if buffer.followed:
+            return values[:-1], ends.reshape(rows, buffer.num_envs)
+        following = values[1:].copy()
+        if ends is not None:
+            at = tuple(np.array([place[:2] for place in buffer.finals]).T)
+            following[to_device_of(following, at)] = ends
+        return values[:-1], following
+
+    def _kept(self, column: Any) -> Any:
+        return column if self.keep is None else column[to_device_of(column, self.keep)]
+
+
+def flat_rows(array: Any) -> Any:
+    """Return (T, B, ...) as (T B, ...)."""
+    return array.reshape(-1, *array.shape[2:])

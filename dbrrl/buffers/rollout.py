@@ -135,6 +135,13 @@ class RolloutBuffer:
             store[before] = self._there(part)
         self.finals, self.followed = [], self.size
 
+    def keep_final(self, env: int, observation: Observation, state: list[np.ndarray]) -> None:
+        """Keep the true last observation of an environment that was truncated in the latest row, and the policy's
+        state after it.
+        """
+        final = [array[env].copy() for array in leaves(observation)]
+        self.finals.append((self.size - 1, env, final + state))
+
     def _there(self, x: Any) -> Any:
         """`x` on the GPU of the rollout."""
         return x if type(x) is self._xp.ndarray else to_device(np.asarray(x), self.device)

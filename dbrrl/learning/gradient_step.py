@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -19,6 +19,14 @@ LossAndMetrics = tuple[Any, Callable[[], Mapping[str, Any]]]
 """What a step minimizes (see `GradientStep`), and a function that computes the metrics of the step by name."""
 
 Loss = Callable[..., LossAndMetrics]
+
+
+class Named(Protocol):
+    """What has a name for error messages, such as an agent."""
+
+    @property
+    def name(self) -> str:
+        """The name."""
 
 
 class StepMetrics(Mapping[str, Any]):
@@ -155,12 +163,12 @@ def packed(numbers: list[Any]) -> Any:
     return joined
 
 
-def means(steps: list[StepMetrics], name: str) -> Metrics:
+def means(steps: list[StepMetrics], agent: Named) -> Metrics:
     """Return the mean of each metric over several steps; from a GPU they come in one copy.
 
     Args:
         steps: at least one; vectors are averaged over their entries too.
-        name: of the agent, for the error.
+        agent: whose steps they are, for the error.
 
     Raises:
         AnomalyError: a mean is not finite.
@@ -170,14 +178,14 @@ def means(steps: list[StepMetrics], name: str) -> Metrics:
         return {key: float(np.mean([number(step[key]) for step in steps])) for key in names}
     rows = to_numpy(np.concatenate([packed([step[key].mean() for key in names]) for step in steps]))
     found: Metrics = dict(zip(names, rows.reshape(len(steps), -1).mean(0).tolist(), strict=True))
-    return finite(found, name)
+    return finite(found, agent)
 
 
-def finite(found: Metrics, name: str) -> Metrics:
-    """Return statistics of the agent `name`; AnomalyError if one of them is not finite."""
+def finite(found: Metrics, agent: Named) -> Metrics:
+    """Return statistics of an agent; AnomalyError if one of them is not finite."""
     if not all(map(math.isfinite, found.values())):
         raise AnomalyError(
-            f"{name}: expected finite statistics, got {found}: lower the learning rate, or find the op with "
+            f"{agent.name}: expected finite statistics, got {found}: lower the learning rate, or find the op with "
             "dbrrl.detect_anomaly()"
         )
     return found

@@ -13,10 +13,10 @@ from dbrrl.buffers import Batch, PrioritizedReplayBuffer, ReplayBuffer
 from dbrrl.buffers.replay import non_finite
 from dbrrl.checkpoint import State
 from dbrrl.config import Config
+from dbrrl.distributions.heads import ACTION_SPACES, head_for
 from dbrrl.explorers import Explorer
 from dbrrl.learning.agent import Agent
 from dbrrl.learning.gradient_step import StepMetrics, finite, number
-from dbrrl.networks.heads import ACTION_SPACES, head_for
 from dbrrl.networks.preprocessor import OBSERVATION_SPACES, Preprocessor
 from dbrrl.renamed import Renamed
 from dbrrl.schedules import falling
@@ -173,7 +173,7 @@ class OffPolicyAgent(Agent):
         """
         if isinstance(self._latest, StepMetrics):
             found = self._latest.numbers()
-            self._latest = found if self.device == "cpu" else finite(found, self.name)
+            self._latest = found if self.device == "cpu" else finite(found, self)
         return {name: number(value) for name, value in self._latest.items()}
 
     @latest.setter

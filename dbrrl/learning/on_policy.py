@@ -1,28 +1,27 @@
 """What agents share that learn from rollouts of their own policy: acting, gathering, values, gradient steps."""
 
-from collections.abc import Callable
+import operator
 from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
 
 from dbrrl import nn, seeding
-from dbrrl.backend import array_module, capture, module_on, to_numpy
+from dbrrl.backend import capture, module_on, to_numpy
 from dbrrl.backend.trees import leaves
 from dbrrl.buffers import RolloutBuffer
-from dbrrl.buffers.batch import Batch
+from dbrrl.buffers.batch import Batch, Rollout
 from dbrrl.checkpoint import State, untrusted
 from dbrrl.config import Config
 from dbrrl.distributions import Distribution
+from dbrrl.distributions.heads import ACTION_SPACES, head_for
 from dbrrl.learning.agent import Agent
 from dbrrl.learning.gradient_step import LossAndMetrics, StepMetrics, means, number
-from dbrrl.learning.rollout import Rollout
-from dbrrl.learning.transition import check_rows
+from dbrrl.learning.transition import check_rows, is_on_gpu
 from dbrrl.networks import actor_critic
-from dbrrl.networks.actor_critic import ActorCritic, RecurrentActorCritic
-from dbrrl.networks.heads import ACTION_SPACES, head_for
+from dbrrl.networks.actor_critic import FeedForward
 from dbrrl.networks.preprocessor import OBSERVATION_SPACES, Preprocessor
-from dbrrl.networks.recurrence import FeedForward, Recurrent
+from dbrrl.networks.recurrence import Recurrent
 from dbrrl.normalize import ObservationNormalizer, RewardNormalizer
 from dbrrl.optim import Optimizer
 from dbrrl.renamed import Renamed
@@ -87,7 +86,7 @@ class OnPolicyAgent(Agent):
         self.rollout = RolloutBuffer(
             self.n_steps, self.num_envs, given.shapes, given.dtypes, *samples, place, given.names
         )
-        self.act_graph = capture(self.device if self.resident else "cpu", _called)
+        self.act_graph = capture(self.device if self.resident else "cpu", operator.call)
 
     @property
     def optimizer(self) -> Optimizer:
@@ -100,11 +99,7 @@ class OnPolicyAgent(Agent):
 
     def make_network(self, rng: np.random.Generator) -> nn.Module:
         """Return the networks that the settings ask for."""
-        c = self.config
-        common = (self.preprocessor, self.head, c.hidden_sizes, c.activation, c.log_std_init, rng)
-        if c.recurrent == "none":
-            return ActorCritic(*common)
-        return RecurrentActorCritic(*common, c.recurrent, c.recurrent_size)
+        return actor_critic.network_for(self.config, self.preprocessor, self.head, rng)
 
     def make_optimizer(self, module: nn.Module) -> Optimizer:
         """Return the optimizer of the network's parameters."""
@@ -115,9 +110,7 @@ class OnPolicyAgent(Agent):
         raise NotImplementedError
 
     def loss(self, *args: Any, **numbers: Any) -> LossAndMetrics:
-        """Return the loss of a minibatch, `loss(batch, **numbers)`: a scalar tensor, and a function that computes the
-        metrics of the step.
-        """
+        """Return what a step minimizes, `loss(batch, **numbers)`, and a function that computes its metrics."""
         raise NotImplementedError
 
     def generator(self, name: str) -> Any:
@@ -132,7 +125,7 @@ class OnPolicyAgent(Agent):
 
     def mean(self, steps: list[StepMetrics]) -> Metrics:
         """Return the means of the metrics of several gradient steps."""
-        return means(steps, self.name)
+        return means(steps, self)
 
     def scheduled(self, name: str) -> float:
         """Return a setting that falls to 0 over the run if its schedule is "linear", at the start of the rollout."""
@@ -154,7 +147,8 @@ class OnPolicyAgent(Agent):
         given = self.preprocess(observation, update=learning)
         if self.resident:
             given = self.to_device(given)
-            sample, action = self._act_on_gpu(given, explore)
+            run = self.act_graph if self.use_cuda_graphs else operator.call
+            sample, action = run(self._sample, explore, *leaves(given))
             action = to_numpy(action) if isinstance(observation, np.ndarray | dict) else action.copy()
         else:
             with nn.evaluation(noise=explore):
@@ -166,13 +160,8 @@ class OnPolicyAgent(Agent):
             self.watch.acted(observation)
         return action[0] if single else action
 
-    def _act_on_gpu(self, observation: Observation, explore: bool) -> tuple[Any, Any]:
-        """Samples and actions on the device of the observation, by a CUDA graph if these are used."""
-        run = self.act_graph if self.use_cuda_graphs else _called
-        found: tuple[Any, Any] = run(self._sample, explore, *leaves(observation))
-        return found
-
     def _sample(self, explore: bool, *arrays: Any) -> tuple[Any, Any]:
+        """Samples and actions on the device of the observation's arrays."""
         with nn.evaluation(noise=explore):
             policy = self.distribution(self.network.policy(self.preprocessor.named(list(arrays))))
         sample = policy.sample(self.policy_rng) if explore else policy.mode()
@@ -234,8 +223,7 @@ class OnPolicyAgent(Agent):
         if on_gpu:  # without waiting for the GPU: the next observations of all rows are kept
             rollout.follow(given)
         for env in () if on_gpu else np.flatnonzero(truncated):
-            final = [array[env].copy() for array in leaves(given)] + self.memory.final_state(int(env))
-            rollout.finals.append((rollout.size - 1, int(env), final))
+            rollout.keep_final(int(env), given, self.memory.final_state(int(env)))
         if last:
             self._learn(given)
 
@@ -258,12 +246,3 @@ class OnPolicyAgent(Agent):
     def statistics(self) -> Metrics:
         """Return the statistics of the latest update."""
         return dict(self.latest)
-
-
-def _called(function: Callable[..., Any], *arguments: Any) -> Any:
-    return function(*arguments)
-
-
-def is_on_gpu(x: Any) -> bool:
-    """Return whether a part of a transition is an array on a GPU."""
-    return type(x) is not np.ndarray and array_module(x) is not np

@@ -98,6 +98,11 @@ def warn_of_marker(info: Info, num_envs: int) -> None:
         )
 
 
+def is_on_gpu(x: Any) -> bool:
+    """Return whether a part of a transition is an array on a GPU."""
+    return type(x) is not np.ndarray and array_module(x) is not np
+
+
 def all_finite(array: np.ndarray) -> bool:
     """Whether no number is NaN or infinite; one sum, or one dot product, decides unless it overflows."""
     quick = sum(array.ravel().tolist()) if array.size <= FEW else np.vdot(array, array)

@@ -5,13 +5,14 @@ from typing import Any
 import numpy as np
 
 from dbrrl import nn
+from dbrrl.backend import to_device_of
 from dbrrl.backend.trees import leaves, mapped
-from dbrrl.errors import ConfigError
+from dbrrl.buffers.batch import Batch, flat_rows
+from dbrrl.distributions.heads import Head
+from dbrrl.errors import CheckpointError, ConfigError
 from dbrrl.networks import fitting
-from dbrrl.networks.encoder import Encoder
-from dbrrl.networks.heads import Head
 from dbrrl.networks.preprocessor import Preprocessor
-from dbrrl.networks.recurrence import flat_rows, one_step
+from dbrrl.networks.recurrence import one_step
 from dbrrl.types import Observation
 
 
@@ -38,7 +39,7 @@ class PolicyAndValue(nn.Module):
         rng: np.random.Generator,
         inputs: int | None = None,
     ) -> None:
-        self.encoder = Encoder(preprocessor, rng=rng)
+        self.encoder = nn.Encoder(preprocessor, rng=rng)
         hidden = hidden_sizes if hidden_sizes is not None else () if self.encoder.images else (64, 64)
         inputs = self.encoder.size if inputs is None else inputs
         self.actor = nn.mlp((inputs, *hidden, head.size), activation, out_gain=0.01, rng=rng)
@@ -48,7 +49,7 @@ class PolicyAndValue(nn.Module):
 
 
 class ActorCritic(PolicyAndValue):
-    """Separate policy and value networks; on images they share one `Encoder`.
+    """Separate policy and value networks; on images they share one `nn.Encoder`.
 
     Any module can take its place that has `policy(observation)` -> (B, head.size), `value(observation)` -> (B,),
     `forward(observation)` -> both, and, for Box actions, a Parameter `log_std` (head.size,). `observation` is what
@@ -115,7 +116,76 @@ class RecurrentActorCritic(PolicyAndValue):
         return outputs, values, after if isinstance(after, tuple) else (after,)
 
 
+class FeedForward:
+    """The methods of `Recurrent` for a network without a state."""
+
+    recurrent = False
+
+    def __init__(self, network: Any, num_envs: int) -> None:
+        self.network = network
+
+    def act(self, observation: Observation, learning: bool, episode_start: Any = None) -> Any:
+        """Return the policy's outputs (B, n) for one step."""
+        return self.network.policy(observation)
+
+    def advance(self, ended: np.ndarray) -> None:
+        """Do nothing: no state has to begin again."""
+
+    def start_rollout(self) -> None:
+        """Do nothing: no state has to be kept."""
+
+    def final_state(self, env: int) -> list[np.ndarray]:
+        """Return the state of one environment: no array."""
+        return []
+
+    def values(
+        self, observations: Observation, ended: Any, finals: Observation | None, final_state: list[Any]
+    ) -> tuple[Any, Any]:
+        """Return V of a rollout's T + 1 observations, (T + 1, B), and of its n final observations, (n,), or None."""
+        rows, envs = leaves(observations)[0].shape[:2]
+        values = self.network.value(mapped(flat_rows, observations)).array.reshape(rows, envs)
+        return values, None if finals is None else self.network.value(finals).array
+
+    def batch(self, observations: Observation, ended: Any, keep: Any, columns: dict[str, Any]) -> Batch:
+        """Return the batch of the rows `keep` of (T B), None: all, with `columns` of these rows."""
+        rows = mapped(flat_rows, observations)
+        if keep is not None:
+            rows = mapped(lambda array: array[to_device_of(array, keep)], rows)
+        return Batch(**columns, observation=rows)
+
+    def policy(self, observation: Observation) -> Any:
+        """Return the policy's outputs for observations of a batch."""
+        return self.network.policy(observation)
+
+    def forward(self, observation: Observation) -> tuple[Any, Any]:
+        """Return outputs and values for observations of a batch."""
+        outputs, values = self.network(observation)
+        return outputs, values
+
+    def rows_at_once(self, rows: int, steps: int) -> int:
+        """Return how many of `rows` transitions go through the network in one matrix product."""
+        return rows
+
+    def state_dict(self) -> dict[str, Any] | None:
+        """Return None: there is no state."""
+        return None
+
+    def load_state_dict(self, state: Any) -> None:
+        """Accept None alone; CheckpointError for the state of a recurrent network."""
+        if state is not None:
+            raise CheckpointError("memory: expected none, got some: load with the same settings")
+
+
 MEMORIES: dict[str, type[nn.LSTM] | type[nn.GRU]] = {"lstm": nn.LSTM, "gru": nn.GRU}
+
+
+def network_for(config: Any, preprocessor: Preprocessor, head: Head, rng: np.random.Generator) -> nn.Module:
+    """Return the networks that an `OnPolicyConfig` asks for."""
+    c = config
+    common = (preprocessor, head, c.hidden_sizes, c.activation, c.log_std_init, rng)
+    return (
+        ActorCritic(*common) if c.recurrent == "none" else RecurrentActorCritic(*common, c.recurrent, c.recurrent_size)
+    )
 
 
 def check(agent: Any, network: Any, size: int | None) -> bool:

@@ -10,7 +10,6 @@ import numpy as np
 from dbrrl import functional as F
 from dbrrl import nn
 from dbrrl.networks import fitting
-from dbrrl.networks.encoder import Encoder
 from dbrrl.networks.preprocessor import Preprocessor
 from dbrrl.nn.networks import ACTIVATIONS
 from dbrrl.nn.sequential import FusedLayers
@@ -49,7 +48,7 @@ class QNetwork(nn.Module):
         atoms: int | None = None,
         rng: np.random.Generator,
     ) -> None:
-        self.encoder = Encoder(preprocessor, hidden=False, rng=rng)
+        self.encoder = nn.Encoder(preprocessor, hidden=False, rng=rng)
         usual = (self.encoder.width,) if self.encoder.images else (120, 84)
         hidden = hidden_sizes if hidden_sizes is not None else usual
         sizes = (self.encoder.size, *hidden)

@@ -1,8 +1,8 @@
-"""The state of a policy within an episode: () for a feed-forward network, arrays for a recurrent one.
+"""The state of a recurrent policy within an episode, and the sequences that it learns from.
 
-`FeedForward` and `Recurrent` have the same methods, so that an agent need not know which of them it has. A recurrent
-state is a tuple of arrays whose second axis counts environments, as nn.LSTM and nn.GRU have it; its network is like
-dbrrl.networks.actor_critic.RecurrentActorCritic.
+A state is a tuple of arrays whose second axis counts environments, as nn.LSTM and nn.GRU have it; its network is like
+dbrrl.networks.actor_critic.RecurrentActorCritic. `FeedForward` in that module has the methods of `Recurrent` for a
+network without a state, so that an agent need not know which of them it has.
 """
 
 from collections.abc import Iterator
@@ -13,69 +13,12 @@ import numpy as np
 from dbrrl.autodiff.tensor import Tensor
 from dbrrl.backend import array_module, device_name, to_device, to_device_of, to_numpy
 from dbrrl.backend.trees import leaves, mapped, to_device_tree
+from dbrrl.buffers.batch import Batch
 from dbrrl.checkpoint import untrusted
-from dbrrl.errors import CheckpointError, GraphError, ShapeError, other_count
+from dbrrl.errors import GraphError, ShapeError, other_count
 from dbrrl.types import Observation
 
 State = tuple[Any, ...]
-
-
-class FeedForward:
-    """The methods of `Recurrent` for a network without a state."""
-
-    recurrent = False
-
-    def __init__(self, network: Any, num_envs: int) -> None:
-        self.network = network
-
-    def act(self, observation: Observation, learning: bool, episode_start: Any = None) -> Any:
-        """Return the policy's outputs (B, n) for one step."""
-        return self.network.policy(observation)
-
-    def advance(self, ended: np.ndarray) -> None:
-        """Do nothing: no state has to begin again."""
-
-    def start_rollout(self) -> None:
-        """Do nothing: no state has to be kept."""
-
-    def final_state(self, env: int) -> list[np.ndarray]:
-        """Return the state of one environment: no array."""
-        return []
-
-    def values(
-        self, observations: Observation, ended: Any, finals: Observation | None, final_state: list[Any]
-    ) -> tuple[Any, Any]:
-        """Return V of a rollout's T + 1 observations, (T + 1, B), and of its n final observations, (n,), or None."""
-        rows, envs = leaves(observations)[0].shape[:2]
-        values = self.network.value(mapped(flat_rows, observations)).array.reshape(rows, envs)
-        return values, None if finals is None else self.network.value(finals).array
-
-    def select(self, observations: Observation, ended: Any, keep: Any) -> Any:
-        """Return the observations (T, B, ...) of the transitions `keep`, numbers of rows of (T B); None: all."""
-        rows = mapped(flat_rows, observations)
-        return rows if keep is None else mapped(lambda array: array[to_device_of(array, keep)], rows)
-
-    def policy(self, observation: Observation) -> Any:
-        """Return the policy's outputs for what `select` gave, or rows of it."""
-        return self.network.policy(observation)
-
-    def forward(self, observation: Observation) -> tuple[Any, Any]:
-        """Return outputs and values for what `select` gave, or rows of it."""
-        outputs, values = self.network(observation)
-        return outputs, values
-
-    def rows_at_once(self, rows: int, steps: int) -> int:
-        """Return how many of `rows` transitions go through the network in one matrix product."""
-        return rows
-
-    def state_dict(self) -> dict[str, Any] | None:
-        """Return None: there is no state."""
-        return None
-
-    def load_state_dict(self, state: Any) -> None:
-        """Accept None alone; CheckpointError for the state of a recurrent network."""
-        if state is not None:
-            raise CheckpointError("memory: expected none, got some: load with the same settings")
 
 
 class Recurrent:
@@ -134,18 +77,25 @@ class Recurrent:
             final = to_numpy(plain(self.network(mapped(one_step, finals), before, None)[1]))[0]
         return to_numpy(plain(values)), final
 
-    def select(self, observations: Observation, ended: Any, keep: Any) -> Any:
-        """Return the observations (T, B, ...) as `Sequences` of the transitions `keep`, rows of (T B); None: all."""
+    def batch(self, observations: Observation, ended: Any, keep: Any, columns: dict[str, Any]) -> Batch:
+        """Return the batch of some transitions, whose observations are `Sequences`.
+
+        Args:
+            observations: of the whole rollout, (T, B, ...).
+            ended: where an episode does not go on after a step, bool (T, B).
+            keep: numbers of the rows of (T B) that the batch has; None: all.
+            columns: further columns of these rows.
+        """
         steps, envs = ended.shape
         time, env = np.divmod(np.arange(steps * envs) if keep is None else keep, envs)
-        return Sequences(observations, self.start, resets(ended)[:-1], time, env)
+        return SequenceBatch(**columns, observation=Sequences(observations, self.start, resets(ended)[:-1], time, env))
 
     def policy(self, observation: Any) -> Any:
-        """Return the policy's outputs for what `select` gave, or rows of it."""
+        """Return the policy's outputs for observations of a batch."""
         return observation.unroll(self.network)[0]
 
     def forward(self, observation: Any) -> tuple[Any, Any]:
-        """Return outputs and values for what `select` gave, or rows of it."""
+        """Return outputs and values for observations of a batch."""
         outputs, values = observation.unroll(self.network)
         return outputs, values
 
@@ -248,14 +198,21 @@ class Sequences:
         return outputs[rows], values[rows]
 
 
+class SequenceBatch(Batch):
+    """A batch whose observations are `Sequences`; its minibatches hold whole sequences, one per environment."""
+
+    def minibatches(self, size: int, rng: Any) -> Iterator[Self]:
+        """Split all rows into batches of about `size` transitions; a batch no larger than that comes as it is."""
+        if len(self) <= size:
+            yield self
+            return
+        for rows in self.observation.groups(size, rng):
+            yield self[to_device_of(self.action, rows)]
+
+
 def plain(x: Any) -> Any:
     """Return the array of a tensor; an array itself."""
     return x.array if isinstance(x, Tensor) else x
-
-
-def flat_rows(array: Any) -> Any:
-    """Return (T, B, ...) as (T B, ...)."""
-    return array.reshape(-1, *array.shape[2:])
 
 
 def one_step(array: Any) -> Any:

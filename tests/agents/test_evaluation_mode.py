@@ -8,7 +8,7 @@ import pytest
 
 from dbrrl import nn
 from dbrrl.agents import A2C, A3C, C51, DQN, IQN, PPO, QRDQN, DoubleDQN, Rainbow
-from dbrrl.learning.rollout import Rollout
+from dbrrl.buffers.batch import Rollout
 from tests import standin
 
 from .prepared import Prepared

@@ -11,10 +11,10 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from dbrrl import functional as F
 from dbrrl import nn, testing
 from dbrrl.agents import A2C, A3C, PPO
+from dbrrl.buffers.batch import Rollout
 from dbrrl.envs.vector import Environments
 from dbrrl.errors import ConfigError, GraphError
 from dbrrl.experiment import evaluation
-from dbrrl.learning.rollout import Rollout
 
 from .test_ppo import ACTIONS, OBSERVATIONS, content, feed
 

@@ -6,9 +6,9 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+from dbrrl.distributions.heads import head_for
 from dbrrl.errors import CheckpointError, GraphError, ShapeError
 from dbrrl.networks.actor_critic import RecurrentActorCritic
-from dbrrl.networks.heads import head_for
 from dbrrl.networks.preprocessor import Preprocessor
 from dbrrl.networks.recurrence import Recurrent, Sequences, plain, resets
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from dbrrl import nn
-from dbrrl.networks.encoder import Encoder
 from dbrrl.networks.preprocessor import Preprocessor
+from dbrrl.nn import Encoder
 from tests import standin
 
 VECTOR = gym.spaces.Box(-1.0, 1.0, (3,), np.float32)

@@ -1,21 +1,33 @@
-"""The front of every network: features of an observation."""
+"""`Encoder`: the front of every network, which makes features of an observation."""
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from dbrrl import functional as F
-from dbrrl import nn
 from dbrrl.backend.trees import leaves
-from dbrrl.networks.preprocessor import Preprocessor
+from dbrrl.nn.module import Module
+from dbrrl.nn.networks import image_network
 from dbrrl.types import Observation
 
 
-class Encoder(nn.Module):
+class Described(Protocol):
+    """A description of observations, such as a `Preprocessor`.
+
+    Attributes:
+        vector_size: numbers in the vector; 0: there is none.
+        images: for each image its shape, channels first, and its largest value.
+    """
+
+    vector_size: int
+    images: list[tuple[tuple[int, ...], float]]
+
+
+class Encoder(Module):
     """Features (B, size) of an observation: its vector as it is, and what convolutions make of its images.
 
     Args:
-        observations: describes the observations (see `Preprocessor`).
+        observations: describes the observations.
         hidden: whether the network of an image ends with its own hidden layer, as in `nn.image_network`.
         rng: generator of the initial weights.
 
@@ -24,8 +36,8 @@ class Encoder(nn.Module):
         width: units of the hidden layer that image networks of this size usually have; 0 without images.
     """
 
-    def __init__(self, observations: Preprocessor, *, hidden: bool = True, rng: np.random.Generator) -> None:
-        self.images = [nn.image_network(shape, hidden, rng, high) for shape, high in observations.images]
+    def __init__(self, observations: Described, *, hidden: bool = True, rng: np.random.Generator) -> None:
+        self.images = [image_network(shape, hidden, rng, high) for shape, high in observations.images]
         self.size = observations.vector_size + sum(cnn.features for cnn in self.images)
         self.width = max((cnn.width for cnn in self.images), default=0)
 

@@ -8,8 +8,8 @@ import pytest
 
 from dbrrl.autodiff.tensor import Tensor
 from dbrrl.distributions import Bernoulli, Categorical, MultiCategorical, Normal
+from dbrrl.distributions.heads import ACTION_SPACES, head_for
 from dbrrl.errors import ConfigError
-from dbrrl.networks.heads import ACTION_SPACES, head_for
 
 INF = np.inf
 Box, Discrete, MultiDiscrete, MultiBinary = (

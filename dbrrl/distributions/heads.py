@@ -7,7 +7,9 @@ import gymnasium as gym
 import numpy as np
 
 from dbrrl.backend import device_name, to_device_of
-from dbrrl.distributions import Bernoulli, Categorical, Distribution, MultiCategorical, Normal
+from dbrrl.distributions.base import Distribution
+from dbrrl.distributions.categorical import Bernoulli, Categorical, MultiCategorical
+from dbrrl.distributions.normal import Normal
 from dbrrl.errors import ConfigError
 
 ACTION_SPACES = (gym.spaces.Discrete, gym.spaces.MultiDiscrete, gym.spaces.MultiBinary, gym.spaces.Box)
@@ -37,8 +39,6 @@ class Head:
 
     def constants(self, sample: Any, *arrays: np.ndarray) -> tuple[Any, ...]:
         """Return constants on the device of `sample`, cached per device."""
-        if isinstance(sample, np.ndarray):
-            return arrays
         copies: dict[str, tuple[Any, ...]] = self.__dict__.setdefault("_copies", {})
         device = device_name(sample)
         if device not in copies:
