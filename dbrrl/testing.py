@@ -19,19 +19,23 @@ from dbrrl.learning.transition import takes_valid
 __all__ = ["check_agent", "check_env", "check_gradients"]
 
 _STEPS = 50
+_LIMIT = 5_000  # transitions per environment within which an agent must learn
 
 
-def check_agent(make_agent: Callable[[], Agent], *, steps: int = _STEPS) -> None:
+def check_agent(make_agent: Callable[[], Agent], *, steps: int = _STEPS, learns: bool = True) -> None:
     """Check that an agent keeps the promises of the protocol, on random transitions of its spaces.
 
     `observe` takes `valid`; actions are in the action space, for its own batch, other batches and single
     observations, and acting without exploration changes nothing; two agents made alike stay alike; a state saved in
     the middle of a rollout, and through a file, gives back an agent that goes on bit for bit, actions and statistics
-    included; a state that was given out does not change.
+    included; a state that was given out does not change. It is fed until it has learned before the state is saved and
+    after.
 
     Args:
         make_agent: makes a fresh agent, always with the same seed.
-        steps: transitions to feed; more than a rollout's length lets the agent learn on the way.
+        steps: transitions to feed to each environment before the state is saved, and again after; more are fed if the
+            agent has not learned by then. Settings with which it learns early make the check fast.
+        learns: False for an agent that never learns, such as one that acts at random.
 
     Raises:
         AssertionError: a promise is not kept; where two states should be equal, with the entries that are not.
@@ -39,9 +43,7 @@ def check_agent(make_agent: Callable[[], Agent], *, steps: int = _STEPS) -> None
     agent, twin = make_agent(), make_agent()
     _require(takes_valid(agent), "observe takes no `valid`: write observe(self, ..., info=None, *, valid=None)")
     _check_acting(agent)
-    for index in range(steps):
-        _step(agent, index)
-        _step(twin, index)
+    fed = _feed(agent, twin, 0, steps, learns)
     _check_equal(agent, twin, "two agents made alike differ after the same transitions")
     given = agent.state_dict()
     before = _encoded(given)
@@ -49,7 +51,8 @@ def check_agent(make_agent: Callable[[], Agent], *, steps: int = _STEPS) -> None
     saved = checkpoint.encode(agent.record(), kind="agent")
     back = type(agent).from_record(checkpoint.decode(saved, kind="agent"), device=agent.device)
     _check_equal(agent, back, "an agent loaded from its state differs")
-    alike = [np.array_equal(_step(agent, index), _step(back, index)) for index in range(steps, 2 * steps)]
+    alike: list[bool] = []
+    _feed(agent, back, fed, steps, learns, alike)
     _check_same(before, _encoded(given), "a state went on changing after it was given out", "give copies of them")
     try:
         _check_equal(agent, back, "an agent loaded from its state went on otherwise")
@@ -58,6 +61,35 @@ def check_agent(make_agent: Callable[[], Agent], *, steps: int = _STEPS) -> None
         forgotten = ", ".join(_forgotten(agent, make_agent()))
         cure = f": what changed on the way and is not in its state: {forgotten}" if forgotten else ""
         raise AssertionError(f"{error}{cure}") from None
+
+
+def _feed(agent: Agent, other: Agent, first: int, steps: int, learns: bool, alike: list[bool] | None = None) -> int:
+    """Feed two agents the same transitions, number `first` and the next, until `agent` has learned; return how many.
+
+    Args:
+        steps: transitions to feed at least.
+        learns: whether to go on until `agent` has learned.
+        alike: takes whether the actions were the same, one boolean per step.
+    """
+    before, count = agent.num_updates, 0
+    while count < steps or (learns and agent.num_updates == before):
+        if count >= max(steps, _LIMIT) or (count >= steps and not before and agent.statistics()):
+            raise AssertionError(_unlearned(agent, count))
+        same = np.array_equal(_step(agent, first + count), _step(other, first + count))
+        if alike is not None:
+            alike.append(same)
+        count += 1
+    return count
+
+
+def _unlearned(agent: Agent, count: int) -> str:
+    if agent.statistics() and not agent.num_updates:
+        return "statistics are given, but num_updates is 0: add self.num_updates += 1 to `update`"
+    return (
+        f"no update in {count:,} steps of {agent.num_envs} environments, so `update` was not checked: give settings "
+        "with which it learns earlier, such as learning_starts=8 and batch_size=8, or n_steps=8; for an agent that "
+        "never learns pass learns=False"
+    )
 
 
 def _check_acting(agent: Agent) -> None:

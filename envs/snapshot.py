@@ -33,6 +33,19 @@ class NotPlainError(TypeError):
     """An attribute is neither plain data nor restored by construction."""
 
 
+def check_origin(state: Mapping[str, Any], env_id: str, num_envs: int, kind: str) -> None:
+    """Raise CheckpointError if `state` is not one of `num_envs` copies of `env_id` that are stepped as `kind` says."""
+    with untrusted.state_of("environments", "take another checkpoint"):
+        untrusted.table(state, "", *KEYS)
+    saved = state["kind"]
+    same_kind = saved == kind or sorted([str(saved), kind]) == ["async", "sync"]
+    if (state["env_id"], state["num_envs"]) != (env_id, num_envs) or not same_kind:
+        raise CheckpointError(
+            f"environments: expected the state of {num_envs} x {env_id} ({kind}), got "
+            f"{state['num_envs']} x {state['env_id']} ({saved}): resume with the settings of the saved run"
+        )
+
+
 def check(state: Mapping[str, Any], num_envs: int, leaves: list[Any]) -> None:
     """Raise CheckpointError if `state` is impossible for B environments with these spaces of observations."""
     untrusted.whole(state["steps"], "steps")

@@ -10,7 +10,8 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, Vecto
 
 from dbrrl.backend import to_numpy
 from dbrrl.checkpoint import untrusted
-from dbrrl.errors import CheckpointError, EnvError, ShapeError
+from dbrrl.errors import EnvError, ShapeError
+from dbrrl.learning.transition import check_action
 
 from . import failures, snapshot
 from .leaves import assemble, leaf, leaf_spaces, with_final
@@ -18,6 +19,7 @@ from .recorder import FAILURES, VIOLATION, answer_fault, failure_line
 from .validation import BatchCheck, Fault, any_set, autoreset_mode, final_fault, results_fault
 
 Info = dict[str, Any]
+LOOKS = 32  # one step in so many looks for actions that are not finite
 
 
 @dataclass(slots=True)
@@ -78,6 +80,7 @@ class Environments:
         self._all.setflags(write=False)
         self._resetting: np.ndarray | None = None
         self._asking = False
+        self._actions: Any = None  # of the latest step
         self._lost: dict[str, Any] = {}  # replaces the copies' state after `abandon`
 
     @property
@@ -104,11 +107,13 @@ class Environments:
         """Act in every environment: `action` (B, ...) -> `Step`.
 
         limit: only the first `limit` transitions count (an exact step budget); later rows are not valid.
-        Raises EnvError naming environment, step and field if a copy breaks its contract, ShapeError if
-        `action` is not one action per environment.
+        Raises EnvError naming environment, step and field if a copy breaks its contract, ShapeError if `action` is not
+        one per environment, AnomalyError if a number of it is not finite (looked for where a copy fails, and at times).
         """
-        actions = self._checked(action)
+        actions = self._actions = self._checked(action)
         self.steps += 1
+        if self.steps % LOOKS == 1:
+            self._check_actions()
         observation, reward, terminated, truncated, info = self._ask("step", actions)
         self._check_observation(observation, info)
         if self.kind != "batched":  # dbrrl's own have the right form, and are finite if the observation is
@@ -177,7 +182,7 @@ class Environments:
         Returns one line per environment that is not equal to the saved one, and has begun a new episode.
         Raises CheckpointError if the state is of other environments.
         """
-        self._check_origin(state)
+        snapshot.check_origin(state, self.env_id, self.num_envs, self.kind)
         with untrusted.state_of(f"environments, {self.num_envs} x {self.env_id}", "take another checkpoint"):
             snapshot.check(state, self.num_envs, [space for _, space in leaf_spaces(self.observation_space)])
             why = self._load(state)
@@ -265,6 +270,7 @@ class Environments:
         except EnvError:
             raise
         except FAILURES as error:
+            self._check_actions()
             raise EnvError(f"{self.env_id}, step {self.steps}, {failure_line(f'{call}()', error)}") from error
         self._asking = False
         line = answer_fault(call, result) if self.kind == "vector" else None
@@ -272,7 +278,11 @@ class Environments:
             raise EnvError(f"{self.env_id}, step {self.steps}, {line}")
         return result
 
+    def _check_actions(self) -> None:
+        check_action(self._actions, f" ({self.env_id}), step {self.steps}")
+
     def _refuse(self, fault: Fault, cause: BaseException | None = None) -> NoReturn:
+        self._check_actions()
         raise EnvError(f"environment {fault.row} ({self.env_id}), step {self.steps}, {fault.line}") from cause
 
     def _take_seeds(self) -> Any:
@@ -282,14 +292,3 @@ class Environments:
         if isinstance(self.vector_env.unwrapped, (SyncVectorEnv, AsyncVectorEnv)):
             return [int(child.generate_state(1)[0]) for child in seed.spawn(self.num_envs)]
         return int(seed.generate_state(1)[0])
-
-    def _check_origin(self, state: Mapping[str, Any]) -> None:
-        with untrusted.state_of("environments", "take another checkpoint"):
-            untrusted.table(state, "", *snapshot.KEYS)
-        kind = state["kind"]
-        same_kind = kind == self.kind or sorted([str(kind), self.kind]) == ["async", "sync"]
-        if (state["env_id"], state["num_envs"]) != (self.env_id, self.num_envs) or not same_kind:
-            raise CheckpointError(
-                f"environments: expected the state of {self.num_envs} x {self.env_id} ({self.kind}), got "
-                f"{state['num_envs']} x {state['env_id']} ({kind}): resume with the settings of the saved run"
-            )

@@ -19,14 +19,15 @@ def non_finite(batch: Batch, num_envs: int) -> str:
         num_envs: environments of the buffer.
     """
     observations = [("observation", batch.observation), ("next observation", batch.next_observation)]
-    fields = [("reward", batch.reward), *observations]
+    fields = [("action", batch.action), ("reward", batch.reward), *observations]
     for field, array in ((field, to_numpy(array)) for field, tree in fields for array in leaves(tree)):
         bad = np.argwhere(~np.isfinite(array)) if array.dtype.kind == "f" else np.zeros(0)
         if len(bad):
             index = batch.index[bad[0][0]]
+            cure = "check the agent's act()" if field == "action" else "check the environment, or limit what it returns"
             return (
                 f"{field}: expected finite numbers, got {array[tuple(bad[0])]} in environment {index % num_envs}, at "
-                f"index {index} of the replay buffer: check the environment, or limit what it returns"
+                f"index {index} of the replay buffer: {cure}"
             )
     return ""
 

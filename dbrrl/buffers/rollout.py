@@ -176,7 +176,7 @@ class RolloutBuffer:
     def _unsound(self, field: str, value: Any, step: int, env: int) -> EnvError:
         return EnvError(
             f"{field}: expected finite numbers, got {value} in environment {self.first_env + env}, {self.size - step} "
-            "steps before the end of the rollout: mend the environment, or limit what it gives"
+            "steps before the end of the rollout: correct the environment, or limit what it gives"
         )
 
     def clear(self) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from dbrrl import seeding
 from dbrrl.checkpoint import State
 from dbrrl.envs import make, vector
+from dbrrl.errors import AnomalyError
 from dbrrl.learning.agent import Agent
 
 from .driver import Episode
@@ -63,8 +64,8 @@ class InProcess:
                 action = agent.act(envs.observation)
                 try:
                     step = envs.step(action, remaining if remaining < num_envs else None)
-                except BaseException:
-                    self._environment_failed = True
+                except BaseException as error:
+                    self._environment_failed = not isinstance(error, AnomalyError)  # that is the agent's failure
                     raise
                 observe(step)
                 self.steps += num_envs if step.all_valid else int(np.count_nonzero(step.valid))

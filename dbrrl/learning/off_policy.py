@@ -135,6 +135,11 @@ class OffPolicyAgent(Agent):
             for _ in range(due * c.updates_per_interval):
                 self._latest = self.update(self.sample())
 
+    @property
+    def latest_action(self) -> Any:
+        """The actions that were stored last, (num_envs, ...)."""
+        return self.replay.latest_action
+
     def sample(self) -> Batch:
         """Return a batch drawn from the replay buffer, on the agent's device."""
         c = self.config

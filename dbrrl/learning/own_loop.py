@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from dbrrl.backend import array_module
-from dbrrl.errors import ArgumentError
+from dbrrl.errors import ArgumentError, EnvError
 from dbrrl.learning.spaces import Observation
 from dbrrl.learning.transition import (
+    check_action,
     check_finite,
     check_results,
     check_rows,
@@ -128,10 +129,12 @@ class Checked:
 
     Attributes:
         checks_input: whether `observe` checks all it is given; False where the environments have.
+        latest_action: the actions of the latest act, to name the agent where it is to blame; None: not kept.
         watch: of what is acted on and observed.
     """
 
     checks_input: bool = True
+    latest_action: Any = None
     num_envs: int
     watch: ResetWatch
 
@@ -175,10 +178,15 @@ class Checked:
     def check(self, observation: Any, parts: Any, reward: Any, terminated: Any, truncated: Any) -> None:
         """Check what `observe` was given, unless that was done; `parts` are the observation's, to compute with.
 
-        Raises EnvError for what an environment must not give, ShapeError for another number of environments.
+        Raises EnvError for what an environment must not give, ShapeError for another number of environments,
+        AnomalyError if the environment fails because a number of the agent's own action is not finite.
         """
         if not self.checks_input:
             return
         check_rows(parts, self.num_envs)
-        check_results(reward, terminated, truncated, self.num_envs)
-        check_finite(observation, parts)
+        try:
+            check_results(reward, terminated, truncated, self.num_envs)
+            check_finite(observation, parts)
+        except EnvError:
+            check_action(self.latest_action)
+            raise

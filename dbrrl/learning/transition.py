@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from dbrrl.backend import array_module
-from dbrrl.errors import EnvError, ShapeError, other_count
+from dbrrl.errors import AnomalyError, EnvError, ShapeError, other_count
 from dbrrl.learning.spaces import Observation
 
 Info = dict[str, Any]
@@ -140,7 +140,7 @@ def check_results(reward: Any, terminated: Any, truncated: Any, num_envs: int) -
         env = int(np.flatnonzero(~(np.abs(reward) <= LARGEST))[0])
         raise EnvError(
             f"reward: expected a finite number of at most {LARGEST:.3g} (float32), got {reward[env]} in environment "
-            f"{env}: mend the environment, or scale what it gives"
+            f"{env}: correct the environment, or scale what it gives"
         )
 
 
@@ -187,6 +187,25 @@ def check_finite(observation: Observation, parts: Sequence[Any]) -> None:
             raise EnvError(next(found, _not_finite("observation (as float32)", part)))
 
 
+def check_action(action: Any, where: str = "") -> None:
+    """Check that all numbers of a batch of actions, which an agent chose, are finite.
+
+    Args:
+        action: array (num_envs, ...); others, as of a space without a shape, are not looked at.
+        where: what the message says after the number of the environment.
+
+    Raises:
+        AnomalyError: one is not.
+    """
+    if isinstance(action, np.ndarray) and action.dtype.kind == "f" and not np.isfinite(action).all():
+        row, *place = np.argwhere(~np.isfinite(action))[0].tolist()
+        element = f" (element {np.ravel_multi_index(place, action.shape[1:])})" if action[row].size > 1 else ""
+        raise AnomalyError(
+            f"environment {row}{where}, action{element}: expected a finite number from the agent's act(), got "
+            f"{action[(row, *place)]}: lower the learning rate, or find the op with dbrrl.detect_anomaly()"
+        )
+
+
 def fields(observation: Observation, name: str = "observation") -> list[tuple[str, np.ndarray]]:
     """The arrays inside a batch of observations, each with what messages call it."""
     if isinstance(observation, dict):
@@ -200,7 +219,7 @@ def _not_finite(name: str, array: np.ndarray) -> str:
     if not len(bad):
         return ""
     return (
-        f"{name}: expected finite numbers, got {array[tuple(bad[0])]} in environment {bad[0][0]}: mend the "
+        f"{name}: expected finite numbers, got {array[tuple(bad[0])]} in environment {bad[0][0]}: correct the "
         "environment, or limit what it gives"
     )
 

@@ -9,6 +9,8 @@ import pytest
 
 from dbrrl import agents
 from dbrrl.errors import AnomalyError, DbrrlError, EnvError, ShapeError
+from dbrrl.learning.config import OffPolicyConfig
+from dbrrl.learning.off_policy import OffPolicyAgent
 
 ALL = sorted(agents.__all__)
 BOX, TWO = gym.spaces.Box(-1, 1, (3,), np.float32), gym.spaces.Discrete(2)
@@ -107,8 +109,30 @@ def test_observations_that_are_not_finite(name: str, nested: bool) -> None:
         agent.act(observation)
         rows[1][1, 2] = value
         field = r"observation\['b'\]\['c'\]" if nested else "observation"
-        with pytest.raises(EnvError, match=f"^{field}: expected finite numbers, got {value} in environment 1: mend"):
+        with pytest.raises(EnvError, match=f"^{field}: expected finite numbers, got {value} in environment 1: correct"):
             agent.observe(**transition() | {"next_observation": observation})
+
+
+class Swinging(OffPolicyAgent):
+    """Its actions are not finite."""
+
+    Config = OffPolicyConfig
+    action_spaces = (gym.spaces.Box,)
+
+    def make_networks(self, rng: np.random.Generator) -> None:
+        """It has none."""
+
+    def explore(self, observation: Any) -> np.ndarray:
+        return np.full((len(observation), 1), np.nan, np.float32)
+
+
+@pytest.mark.parametrize("where", ["reward", "next_observation"])
+def test_an_agent_whose_action_is_not_finite_is_named_and_not_the_environment(where: str) -> None:
+    agent = Swinging(BOX, gym.spaces.Box(-2, 2, (1,)), num_envs=2, seed=0)
+    agent.act(np.zeros((2, 3), np.float32))
+    given = {"reward": np.full(2, np.nan), "next_observation": np.full((2, 3), np.nan, np.float32)}
+    with pytest.raises(AnomalyError, match=r"^environment 0, action: expected a finite number from the agent's"):
+        agent.observe(**transition() | {where: given[where]})
 
 
 @pytest.mark.parametrize("name", ["PPO", "A2C", "A3C"])

@@ -5,12 +5,13 @@ import sys
 import traceback
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from fragile import Ours
 
 from dbrrl.envs import Environments, make
-from dbrrl.errors import EnvError
+from dbrrl.errors import AnomalyError, EnvError
 from tests.experiment.odd import OddVector
 
 
@@ -221,6 +222,57 @@ def test_a_vector_environment_of_your_own_that_fails_is_named(how: str, line: st
     environments = Environments(Faulty(2, how), "Faulty", seed=seed())
     with pytest.raises(EnvError, match=line):
         play(environments)
+
+
+class Pushed(gym.Env[Any, Any]):
+    """Adds the action to its observation, or to its reward, or ignores it, or refuses one that is not in its space."""
+
+    observation_space = gym.spaces.Box(-1.0, 1.0, (2,), np.float32)
+    action_space = gym.spaces.Box(-1.0, 1.0, (2,), np.float32)
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        super().reset(seed=seed)
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action: Any) -> Any:
+        if self.where == "refused" and not self.action_space.contains(action):
+            raise ValueError("not an action")
+        observation = action.astype(np.float32) if self.where == "observation" else np.zeros(2, np.float32)
+        return observation, float(action.sum()) if self.where == "reward" else 0.0, False, False, {}
+
+
+@pytest.mark.parametrize("vectorization", ["sync", "async"])
+@pytest.mark.parametrize("where", ["observation", "reward", "refused"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_an_action_that_is_not_finite_is_the_agents_fault(vectorization: str, where: str, value: float) -> None:
+    options: Any = {"env_kwargs": {"where": where}, "vectorization": vectorization}
+    environments = make("test_validation:Pushed", 3, seed=seed(), **options)
+    environments.reset()
+    action = np.zeros((3, 2), np.float32)
+    environments.step(action)
+    action[2, 1] = value
+    place = r"environment 2 \(test_validation:Pushed\), step 2, action \(element 1\)"
+    line = rf"{place}: expected a finite number from the agent's act\(\), got {value}: lower the learning rate"
+    with pytest.raises(AnomalyError, match=f"^{line}"):
+        environments.step(action)
+    environments.close()
+
+
+def test_actions_that_are_not_finite_are_found_where_the_environment_ignores_them() -> None:
+    nan, zeros = np.full((2, 2), np.nan, np.float32), np.zeros((2, 2), np.float32)
+    environments = make("test_validation:Pushed", 2, seed=seed(), env_kwargs={"where": ""}, vectorization="sync")
+    environments.reset()
+    with pytest.raises(AnomalyError, match=r"^environment 0 .*, step 1, action \(element 0\)"):
+        environments.step(nan)
+    environments.step(zeros)
+    for _ in range(30):
+        environments.step(nan)
+    with pytest.raises(AnomalyError, match=r"^environment 0 .*, step 33, action \(element 0\)"):
+        environments.step(nan)
+    environments.close()
 
 
 @pytest.mark.parametrize("vectorization", ["sync", "async"])

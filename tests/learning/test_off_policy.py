@@ -82,6 +82,48 @@ def test_an_agent_of_ones_own_keeps_the_protocol() -> None:
     testing.check_agent(own)
 
 
+class Broken(Rewarded):
+    """Its `update` fails."""
+
+    def update(self, batch: Batch) -> Metrics:
+        raise RuntimeError("never seen before")
+
+
+class Uncounted(Rewarded):
+    """It learns, and does not count its updates."""
+
+    def update(self, batch: Batch) -> Metrics:
+        return {"loss": float(self.gradient_step(batch)["loss"])}
+
+
+class Forgetful(Rewarded):
+    """The state of its optimizer, which only an update reads, is not saved."""
+
+    saved_attributes = tuple(name for name in Rewarded.saved_attributes if name != "optimizer")
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "error", "message"),
+    [
+        (Broken, {}, RuntimeError, "never seen before"),
+        (Uncounted, {}, AssertionError, r"num_updates is 0: add self\.num_updates \+= 1 to `update`"),
+        (Forgetful, {}, AssertionError, "went on otherwise: .*not in its state: optimizer"),
+        (Rewarded, {"learning_starts": 10**6}, AssertionError, r"no update in 300 steps .*learning_starts=8"),
+    ],
+)
+def test_the_check_of_an_agent_reaches_an_update_with_the_default_settings(
+    kind: Any, settings: dict[str, Any], error: type[Exception], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(testing, "_LIMIT", 300, raising=False)
+    with pytest.raises(error, match=message):
+        testing.check_agent(lambda: kind(BOX, THREE, Config(**settings), num_envs=4, seed=0))
+
+
+def test_an_agent_that_never_learns_is_checked_where_that_is_said() -> None:
+    settings = Config(learning_starts=10**6)
+    testing.check_agent(lambda: Broken(BOX, THREE, settings, num_envs=4, seed=0), learns=False)
+
+
 def test_it_learns() -> None:
     agent = own(learning_starts=32)
     feed(agent, 200)
