@@ -61,10 +61,16 @@ class Config(OffPolicyConfig):
     epsilon_schedule: Literal["linear", "exponential"] = setting("linear", help="the way from first to last")
     dueling: bool = setting(False, help="value and advantage streams")
     prioritized: bool = setting(False, help="draw transitions by their last error")
-    priority_alpha: float = setting(0.6, at_least=0, at_most=1, help="α, 0: all alike (Schaul et al. 2016, table 3)")
-    priority_beta: float = setting(0.4, at_least=0, at_most=1, help="β at first; it grows to 1 at total_steps")
+    priority_alpha: float = setting(
+        0.6, at_least=0, at_most=1, requires="prioritized", help="α, 0: all alike (Schaul et al. 2016, table 3)"
+    )
+    priority_beta: float = setting(
+        0.4, at_least=0, at_most=1, requires="prioritized", help="β at first; it grows to 1 at total_steps"
+    )
     noisy: bool = setting(False, help="noisy layers explore; epsilon is not used")
-    noisy_sigma: float = setting(0.5, above=0, help="σ₀, initial noise (Fortunato et al. 2018, section 3.2)")
+    noisy_sigma: float = setting(
+        0.5, above=0, requires="noisy", help="σ₀, initial noise (Fortunato et al. 2018, section 3.2)"
+    )
 
 
 class DQN(OffPolicyAgent):

@@ -22,7 +22,9 @@ class Config(C51Config):
     n_step: int = setting(3, at_least=1, help="rewards summed before bootstrapping (table 1)")
     dueling: bool = setting(True, help="value and advantage streams")
     prioritized: bool = setting(True, help="draw transitions by their last loss")
-    priority_alpha: float = setting(0.5, at_least=0, at_most=1, help="α, 0: all alike (table 1)")
+    priority_alpha: float = setting(
+        0.5, at_least=0, at_most=1, requires="prioritized", help="α, 0: all alike (table 1)"
+    )
     noisy: bool = setting(True, help="noisy layers explore; epsilon is not used")
     optimizer_eps: float = setting(1.5e-4, above=0, help="ε of Adam (table 1)")
 

@@ -161,7 +161,9 @@ def _require_legal(agent: Agent, action: Any) -> None:
 
 def _check_equal(one: Agent, other: Agent, message: str) -> None:
     _check_same(_encoded(one.state_dict()), _encoded(other.state_dict()), message)
-    _require(repr(one.statistics()) == repr(other.statistics()), f"{message}, in its statistics")
+    mine, its = one.statistics(), other.statistics()
+    unlike = [name for name in mine | its if repr(mine.get(name)) != repr(its.get(name))]
+    _require(not unlike, f"{message}, in its statistics: {', '.join(unlike)}")
 
 
 def _check_same(one: bytes, other: bytes, message: str, cure: str = "") -> None:

@@ -149,7 +149,12 @@ class Config:
 
 
 def settings(config: type[Config]) -> tuple[Setting, ...]:
-    """The fields of a Config class in the order in which they are declared; those given by keyword alone come last."""
+    """The fields of a Config class in the order in which they are declared; those given by keyword alone come last.
+
+    Raises:
+        ArgumentError: the class has fields of its own and is no dataclass, so that they would have no effect.
+    """
+    _refuse_undeclared(config)
     annotations = typing.get_type_hints(config)
     return tuple(
         Setting(
@@ -163,6 +168,19 @@ def settings(config: type[Config]) -> tuple[Setting, ...]:
         for field in sorted(dataclasses.fields(config), key=lambda field: bool(field.kw_only))
         if field.init
     )
+
+
+def _refuse_undeclared(config: type[Config]) -> None:
+    """Refuse fields that the class body sets and that the dataclass does not have as its own."""
+    own, name = vars(config), config.__qualname__
+    annotated = own.get("__annotations__", {})
+    if "__dataclass_params__" not in own:
+        fields = [entry for entry in annotated if "ClassVar" not in str(annotated[entry])]
+        fields += [entry for entry, value in own.items() if isinstance(value, dataclasses.Field)]
+        if fields:
+            raise ArgumentError(f"{name}: {fields[0]} has no effect: write @dataclass(frozen=True) above class {name}")
+    for entry in own.keys() & config.__dataclass_fields__.keys() - annotated.keys():
+        raise ArgumentError(f"{name}: {entry} = ... has no effect: write its type too, {entry}: ... = setting(...)")
 
 
 def _refuse_unknown(config: type[Config], names: Iterable[str]) -> None:

@@ -235,6 +235,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
         return f"; did you mean {meant!r}?{note}"
     if asked in ABSENT:
         return f": {ABSENT[asked]}"
+    rates = [option for option in options if plain(option).endswith("_rate")]
+    if rates and "learning_rate" in (asked, *ALIASES.get(asked, ())):  # an agent that has one per network
+        return f"; did you mean {' or '.join(map(repr, rates))}?"
+    if not difflib.get_close_matches(asked, ["help"]):  # the dashes alone make "--lr" look like it
+        options = [option for option in options if plain(option) != "help"]
     near = difflib.get_close_matches(name, options, n=1) or difflib.get_close_matches(
         name.lower(), [option for option in options if option.lower() == option], n=1
     )

@@ -78,7 +78,9 @@ def _own_class(name: str) -> type[Agent]:
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        raise ConfigError(f"agent {name!r}: no module {error.name!r}: write package.module:Class") from error
+        own = error.name is not None and f"{module_name}.".startswith(f"{error.name}.")
+        cure = "check the spelling, and run from the folder that holds it" if own else f"{module_name} imports it"
+        raise ConfigError(f"agent {name!r}: no module {error.name!r}: {cure}") from error
     if not hasattr(module, class_name):
         raise ConfigError(
             f"agent {name!r}: {module_name} has no {class_name!r}{did_you_mean(class_name, vars(module))}"

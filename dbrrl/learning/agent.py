@@ -75,7 +75,7 @@ class Agent(Described, OwnThreads, Checked, SavedAgent, metaclass=AgentType):
         check_space(type(self), "actions", action_space, self.action_spaces)
         if config is not None and not isinstance(config, self.Config):
             raise ConfigError(
-                f"config: expected the Config of {self.name}, got {type(config).__name__}: "
+                f"config: expected the Config of {self.name}, got {_full_name(config)}: "
                 f"write {type(self).__name__}.Config(...)"
             )
         if not isinstance(num_envs, int | np.integer) or num_envs < 1:
@@ -176,3 +176,8 @@ class Agent(Described, OwnThreads, Checked, SavedAgent, metaclass=AgentType):
         if type(observation) is np.ndarray and observation.ndim and observation.shape[1:] == self._shape:
             return observation, False  # the usual case
         return as_batch(observation, self.observation_space)
+
+
+def _full_name(x: Any) -> str:
+    kind = type(x)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

@@ -12,6 +12,7 @@ from dbrrl.autodiff.recording import no_grad
 from dbrrl.backend import to_numpy
 from dbrrl.buffers.batch import Batch
 from dbrrl.errors import AnomalyError, ArgumentError, no_gradient
+from dbrrl.learning.own_agent import wrong_loss
 from dbrrl.optim import Optimizer
 from dbrrl.types import Metrics
 
@@ -126,7 +127,10 @@ class GradientStep:
 
     def gradient(self, batch: Batch, **numbers: Any) -> StepMetrics:
         """Compute the clipped gradient alone, without a step (see `__call__` for errors)."""
-        loss, metrics = self.loss(batch, **numbers)
+        found = self.loss(batch, **numbers)
+        if type(found) is not tuple or len(found) != 2:
+            raise wrong_loss(found)
+        loss, metrics = found
         self.optimizer.zero_grad()
         if type(loss) is list:
             backward([term for _, term in loss], [weight for weight, _ in loss])

@@ -8,7 +8,7 @@ import numpy as np
 
 from dbrrl import nn, seeding
 from dbrrl.backend import to_numpy
-from dbrrl.backend.trees import leaves
+from dbrrl.backend.trees import count, leaves
 from dbrrl.buffers import Batch, PrioritizedReplayBuffer, ReplayBuffer
 from dbrrl.buffers.replay import non_finite
 from dbrrl.checkpoint import State
@@ -17,6 +17,7 @@ from dbrrl.distributions.heads import ACTION_SPACES, head_for
 from dbrrl.explorers import Explorer
 from dbrrl.learning.agent import Agent
 from dbrrl.learning.gradient_step import StepMetrics, finite, number
+from dbrrl.learning.own_agent import statistics_of, wrong_actions
 from dbrrl.networks.preprocessor import OBSERVATION_SPACES, Preprocessor
 from dbrrl.renamed import Renamed
 from dbrrl.schedules import falling
@@ -107,6 +108,9 @@ class OffPolicyAgent(Agent):
         observation, single = self.as_batch(observation)
         given = self.preprocessor(observation)
         sample = self.explore(given) if explore else self.act_greedily(given)
+        if type(sample) is not np.ndarray or sample.shape != (count(given), *self.head.sample_shape):
+            shape = (count(given), *self.head.sample_shape)
+            raise wrong_actions("explore" if explore else "act_greedily", sample, shape)
         if explore and self.training:
             self.replay.begin(given, sample)
             self.watch.acted(observation)
@@ -133,7 +137,7 @@ class OffPolicyAgent(Agent):
         due = self.steps // c.update_interval - before // c.update_interval
         if due and self.steps >= c.learning_starts and len(self.replay):
             for _ in range(due * c.updates_per_interval):
-                self._latest = self.update(self.sample())
+                self._latest = statistics_of(self.update(self.sample()))
 
     @property
     def latest_action(self) -> Any:

@@ -17,6 +17,7 @@ from dbrrl.distributions import Distribution
 from dbrrl.distributions.heads import ACTION_SPACES, head_for
 from dbrrl.learning.agent import Agent
 from dbrrl.learning.gradient_step import LossAndMetrics, StepMetrics, means, number
+from dbrrl.learning.own_agent import statistics_of
 from dbrrl.learning.transition import check_rows, is_on_gpu
 from dbrrl.networks import actor_critic
 from dbrrl.networks.actor_critic import FeedForward
@@ -233,7 +234,7 @@ class OnPolicyAgent(Agent):
         rollout = Rollout(self.rollout, self.memory, self.device)
         self.learned = self.steps - rollout.n
         if rollout.n:
-            self.latest = {name: number(value) for name, value in self.update(rollout).items()}
+            self.latest = {name: number(value) for name, value in statistics_of(self.update(rollout)).items()}
         self.rollout.clear()
         self.memory.start_rollout()
 

@@ -56,6 +56,22 @@ def test_a_name_of_another_library_is_answered_by_its_meaning(config: type[Confi
     assert did_you_mean(name, fields(config)).startswith(f"; did you mean {meant!r}?")
 
 
+@pytest.mark.parametrize(
+    ("name", "known", "answer"),
+    [
+        ("lr", ["actor_rate", "critic_rate", "gamma"], "; did you mean 'actor_rate' or 'critic_rate'?"),
+        ("learning_rate", ["critic_rate", "learning_starts"], "; did you mean 'critic_rate'?"),
+        ("--lr", ["--actor-rate", "--critic-rate", "--help"], "; did you mean '--actor-rate' or '--critic-rate'?"),
+        ("--lr", ["--help", *(f"--setting-{number}" for number in range(13))], ""),
+        ("--hel", ["--help", "--gamma"], "; did you mean '--help'?"),
+    ],
+)
+def test_a_learning_rate_that_is_not_there_is_answered_with_what_is_one(
+    name: str, known: list[str], answer: str
+) -> None:
+    assert did_you_mean(name, known) == answer
+
+
 def test_flags_are_answered_with_flags() -> None:
     known = ["--entropy-coef", "--learning-rate", "--tensorboard", "--no-tensorboard"]
     assert did_you_mean("--ent-coef", known) == "; did you mean '--entropy-coef'?"

@@ -116,6 +116,23 @@ def test_a_setting_without_effect_is_refused_where_it_is_given_and_not_where_it_
     assert resolve_plan({"agent": agent, **whole}).config.recurrent_size == 64
 
 
+@pytest.mark.parametrize(
+    ("agent", "without", "setting", "value"),
+    [
+        ("dqn", "prioritized", "priority_alpha", 0.7),
+        ("dqn", "prioritized", "priority_beta", 0.5),
+        ("iqn", "noisy", "noisy_sigma", 0.1),
+        ("rainbow", "prioritized", "priority_alpha", 0.7),
+        ("rainbow", "noisy", "noisy_sigma", 0.1),
+    ],
+)
+def test_settings_of_an_addition_to_dqn_need_it(agent: str, without: str, setting: str, value: float) -> None:
+    given: dict[str, Any] = {"agent": agent, setting: value}
+    with pytest.raises(ConfigError, match=f"{setting}: has no effect while {without} is false: set {without}"):
+        resolve_plan({**given, without: False})
+    assert getattr(resolve_plan({**given, without: True}).config, setting) == value
+
+
 def test_schedules_end_with_the_run_unless_told_otherwise() -> None:
     assert short(config=StubConfig()).plan.config.total_steps == 400  # a Config as it is made says nothing of the run
     assert short(config={"total_steps": 100}).plan.config.total_steps == 100

@@ -37,12 +37,16 @@ def test_nothing_but_pages_is_imported(folder: Path, name: str) -> None:
         registry.agent_class(name)
 
 
-def test_an_own_agent_by_module_and_class() -> None:
+def test_an_own_agent_by_module_and_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert registry.agent_class("tests.experiment.stub:Stub").__name__ == Stub.__name__
     with pytest.raises(ConfigError, match="has no 'Stubb'; did you mean 'Stub'"):
         registry.agent_class("tests.experiment.stub:Stubb")
-    with pytest.raises(ConfigError, match="no module 'nowhere'"):
+    with pytest.raises(ConfigError, match="no module 'nowhere': check the spelling, and run from the folder"):
         registry.agent_class("nowhere:Agent")
+    (tmp_path / "importing_agent.py").write_text("import nothing_of_this_name\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match="no module 'nothing_of_this_name': importing_agent imports it"):
+        registry.agent_class("importing_agent:Agent")
     with pytest.raises(ConfigError, match="expected a subclass of"):
         registry.agent_class("tests.experiment.stub:StubConfig")
 

@@ -135,7 +135,7 @@ def test_rows_without_a_transition() -> None:
     ("options", "line"),
     [
         ({"config": {"learning_rate": 1}}, r"config: expected the Config of stub, got dict: write Stub\.Config"),
-        ({"config": Config()}, "config: expected the Config of stub, got Config"),
+        ({"config": Config()}, r"config: expected the Config of stub, got dbrrl\.config\.settings\.Config"),
         ({"num_envs": 0}, "num_envs: expected a whole number of at least 1, got 0"),
         ({"num_envs": 2.5}, "num_envs: expected a whole number of at least 1, got 2.5"),
         ({"num_envs": "two"}, "num_envs: expected a whole number of at least 1, got 'two'"),

@@ -102,12 +102,19 @@ class Forgetful(Rewarded):
     saved_attributes = tuple(name for name in Rewarded.saved_attributes if name != "optimizer")
 
 
+class Silent(Rewarded):
+    """Its statistics are not saved."""
+
+    saved_attributes = tuple(name for name in Rewarded.saved_attributes if name != "latest")
+
+
 @pytest.mark.parametrize(
     ("kind", "settings", "error", "message"),
     [
         (Broken, {}, RuntimeError, "never seen before"),
         (Uncounted, {}, AssertionError, r"num_updates is 0: add self\.num_updates \+= 1 to `update`"),
         (Forgetful, {}, AssertionError, "went on otherwise: .*not in its state: optimizer"),
+        (Silent, {}, AssertionError, "loaded from its state differs, in its statistics: loss$"),
         (Rewarded, {"learning_starts": 10**6}, AssertionError, r"no update in 300 steps .*learning_starts=8"),
     ],
 )

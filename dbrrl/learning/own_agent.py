@@ -1,0 +1,47 @@
+"""What the author of an agent may get wrong: a method that returns something else than its base class expects."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from dbrrl.errors import ArgumentError, DbrrlError, DtypeError, ShapeError
+
+
+def wrong_actions(method: str, actions: Any, shape: tuple[int, ...]) -> DbrrlError:
+    """Return the error for what `method` of an agent returned in place of an array of actions.
+
+    Args:
+        method: its name, "explore" or "act_greedily".
+        actions: what it returned.
+        shape: the shape that was expected: one row per observation, each as the replay buffer stores an action.
+    """
+    if isinstance(actions, np.ndarray):
+        return ShapeError(
+            f"{method}: expected actions of shape {shape}, one row per observation, got {actions.shape}: reshape them"
+        )
+    cure = "return its .array" if hasattr(actions, "array") else "convert it with dbrrl.backend.to_numpy"
+    kind = f"{type(actions).__module__}.{type(actions).__qualname__}"
+    return DtypeError(f"{method}: expected actions as a NumPy array of shape {shape}, got {kind}: {cure}")
+
+
+def wrong_loss(found: Any) -> ArgumentError:
+    """Return the error for what the loss of a gradient step returned in place of a loss and its metrics."""
+    return ArgumentError(
+        f"loss: expected two values, the loss and a function of its metrics, got {type(found).__name__}: write "
+        "return loss, lambda: {'loss': loss.array}"
+    )
+
+
+def statistics_of(found: Any) -> Mapping[str, Any]:
+    """Return what `update` of an agent returned.
+
+    Raises:
+        ArgumentError: it is no mapping of statistics.
+    """
+    if not isinstance(found, Mapping):
+        raise ArgumentError(
+            f"update: expected a dict of statistics, got {type(found).__name__}: return the metrics of a gradient "
+            "step, numbers by name, or {}"
+        )
+    return found
