@@ -72,7 +72,7 @@ class Batch:
 
     def __getitem__(self, rows: Any) -> Self:
         """Return the batch of some rows, an array of integers or booleans."""
-        if rows.dtype == bool:
+        if rows.dtype.kind == "b":
             (rows,) = rows.nonzero()
         return self.of_rows(self._columns, rows if self._rows is None else self._rows[rows])
 

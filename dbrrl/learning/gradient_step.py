@@ -120,7 +120,8 @@ class GradientStep:
             ArgumentError: one of `numbers` is an array with axes, which belongs into the batch.
             AnomalyError: the gradient is not finite; the parameters stay as they were.
         """
-        check_numbers(numbers)
+        if numbers:
+            check_numbers(numbers)
         metrics = self.gradient(batch, **numbers)
         self.optimizer.step()
         return metrics

@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Iterator
-from operator import is_
 from typing import Any
 
 from dbrrl import functional as F
@@ -10,45 +9,42 @@ from dbrrl.errors import ConfigError
 from dbrrl.nn.activations import ReLU, Tanh
 from dbrrl.nn.conv import Conv2d
 from dbrrl.nn.layers import Linear
-from dbrrl.nn.module import Module, Parameter
+from dbrrl.nn.module import Module, Parameter, structure
 from dbrrl.nn.noise import NoisyLinear
 
 ACTIVATIONS: dict[type[Module], str] = {Tanh: "tanh", ReLU: "relu"}
 FUSED = (Linear, NoisyLinear, Conv2d)  # layers whose op can apply the activation that follows
 
-Step = tuple[list[Any], list[str | None]]  # layers that are one op, or one other module; their activations
+# Layers that are one op, or one other module; their activations; the parameters of layers that are one op.
+Step = tuple[list[Any], list[str | None], list[Parameter]]
 
 
 class FusedLayers:
     """Calls modules one after another; consecutive Linear layers with their Tanh or ReLU activations are one op.
 
-    The plan of what is fused is kept until other modules are given.
+    The plan of what is fused is kept until other modules are given, or a part of any module is another one.
     """
 
     def __init__(self) -> None:
-        self._plan: tuple[list[Module], list[Step]] = [], []  # one tuple, because threads may share a network
+        # Modules, structure.version, steps: one tuple, because threads may share a network.
+        self._plan: tuple[list[Module], int, list[Step]] = [], -1, []
 
     def __call__(self, modules: list[Module], x: Any) -> Any:
         """The output of the last of `modules`."""
-        planned, steps = self._plan
-        if len(modules) != len(planned) or not all(map(is_, modules, planned)):
+        planned, version, steps = self._plan
+        if modules != planned or version != structure.version:
             steps = self._make_plan(modules)
         y = x
-        for layers, activations in steps:
-            if len(layers) == 1:
+        for layers, activations, parameters in steps:
+            if parameters:
+                y = F.perceptron(y, parameters, activations)
+            else:
                 y = layers[0](y) if activations[0] is None else layers[0](y, activations[0])
-                continue
-            parameters: list[Parameter] = []
-            for layer in layers:
-                if layer.bias is None:  # removed since the plan was made
-                    self._make_plan(modules)
-                    return self(modules, x)
-                parameters += layer.weight, layer.bias
-            y = F.perceptron(y, parameters, activations)
         return y
 
     def _make_plan(self, modules: list[Module]) -> list[Step]:
         steps: list[Step] = []
+        version = structure.version
         joined, i = False, 0  # joined: the previous step can be fused with the next layer
         while i < len(modules):
             module: Any = modules[i]
@@ -60,9 +56,12 @@ class FusedLayers:
                 steps[-1][0].append(module)
                 steps[-1][1].append(activation)
             else:
-                steps.append(([module], [activation]))
+                steps.append(([module], [activation], []))
             joined = joins
-        self._plan = list(modules), steps
+        for layers, _, parameters in steps:
+            if len(layers) > 1:
+                parameters += [parameter for layer in layers for parameter in (layer.weight, layer.bias)]
+        self._plan = list(modules), version, steps
         return steps
 
 
