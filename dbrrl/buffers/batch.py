@@ -30,17 +30,20 @@ class Batch:
             minibatch.advantage                                   # (64,)
     """
 
+    _columns: dict[str, Any] | None = None  # of the batch that this one was picked from; None: it was not picked
+    _rows: Any = None  # the rows of that batch
+
     def __init__(self, **columns: Any) -> None:
-        self.__dict__.update(columns)
-        self._columns, self._rows = columns, None
+        self.__dict__ = columns
 
     @classmethod
     def of_rows(cls, columns: dict[str, Any], rows: Any) -> Self:
-        """Return the batch of some rows of `columns`; of all where `rows` is None."""
-        if rows is None:
-            return cls(**columns)
+        """Return the batch of some rows of `columns`; where `rows` is None of all, and it keeps the dict itself."""
         batch = cls.__new__(cls)
-        batch._columns, batch._rows = columns, rows
+        if rows is None:
+            batch.__dict__ = columns
+        else:
+            batch._columns, batch._rows = columns, rows
         return batch
 
     def __getattr__(self, name: str) -> Any:
@@ -49,17 +52,18 @@ class Batch:
         if name in _RENAMED:
             warnings.warn(f"batch.{name} is batch.{_RENAMED[name]} now: use that", DeprecationWarning, stacklevel=2)
             return leaves(getattr(self, _RENAMED[name]))
-        if name not in self._columns:
+        columns, rows = self.split()
+        if rows is None or name not in columns:
             if name in OPTIONAL:
                 return None
-            raise AttributeError(f"this batch has no {name!r}: expected one of {', '.join(self._columns)}")
-        self._gather()
+            raise AttributeError(f"this batch has no {name!r}: expected one of {', '.join(columns)}")
+        self._gather(columns, rows)
         return self.__dict__[name]
 
-    def _gather(self) -> None:
+    def _gather(self, columns: dict[str, Any], rows: Any) -> None:
         """Pick the rows of all columns."""
-        rows, found = self._rows, self.__dict__
-        for name, column in self._columns.items():
+        found = self.__dict__
+        for name, column in columns.items():
             if type(column) is dict:
                 found[name] = {key: array[rows] for key, array in column.items()}
             else:
@@ -68,27 +72,27 @@ class Batch:
     def __len__(self) -> int:
         if self._rows is not None:
             return len(self._rows)
-        return count(next(column for column in self._columns.values() if column is not None))
+        return count(next(column for column in self.__dict__.values() if column is not None))
 
     def __getitem__(self, rows: Any) -> Self:
         """Return the batch of some rows, an array of integers or booleans."""
         if rows.dtype.kind == "b":
             (rows,) = rows.nonzero()
-        return self.of_rows(self._columns, rows if self._rows is None else self._rows[rows])
+        columns, before = self.split()
+        return self.of_rows(columns, rows if before is None else before[rows])
 
     def __repr__(self) -> str:
-        return f"Batch of {len(self)} transitions: {', '.join(self._columns)}"
+        return f"Batch of {len(self)} transitions: {', '.join(self.split()[0])}"
 
     @property
     def columns(self) -> dict[str, Any]:
         """All columns by name, each with the rows of this batch."""
-        if self._rows is None:
-            return self._columns
-        return {name: getattr(self, name) for name in self._columns}
+        columns, rows = self.split()
+        return columns if rows is None else {name: getattr(self, name) for name in columns}
 
     def split(self) -> tuple[dict[str, Any], Any]:
         """Return the columns of the batch that this one was picked from, and its rows there; None: all."""
-        return self._columns, self._rows
+        return self.__dict__ if self._columns is None else self._columns, self._rows
 
     def add(self, **columns: Any) -> Self:
         """Return a batch with further columns, or with other ones of the same names."""
@@ -106,10 +110,12 @@ class Batch:
         if n <= size:
             yield self
             return
-        like = leaves(next(column for column in self._columns.values() if column is not None))[0]
+        columns, rows = self.split()
+        like = leaves(next(column for column in columns.values() if column is not None))[0]
         order = to_device_of(like, rng.permutation(n))
         for start in range(0, n, size):
-            yield self[order[start : start + size]]
+            picked = order[start : start + size]
+            yield self.of_rows(columns, picked if rows is None else rows[picked])
 
     def to(self, device: str) -> Self:
         """Return the batch with all columns on `device`, a name such as "cuda"; on the "cpu" they are already."""

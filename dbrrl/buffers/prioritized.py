@@ -128,9 +128,9 @@ class PrioritizedReplayBuffer(ReplayBuffer):
         if not len(self):
             raise GraphError("sample(): expected a transition in the buffer, got none: observe() some first")
         index = self.tree.find((np.arange(n) + rng.random(n)) / n)
-        batch, priority = self.gather(index, gamma, n_steps), self.tree[index]
-        # (N P(i))^-β over its largest: N and the total cancel out.
-        return batch.add(weight=((priority / priority.min()) ** -self.beta).astype(np.float32))
+        priority = self.tree[index]
+        weight = (priority / priority.min()) ** -self.beta  # (N P(i))^-β over its largest: N and the total cancel out
+        return self.gather(index, gamma, n_steps, weight.astype(np.float32))
 
     def anneal(self, progress: float) -> None:
         """Let β grow from its first value to 1 with `progress`, the part of the run that is over (section 3.4)."""

@@ -47,30 +47,31 @@ class ReplayBuffer(Ring):
         """
         return self.gather(self.draw(n, rng), gamma, n_steps)
 
-    def gather(self, index: np.ndarray, gamma: float, n_steps: int = 1) -> Batch:
+    def gather(self, index: np.ndarray, gamma: float, n_steps: int = 1, weight: np.ndarray | None = None) -> Batch:
         """Return the transitions that begin at the places `index` (n,), of up to k = `n_steps` steps each.
 
         The columns of the batch are `observation` and `next_observation`, acted on and k steps later (the true final
         one at a time limit), on the device of the buffer's observations; and on the host `action`, `reward`, float32
         (n,), r + γ r' + ... + γᵏ⁻¹ r⁽ᵏ⁻¹⁾, `discount`, float32 (n,), γᵏ or 0 where the episode truly ended, so that a
         target is `reward + discount * value(next_observation)`, `index`, int64 (n,), places in the buffer, and
-        `weight`, float32 (n,), importance weights, None where all are 1.
+        `weight`, float32 (n,), importance weights as given; None: all are 1.
         """
         if n_steps == 1:
             last, reward, ends = index, self.rewards.take(index), self.ends.take(index)
             discount = _discounts(gamma).take(ends)
         else:
             last, ends, reward, discount = self._returns(index, gamma, n_steps)
-        action = self.actions.take(index, axis=0)
-        return Batch(
-            observation=tree_of(self.names, self.take(index)),
-            action=action,
-            reward=reward,
-            discount=discount,
-            next_observation=tree_of(self.names, self.take_next(last, ends)),
-            index=index,
-            weight=None,
-        )
+        action = self.actions.take(index, 0)
+        columns = {
+            "observation": tree_of(self.names, self.take(index)),
+            "action": action,
+            "reward": reward,
+            "discount": discount,
+            "next_observation": tree_of(self.names, self.take_next(last, ends)),
+            "index": index,
+            "weight": weight,
+        }
+        return Batch.of_rows(columns, None)  # in half the time of Batch(**columns)
 
     def anneal(self, progress: float) -> None:
         """Do nothing: uniform replay has no schedule."""

@@ -210,5 +210,5 @@ def frame_of(shape: tuple[int, ...], depth: int) -> tuple[int, ...]:
 def taken(flat: Any, places: np.ndarray) -> Any:
     """Rows of `flat`, where it lies, by number, which begins again from 0 after the last."""
     if type(flat) is np.ndarray:
-        return flat.take(places, axis=0, mode="wrap")
+        return flat.take(places, 0, None, "wrap")  # by position: a tenth of a microsecond less
     return flat.take(to_device_of(flat, places % len(flat)), axis=0)
