@@ -5,11 +5,9 @@
 --sb3 names a Python that has stable-baselines3 installed (its own environment; default: this one, skipped if absent).
 """
 
-import argparse
-import sys
 from typing import Any
 
-from timing import Loop, against_peer
+from timing import LEARN, Loop, against_peer, peer_options
 
 import numpy as np
 
@@ -29,12 +27,6 @@ from stable_baselines3.common.env_util import make_vec_env
 tuned = json.loads(sys.argv[1])
 env = make_vec_env("CartPole-v1", n_envs=tuned.pop("n_envs"), seed=0)
 model = A2C("MlpPolicy", env, ent_coef=0.0, device="cpu", seed=0, **tuned)
-
-
-def turn(steps):
-    began, start = model.num_timesteps, time.perf_counter()
-    model.learn(steps, reset_num_timesteps=False)
-    return (model.num_timesteps - began) / (time.perf_counter() - start)
 """
 
 
@@ -46,11 +38,8 @@ def loop() -> Loop:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--sb3", default=sys.executable)
-    options = parser.parse_args()
+    options = peer_options(__doc__)
     set_blas_threads(1)
     print(f"BLAS threads: {blas_threads()}")
     name = "A2C, CartPole-v1, 8 environments"
-    against_peer(name, options.sb3, PEER, TUNED, loop().rate, bar=5, size=4000, rounds=options.rounds)
+    against_peer(name, options.sb3, PEER + LEARN, TUNED, loop().rate, bar=5, size=4000, rounds=options.rounds)

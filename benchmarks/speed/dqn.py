@@ -5,12 +5,10 @@
 --sb3 names a Python that has stable-baselines3 installed (its own environment; default: this one, skipped if absent).
 """
 
-import argparse
 import statistics
-import sys
 from typing import Any
 
-from timing import Loop, against_peer, in_turn
+from timing import LEARN, Loop, against_peer, in_turn, peer_options
 
 import numpy as np
 from dqn_floor import Floor
@@ -37,13 +35,8 @@ model = DQN("MlpPolicy", "CartPole-v1", learning_rate=2.3e-3, buffer_size=100000
             batch_size=c["batch_size"], train_freq=c["update_interval"], gradient_steps=c["updates_per_interval"],
             target_update_interval=500, policy_kwargs={"net_arch": c["hidden_sizes"]}, device="cpu")
 model.learn(START, reset_num_timesteps=False)
-
-
-def turn(steps):
-    began, start = model.num_timesteps, time.perf_counter()
-    model.learn(steps, reset_num_timesteps=False)
-    return (model.num_timesteps - began) / (time.perf_counter() - start)
 """
+    + LEARN
 )
 
 
@@ -70,10 +63,7 @@ def against_floor(name: str, settings: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--sb3", default=sys.executable)
-    options = parser.parse_args()
+    options = peer_options(__doc__)
     set_blas_threads(1)
     print(f"BLAS threads: {blas_threads()}")
     sides = [

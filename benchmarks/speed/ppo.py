@@ -5,17 +5,16 @@
 --sb3 names a Python that has stable-baselines3 installed (its own environment; default: this one, skipped if absent).
 """
 
-import argparse
-import sys
 from typing import Any
 
-from timing import Loop, against_peer, in_turn
+from timing import LEARN, Loop, against_peer, in_turn, peer_options
 
 import numpy as np
 from numpy_floor import Floor
 
 from dbrrl.agents.ppo import PPO
 from dbrrl.backend import blas_threads, set_blas_threads
+from dbrrl.buffers import Batch
 from dbrrl.envs import make
 
 TUNED = {"n_envs": 8, "n_steps": 32, "batch_size": 256, "gae_lambda": 0.8, "gamma": 0.98, "n_epochs": 20}
@@ -30,12 +29,6 @@ tuned = json.loads(sys.argv[1])
 env = make_vec_env("CartPole-v1", n_envs=tuned.pop("n_envs"), seed=0)
 model = PPO("MlpPolicy", env, ent_coef=0.0, learning_rate=lambda left: 1e-3 * left, clip_range=lambda left: 0.2 * left,
             device="cpu", seed=0, **tuned)
-
-
-def turn(steps):
-    began, start = model.num_timesteps, time.perf_counter()
-    model.learn(steps, reset_num_timesteps=False)
-    return (model.num_timesteps - began) / (time.perf_counter() - start)
 """
 
 
@@ -54,9 +47,10 @@ def against_floor() -> None:
     """One minibatch update and one acting step of the real agent, against the floor's."""
     for batch in (64, 128, 256):
         floor, agent = Floor(batch), agent_for(entropy_coef=0.01)
-        columns = [floor.x, floor.a, floor.old, floor.ret, floor.ret, floor.adv]
+        columns = {"log_prob": floor.old, "advantage": floor.adv, "value": floor.ret, "target": floor.ret}
+        given = Batch(observation=floor.x, action=floor.a, **columns)
         ours, theirs = in_turn(
-            lambda a=agent, c=columns: a.minibatch(a.prepared(c), 0.2, False), floor.update, 15, (200, 200)
+            lambda a=agent, b=given: a.gradient_step(b, clip_range=0.2), floor.update, 15, (200, 200)
         )
         report(f"update, batch {batch}", ours, theirs, 1.4)
     floor, agent = Floor(64), agent_for()
@@ -74,12 +68,9 @@ def loop() -> Loop:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--sb3", default=sys.executable)
-    options = parser.parse_args()
+    options = peer_options(__doc__)
     set_blas_threads(1)
     print(f"BLAS threads: {blas_threads()}")
     against_floor()
     name = "PPO, CartPole-v1, 8 environments"
-    against_peer(name, options.sb3, PEER, TUNED, loop().rate, bar=5, size=4096, rounds=options.rounds)
+    against_peer(name, options.sb3, PEER + LEARN, TUNED, loop().rate, bar=5, size=4096, rounds=options.rounds)

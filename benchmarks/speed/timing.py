@@ -1,5 +1,6 @@
 """Two callables timed in turn, on one BLAS thread and this machine's own kernels. Import it before NumPy."""
 
+import argparse
 import contextlib
 import json
 import os
@@ -123,6 +124,24 @@ def against_peer(
         return
     a, b, ratio = medians(rates)
     print(f"{name}: {a:,.0f} steps/s, Stable-Baselines3 {b:,.0f}, ratio {ratio:.2f} (at least {bar:g})")
+
+
+LEARN = """
+
+def turn(steps):
+    began, start = model.num_timesteps, time.perf_counter()
+    model.learn(steps, reset_num_timesteps=False)
+    return (model.num_timesteps - began) / (time.perf_counter() - start)
+"""
+"""The turn of a script that has made a model of Stable-Baselines3: steps per second while it learns."""
+
+
+def peer_options(description: str | None) -> argparse.Namespace:
+    """Read the command line of a script that times dbrrl against Stable-Baselines3: `rounds` and the peer's Python."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=15, help="turns of each side")
+    parser.add_argument("--sb3", default=sys.executable, help="a Python that has stable-baselines3")
+    return parser.parse_args()
 
 
 class Loop:

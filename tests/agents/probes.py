@@ -12,6 +12,22 @@ from dbrrl.experiment import Experiment, Run
 GAMMA = 0.9
 QUIET: dict[str, Any] = {"curve": False, "tensorboard": False, "progress": False}
 RUN: dict[str, Any] = {"eval_interval": 1_000_000, "final_episodes": 20, **QUIET}
+# Settings of the DQN family with which it learns these in seconds.
+QUICK_DQN: dict[str, Any] = {
+    "num_envs": 4,
+    "learning_rate": 1e-2,
+    "learning_rate_schedule": "linear",
+    "gamma": GAMMA,
+    "hidden_sizes": (32,),
+    "activation": "tanh",  # all the probes' observations are 0 or nearly so: ReLU would be dead there
+    "batch_size": 64,
+    "buffer_size": 2000,
+    "learning_starts": 100,
+    "target_update_interval": 1,
+    "tau": 0.05,
+    "epsilon_steps": 1000,
+    "epsilon_end": 0.2,
+}
 PROBES = {
     "Constant": (ProbeConstant, [0.0]),
     "Observation": (ProbeObservation, [-1.0, 1.0]),

@@ -12,9 +12,10 @@ from dbrrl.agents import A2C
 from dbrrl.errors import AnomalyError, ConfigError, SpaceError
 from dbrrl.optim import Adam, RMSprop
 
-from .test_ppo import ACTIONS, BOX, OBSERVATIONS, TWO, content, feed
-from .test_ppo_loss import ACTIONS as LOSS_ACTIONS
-from .test_ppo_loss import Known, advantages, column, mlp, play, policy, unpacked
+from .feeding import ACTIONS, BOX, OBSERVATIONS, TWO, content, feed
+from .formulas import ACTIONS as LOSS_ACTIONS
+from .formulas import advantages, column, mlp, play, policy, unpacked
+from .making import Known
 
 
 def make(

@@ -11,8 +11,9 @@ from dbrrl import nn, testing
 from dbrrl.agents import A3C
 from dbrrl.errors import CheckpointError, ConfigError, GraphError, ShapeError
 
-from .test_ppo import ACTIONS, BOX, OBSERVATIONS, TWO, Shared, content, feed
-from .test_ppo_loss import Known, column
+from .feeding import ACTIONS, BOX, OBSERVATIONS, TWO, content, feed
+from .formulas import column
+from .making import Known, Shared
 
 NO, YES = np.zeros(1, bool), np.ones(1, bool)
 

@@ -11,9 +11,9 @@ from dbrrl.agents import C51
 from dbrrl.agents.c51 import projection
 from dbrrl.errors import AnomalyError, ConfigError
 
-from .probes import greedy_values, over_probes, over_seeds, probe_errors, train
-from .test_dqn import feed, make
-from .test_dqn_learning import QUICK
+from .feeding import feed
+from .making import make_q_learner as make
+from .probes import QUICK_DQN, greedy_values, over_probes, over_seeds, probe_errors, train
 
 ATOMS = {"atoms": 21, "value_min": -2.0, "value_max": 2.0}
 
@@ -91,11 +91,11 @@ def test_values_in_the_wrong_order_are_refused() -> None:
 @over_seeds
 @over_probes
 def test_probes_give_their_known_return_and_values(name: str, seed: int) -> None:
-    run = train("c51", f"dbrrl/Probe{name}-v0", seed, steps=4000, **{**QUICK, **ATOMS})
+    run = train("c51", f"dbrrl/Probe{name}-v0", seed, steps=4000, **{**QUICK_DQN, **ATOMS})
     short, error = probe_errors(name, run, greedy_values)
     assert short < 0.01 and error < 0.05
 
 
 @over_seeds
 def test_the_chain_is_walked_to_its_end(seed: int) -> None:
-    assert train("c51", "dbrrl/Chain-v0", seed, steps=6000, **{**QUICK, **ATOMS}).score == 1.0
+    assert train("c51", "dbrrl/Chain-v0", seed, steps=6000, **{**QUICK_DQN, **ATOMS}).score == 1.0

@@ -4,49 +4,18 @@ import itertools
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import pytest
 
-from dbrrl import checkpoint, nn, testing
+from dbrrl import nn, testing
 from dbrrl.agents import DQN, DoubleDQN
 from dbrrl.buffers import Batch
 from dbrrl.errors import AnomalyError, ConfigError, GraphError, SpaceError
 
-spaces = gym.spaces
-BOX = spaces.Box(-1.0, 1.0, (3,), np.float32)
-IMAGE = spaces.Box(0, 255, (36, 36, 1), np.uint8)
-OBSERVATIONS = {
-    "box": BOX,
-    "matrix": spaces.Box(-1.0, 1.0, (2, 3), np.float64),
-    "discrete": spaces.Discrete(4, start=1),
-    "image": IMAGE,
-    "dict": spaces.Dict({"seen": IMAGE, "felt": BOX, "where": spaces.Discrete(3)}),
-}
+from .feeding import BOX, OBSERVATIONS, content, feed, spaces
+from .making import make_q_learner as make
+
 ADDITIONS = ("dueling", "prioritized", "noisy")
-QUICK = {"learning_starts": 4, "batch_size": 8, "update_interval": 2, "buffer_size": 40, "hidden_sizes": (8,)}
-
-
-def make(
-    kind: type[DQN] = DQN, space: Any = BOX, *, num_envs: int = 2, seed: int = 0, device: str = "cpu", **settings: Any
-) -> Any:
-    actions = spaces.Discrete(3, start=-1)
-    return kind(space, actions, kind.Config(**{**QUICK, **settings}), num_envs=num_envs, seed=seed, device=device)
-
-
-def feed(agent: Any, steps: int, *, first: int = 0, scale: float = 1.0) -> None:
-    """Random transitions, always the same for the same `first`."""
-    for t in range(first, first + steps):
-        rng = np.random.default_rng(t)
-        agent.act(rng.normal(size=(agent.num_envs, 3)).astype(np.float32) * scale)
-        ends = rng.random((2, agent.num_envs)) < 0.1
-        following = rng.normal(size=(agent.num_envs, 3)).astype(np.float32) * scale
-        agent.observe(following, rng.normal(size=agent.num_envs) * scale, ends[0], ends[1] & ~ends[0])
-
-
-def content(agent: Any) -> bytes:
-    """All of its state as bytes."""
-    return checkpoint.encode(agent.state_dict(), kind="agent")
 
 
 class Table(nn.Module):

@@ -9,23 +9,8 @@ from dbrrl.agents import DQN
 from dbrrl.envs.chain import Chain
 from dbrrl.experiment import Run
 
-from .probes import GAMMA, greedy_values, over_probes, over_seeds, probe_errors, solves_cartpole, train
+from .probes import GAMMA, QUICK_DQN, greedy_values, over_probes, over_seeds, probe_errors, solves_cartpole, train
 
-QUICK: dict[str, Any] = {
-    "num_envs": 4,
-    "learning_rate": 1e-2,
-    "learning_rate_schedule": "linear",
-    "gamma": GAMMA,
-    "hidden_sizes": (32,),
-    "activation": "tanh",  # all the probes' observations are 0 or nearly so: ReLU would be dead there
-    "batch_size": 64,
-    "buffer_size": 2000,
-    "learning_starts": 100,
-    "target_update_interval": 1,
-    "tau": 0.05,
-    "epsilon_steps": 1000,
-    "epsilon_end": 0.2,
-}
 ADDED: dict[str, dict[str, Any]] = {
     "plain": {},
     "dueling": {"dueling": True},
@@ -41,7 +26,7 @@ over_agents = pytest.mark.parametrize("agent", AGENTS)
 
 def learned(env: str, seed: int, agent: str = "dqn", **settings: Any) -> Run:
     """A run with what the toy problems have in common."""
-    return train(agent, env, seed, **{**QUICK, **settings})
+    return train(agent, env, seed, **{**QUICK_DQN, **settings})
 
 
 @over_seeds

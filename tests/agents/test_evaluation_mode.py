@@ -11,8 +11,8 @@ from dbrrl.agents import A2C, A3C, C51, DQN, IQN, PPO, QRDQN, DoubleDQN, Rainbow
 from dbrrl.buffers.batch import Rollout
 from tests import standin
 
+from .feeding import content
 from .prepared import Prepared
-from .test_ppo import content
 
 BOX, THREE = gym.spaces.Box(-1.0, 1.0, (4,), np.float32), gym.spaces.Discrete(3)
 ROWS = np.random.default_rng(0).uniform(-1, 1, (64, 4)).astype(np.float32)

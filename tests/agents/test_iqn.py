@@ -10,9 +10,9 @@ from dbrrl import testing
 from dbrrl.agents import IQN
 from dbrrl.agents.iqn import of_action
 
-from .probes import greedy_values, over_probes, over_seeds, probe_errors, train
-from .test_dqn import OBSERVATIONS, feed, make
-from .test_dqn_learning import QUICK
+from .feeding import OBSERVATIONS, feed
+from .making import make_q_learner as make
+from .probes import QUICK_DQN, greedy_values, over_probes, over_seeds, probe_errors, train
 
 FEW = {"quantiles": 4, "target_quantiles": 5, "action_quantiles": 6, "cosines": 7}
 
@@ -83,7 +83,7 @@ def test_the_protocol_is_kept_with_other_observations(device: str, observation: 
 @over_seeds
 @over_probes
 def test_probes_give_their_known_return_and_values(name: str, seed: int) -> None:
-    settings = {**QUICK, **FEW, "hidden_sizes": (32, 32), "learning_rate": 3e-3}
+    settings = {**QUICK_DQN, **FEW, "hidden_sizes": (32, 32), "learning_rate": 3e-3}
     run = train("iqn", f"dbrrl/Probe{name}-v0", seed, steps=3000, **settings)
     short, error = probe_errors(name, run, greedy_values)
     assert short < 0.01 and error < 0.1
@@ -91,5 +91,5 @@ def test_probes_give_their_known_return_and_values(name: str, seed: int) -> None
 
 @over_seeds
 def test_the_chain_is_walked_to_its_end(seed: int) -> None:
-    settings = {**QUICK, **FEW, "hidden_sizes": (32, 32), "learning_rate": 3e-3}
+    settings = {**QUICK_DQN, **FEW, "hidden_sizes": (32, 32), "learning_rate": 3e-3}
     assert train("iqn", "dbrrl/Chain-v0", seed, steps=6000, **settings).score == 1.0

@@ -3,57 +3,18 @@
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import pytest
 
 from dbrrl import checkpoint, nn, testing
-from dbrrl import functional as F
 from dbrrl.agents import PPO
 from dbrrl.buffers import Batch
 from dbrrl.errors import AnomalyError, CheckpointError, ConfigError, EnvError, GraphError, ShapeError, SpaceError
 from dbrrl.learning.gradient_step import StepMetrics
 
-spaces = gym.spaces
-BOX = spaces.Box(-1.0, 1.0, (3,), np.float32)
-IMAGE = spaces.Box(0, 255, (36, 36, 1), np.uint8)
-TWO = spaces.Discrete(2)
-OBSERVATIONS = {
-    "box": BOX,
-    "matrix": spaces.Box(-1.0, 1.0, (2, 3), np.float64),
-    "discrete": spaces.Discrete(4, start=1),
-    "image": IMAGE,
-    "dict": spaces.Dict({"seen": IMAGE, "felt": BOX, "where": spaces.Discrete(3)}),
-}
-ACTIONS = {
-    "discrete": spaces.Discrete(3, start=-1),
-    "multi-discrete": spaces.MultiDiscrete([2, 3]),
-    "multi-binary": spaces.MultiBinary(2),
-    "box": spaces.Box(-0.1, 0.1, (2,), np.float32),
-    "box-matrix": spaces.Box(np.float32([[-2, 0]]), np.float32([[2, 0.5]])),
-}
-
-
-def make(
-    observation: Any = BOX, action: Any = TWO, *, num_envs: int = 2, seed: int = 0, device: str = "cpu", **settings: Any
-) -> PPO:
-    config = {"n_steps": 8, "batch_size": 8, "n_epochs": 2} | settings
-    return PPO(observation, action, PPO.Config(**config), num_envs=num_envs, seed=seed, device=device)
-
-
-def feed(agent: Any, steps: int, *, first: int = 0, scale: float = 1.0) -> None:
-    """Random transitions, always the same for the same `first`."""
-    for t in range(first, first + steps):
-        rng = np.random.default_rng(t)
-        agent.act(rng.normal(size=(agent.num_envs, 3)).astype(np.float32) * scale)
-        ends = rng.random((2, agent.num_envs)) < 0.1
-        following = rng.normal(size=(agent.num_envs, 3)).astype(np.float32) * scale
-        agent.observe(following, rng.normal(size=agent.num_envs) * scale, ends[0], ends[1] & ~ends[0])
-
-
-def content(agent: PPO) -> bytes:
-    """All of its state as bytes."""
-    return checkpoint.encode(agent.state_dict(), kind="agent")
+from .feeding import ACTIONS, OBSERVATIONS, content, feed, spaces
+from .making import Shared
+from .making import make_ppo as make
 
 
 @pytest.mark.parametrize("action", ACTIONS)
@@ -271,24 +232,6 @@ def test_rewards_are_divided_by_the_spread_of_returns() -> None:
     feed_large = make(n_steps=200, normalize_reward=True, gamma=0.0)
     feed(feed_large, 150, scale=1000.0)
     np.testing.assert_allclose(feed_large.rollout.rewards[2:150], scaled.rollout.rewards[2:150], rtol=1e-3)
-
-
-class Shared(nn.Module):
-    """Policy and values on one trunk."""
-
-    def __init__(self, outputs: int) -> None:
-        self.trunk = nn.Linear(3, 16, rng=0)
-        self.heads = nn.Linear(16, outputs + 1, rng=1)
-
-    def forward(self, observation: Any) -> tuple[Any, Any]:
-        both = self.heads(F.tanh(self.trunk(observation)))
-        return both[:, :-1], both[:, -1]
-
-    def policy(self, observation: Any) -> Any:
-        return self.forward(observation)[0]
-
-    def value(self, observation: Any) -> Any:
-        return self.forward(observation)[1]
 
 
 def test_explained_variance_is_that_of_the_value_before_the_update(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,8 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from dbrrl.agents import PPO
 from dbrrl.envs.vector import Environments
 
-from .test_ppo import content, make
+from .feeding import content
+from .making import make_ppo as make
 
 
 def train(mode: AutoresetMode, recurrent: str = "none") -> tuple[PPO, list[int]]:

@@ -10,9 +10,8 @@ from dbrrl import functional as F
 from dbrrl.agents import QRDQN
 from dbrrl.agents.qr_dqn import mean_error
 
-from .probes import greedy_values, over_probes, over_seeds, probe_errors, train
-from .test_dqn import make
-from .test_dqn_learning import QUICK
+from .making import make_q_learner as make
+from .probes import QUICK_DQN, greedy_values, over_probes, over_seeds, probe_errors, train
 
 FEW = {"quantiles": 8}
 
@@ -84,11 +83,11 @@ def test_targets_worked_out_by_hand() -> None:
 @over_seeds
 @over_probes
 def test_probes_give_their_known_return_and_values(name: str, seed: int) -> None:
-    run = train("qr_dqn", f"dbrrl/Probe{name}-v0", seed, steps=3000, **{**QUICK, **FEW})
+    run = train("qr_dqn", f"dbrrl/Probe{name}-v0", seed, steps=3000, **{**QUICK_DQN, **FEW})
     short, error = probe_errors(name, run, greedy_values)
     assert short < 0.01 and error < 0.05
 
 
 @over_seeds
 def test_the_chain_is_walked_to_its_end(seed: int) -> None:
-    assert train("qr_dqn", "dbrrl/Chain-v0", seed, steps=6000, **{**QUICK, **FEW}).score == 1.0
+    assert train("qr_dqn", "dbrrl/Chain-v0", seed, steps=6000, **{**QUICK_DQN, **FEW}).score == 1.0

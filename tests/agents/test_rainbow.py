@@ -8,9 +8,8 @@ from dbrrl.agents import C51, Rainbow
 from dbrrl.buffers import Batch, PrioritizedReplayBuffer
 from dbrrl.explorers import Greedy
 
-from .probes import PROBES, train
-from .test_dqn import make
-from .test_dqn_learning import QUICK
+from .making import make_q_learner as make
+from .probes import PROBES, QUICK_DQN, train
 
 ATOMS = {"atoms": 21, "value_min": -2.0, "value_max": 2.0}
 
@@ -44,11 +43,11 @@ def test_the_protocol_is_kept_with_any_part_off(device: str, off: str | None) ->
 
 @pytest.mark.parametrize("name", ["Action", "Both", "Delayed"])
 def test_probes_give_their_known_return(name: str) -> None:
-    run = train("rainbow", f"dbrrl/Probe{name}-v0", 0, steps=3000, **{**QUICK, **ATOMS})
+    run = train("rainbow", f"dbrrl/Probe{name}-v0", 0, steps=3000, **{**QUICK_DQN, **ATOMS})
     assert PROBES[name][0].optimal_return - run.score < 0.01
 
 
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_the_chain_is_walked_to_its_end(seed: int) -> None:
-    settings = {**QUICK, **ATOMS, "noisy_sigma": 1.0}
+    settings = {**QUICK_DQN, **ATOMS, "noisy_sigma": 1.0}
     assert train("rainbow", "dbrrl/Chain-v0", seed, steps=6000, **settings).score == 1.0

@@ -16,7 +16,7 @@ from dbrrl.envs.vector import Environments
 from dbrrl.errors import ConfigError, GraphError
 from dbrrl.experiment import evaluation
 
-from .test_ppo import ACTIONS, OBSERVATIONS, content, feed
+from .feeding import ACTIONS, OBSERVATIONS, content, feed
 
 BOX = gym.spaces.Box(-1.0, 1.0, (3,), np.float32)
 THREE = gym.spaces.Discrete(3)

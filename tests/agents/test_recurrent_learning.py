@@ -6,7 +6,7 @@ import pytest
 
 from dbrrl.experiment import Experiment
 
-from . import test_a3c_learning as a3c
+from . import in_turn
 
 QUIET: dict[str, Any] = {"curve": False, "tensorboard": False, "progress": False}
 RUN = {"num_envs": 8, "eval_interval": 1_000_000, "final_episodes": 100, "threads": 1}
@@ -32,7 +32,7 @@ def chain(name: str, recurrent: str) -> float:
     if recurrent == "none":
         settings.pop("recurrent_size")
     if name == "a3c":  # its learners in turn, in this process
-        return a3c.score(a3c.train(env, 0, STEPS, **settings), env)
+        return in_turn.score(in_turn.train(env, 0, STEPS, **settings), env)
     return Experiment(name, env, seed=0, preset=False, steps=STEPS, **settings, **RUN, **QUIET).run().score
 
 

@@ -19,19 +19,7 @@ from dbrrl.autodiff import (
 )
 from dbrrl.autodiff import trigonometry as angles
 from dbrrl.autodiff.op import Op
-from tests.autodiff.cases import (
-    SHAPES,
-    Case,
-    away,
-    binary,
-    distinct,
-    inside,
-    normal,
-    positive,
-    reductions,
-    unary,
-    variants,
-)  # fmt: skip
+from tests.autodiff import cases as of
 
 GRID = ((3, 4), (2, 3, 2))
 WEIGHTS, EACH = np.array([0.5, 2.0, 1.0, 3.0]), np.arange(1.0, 13).reshape(3, 4)
@@ -47,12 +35,12 @@ def apart(r: Any, *shape: int) -> Any:
     return r.choice([-1.0, 1.0], shape) * (r.integers(1, 3, shape) + r.uniform(0.2, 0.4, shape))
 
 
-def same(name: str, ops: tuple[type[Op], ...], make: Any, *entries: Any) -> list[Case]:
+def same(name: str, ops: tuple[type[Op], ...], make: Any, *entries: Any) -> list[of.Case]:
     """Cases by NumPy's own function: (label, positional and named arguments after the array, shapes...)."""
     ours, numpys = getattr(F, name), getattr(np, name)
-    cases: list[Case] = []
+    cases: list[of.Case] = []
     for label, args, named, *shapes in entries:
-        cases += variants(
+        cases += of.variants(
             name,
             ops,
             make,
@@ -66,12 +54,12 @@ def same(name: str, ops: tuple[type[Op], ...], make: Any, *entries: Any) -> list
     return cases
 
 
-def pairs(name: str, ops: tuple[type[Op], ...], label: str, call: Any, reference: Any, *shapes: Any) -> list[Case]:
+def pairs(name: str, ops: tuple[type[Op], ...], label: str, call: Any, reference: Any, *shapes: Any) -> list[of.Case]:
     """Cases of two arrays or more."""
-    return variants(name, ops, normal, (label, call, reference, *shapes))
+    return of.variants(name, ops, of.normal, (label, call, reference, *shapes))
 
 
-def joins(name: str, *shapes: Any) -> list[Case]:
+def joins(name: str, *shapes: Any) -> list[of.Case]:
     """Cases of functions of a list."""
     ours, numpys = getattr(F, name), getattr(np, name)
     return pairs(name, (shape.Concatenate,), "two", lambda *xs: ours(xs), lambda *xs: numpys(xs), *shapes)
@@ -94,27 +82,27 @@ EINSUMS: list[tuple[str, Any]] = [
     (" ij , jk -> ki ", ((2, 3), (3, 2))),
 ]
 
-BREADTH: list[Case] = [
-    unary("tan", angles.Tan, np.tan, inside),
-    unary("arcsin", angles.Arcsin, np.arcsin, inside),
-    unary("arccos", angles.Arccos, np.arccos, inside),
-    unary("arctan", angles.Arctan, np.arctan),
-    unary("sinh", angles.Sinh, np.sinh),
-    unary("cosh", angles.Cosh, np.cosh),
-    unary("arcsinh", angles.Arcsinh, np.arcsinh),
-    unary("arccosh", angles.Arccosh, np.arccosh, large),
-    unary("log2", angles.Log2, np.log2, positive),
-    unary("log10", angles.Log10, np.log10, positive),
-    binary("arctan2", angles.Arctan2, np.arctan2),
-    binary("hypot", angles.Hypot, np.hypot),
-    *variants(
+BREADTH: list[of.Case] = [
+    of.unary("tan", angles.Tan, np.tan, of.inside),
+    of.unary("arcsin", angles.Arcsin, np.arcsin, of.inside),
+    of.unary("arccos", angles.Arccos, np.arccos, of.inside),
+    of.unary("arctan", angles.Arctan, np.arctan),
+    of.unary("sinh", angles.Sinh, np.sinh),
+    of.unary("cosh", angles.Cosh, np.cosh),
+    of.unary("arcsinh", angles.Arcsinh, np.arcsinh),
+    of.unary("arccosh", angles.Arccosh, np.arccosh, large),
+    of.unary("log2", angles.Log2, np.log2, of.positive),
+    of.unary("log10", angles.Log10, np.log10, of.positive),
+    of.binary("arctan2", angles.Arctan2, np.arctan2),
+    of.binary("hypot", angles.Hypot, np.hypot),
+    *of.variants(
         "fmod",
         (remainder.Fmod,),
         apart,
         ("number", lambda a: F.fmod(a, 0.9), lambda a: np.fmod(a, 0.9), (3, 4), ()),
         ("both", lambda a: F.fmod(a, 1 + 0.01 * a), lambda a: np.fmod(a, 1 + 0.01 * a), (3, 4)),
     ),
-    *variants(
+    *of.variants(
         "remainder",
         (remainder.Remainder,),
         apart,
@@ -122,16 +110,18 @@ BREADTH: list[Case] = [
         ("both", lambda a: F.remainder(a, 1 + 0.01 * a), lambda a: np.remainder(a, 1 + 0.01 * a), (3, 4)),
         ("operator", lambda a: 7.13 % a, lambda a: 7.13 % a, (3,)),
     ),
-    unary("nan_to_num", remainder.NanToNum, lambda x: x * 1),
-    *same("cumsum", (cumulative.Cumsum,), normal, ("all", (), {}, *GRID, ()), ("axis", (-1,), {}, *GRID, (0, 3))),
-    *same("cumprod", (arithmetic.Multiply,), away, ("all", (), {}, *GRID, (5,)), ("axis", (0,), {}, *GRID, (2, 0))),
-    *reductions("prod", arithmetic.Multiply, np.prod, away, ((5,), (3, 4), (2, 3, 2))),
-    *same("diff", (arithmetic.Subtract,), normal, ("one", (), {}, *GRID, (0, 1)), ("twice", (2,), {"axis": 0}, (4, 2))),
-    *same("flip", (index.GetItem,), normal, ("all", (), {}, *GRID), ("axes", ((0, -1),), {}, *GRID)),
+    of.unary("nan_to_num", remainder.NanToNum, lambda x: x * 1),
+    *same("cumsum", (cumulative.Cumsum,), of.normal, ("all", (), {}, *GRID, ()), ("axis", (-1,), {}, *GRID, (0, 3))),
+    *same("cumprod", (arithmetic.Multiply,), of.away, ("all", (), {}, *GRID, (5,)), ("axis", (0,), {}, *GRID, (2, 0))),
+    *of.reductions("prod", arithmetic.Multiply, np.prod, of.away, ((5,), (3, 4), (2, 3, 2))),
+    *same(
+        "diff", (arithmetic.Subtract,), of.normal, ("one", (), {}, *GRID, (0, 1)), ("twice", (2,), {"axis": 0}, (4, 2))
+    ),
+    *same("flip", (index.GetItem,), of.normal, ("all", (), {}, *GRID), ("axes", ((0, -1),), {}, *GRID)),
     *same(
         "roll",
         (shape.Concatenate,),
-        normal,
+        of.normal,
         ("flat", (2,), {}, *GRID),
         ("axis", (-1, 0), {}, *GRID),
         ("axes", ((1, -5), (0, 1)), {}, *GRID),
@@ -139,7 +129,7 @@ BREADTH: list[Case] = [
     *same(
         "repeat",
         (index.GetItem,),
-        normal,
+        of.normal,
         ("flat", (2,), {}, *GRID, ()),
         ("axis", (3,), {"axis": -1}, *GRID),
         ("each", ([2, 0, 1],), {"axis": 0}, (3, 4)),
@@ -147,7 +137,7 @@ BREADTH: list[Case] = [
     *same(
         "tile",
         (shape.BroadcastTo,),
-        normal,
+        of.normal,
         ("number", (2,), {}, (3,), *GRID, ()),
         ("more", ((2, 1, 3),), {}, (3, 2), (2, 2, 2)),
         ("fewer", ((2, 3),), {}, (2, 3, 2)),
@@ -155,59 +145,59 @@ BREADTH: list[Case] = [
     *same(
         "pad",
         (arrange.Pad,),
-        normal,
+        of.normal,
         ("number", (1,), {}, *GRID),
         ("pairs", (((1, 0), (0, 2)),), {"constant_values": 7.0}, (3, 4), (0, 3)),
     ),
     *same(
         "pad",
         (index.GetItem,),
-        normal,
+        of.normal,
         *((mode, ((2, 1), mode), {}, (3, 4)) for mode in ("edge", "reflect", "symmetric", "wrap")),
     ),
     *joins("hstack", ((3, 2), (3, 4)), ((3,), (2,)), ((), ())),
     *joins("vstack", ((2, 3), (4, 3)), ((3,), (3,)), ((), ())),
     *joins("dstack", ((2, 3), (2, 3)), ((3,), (3,)), ((2, 3, 1), (2, 3, 2)), ((), ())),
-    *same("ravel", (shape.Reshape,), normal, ("all", (), {}, *GRID, ())),
-    *variants("flatten", (arrange.Copy,), normal, ("all", F.flatten, np.ravel, *GRID, ())),
-    *same("copy", (arrange.Copy,), normal, ("all", (), {}, *GRID, ())),
+    *same("ravel", (shape.Reshape,), of.normal, ("all", (), {}, *GRID, ())),
+    *of.variants("flatten", (arrange.Copy,), of.normal, ("all", F.flatten, np.ravel, *GRID, ())),
+    *same("copy", (arrange.Copy,), of.normal, ("all", (), {}, *GRID, ())),
     *same(
         "moveaxis",
         (shape.Transpose,),
-        normal,
+        of.normal,
         ("one", (0, -1), {}, *GRID),
         ("two", ((0, 1), (2, 0)), {}, (2, 3, 4)),
     ),
-    *same("sort", (index.TakeAlongAxis,), distinct, ("last", (), {}, *GRID), ("flat", (None,), {}, *GRID)),
+    *same("sort", (index.TakeAlongAxis,), of.distinct, ("last", (), {}, *GRID), ("flat", (None,), {}, *GRID)),
     *same(
         "median",
         (index.TakeAlongAxis,),
-        distinct,
+        of.distinct,
         ("all", (), {}, *GRID, (5,)),
         ("axis", (0,), {}, *GRID),
         ("kept", (), {"axis": -1, "keepdims": True}, *GRID),
     ),
-    *same("diag", (index.Scatter,), normal, ("matrix", (1,), {}, (3,)), ("below", (-2,), {}, (3,))),
-    *same("diag", (index.GetItem,), normal, ("of a matrix", (-1,), {}, (3, 4), (4, 3))),
+    *same("diag", (index.Scatter,), of.normal, ("matrix", (1,), {}, (3,)), ("below", (-2,), {}, (3,))),
+    *same("diag", (index.GetItem,), of.normal, ("of a matrix", (-1,), {}, (3, 4), (4, 3))),
     *same(
         "diagonal",
         (index.GetItem,),
-        normal,
+        of.normal,
         ("main", (), {}, *GRID),
         ("stacked", (1, 0, 2), {}, (3, 2, 4)),
         ("outside", (9,), {}, (3, 4)),
     ),
-    *same("trace", (index.GetItem, reduce.Sum), normal, ("main", (), {}, *GRID), ("above", (1,), {}, (3, 4))),
-    *same("tril", (arithmetic.Where,), normal, ("main", (), {}, *GRID), ("below", (-1,), {}, (3, 4))),
-    *same("triu", (arithmetic.Where,), normal, ("main", (), {}, *GRID), ("above", (1,), {}, (4, 3))),
+    *same("trace", (index.GetItem, reduce.Sum), of.normal, ("main", (), {}, *GRID), ("above", (1,), {}, (3, 4))),
+    *same("tril", (arithmetic.Where,), of.normal, ("main", (), {}, *GRID), ("below", (-1,), {}, (3, 4))),
+    *same("triu", (arithmetic.Where,), of.normal, ("main", (), {}, *GRID), ("above", (1,), {}, (4, 3))),
     *pairs("outer", (arithmetic.Multiply,), "two", F.outer, np.outer, ((2,), (3,)), ((2, 2), (3,))),
     *pairs("inner", (linalg.MatMul,), "two", F.inner, np.inner, ((3,), (3,)), ((2, 3), (4, 3)), ((2, 2, 3), (3,))),
     *pairs("inner", (arithmetic.Multiply,), "number", F.inner, np.inner, ((), (3,))),
     *pairs("tensordot", (linalg.MatMul,), "two", F.tensordot, np.tensordot, ((2, 3, 4), (3, 4, 2)), ((2, 3), (2, 3))),
-    *variants(
+    *of.variants(
         "tensordot",
         (linalg.MatMul,),
-        normal,
+        of.normal,
         *(
             (
                 str(axes),
@@ -225,10 +215,10 @@ BREADTH: list[Case] = [
     *(
         case
         for form, shapes in EINSUMS
-        for case in variants(
+        for case in of.variants(
             "einsum",
             (contraction.Einsum,),
-            normal,
+            of.normal,
             (
                 form,
                 lambda *xs, form=form: F.einsum(form, *xs),
@@ -237,34 +227,34 @@ BREADTH: list[Case] = [
             ),
         )
     ),
-    *variants(
+    *of.variants(
         "norm",
         (variance.Deviation,),
-        away,
+        of.away,
         ("all", F.norm, np.linalg.norm, *GRID, (5,)),
         ("axis", lambda x: F.norm(x, axis=-1, keepdims=True), lambda x: np.sqrt((x * x).sum(-1, keepdims=True)), *GRID),
         ("fro", lambda x: F.norm(x, "fro"), lambda x: np.linalg.norm(x, "fro"), (3, 4)),
     ),
-    *variants(
+    *of.variants(
         "norm",
         (reduce.Sum,),
-        away,
+        of.away,
         ("one", lambda x: F.norm(x, 1, 0), lambda x: np.linalg.norm(x, 1, 0), *GRID),
         ("three", lambda x: F.norm(x, 3, -1), lambda x: np.linalg.norm(x, 3, -1), *GRID),
     ),
-    *variants(
+    *of.variants(
         "norm",
         (reduce.Max,),
-        away,
+        of.away,
         ("inf", lambda x: F.norm(x, np.inf, 0), lambda x: np.linalg.norm(x, np.inf, 0), *GRID),
     ),
-    *variants(
+    *of.variants(
         "average",
         (reduce.Sum,),
-        normal,
+        of.normal,
         ("axis", lambda x: F.average(x, -1, WEIGHTS), lambda x: np.average(x, -1, WEIGHTS), (3, 4)),
         ("same", lambda x: F.average(x, 0, EACH), lambda x: np.average(x, 0, EACH), (3, 4)),
         ("both", lambda x, w: F.average(x, 1, w * w), lambda x, w: (x * w * w).sum(1) / (w * w).sum(), ((3, 4), (4,))),
     ),
-    *variants("average", (reduce.Mean,), normal, ("plain", F.average, np.average, *SHAPES[:-1])),
+    *of.variants("average", (reduce.Mean,), of.normal, ("plain", F.average, np.average, *of.SHAPES[:-1])),
 ]
