@@ -5,24 +5,29 @@ from typing import Any
 
 import numpy as np
 
-from dbrrl.errors import ArgumentError, DbrrlError, DtypeError, ShapeError
+from dbrrl.errors import ArgumentError, DtypeError, ShapeError
 
 
-def wrong_actions(method: str, actions: Any, shape: tuple[int, ...]) -> DbrrlError:
-    """Return the error for what `method` of an agent returned in place of an array of actions.
+def check_actions(method: str, actions: Any, shape: tuple[int, ...]) -> None:
+    """Check what `method` of an agent returned, "explore" or "act_greedily".
 
     Args:
-        method: its name, "explore" or "act_greedily".
+        method: its name.
         actions: what it returned.
-        shape: the shape that was expected: one row per observation, each as the replay buffer stores an action.
+        shape: the shape that is expected: one row per observation, each as the replay buffer stores an action.
+
+    Raises:
+        ShapeError: the actions have another shape.
+        DtypeError: they are not a NumPy array.
     """
-    if isinstance(actions, np.ndarray):
-        return ShapeError(
+    if not isinstance(actions, np.ndarray):
+        cure = "return its .array" if hasattr(actions, "array") else "convert it with dbrrl.backend.to_numpy"
+        kind = f"{type(actions).__module__}.{type(actions).__qualname__}"
+        raise DtypeError(f"{method}: expected actions as a NumPy array of shape {shape}, got {kind}: {cure}")
+    if actions.shape != shape:
+        raise ShapeError(
             f"{method}: expected actions of shape {shape}, one row per observation, got {actions.shape}: reshape them"
         )
-    cure = "return its .array" if hasattr(actions, "array") else "convert it with dbrrl.backend.to_numpy"
-    kind = f"{type(actions).__module__}.{type(actions).__qualname__}"
-    return DtypeError(f"{method}: expected actions as a NumPy array of shape {shape}, got {kind}: {cure}")
 
 
 def wrong_loss(found: Any) -> ArgumentError:
