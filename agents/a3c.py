@@ -219,9 +219,9 @@ class A3C(Base):
         observation, single = self.as_batch(observation)
         if (got := _rows(observation)) != self.num_envs:
             raise other_count("act()", "observations", self.num_envs, got, got)
-        self.watch.acted(observation)
         rows = range(self.num_envs)
         actions = np.concatenate([self.learner(i).act(_row(observation, i)) for i in rows])
+        self.watch.acted(observation, actions)
         return actions[0] if single else actions
 
     def observe(

@@ -174,13 +174,14 @@ def _align(inputs: tuple[Any, ...], arrays: list[Any], integers: bool) -> tuple[
         if isinstance(a, (list, tuple)):
             arrays[i] = aligned[i] = a = np.asarray(a)
         if tensors and not isinstance(a, (int, float)) and not hasattr(a, "dtype"):
-            raise DtypeError(f"expected a number or an array beside a Tensor, got {a!r}: convert it first")
+            got = f"a dict with the keys {list(a)}" if isinstance(a, dict) else f"{a!r:.60}"
+            raise DtypeError(f"expected a number or an array with a Tensor, got {got}: convert it first")
         if place is not None and not isinstance(x, Tensor):
             arrays[i] = aligned[i] = a = to_device_of(place, a)
         if not tensors or not hasattr(a, "dtype") or (isinstance(x, Tensor) and a.dtype.kind == "f"):
             continue
         if a.dtype.kind not in "fiub":
-            raise DtypeError(f"expected numbers beside a Tensor, got an array of {a.dtype}: convert it first")
+            raise DtypeError(f"expected numbers with a Tensor, got an array of {a.dtype}: convert it first")
         if a.ndim == 0 and isinstance(a, (np.ndarray, np.generic)) and not isinstance(x, Tensor):
             arrays[i] = aligned[i] = a.item()
         elif dtype is not None and a.dtype != dtype and not (integers and a.dtype.kind in "iu"):

@@ -18,8 +18,8 @@ def non_finite(batch: Batch, num_envs: int) -> str:
         batch: what `ReplayBuffer.sample` returned.
         num_envs: environments of the buffer.
     """
-    observations = [("observation", batch.observation), ("next observation", batch.next_observation)]
-    fields = [("action", batch.action), ("reward", batch.reward), *observations]
+    fields = [("observation", batch.observation), ("action", batch.action), ("reward", batch.reward)]
+    fields.append(("next observation", batch.next_observation))
     for field, array in ((field, to_numpy(array)) for field, tree in fields for array in leaves(tree)):
         bad = np.argwhere(~np.isfinite(array)) if array.dtype.kind == "f" else np.zeros(0)
         if len(bad):

@@ -94,7 +94,6 @@ class Ring:
         self.size = self.head = 0
         self.used = 1  # rows of the ring that hold anything
         self.begun = False
-        self.latest_action: Any = None
         self._invalid = 0  # entries among the complete rows that are not valid
         self._none = bytes(num_envs)  # what no end anywhere looks like
         self._due = -1  # completing which row lets the oldest go that is marked in `ends`; none: -1
@@ -127,7 +126,7 @@ class Ring:
             rows[t] = parts[i]
         for i, store in self._writers:
             store.write(t, parts[i])
-        self._action_rows[t] = self.latest_action = action
+        self._action_rows[t] = action
         self.begun = True
 
     def end(

@@ -10,7 +10,15 @@ from dbrrl.backend import module_on, to_device, to_numpy
 from dbrrl.backend.trees import leaves, tree_of
 from dbrrl.buffers import memory
 from dbrrl.checkpoint import untrusted
-from dbrrl.errors import CheckpointError, EnvError, GraphError, ShapeError, other_count
+from dbrrl.errors import (
+    AnomalyError,
+    CheckpointError,
+    DbrrlError,
+    EnvError,
+    GraphError,
+    ShapeError,
+    other_count,
+)
 from dbrrl.types import Observation
 
 
@@ -151,6 +159,7 @@ class RolloutBuffer:
 
         Raises:
             EnvError: a reward or an observation of the rollout is not finite; the first one is named.
+            AnomalyError: so is an action that came before it.
         """
         for store, part in zip(self.observations, leaves(observation), strict=True):
             store[self.size] = part if self.device == "cpu" else self._there(part)
@@ -173,7 +182,16 @@ class RolloutBuffer:
         step, env = map(int, np.argwhere(~np.isfinite(values))[0][:2])
         raise self._unsound(field, values[step, env], step, env)
 
-    def _unsound(self, field: str, value: Any, step: int, env: int) -> EnvError:
+    def _unsound(self, field: str, value: Any, step: int, env: int) -> DbrrlError:
+        """The error for a number that is not finite: the agent's, if an action before it is not finite either."""
+        earlier = to_numpy(self.actions[: step + (field != "observation"), env]).reshape(-1, self.actions[0, 0].size)
+        if earlier.dtype.kind == "f" and not np.isfinite(earlier).all():
+            first = int(np.flatnonzero(~np.isfinite(earlier).all(1))[0])
+            return AnomalyError(
+                f"action: expected finite numbers from the agent's act() in environment {self.first_env + env}, got "
+                f"{earlier[first]}, {self.size - first} steps before the end of the rollout: lower the learning rate, "
+                "or find the op with dbrrl.detect_anomaly()"
+            )
         return EnvError(
             f"{field}: expected finite numbers, got {value} in environment {self.first_env + env}, {self.size - step} "
             "steps before the end of the rollout: correct the environment, or limit what it gives"

@@ -114,7 +114,7 @@ class OffPolicyAgent(Agent):
             self.checked.add(explore)
         if explore and self.training:
             self.replay.begin(given, sample)
-            self.watch.acted(observation)
+            self.watch.acted(observation, sample)
         action = self.head.to_action(sample)
         return action[0] if single else action
 
@@ -139,11 +139,6 @@ class OffPolicyAgent(Agent):
         if due and self.steps >= c.learning_starts and len(self.replay):
             for _ in range(due * c.updates_per_interval):
                 self._latest = statistics_of(self.update(self.sample()))
-
-    @property
-    def latest_action(self) -> Any:
-        """The actions that were stored last, (num_envs, ...)."""
-        return self.replay.latest_action
 
     def sample(self) -> Batch:
         """Return a batch drawn from the replay buffer, on the agent's device."""

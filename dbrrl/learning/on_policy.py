@@ -158,7 +158,7 @@ class OnPolicyAgent(Agent):
             action = self.head.to_action(sample)
         if learning:
             self.rollout.begin(given, sample)
-            self.watch.acted(observation)
+            self.watch.acted(observation, sample)
         return action[0] if single else action
 
     def _sample(self, explore: bool, *arrays: Any) -> tuple[Any, Any]:

@@ -11,6 +11,7 @@ from dbrrl.backend import array_module
 from dbrrl.errors import ArgumentError, EnvError
 from dbrrl.learning.spaces import Observation
 from dbrrl.learning.transition import (
+    all_finite,
     check_action,
     check_finite,
     check_results,
@@ -71,16 +72,26 @@ class ResetWatch:
         self.over = False
         self._resets = 0
         self._final: dict[int, list[np.ndarray]] = {}  # final observations by their rows, until the next act
+        self._observation: Observation = None
+        self._action: Any = None  # upon that observation
         self._again: dict[int, list[np.ndarray]] = {}  # those of them that were acted on
 
-    def acted(self, observation: Observation) -> None:
-        """Take in the batch of observations that is acted on."""
+    def acted(self, observation: Observation, action: Any = None) -> None:
+        """Take in the batch of observations that is acted on, and the actions."""
+        self._observation, self._action = observation, action
         for row, final in self._final.items():
             if _equal(_row(observation, row), final):
                 self._again[row] = final
             else:
                 self.over = True
         self._final = {}
+
+    def check_action(self) -> None:
+        """Raise an AnomalyError if the agent chose an action that is not finite, upon an observation that is."""
+        if isinstance(self._action, np.ndarray):
+            arrays = [array for _, array in fields(self._observation) if array.dtype.kind == "f"]
+            if all(map(all_finite, arrays)):
+                check_action(self._action)
 
     def observed(self, following: Observation, reward: Any, terminated: Any, truncated: Any, said: bool) -> None:
         """Take in what followed, and whether it was said which rows are transitions, or how the environment resets.
@@ -129,12 +140,10 @@ class Checked:
 
     Attributes:
         checks_input: whether `observe` checks all it is given; False where the environments have.
-        latest_action: the actions of the latest act, to name the agent where it is to blame; None: not kept.
         watch: of what is acted on and observed.
     """
 
     checks_input: bool = True
-    latest_action: Any = None
     num_envs: int
     watch: ResetWatch
 
@@ -170,9 +179,14 @@ class Checked:
     def check_counts(self, observation: Observation, reward: Any, terminated: Any, truncated: Any) -> None:
         """Check the numbers of `observe` and how many rows a batch of observations has, not what is in the rows.
 
-        Raises EnvError for what an environment must not give, ShapeError for another number of environments.
+        Raises EnvError for what an environment must not give, ShapeError for another number of environments,
+        AnomalyError if the environment fails because a number of the agent's own action is not finite.
         """
-        check_results(reward, terminated, truncated, self.num_envs)
+        try:
+            check_results(reward, terminated, truncated, self.num_envs)
+        except EnvError:  # which may come of the action
+            self.watch.check_action()
+            raise
         check_rows([array for _, array in fields(observation)], self.num_envs)
 
     def check(self, observation: Any, parts: Any, reward: Any, terminated: Any, truncated: Any) -> None:
@@ -187,6 +201,6 @@ class Checked:
         try:
             check_results(reward, terminated, truncated, self.num_envs)
             check_finite(observation, parts)
-        except EnvError:
-            check_action(self.latest_action)
+        except EnvError:  # which may come of the action
+            self.watch.check_action()
             raise

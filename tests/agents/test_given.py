@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from dbrrl import agents
+from dbrrl.distributions import Normal
 from dbrrl.errors import AnomalyError, DbrrlError, EnvError, ShapeError
 from dbrrl.learning.config import OffPolicyConfig
 from dbrrl.learning.off_policy import OffPolicyAgent
@@ -133,6 +134,25 @@ def test_an_agent_whose_action_is_not_finite_is_named_and_not_the_environment(wh
     given = {"reward": np.full(2, np.nan), "next_observation": np.full((2, 3), np.nan, np.float32)}
     with pytest.raises(AnomalyError, match=r"^environment 0, action: expected a finite number from the agent's"):
         agent.observe(**transition() | {where: given[where]})
+
+
+@pytest.mark.parametrize("name", ["PPO", "A2C", "A3C"])
+@pytest.mark.parametrize("where", ["reward", "next_observation"])
+def test_the_same_of_an_agent_with_rollouts(name: str, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    kind = getattr(agents, name)
+    agent = kind(BOX, gym.spaces.Box(-2, 2, (2,)), kind.Config(n_steps=2), num_envs=2, seed=0)
+    monkeypatch.setattr(Normal, "sample", lambda self, rng: self.mean.array * [1, np.nan])
+    given = {"reward": np.full(2, np.nan), "next_observation": np.full((2, 3), np.nan, np.float32)}
+    with pytest.raises(AnomalyError, match=r"^(environment 0, )?action.*: expected .* from the agent's act\(\)"):
+        feed(agent, {where: given[where]}, {where: given[where]})
+
+
+def test_an_action_upon_an_observation_that_is_not_finite_is_no_fault_of_the_agents() -> None:
+    agent = Swinging(BOX, gym.spaces.Box(-2, 2, (1,)), num_envs=2, seed=0)
+    nan = np.full((2, 3), np.nan, np.float32)
+    agent.act(nan)
+    with pytest.raises(EnvError, match=r"^observation: expected finite numbers"):
+        agent.observe(**transition() | {"next_observation": nan})
 
 
 @pytest.mark.parametrize("name", ["PPO", "A2C", "A3C"])

@@ -36,6 +36,8 @@ WRONG: list[tuple[str, Any, type[DbrrlError], str]] = [
     ("ragged", lambda: Tensor([[1.0], [1.0, 2.0]]), ShapeError, "equal lengths"),
     ("complex", lambda: leaf(2) + 1j, DtypeError, "got 1j"),
     ("none", lambda: leaf(2) * None, DtypeError, "got None"),
+    ("dict", lambda: leaf(2) * {"a": np.zeros(99), "b": 1}, DtypeError, r"got a dict with the keys \['a', 'b'\]: conv"),
+    ("text", lambda: leaf(2) * ("x" * 999), DtypeError, "got 'x{59}: convert"),
     ("grad_outputs", lambda: grad([leaf(2).sum(), leaf(2).sum()], leaf(2), [1.0]), GraphError, "2 grad_outputs, got 1"),
     ("grads", lambda: backward([leaf(2).sum()], [1.0, 2.0]), GraphError, "1 grads, got 2"),
     ("sum axes", lambda: leaf(2, 3).sum((0, -2)), ShapeError, "distinct"),
