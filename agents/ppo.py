@@ -110,9 +110,9 @@ class PPO(OnPolicyAgent):
             return {
                 "policy_loss": -surrogate.array,
                 "value_loss": value_loss.array,
-                "entropy": policy.entropy().array,
+                "entropy": policy.entropy().array.mean(),
                 "approx_kl": (ratio - 1 - log_ratio).mean(),  # Schulman 2020, "Approximating KL divergence"
-                "clip_fraction": np.abs(ratio - 1) > clip_range,
+                "clip_fraction": (np.abs(ratio - 1) > clip_range).mean(),
             }
 
         return terms, metrics
