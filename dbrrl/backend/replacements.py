@@ -36,22 +36,64 @@ _kinds: dict[Any, str] = {np.ndarray: "", float: "", int: ""}  # by type of arra
 def replaceable(function: Callable[P, R]) -> Callable[P, R]:
     """Let kernels replace `function` for the kind of its first argument: an array, or the name of a device.
 
-    NumPy's arrays, "cpu" and every kind for which nothing is registered get `function` itself.
+    NumPy's arrays, "cpu" and every kind for which nothing is registered get `function` itself. A function of one to
+    three arguments without defaults is called by position.
     """
-    first, ndarray = function.__code__.co_varnames[0], np.ndarray
+    arity = function.__code__.co_argcount if function.__defaults__ is None else 0
+    call: Any = functools.wraps(function)(_WRAPPERS.get(arity, _any_arguments)(function))
+    return call  # type: ignore[no-any-return]
 
-    @functools.wraps(function)
-    def call(*args: P.args, **named: P.kwargs) -> R:
-        x: Any = args[0] if args else named.get(first)
-        if type(x) is not ndarray:
-            found = replacement(call, x)
-            if found is not None:
-                result = found(*args, **named)
-                if result is not NotImplemented:
-                    return result  # type: ignore[no-any-return]
+
+# A call with the parameters written out takes a fifth of the time of one with *args and **named.
+def _one_argument(function: Callable[..., Any]) -> Callable[..., Any]:
+    def call(x: Any) -> Any:
+        if type(x) is not _ndarray and (result := _replaced(call, x)) is not NotImplemented:
+            return result
+        return function(x)
+
+    return call
+
+
+def _two_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
+    def call(x: Any, a: Any) -> Any:
+        if type(x) is not _ndarray and (result := _replaced(call, x, a)) is not NotImplemented:
+            return result
+        return function(x, a)
+
+    return call
+
+
+def _three_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
+    def call(x: Any, a: Any, b: Any) -> Any:
+        if type(x) is not _ndarray and (result := _replaced(call, x, a, b)) is not NotImplemented:
+            return result
+        return function(x, a, b)
+
+    return call
+
+
+def _any_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
+    first = function.__code__.co_varnames[0]
+
+    def call(*args: Any, **named: Any) -> Any:
+        x = args[0] if args else named.get(first)
+        if type(x) is not _ndarray and (found := replacement(call, x)) is not None:
+            result = found(*args, **named)
+            if result is not NotImplemented:
+                return result
         return function(*args, **named)
 
     return call
+
+
+_WRAPPERS = {1: _one_argument, 2: _two_arguments, 3: _three_arguments}
+_ndarray = np.ndarray
+
+
+def _replaced(original: Any, *args: Any) -> Any:
+    """What the replacement of `original` gives; NotImplemented if there is none, or it does not serve these."""
+    found = replacement(original, args[0])
+    return NotImplemented if found is None else found(*args)
 
 
 def replaces(original: Any, kind: str) -> Callable[[Replacement], Replacement]:
