@@ -62,12 +62,13 @@ class ReplayBuffer(Ring):
         else:
             last, ends, reward, discount = self._returns(index, gamma, n_steps)
         action = self.actions.take(index, 0)
+        names = self.names
         columns = {
-            "observation": tree_of(self.names, self.take(index)),
+            "observation": tree_of(names, self.take(index)),
             "action": action,
             "reward": reward,
             "discount": discount,
-            "next_observation": tree_of(self.names, self.take_next(last, ends)),
+            "next_observation": tree_of(names, self.take_next(last, ends)),
             "index": index,
             "weight": weight,
         }

@@ -210,7 +210,7 @@ class Ring:
     def take_next(self, places: np.ndarray, ends: np.ndarray) -> list[Any]:
         """The parts of those that followed, given the bits `ends` (n,) of the places; of no meaning at a true end."""
         parts = self.take(places + self.num_envs)
-        if len(self.finals):
+        if self.finals.next > self.finals.first:  # any are kept; len() would be a call
             cut = np.flatnonzero(ends & (TERMINATED | TRUNCATED) == TRUNCATED)
             final = self.final.take(places[cut])
             for part, kept in zip(parts, self.finals.arrays, strict=True):
