@@ -211,11 +211,11 @@ class A3C(Base):
         for one in (self.central, *self.learners.values()):
             one.join(vectors)
 
-    def act(self, observation: Any, explore: bool = True, first: Any = None) -> Any:
+    def act(self, observation: Any, explore: bool = True, episode_start: Any = None, *, first: Any = None) -> Any:
         """Each learner samples from its own policy; if not `explore`, the mode of the shared one."""
         if not explore or not self.training:
             self.central.pull()
-            return self.central.act(observation, explore, first)
+            return self.central.act(observation, explore, episode_start, first=first)
         observation, single = self.as_batch(observation)
         if (got := _rows(observation)) != self.num_envs:
             raise other_count("act()", "observations", self.num_envs, got, got)

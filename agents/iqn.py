@@ -88,10 +88,10 @@ class IQN(DQN):
         )  # fmt: skip
 
     @property
-    def largest_product(self) -> int:
+    def largest_matmul(self) -> int:
         """Multiply-adds of the largest layer over a batch: after the embedding each fraction is a row."""
         c = self.config
-        return int(super().largest_product * max(c.quantiles, c.target_quantiles, c.action_quantiles))
+        return int(super().largest_matmul * max(c.quantiles, c.target_quantiles, c.action_quantiles))
 
     def values(self, network: Any, observation: Observation) -> Any:
         """Return Q(s, a), the mean of K quantiles: (B, actions)."""

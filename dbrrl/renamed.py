@@ -1,13 +1,15 @@
 """Modules and attributes that had other names in earlier versions: an old name still works, with a warning."""
 
+import functools
+import inspect
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 # Old name to new name, both inside `dbrrl`. A package stands for its modules too.
 MODULES = {
@@ -59,6 +61,8 @@ class Renamed:
 
     def __get__(self, instance: Any, owner: type) -> Any:
         self._warn(owner)
+        if instance is not None and self.new in getattr(instance, "__dict__", ()):
+            return getattr(instance, self.new)
         for kind in owner.__mro__:  # an override by the old name asks with super() for what it overrides
             found = vars(kind).get(self.new)
             if found is not None and (kind, self.new) not in _TAKEN_OVER:
@@ -78,10 +82,22 @@ _TAKEN_OVER: set[tuple[type, str]] = set()  # classes and attributes that a clas
 
 
 class TakesOldNames:
-    """Base of classes with `Renamed` attributes: what a subclass defines by an old name gets the new one."""
+    """Base of classes with `Renamed` attributes: what a subclass defines by an old name gets the new one.
+
+    Attributes:
+        old_arguments: methods of which an argument has another name: its old name and its new one.
+    """
+
+    old_arguments: ClassVar[dict[str, tuple[str, str]]] = {}
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
+        for name, (old, new) in cls.old_arguments.items():
+            taken = inspect.signature(vars(cls)[name]).parameters if name in vars(cls) else {}
+            if old in taken and new not in taken:
+                line = f"{cls.__name__}.{name} takes {old}, which is {new} now: rename it"
+                warnings.warn(line, DeprecationWarning, stacklevel=_level_of_class())
+                setattr(cls, name, _by_new_name(vars(cls)[name], old, new))
         for name, value in list(vars(cls).items()):
             base = next((vars(kind)[name] for kind in cls.__mro__[1:] if name in vars(kind)), None)
             if isinstance(base, Renamed) and not isinstance(value, Renamed):
@@ -90,6 +106,27 @@ class TakesOldNames:
                 setattr(cls, base.new, value)
                 delattr(cls, name)
                 _TAKEN_OVER.add((cls, base.new))
+
+
+def _by_new_name(method: Callable[..., Any], old: str, new: str) -> Callable[..., Any]:
+    """Return a method that takes its argument `old` by the name `new` too."""
+
+    @functools.wraps(method)
+    def run(*arguments: Any, **options: Any) -> Any:
+        if new in options:
+            options[old] = options.pop(new)
+        return method(*arguments, **options)
+
+    return run
+
+
+def renamed_argument(value: Any, old: str, new: str) -> Any:
+    """Return the value of an argument that was given by its old name, with a DeprecationWarning for the caller."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("dbrrl."):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(f"the argument {old} is {new} now: use that", DeprecationWarning, stacklevel=level)
+    return value
 
 
 def _level_of_class() -> int:

@@ -112,7 +112,7 @@ def _check_actions(agent: Agent) -> None:
 def _play(agent: Agent, observation: Any) -> Any:
     """Actions without exploration at the first step of episodes."""
     act: Any = agent.act
-    return act(observation, explore=False, first=True) if agent.recurrent else act(observation, explore=False)
+    return act(observation, explore=False, episode_start=True) if agent.recurrent else act(observation, explore=False)
 
 
 def _step(agent: Agent, index: int) -> Any:

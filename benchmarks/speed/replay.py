@@ -84,8 +84,8 @@ class Story:
         """So many transitions."""
         buffer, row, none = self.buffer, self.row, self.none
         for _ in range(count // buffer.num_envs):
-            buffer.begin(row, self.action)
-            buffer.end(row, self.reward, none, none)
+            buffer.add_action(row, self.action)
+            buffer.add_outcome(row, self.reward, none, none)
 
 
 def against_plain_tree(rows: int = 100_000) -> None:

@@ -82,7 +82,7 @@ def cpu_count() -> int:
 class OwnThreads:
     """Base of what acts and learns: its `act`, and its `update` or else its `observe`, use the threads they are worth.
 
-    A subclass has a `largest_product`, in multiply-adds, and may have a `network`.
+    A subclass has a `largest_matmul`, in multiply-adds, and may have a `network`.
     """
 
     _known: tuple[Any, int] = (None, 0)  # the network of the latest answer, and that answer
@@ -99,7 +99,7 @@ class OwnThreads:
         """The most BLAS threads that its products use, unless `set_blas_threads` has said how many all use."""
         network = getattr(self, "network", None)
         if not self._known[1] or network is not self._known[0]:
-            work: int = getattr(self, "largest_product", 0)
+            work: int = getattr(self, "largest_matmul", 0)
             self._known = network, auto_blas_threads(work)
         return self._known[1]
 

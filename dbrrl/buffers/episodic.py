@@ -54,10 +54,10 @@ class EpisodicReplayBuffer(Ring):
         super().__init__(*args, **kwargs)
         self.position = np.zeros(self._places, np.int32)  # steps of the episode before
 
-    def end(self, *args: Any, **kwargs: Any) -> None:
+    def add_outcome(self, *args: Any, **kwargs: Any) -> None:
         """Complete the open row with what followed (see `Ring`)."""
         envs, t = self.num_envs, self.head
-        super().end(*args, **kwargs)
+        super().add_outcome(*args, **kwargs)
         here, there = t * envs, self.head * envs
         goes_on = self.ends[here : here + envs] == 0
         self.position[there : there + envs] = (self.position[here : here + envs] + 1) * goes_on

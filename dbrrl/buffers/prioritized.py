@@ -113,9 +113,9 @@ class PrioritizedReplayBuffer(ReplayBuffer):
         """Bytes of all arrays, once filled."""
         return super().nbytes + self.tree.nodes.nbytes
 
-    def end(self, *args: Any, **kwargs: Any) -> None:
+    def add_outcome(self, *args: Any, **kwargs: Any) -> None:
         """Complete the open row; the tree takes it in, with all new ones at once, before the next draw."""
-        super().end(*args, **kwargs)
+        super().add_outcome(*args, **kwargs)
         self._behind = min(self._behind + 1, self.rows)
 
     def sample(self, n: int, rng: np.random.Generator, gamma: float, n_steps: int = 1) -> Batch:

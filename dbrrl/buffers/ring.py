@@ -13,14 +13,15 @@ from dbrrl.buffers import memory, placement
 from dbrrl.buffers.bits import INVALID, TERMINATED, TRUNCATED
 from dbrrl.buffers.loading import check_ring
 from dbrrl.buffers.queue import Queue
-from dbrrl.buffers.stores import Plain, Resident, Stack, depths_of, frame_of
+from dbrrl.buffers.stores import DeviceRows, Plain, Stack, depths_of, frame_of
 from dbrrl.checkpoint import untrusted
 from dbrrl.errors import ConfigError, GraphError, ShapeError, other_count
+from dbrrl.renamed import Renamed, TakesOldNames
 from dbrrl.types import Observation
 
 
-class Ring:
-    """A ring of rows of B transitions, filled in two moves per step: `begin` when acting, `end` with what followed.
+class Ring(TakesOldNames):
+    """A ring of rows of B transitions, filled in two moves per step: `add_action`, then `add_outcome`.
 
     The observation that follows a row is the next row's, so none is stored twice; only the true final observations of
     truncated episodes are kept apart. Places are numbered row by row.
@@ -48,6 +49,7 @@ class Ring:
 
     arrays: ClassVar[tuple[str, ...]] = ("actions", "rewards", "ends", "final")  # attributes of one entry a place
     per_place: ClassVar[int] = 0  # bytes that a subclass has beside these
+    begin, end = Renamed("add_action"), Renamed("add_outcome")
 
     def __init__(
         self,
@@ -80,10 +82,10 @@ class Ring:
         size = memory.nbytes(rest if elsewhere else [*layout, *rest]) + self._places * self.per_place
         memory.require_memory(size, what)
         pairs = list(zip(placement.arrays(layout, what, file, device, pinned), depths, strict=True))
-        single = Plain if device == "cpu" or pinned else Resident
+        single = Plain if device == "cpu" or pinned else DeviceRows
         self.stores = [single(x, seen) if k == 1 else Stack(x, k, seen) for (x, seen), k in pairs]
         self._plain = [(i, store.rows) for i, store in enumerate(self.stores) if type(store) is Plain]
-        self._writers = [(i, store) for i, store in enumerate(self.stores) if isinstance(store, Stack | Resident)]
+        self._writers = [(i, store) for i, store in enumerate(self.stores) if isinstance(store, Stack | DeviceRows)]
         self._pinned = pinned and device != "cpu"  # a GPU reads what the host writes
         self._reading: Any = None  # an event after the last such reading
         # `final` is the number of the final observation of a truncated entry.
@@ -113,7 +115,7 @@ class Ring:
         valid: np.ndarray = self.ends & INVALID == 0
         return valid
 
-    def begin(self, observation: Observation | list[Any], action: np.ndarray) -> None:
+    def add_action(self, observation: Observation | list[Any], action: np.ndarray) -> None:
         """Open a row: the observation acted on, and the action taken; ShapeError if not one per environment."""
         parts = observation if type(observation) is list else leaves(observation)
         if len(parts[0]) != self.num_envs or (getattr(action, "ndim", False) and len(action) != self.num_envs):
@@ -129,7 +131,7 @@ class Ring:
         self._action_rows[t] = action
         self.begun = True
 
-    def end(
+    def add_outcome(
         self, next_observation: Observation | list[Any], reward: Any, terminated: Any, truncated: Any, valid: Any = None
     ) -> None:
         """Complete the open row with the true next observation. `valid` False marks entries that are no transition.

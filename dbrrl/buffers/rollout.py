@@ -19,11 +19,12 @@ from dbrrl.errors import (
     ShapeError,
     other_count,
 )
+from dbrrl.renamed import Renamed, TakesOldNames
 from dbrrl.types import Observation
 
 
-class RolloutBuffer:
-    """T rows of B transitions, filled in two moves per step: `begin` when acting, `end` when its result is known.
+class RolloutBuffer(TakesOldNames):
+    """T rows of B transitions, filled in two moves per step: `add_action`, then `add_outcome`.
 
     Attributes:
         observations: list of parts, each (T + 1, B, ...): row t + 1 follows row t, the last one follows the rollout.
@@ -36,6 +37,8 @@ class RolloutBuffer:
         all_valid: whether no row was marked otherwise.
         size: rows complete so far.
     """
+
+    begin, end = Renamed("add_action"), Renamed("add_outcome")
 
     def __init__(
         self,
@@ -90,7 +93,7 @@ class RolloutBuffer:
         named: Observation = tree_of(self.names, [store[:rows] for store in self.observations])
         return named
 
-    def begin(self, observation: Observation, action: np.ndarray) -> None:
+    def add_action(self, observation: Observation, action: np.ndarray) -> None:
         """Open a row: the observation acted on, and the sample drawn; ShapeError if not one per environment."""
         t = self.size
         if t == self.n_steps:
@@ -102,7 +105,7 @@ class RolloutBuffer:
         self.actions[t] = action
         self.begun = True
 
-    def end(self, reward: Any, terminated: Any, truncated: Any, valid: Any = None) -> None:
+    def add_outcome(self, reward: Any, terminated: Any, truncated: Any, valid: Any = None) -> None:
         """Complete the open row. `valid` False marks entries that carry no transition.
 
         Raises:

@@ -52,7 +52,7 @@ class Plain:
         self.rows[:rows] = to_device_of(self.rows, np.asarray(state["rows"], self.rows.dtype))
 
 
-class Resident(Plain):
+class DeviceRows(Plain):
     """The same in a GPU's memory. What is written twice, as an observation that goes on, is sent there once."""
 
     _latest, _at = b"", -1  # what was written last, and into which row

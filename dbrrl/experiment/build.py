@@ -69,8 +69,8 @@ def begin(plan: Plan, stack: contextlib.ExitStack) -> tuple[Plan, Driver, Agent]
     here = devices.on(plan, "cpu")  # the size of the agent's layers decides
     driver = new_driver(here, stack)
     agent = new_agent(here, driver)
-    missing = devices.missing_gpu() if agent.largest_product >= devices.LARGE else None
-    plan = devices.on(plan, *devices.choose(agent.largest_product, 0, missing))
+    missing = devices.missing_gpu() if agent.largest_matmul >= devices.LARGE else None
+    plan = devices.on(plan, *devices.choose(agent.largest_matmul, 0, missing))
     if plan.settings.device != "cpu":  # environments that can follow the agent to its device are made there
         driver.close()
         driver = new_driver(plan, stack)
@@ -163,7 +163,7 @@ def callbacks(
 def use_threads(plan: Plan, agent: Agent, stack: contextlib.ExitStack) -> None:
     """Use the BLAS threads of the settings, or as many as suit the agent's layers, until `stack` is closed."""
     backend.keep_freed_memory()
-    threads = plan.settings.threads or backend.auto_blas_threads(agent.largest_product)
+    threads = plan.settings.threads or backend.auto_blas_threads(agent.largest_matmul)
     stack.enter_context(backend.using_blas_threads(threads))
 
 

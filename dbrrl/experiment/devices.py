@@ -17,21 +17,21 @@ LARGE = 2**25
 MANY = 64
 
 
-def choose(product: int, copies: int, missing: str | None) -> tuple[str, str]:
+def choose(matmul: int, copies: int, missing: str | None) -> tuple[str, str]:
     """Return the device for a run, "cpu" or "cuda", and the reason in a few words.
 
     Args:
-        product: multiply-adds of the agent's largest layer over a batch.
+        matmul: multiply-adds of the agent's largest layer over a batch.
         copies: environments that step as one array program; 0 for environments that do not.
         missing: why no GPU can be used; None if one can.
     """
     if copies >= MANY:
         reason = f"{copies:,} environments step as one array program, from {MANY} on a GPU is worth it"
-    elif product >= LARGE:
-        reason = f"the largest layer has {product / 1e6:,.0f} million multiply-adds a batch, a GPU is worth it"
+    elif matmul >= LARGE:
+        reason = f"the largest layer has {matmul / 1e6:,.0f} million multiply-adds a batch, a GPU is worth it"
     else:
         return "cpu", (
-            f"the largest layer has {product / 1e6:.2g} million multiply-adds a batch, below {LARGE / 1e6:.0f} million "
+            f"the largest layer has {matmul / 1e6:.2g} million multiply-adds a batch, below {LARGE / 1e6:.0f} million "
             "a GPU takes longer to launch them than a CPU to do them"
         )
     return ("cuda", reason) if missing is None else ("cpu", f"{reason}, but there is none: {missing}")
@@ -49,7 +49,7 @@ def missing_gpu() -> str | None:
 def copies(plan: Plan) -> int:
     """Return how many environments step as one array program that can run on the agent's GPU, 0 if they do not."""
     settings = plan.settings
-    if not plan.agent_class.resident_at(plan.config):
+    if not plan.agent_class.supports_device_envs(plan.config):
         return 0
     request = construct.Request(settings.env, plan.env_kwargs)
     return settings.num_envs if construct.choose(request, settings.vectorization) == "batched" else 0

@@ -100,7 +100,7 @@ def act(agent: Agent, observation: Observation, explore: bool, first: np.ndarray
     """Return the agent's actions in episodes that it does not learn from; `first`, bool (B,): rows that start one."""
     choose: Any = agent.act
     action: np.ndarray = (
-        choose(observation, explore, first=first) if agent.recurrent else choose(observation, explore)
+        choose(observation, explore, episode_start=first) if agent.recurrent else choose(observation, explore)
     )
     return action
 

@@ -35,7 +35,7 @@ class InProcess:
                 vectorization=settings.vectorization,
                 max_episode_steps=settings.max_episode_steps,
                 env_kwargs=plan.env_kwargs,
-                device=settings.device if plan.agent_class.resident_at(plan.config) else "cpu",
+                device=settings.device if plan.agent_class.supports_device_envs(plan.config) else "cpu",
             )
         envs = self.envs
         self.env_id, self.kind, self.num_envs = envs.env_id, envs.kind, envs.num_envs

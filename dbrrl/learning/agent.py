@@ -21,6 +21,7 @@ from dbrrl.learning.spaces import Observation, as_batch
 from dbrrl.learning.transition import true_next_observation as true_next_observation
 from dbrrl.learning.transition import valid_rows as valid_rows
 from dbrrl.optim import Optimizer
+from dbrrl.renamed import Renamed
 
 
 class Agent(Described, OwnThreads, Checked, SavedAgent, metaclass=AgentType):
@@ -32,9 +33,9 @@ class Agent(Described, OwnThreads, Checked, SavedAgent, metaclass=AgentType):
     keys are the environment's own.
 
     An agent with a memory (`recurrent` is True) sees in `observe` where an episode ended, and forgets it. Where it does
-    not learn nothing is observed: there `act(observation, explore=False, first=...)` says which rows begin an episode,
-    one boolean for all or one each. What it remembers of an evaluation is kept apart from what it learns from, and
-    belongs to no state.
+    not learn nothing is observed: there `act(observation, explore=False, episode_start=...)` says which rows begin an
+    episode, one boolean for all or one each. What it remembers of an evaluation is kept apart from what it learns from,
+    and belongs to no state.
 
     A subclass names its `Config` and the spaces it serves, calls `super().__init__` first and then builds its
     network.
@@ -54,8 +55,11 @@ class Agent(Described, OwnThreads, Checked, SavedAgent, metaclass=AgentType):
 
     Config: ClassVar[type[AgentConfig]]
     training: bool = True  # False: nothing of the agent changes, not even by acts that explore
-    recurrent: bool = False  # whether it has a memory; `act` then takes `first`
-    resident: bool = False  # whether observations and rewards may lie on the agent's GPU; `act` then answers there
+    recurrent: bool = False  # whether it has a memory; `act` then takes `episode_start`
+    keeps_data_on_gpu: bool = False  # whether it takes observations and rewards on its GPU, and gives actions there
+    resident, resident_at = Renamed("keeps_data_on_gpu"), Renamed("supports_device_envs")
+    largest_product = Renamed("largest_matmul")
+    old_arguments = {"act": ("first", "episode_start")}  # noqa: RUF012
     _use_cuda_graphs = True
     asynchronous: ClassVar[bool] = False  # whether the runner starts a process per environment (see dbrrl.agents.a3c)
     observation_spaces: ClassVar[tuple[type[gym.Space[Any]], ...]]
@@ -89,12 +93,14 @@ class Agent(Described, OwnThreads, Checked, SavedAgent, metaclass=AgentType):
         capacity.check(self)
 
     @classmethod
-    def resident_at(cls, config: AgentConfig) -> bool:
-        """Whether an agent of these settings takes observations that lie on its GPU: `resident`, before it is made."""
+    def supports_device_envs(cls, config: AgentConfig) -> bool:
+        """Return whether an agent of these settings can act in environments on its GPU: `keeps_data_on_gpu`, before it
+        is made.
+        """
         return False
 
     @property
-    def largest_product(self) -> int:
+    def largest_matmul(self) -> int:
         """Multiply-adds of its largest matrix product, by which the BLAS threads of `act` and `update` are chosen."""
         return 0
 

@@ -113,7 +113,7 @@ class OffPolicyAgent(Agent):
             check_actions("explore" if explore else "act_greedily", sample, (count(given), *self.head.sample_shape))
             self.checked.add(explore)
         if explore and self.training:
-            self.replay.begin(given, sample)
+            self.replay.add_action(given, sample)
             self.watch.acted(observation, sample)
         action = self.head.to_action(sample)
         return action[0] if single else action
@@ -130,7 +130,7 @@ class OffPolicyAgent(Agent):
         self.check(observation, given, reward, terminated, truncated)
         reward = np.clip(reward, -1, 1) if c.clip_reward else reward
         reward = reward if c.reward_scale == 1 else c.reward_scale * np.asarray(reward)
-        self.replay.end(given, reward, terminated, truncated, valid)
+        self.replay.add_outcome(given, reward, terminated, truncated, valid)
         if self.explorer.per_episode_state:
             self.explorer.reset(np.logical_or(terminated, truncated))
         before = self.steps
@@ -166,7 +166,7 @@ class OffPolicyAgent(Agent):
         return falling(getattr(self.config, f"{name}_schedule"), getattr(self.config, name))(self.progress)
 
     @property
-    def largest_product(self) -> int:
+    def largest_matmul(self) -> int:
         """Multiply-adds of the largest layer over a batch."""
         sizes = [p.size for value in vars(self).values() if isinstance(value, nn.Module) for p in value.parameters()]
         return int(self.config.batch_size * max(sizes, default=0))

@@ -25,7 +25,7 @@ from dbrrl.networks.preprocessor import OBSERVATION_SPACES, Preprocessor
 from dbrrl.networks.recurrence import Recurrent
 from dbrrl.normalize import ObservationNormalizer, RewardNormalizer
 from dbrrl.optim import Optimizer
-from dbrrl.renamed import Renamed
+from dbrrl.renamed import Renamed, renamed_argument
 from dbrrl.schedules import falling
 from dbrrl.types import Metrics, Observation
 
@@ -63,7 +63,7 @@ class OnPolicyAgent(Agent):
         self.latest: Metrics = {}
 
     @classmethod
-    def resident_at(cls, config: Config) -> bool:
+    def supports_device_envs(cls, config: Config) -> bool:
         """All but recurrent agents."""
         return getattr(config, "recurrent", "none") == "none"
 
@@ -79,15 +79,15 @@ class OnPolicyAgent(Agent):
         self._network = network = module.to(self.device)
         kind: type[FeedForward] | type[Recurrent] = Recurrent if hasattr(network, "initial_state") else FeedForward
         self.memory = kind(network, self.num_envs)
-        self.recurrent, self.resident = kind.recurrent, not kind.recurrent and self.device != "cpu"
-        self.step = self.gradient_step_for(self.loss, self.make_optimizer(module), captured=self.resident)
+        self.recurrent, self.keeps_data_on_gpu = kind.recurrent, not kind.recurrent and self.device != "cpu"
+        self.step = self.gradient_step_for(self.loss, self.make_optimizer(module), captured=self.keeps_data_on_gpu)
         # A rollout is kept where the agent computes; the sequences of a recurrent one are cut on the host.
-        given, head, place = self.preprocessor, self.head, self.device if self.resident else "cpu"
+        given, head, place = self.preprocessor, self.head, self.device if self.keeps_data_on_gpu else "cpu"
         samples = head.sample_shape, head.sample_dtype
         self.rollout = RolloutBuffer(
             self.n_steps, self.num_envs, given.shapes, given.dtypes, *samples, place, given.names
         )
-        self.act_graph = capture(self.device if self.resident else "cpu", operator.call)
+        self.act_graph = capture(self.device if self.keeps_data_on_gpu else "cpu", operator.call)
 
     @property
     def optimizer(self) -> Optimizer:
@@ -116,7 +116,7 @@ class OnPolicyAgent(Agent):
 
     def generator(self, name: str) -> Any:
         """Return a random generator of the agent's own, by name, which draws where its batches are kept."""
-        return seeding.generator_on(self.device if self.resident else "cpu", self.seed, name)
+        return seeding.generator_on(self.device if self.keeps_data_on_gpu else "cpu", self.seed, name)
 
     def gradient_step(self, batch: Batch, **numbers: float) -> StepMetrics:
         """Take one step of the optimizer along the gradient of `loss(batch, **numbers)`."""
@@ -141,28 +141,28 @@ class OnPolicyAgent(Agent):
         self.step.forget()
         self.act_graph.forget()
 
-    def act(self, observation: Any, explore: bool = True, first: Any = None) -> Any:
-        """Sample from the policy, or its mode if not `explore`; `first` as in `Agent`, read where it does not learn."""
+    def act(self, observation: Any, explore: bool = True, episode_start: Any = None, *, first: Any = None) -> Any:
+        """Sample from the policy, or its mode if not `explore`; `episode_start`, outside training, as in `Agent`."""
+        episode_start = episode_start if first is None else renamed_argument(first, "first", "episode_start")
         observation, single = self.as_batch(observation)
         learning = explore and self.training
         given = self.preprocess(observation, update=learning)
-        if self.resident:
+        if self.keeps_data_on_gpu:
             given = self.to_device(given)
             run = self.act_graph if self.use_cuda_graphs else operator.call
             sample, action = run(self._sample, explore, *leaves(given))
             action = to_numpy(action) if isinstance(observation, np.ndarray | dict) else action.copy()
         else:
             with nn.evaluation(noise=explore):
-                policy = self.distribution(self.memory.act(self.to_device(given), learning, first))
+                policy = self.distribution(self.memory.act(self.to_device(given), learning, episode_start))
             sample = to_numpy(policy.sample(self.policy_rng) if explore else policy.mode())
             action = self.head.to_action(sample)
         if learning:
-            self.rollout.begin(given, sample)
+            self.rollout.add_action(given, sample)
             self.watch.acted(observation, sample)
         return action[0] if single else action
 
-    def _sample(self, explore: bool, *arrays: Any) -> tuple[Any, Any]:
-        """Samples and actions on the device of the observation's arrays."""
+    def _sample(self, explore: bool, *arrays: Any) -> tuple[Any, Any]:  # on the device of the observation's arrays
         with nn.evaluation(noise=explore):
             policy = self.distribution(self.network.policy(self.preprocessor.named(list(arrays))))
         sample = policy.sample(self.policy_rng) if explore else policy.mode()
@@ -201,7 +201,7 @@ class OnPolicyAgent(Agent):
     ) -> None:  # fmt: skip
         """Store the transition; learn when the rollout is full, or the run at its end."""
         rollout = self.rollout
-        if self.resident:
+        if self.keeps_data_on_gpu:
             module_on(self.device)  # makes it the current one of several
         next_observation = self.followed_by(next_observation, reward, terminated, truncated, info, valid)
         on_gpu = is_on_gpu(truncated) or rollout.followed > 0
@@ -212,7 +212,7 @@ class OnPolicyAgent(Agent):
         if self.reward_norm is not None:
             ended = np.logical_or(terminated, truncated)
             reward = self.reward_norm(np.reshape(reward, -1), np.reshape(ended, -1), valid)
-        rollout.end(reward, terminated, truncated, valid)
+        rollout.add_outcome(reward, terminated, truncated, valid)
         if self.recurrent:
             self.memory.advance(rollout.ended[-1])
         self.steps += self.num_envs if valid is None else int(np.count_nonzero(valid))
@@ -239,7 +239,7 @@ class OnPolicyAgent(Agent):
         self.memory.start_rollout()
 
     @property
-    def largest_product(self) -> int:
+    def largest_matmul(self) -> int:
         """Multiply-adds of the largest layer over a minibatch, or over the rollout where there are none."""
         rows = getattr(self.config, "batch_size", self.n_steps * self.num_envs)
         return self.memory.rows_at_once(rows, self.n_steps) * max(int(p.size) for p in self.network.parameters())

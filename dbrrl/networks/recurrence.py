@@ -103,20 +103,22 @@ class Recurrent:
         """Return how many of `rows` transitions go through the network in one matrix product: those of one step."""
         return max(1, rows // steps)
 
-    def _recalled(self, first: Any, batch: int) -> State:
+    def _recalled(self, start: Any, batch: int) -> State:
         """Return the state before an act in evaluation."""
-        if first is None:
+        if start is None:
             raise GraphError(
-                "act(): an agent with a memory expected `first`, got none: say in evaluation which rows begin an "
-                "episode, first=True at its first step and first=False after it, or one entry per row"
+                "act(): an agent with a memory expected `episode_start`, got none: say in evaluation which rows "
+                "begin an episode, True at its first step and False after it, or one entry per row"
             )
-        if np.shape(first) not in ((), (batch,)):
-            raise ShapeError(f"act(): expected first of shape ({batch},), got {np.shape(first)}: one entry per row")
-        begins = np.broadcast_to(np.asarray(first, bool), batch)
+        if np.shape(start) not in ((), (batch,)):
+            raise ShapeError(
+                f"act(): expected episode_start of shape ({batch},), got {np.shape(start)}: one entry per row"
+            )
+        begins = np.broadcast_to(np.asarray(start, bool), batch)
         if begins.all():
             return tuple(self.network.initial_state(batch))
         if not self.played or self.played[0].shape[1] != batch:
-            raise GraphError(f"act(): expected first=True at the first step of these {batch} episodes, got False")
+            raise GraphError(f"act(): expected episode_start=True at the first step of {batch} episodes, got False")
         return self._begun(self.played, begins) if begins.any() else self.played
 
     def _begun(self, state: State, where: np.ndarray) -> State:

@@ -55,7 +55,7 @@ def test_the_loss_is_the_cross_entropy_of_the_actions_taken() -> None:
     for t in range(6):
         rng = np.random.default_rng(t)
         agent.act(rng.normal(size=(2, 3)).astype(np.float32))
-        agent.replay.end([rng.normal(size=(2, 3)).astype(np.float32)], rng.normal(size=2), False, False)
+        agent.replay.add_outcome([rng.normal(size=(2, 3)).astype(np.float32)], rng.normal(size=2), False, False)
     batch = agent.sample()
     terms, metrics = agent.loss(batch)
     loss = terms.numpy()

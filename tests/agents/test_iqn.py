@@ -43,7 +43,7 @@ def test_on_images_the_fractions_meet_what_the_convolutions_give() -> None:  # t
 
 def test_each_fraction_is_a_row_of_the_largest_product() -> None:
     agent = make(IQN, hidden_sizes=(10, 8), batch_size=5, **FEW)
-    assert agent.largest_product == 5 * 6 * 10 * 8
+    assert agent.largest_matmul == 5 * 6 * 10 * 8
 
 
 def test_quantiles_of_an_action() -> None:

@@ -74,8 +74,8 @@ def test_targets_worked_out_by_hand() -> None:
     agent.target_network = lambda observation: Tensor(rows)
     batch = make(QRDQN).replay
     for _ in range(2):
-        batch.begin([np.zeros((2, 3), np.float32)], 0)
-        batch.end([np.zeros((2, 3), np.float32)], [1.0, 2.0], [False, True], False)
+        batch.add_action([np.zeros((2, 3), np.float32)], 0)
+        batch.add_outcome([np.zeros((2, 3), np.float32)], [1.0, 2.0], [False, True], False)
     found = agent.target(batch.gather(np.array([0, 1]), 0.5))
     np.testing.assert_array_equal(found, [[2.5, 2.5], [2.0, 2.0]])
 

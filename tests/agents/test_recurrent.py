@@ -278,8 +278,8 @@ def test_an_evaluation_leaves_training_as_it_was(name: str) -> None:
     for t in range(30):
         for one in (agent, twin):
             feed(one, 1, first=t)
-        agent.act(np.full((2, 3), t, np.float32), explore=False, first=t % 3 == 0)
-    agent.act(np.ones(3, np.float32), explore=False, first=True)
+        agent.act(np.full((2, 3), t, np.float32), explore=False, episode_start=t % 3 == 0)
+    agent.act(np.ones(3, np.float32), explore=False, episode_start=True)
     assert content(agent) == content(twin) and agent.num_updates > 2
 
 
@@ -287,13 +287,13 @@ def test_an_evaluation_leaves_training_as_it_was(name: str) -> None:
 def test_an_evaluation_remembers_within_an_episode(name: str) -> None:
     agent = whole(name, BOX, ACTIONS["box"], recurrent="gru")
     x = np.random.default_rng(0).normal(size=(4, 2, 3)).astype(np.float32)
-    together = [agent.act(x[t], explore=False, first=t == 0) for t in range(4)]
-    alone = [agent.act(x[t, 1], explore=False, first=t in (0, 2)) for t in range(4)]
-    assert np.any(together[1] != agent.act(x[1], explore=False, first=True))
+    together = [agent.act(x[t], explore=False, episode_start=t == 0) for t in range(4)]
+    alone = [agent.act(x[t, 1], explore=False, episode_start=t in (0, 2)) for t in range(4)]
+    assert np.any(together[1] != agent.act(x[1], explore=False, episode_start=True))
     for t in range(2):
         np.testing.assert_allclose(alone[t], together[t][1], atol=1e-7)
     assert np.any(alone[3] != together[3][1])
-    with pytest.raises(GraphError, match="expected `first`"):
+    with pytest.raises(GraphError, match="expected `episode_start`"):
         agent.act(x[0], explore=False)
 
 
@@ -409,7 +409,7 @@ def test_a_network_of_your_own_with_a_memory_is_restored(tmp_path: Any) -> None:
 def test_the_threads_are_those_of_a_step() -> None:
     settings = {"n_steps": 64, "batch_size": 256, "hidden_sizes": (64, 64), "recurrent_size": 64}
     with_memory, without = (make("ppo", num_envs=8, recurrent=kind, **settings) for kind in ("lstm", "none"))
-    assert with_memory.largest_product == 4 * 4 * 64 * 64 and without.largest_product == 256 * 64 * 64
+    assert with_memory.largest_matmul == 4 * 4 * 64 * 64 and without.largest_matmul == 256 * 64 * 64
 
 
 def test_wrong_settings_are_refused() -> None:

@@ -125,7 +125,7 @@ def test_in_a_loop_of_your_own_small_networks_use_one_thread(kind: Any, seen: li
 def test_large_products_use_more_threads(seen: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "_most", lambda: 2)
     agent = PPO(OBSERVATION, ACTION, PPO.Config(n_steps=1024, batch_size=2048, hidden_sizes=(256, 256)), num_envs=2)
-    assert agent.largest_product == 2048 * 256 * 256  # 2**27
+    assert agent.largest_matmul == 2048 * 256 * 256  # 2**27
     seen.clear()
     play(agent, 1)
     assert set(seen) == {2} and agent.blas_threads == 2

@@ -90,8 +90,8 @@ def test_an_episode_worked_out_by_hand() -> None:
     """Five steps, then two of the next episode: windows of 4, asked for at each step."""
     buffer = EpisodicReplayBuffer(10, 1, [(1,)], [np.float32])
     for t in range(7):
-        buffer.begin([np.array([[t]], np.float32)], np.array([t]))
-        buffer.end([np.array([[t + 0.5]], np.float32)], 10.0 * t, False, t == 4)
+        buffer.add_action([np.array([[t]], np.float32)], np.array([t]))
+        buffer.add_outcome([np.array([[t + 0.5]], np.float32)], 10.0 * t, False, t == 4)
     s = buffer.gather(np.array([0, 1, 3, 5]), 4)
     np.testing.assert_array_equal(s.lengths, [4, 4, 2, 2])
     np.testing.assert_array_equal(s.action.T, [[0, 1, 2, 3], [1, 2, 3, 4], [3, 4, 0, 0], [5, 6, 0, 0]])
@@ -112,8 +112,8 @@ def test_windows_are_drawn_as_said() -> None:
     """
     buffer = EpisodicReplayBuffer(20, 1, [(1,)], [np.float32])
     for t in range(9):
-        buffer.begin([np.zeros((1, 1), np.float32)], 0)
-        buffer.end([np.zeros((1, 1), np.float32)], 0.0, t == 8, False)
+        buffer.add_action([np.zeros((1, 1), np.float32)], 0)
+        buffer.add_outcome([np.zeros((1, 1), np.float32)], 0.0, t == 8, False)
     counts = np.bincount(buffer.sample(27_000, np.random.default_rng(0), 3).index)
     np.testing.assert_allclose(counts / 1000, [6, 3, 3, 3, 3, 3, 6], atol=0.3)
 

@@ -98,8 +98,8 @@ def test_a_large_buffer_is_saved_and_loaded_without_a_second_copy(
     row = [np.ones((1, 100_000), np.uint8)]
     for t in range(700):
         row[0][:] = t % 251
-        buffers[0].begin(row, np.array([t]))
-        buffers[0].end(row, 1.0, False, False)
+        buffers[0].add_action(row, np.array([t]))
+        buffers[0].add_outcome(row, 1.0, False, False)
     one, other = buffers
     tracemalloc.start()
     with checkpoint.borrowed():

@@ -38,8 +38,8 @@ def test_weights_worked_out_by_hand() -> None:
     """Errors 1, 2, 4, 8 with α = 1, β = 1/2: P = (1, 2, 4, 8)/15, w = (N P)^-1/2 over the largest, that of 1."""
     buffer = PrioritizedReplayBuffer(4, 1, [(1,)], [np.float32], alpha=1.0, beta=0.5, eps=1e-12)
     for t in range(4):
-        buffer.begin([np.full((1, 1), t, np.float32)], np.array([0]))
-        buffer.end([np.zeros((1, 1), np.float32)], 0.0, False, False)
+        buffer.add_action([np.full((1, 1), t, np.float32)], np.array([0]))
+        buffer.add_outcome([np.zeros((1, 1), np.float32)], 0.0, False, False)
     buffer.sample(1, np.random.default_rng(0), GAMMA)
     buffer.update_priorities(np.arange(4), np.array([-1.0, 2.0, 4.0, -8.0]))
     batch = buffer.sample(15_000, np.random.default_rng(0), GAMMA)

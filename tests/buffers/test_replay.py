@@ -47,8 +47,8 @@ class Story:
         terminated, truncated = rng.random(b) < 0.15, rng.random(b) < 0.15
         valid = rng.random(b) < 0.8 if self.invalid else np.ones(b, bool)
         following, fresh = self.following(), self.fresh()
-        self.buffer.begin(self.observation, action)
-        self.buffer.end(following, reward, terminated, truncated, valid if self.invalid else None)
+        self.buffer.add_action(self.observation, action)
+        self.buffer.add_outcome(following, reward, terminated, truncated, valid if self.invalid else None)
         for env in range(b):
             self.told[env].append({
                 "seen": [p[env] for p in self.observation], "action": action[env], "reward": float(reward[env]),
@@ -110,8 +110,8 @@ def test_a_return_worked_out_by_hand() -> None:
     """Rewards 1 2 4 | 8 16 with a time limit after the third and a true end after the fifth; γ = 1/2, n = 3."""
     buffer = ReplayBuffer(10, 1, [(1,)], [np.float32])
     for t, reward in enumerate([1.0, 2.0, 4.0, 8.0, 16.0]):
-        buffer.begin([np.array([[t]], np.float32)], np.array([0]))
-        buffer.end([np.array([[10 * (t + 1)]], np.float32)], reward, t == 4, t == 2)
+        buffer.add_action([np.array([[t]], np.float32)], np.array([0]))
+        buffer.add_outcome([np.array([[10 * (t + 1)]], np.float32)], reward, t == 4, t == 2)
     batch = buffer.gather(np.arange(5), 0.5, 3)
     np.testing.assert_array_equal(batch.reward, [1 + 1 + 1, 2 + 2, 4, 8 + 8, 16])
     np.testing.assert_array_equal(batch.discount, [1 / 8, 1 / 4, 1 / 2, 0, 0])
@@ -135,7 +135,7 @@ def test_a_saved_buffer_goes_on_bit_for_bit(steps: int, tmp_path: Path, place: A
     one, other = (Story(make(14, 2, **where), seed=1, invalid=True) for where in ({}, place))
     for _ in range(steps):
         one.step()
-    one.buffer.begin(one.draw(), np.array([1, 2]))
+    one.buffer.add_action(one.draw(), np.array([1, 2]))
     checkpoint.save(tmp_path / "buffer", one.buffer.state_dict(), kind="x")
     other.buffer.load_state_dict(checkpoint.load(tmp_path / "buffer", kind="x"))
     other.rng.bit_generator.state, other.observation = one.rng.bit_generator.state, one.observation
@@ -160,7 +160,7 @@ def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(CheckpointError, match="replay: expected an entry 'head'"):
         make(8, 2).load_state_dict({"size": 1})
     with pytest.raises(GraphError, match="expected act"):
-        make(8, 2).end([], 0.0, False, False)
+        make(8, 2).add_outcome([], 0.0, False, False)
     for name, sizes in (("capacity", (0, 1)), ("num_envs", (8, 0))):
         with pytest.raises(ConfigError, match=f"ReplayBuffer: expected {name} of at least 1, got 0"):
             make(*sizes)
@@ -176,11 +176,11 @@ def test_another_number_of_environments_is_refused_and_nothing_is_kept(rows: int
     odd, good = ([np.zeros((n, 2)), np.zeros((n, 1, 2, 2))] for n in (rows, 2))
     for parts, action in ((odd, np.zeros(rows)), (good, np.zeros(rows)), (odd, np.zeros(2))):
         with pytest.raises(ShapeError, match=r"act\(\): expected observations and actions of 2 environments"):
-            buffer.begin(parts, action)
-    buffer.begin(good, np.zeros(2))
+            buffer.add_action(parts, action)
+    buffer.add_action(good, np.zeros(2))
     for parts, reward in ((odd, np.zeros(rows)), (good, np.zeros(rows)), (odd, np.zeros(2)), (good, 1.0)):
         with pytest.raises(ShapeError, match=r"observe\(\): expected observations and rewards of 2 environments"):
-            buffer.end(parts, reward, none, none)
+            buffer.add_outcome(parts, reward, none, none)
     assert len(buffer) == 0
     with pytest.raises(GraphError, match="expected a transition"):
         make(8, 2).sample(1, np.random.default_rng(0), GAMMA)
@@ -202,9 +202,9 @@ def test_final_observations_go_with_their_rows() -> None:
     buffer, row = ReplayBuffer(10, 1, [(1,)], [np.float32]), [np.zeros((1, 1), np.float32)]
     sizes = set()
     for t in range(200):
-        buffer.begin(row, 0)
+        buffer.add_action(row, 0)
         # Where an episode ended in both ways nothing is bootstrapped, so that its final observation is not kept.
-        buffer.end(row, 0.0, np.array([t % 6 == 1]), np.array([t % 2 == 0 or t % 6 == 1]))
+        buffer.add_outcome(row, 0.0, np.array([t % 6 == 1]), np.array([t % 2 == 0 or t % 6 == 1]))
         assert len(buffer.state_dict()["finals"]["arrays"][0]) == min(-(-(t + 1) // 2), 5)
         sizes.add(buffer.nbytes)
     assert len(sizes) == 4  # room for 1, 2, 4 and 8
@@ -229,12 +229,12 @@ def test_a_row_that_goes_on_is_sent_once(monkeypatch: pytest.MonkeyPatch) -> Non
     standin.install(monkeypatch)
     buffer = make(20, 2, device="cuda")
     row, action, no = Story(buffer, 0).draw(), np.zeros(2, np.int64), np.zeros(2, bool)
-    buffer.begin(row, action)
+    buffer.add_action(row, action)
     for _ in range(3):
         row = [part + 1 for part in row]
         with standin.copies() as count:
-            buffer.end(row, np.zeros(2), no, no)
-            buffer.begin(row, action)
+            buffer.add_outcome(row, np.zeros(2), no, no)
+            buffer.add_action(row, action)
         assert count == standin.Copies(to_device=2)  # its two parts
 
 

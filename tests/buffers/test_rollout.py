@@ -31,11 +31,11 @@ def row(t: int) -> dict[str, Any]:
 
 
 def begin(buffer: RolloutBuffer, t: int) -> None:
-    buffer.begin(row(t)["parts"], row(t)["action"])
+    buffer.add_action(row(t)["parts"], row(t)["action"])
 
 
 def end(buffer: RolloutBuffer, t: int) -> None:
-    buffer.end(*row(t)["result"])
+    buffer.add_outcome(*row(t)["result"])
     if t == 1:
         buffer.finals.append((t, 0, [part[0].copy() for part in row(9)["parts"]]))
 
@@ -67,10 +67,10 @@ def test_rows_are_kept_as_they_came() -> None:
 
 def test_a_row_is_copied_and_may_be_begun_again() -> None:
     buffer, given = make(), row(0)
-    buffer.begin(row(5)["parts"], row(5)["action"])
-    buffer.begin(given["parts"], given["action"])
+    buffer.add_action(row(5)["parts"], row(5)["action"])
+    buffer.add_action(given["parts"], given["action"])
     given["parts"][0][:] = 0
-    buffer.end(np.full(ENVS, 0.5), np.ones(ENVS, bool), np.zeros(ENVS, bool))
+    buffer.add_outcome(np.full(ENVS, 0.5), np.ones(ENVS, bool), np.zeros(ENVS, bool))
     np.testing.assert_array_equal(buffer.observations[0][0], row(0)["parts"][0])
     np.testing.assert_array_equal(buffer.valid[0], True)
     np.testing.assert_array_equal(buffer.rewards[0], 0.5)
@@ -110,7 +110,7 @@ def test_a_state_is_a_copy() -> None:
 def test_order_of_calls() -> None:
     buffer = make()
     with pytest.raises(GraphError, match=r"observe\(\): expected act\(\) before it"):
-        buffer.end(*NOTHING)
+        buffer.add_outcome(*NOTHING)
     for move, t in MOVES:
         move(buffer, t)
     with pytest.raises(GraphError, match="expected a rollout with room"):

@@ -91,7 +91,7 @@ def test_a_saved_buffer_goes_on_bit_for_bit(kind: Any, steps: int, tmp_path: Pat
         one.step()
     for _ in range(13):  # what was there before is gone
         other.step()
-    one.buffer.begin(one.observation, np.array([1, 2]))
+    one.buffer.add_action(one.observation, np.array([1, 2]))
     checkpoint.save(tmp_path / "buffer", one.buffer.state_dict(), kind="x")
     other.buffer.load_state_dict(checkpoint.load(tmp_path / "buffer", kind="x"))
     other.rng.bit_generator.state, other.observation = one.rng.bit_generator.state, one.observation
@@ -198,8 +198,8 @@ def test_what_is_no_stack_is_refused() -> None:
 
     def steps(count: int) -> None:
         for _ in range(count):
-            buffer.begin(picture(), np.zeros(2, int))
-            buffer.end(picture(), np.zeros(2), none, none)
+            buffer.add_action(picture(), np.zeros(2, int))
+            buffer.add_outcome(picture(), np.zeros(2), none, none)
 
     steps(450)
     with pytest.raises(ConfigError, match="set frame_stack to 1"):
@@ -214,7 +214,8 @@ def test_episodes_of_one_step_are_no_reason_to_refuse() -> None:
     buffer, rng = ReplayBuffer(5000, 2, [(3, 4, 4)], [np.uint8], frame_stack=3), np.random.default_rng(0)
     for _ in range(1500):
         stack = rng.integers(0, 256, (2, 3, 4, 4), np.uint8)
-        buffer.begin([stack], np.zeros(2, int))
+        buffer.add_action([stack], np.zeros(2, int))
         newest = rng.integers(0, 256, (2, 1, 4, 4), np.uint8)
-        buffer.end([np.concatenate([stack[:, 1:], newest], axis=1)], np.zeros(2), np.ones(2, bool), np.zeros(2, bool))
+        following = [np.concatenate([stack[:, 1:], newest], axis=1)]
+        buffer.add_outcome(following, np.zeros(2), np.ones(2, bool), np.zeros(2, bool))
     assert len(buffer) == 3000

@@ -140,14 +140,14 @@ def test_what_is_remembered_of_an_evaluation_is_apart() -> None:
 
 def test_an_evaluation_must_say_where_episodes_begin() -> None:
     memory, x = Recurrent(network(), BATCH), observations()[0]
-    with pytest.raises(GraphError, match="expected `first`, got none: say in evaluation"):
+    with pytest.raises(GraphError, match="expected `episode_start`, got none: say in evaluation"):
         memory.act(x, False)
-    with pytest.raises(GraphError, match=r"expected first=True at the first step of these 4 episodes"):
+    with pytest.raises(GraphError, match=r"expected episode_start=True at the first step of 4 episodes"):
         memory.act(x, False, False)
     memory.act(x, False, True)
-    with pytest.raises(GraphError, match="of these 2 episodes"):
+    with pytest.raises(GraphError, match="of 2 episodes"):
         memory.act(x[:2], False, [True, False])
-    with pytest.raises(ShapeError, match=r"expected first of shape \(4,\), got \(3,\)"):
+    with pytest.raises(ShapeError, match=r"expected episode_start of shape \(4,\), got \(3,\)"):
         memory.act(x, False, np.ones(3, bool))
 
 
