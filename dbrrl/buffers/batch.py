@@ -176,8 +176,8 @@ class Rollout:
         """Return V(s_t) and V(s'_t), each (T, B), where s' is the true final observation at a time limit."""
         buffer, rows, finals = self.buffer, self.buffer.size, None
         arrays, state = len(buffer.observations), []
-        if buffer.followed:
-            finals = mapped(flat_rows, tree_of(buffer.names, [part[:rows] for part in buffer.following]))
+        if buffer.next_rows:
+            finals = mapped(flat_rows, tree_of(buffer.names, [part[:rows] for part in buffer.next_observations]))
         elif buffer.finals:
             columns = [np.stack(column) for column in zip(*(final for _, _, final in buffer.finals), strict=True)]
             columns = [to_device(column, self.device) for column in columns]
@@ -187,7 +187,7 @@ class Rollout:
             values, ends = self.state.values(observations, self.ended, finals, state)
         if buffer.device == "cpu":
             values, ends = to_numpy(values), None if ends is None else to_numpy(ends)
-        if buffer.followed:
+        if buffer.next_rows:
             return values[:-1], ends.reshape(rows, buffer.num_envs)
         following = values[1:].copy()
         if ends is not None:

@@ -31,14 +31,16 @@ class RolloutBuffer(TakesOldNames):
         actions: samples (T, B, ...).
         rewards: float32 (T, B); terminated, truncated, invalid (rows that carry no transition): bool (T, B).
         finals: the true last observations of truncated episodes, as (t, environment, parts).
-        following: of transitions that were given on a GPU, where none can be picked out without waiting: the true next
-            observations of all, parts (T, B, ...).
+        next_observations: of transitions that were given on a GPU, where none can be picked out without waiting: the
+            true next observations of all, parts (T, B, ...).
+        next_rows: rows of these that are filled.
         first_env: the number of the first environment, for messages.
         all_valid: whether no row was marked otherwise.
         size: rows complete so far.
     """
 
-    begin, end = Renamed("add_action"), Renamed("add_outcome")
+    begin, end, follow = Renamed("add_action"), Renamed("add_outcome"), Renamed("add_next_observation")
+    following, followed = Renamed("next_observations"), Renamed("next_rows")
 
     def __init__(
         self,
@@ -67,8 +69,8 @@ class RolloutBuffer(TakesOldNames):
         self.all_valid = True
         self.first_env = 0
         self.finals: list[tuple[int, int, list[np.ndarray]]] = []
-        self.following: list[Any] = []
-        self.followed = 0
+        self.next_observations: list[Any] = []
+        self.next_rows = 0
         self.size = 0
         self.begun = False
 
@@ -115,7 +117,7 @@ class RolloutBuffer(TakesOldNames):
         if not self.begun:
             raise GraphError("observe(): expected act() before it: call act(observation), step, then observe()")
         if self.device != "cpu":
-            reward, terminated, truncated = (self._there(x) for x in (reward, terminated, truncated))
+            reward, terminated, truncated = (self._to_device(x) for x in (reward, terminated, truncated))
         if self.num_envs > 1:  # alone, numbers without an axis will do
             for name, x in (("reward", reward), ("terminated", terminated), ("truncated", truncated)):
                 if getattr(x, "shape", None) != (self.num_envs,) and np.shape(x) != (self.num_envs,):
@@ -129,22 +131,22 @@ class RolloutBuffer(TakesOldNames):
             if not self.all_valid:
                 self.invalid[t] = False
         else:
-            self.invalid[t] = ~(self._there(valid) if self.device != "cpu" else np.asarray(valid))
+            self.invalid[t] = ~(self._to_device(valid) if self.device != "cpu" else np.asarray(valid))
             self.all_valid = False
         self.size, self.begun = t + 1, False
 
-    def follow(self, observation: Observation) -> None:
+    def add_next_observation(self, observation: Observation) -> None:
         """Store the true next observations of the latest row, for the GPU; those of earlier rows are filled in."""
         before, parts = self.size - 1, leaves(observation)
-        if not self.following:
-            self.following = [self._xp.zeros((self.n_steps, *part.shape), part.dtype) for part in parts]
-        for k, (store, part) in enumerate(zip(self.following, parts, strict=True)):
-            if self.followed != before:  # those rows were given on the host: the next one follows, or a final
+        if not self.next_observations:
+            self.next_observations = [self._xp.zeros((self.n_steps, *part.shape), part.dtype) for part in parts]
+        for k, (store, part) in enumerate(zip(self.next_observations, parts, strict=True)):
+            if self.next_rows != before:  # those rows were given on the host: the next one follows, or a final
                 store[:before] = self.observations[k][1 : before + 1]
                 for t, env, final in self.finals:
-                    store[t, env] = self._there(final[k])
-            store[before] = self._there(part)
-        self.finals, self.followed = [], self.size
+                    store[t, env] = self._to_device(final[k])
+            store[before] = self._to_device(part)
+        self.finals, self.next_rows = [], self.size
 
     def keep_final(self, env: int, observation: Observation, state: list[np.ndarray]) -> None:
         """Keep the true last observation of an environment that was truncated in the latest row, and the policy's
@@ -153,7 +155,7 @@ class RolloutBuffer(TakesOldNames):
         final = [array[env].copy() for array in leaves(observation)]
         self.finals.append((self.size - 1, env, final + state))
 
-    def _there(self, x: Any) -> Any:
+    def _to_device(self, x: Any) -> Any:
         """`x` on the GPU of the rollout."""
         return x if type(x) is self._xp.ndarray else to_device(np.asarray(x), self.device)
 
@@ -165,7 +167,7 @@ class RolloutBuffer(TakesOldNames):
             AnomalyError: so is an action that came before it.
         """
         for store, part in zip(self.observations, leaves(observation), strict=True):
-            store[self.size] = part if self.device == "cpu" else self._there(part)
+            store[self.size] = part if self.device == "cpu" else self._to_device(part)
         self._check_finite("reward", self.rewards[: self.size])
         for store in self.observations:
             if store.dtype.kind == "f":
@@ -174,9 +176,9 @@ class RolloutBuffer(TakesOldNames):
             for part in final:
                 if part.dtype.kind == "f" and not np.isfinite(part).all():
                     raise self._unsound("final observation", part, t, env)
-        for following in self.following if self.followed else ():
+        for following in self.next_observations if self.next_rows else ():
             if following.dtype.kind == "f":
-                self._check_finite("next observation", following[: self.followed])
+                self._check_finite("next observation", following[: self.next_rows])
 
     def _check_finite(self, field: str, values: np.ndarray) -> None:
         if np.isfinite(values).all():
@@ -202,7 +204,7 @@ class RolloutBuffer(TakesOldNames):
 
     def clear(self) -> None:
         """Start a new rollout."""
-        self.size, self.begun, self.finals, self.followed = 0, False, [], 0
+        self.size, self.begun, self.finals, self.next_rows = 0, False, [], 0
         if not self.all_valid:
             self.invalid[...], self.all_valid = False, True
 
@@ -217,7 +219,8 @@ class RolloutBuffer(TakesOldNames):
             **{name: _copy(getattr(self, name)[: self.size]) for name in _RESULTS[:-1]},
             "valid": ~_copy(self.invalid[: self.size]),
             "finals": [{"row": t, "env": env, "parts": [np.array(p) for p in parts]} for t, env, parts in self.finals],
-        } | ({"following": [_copy(store[: self.followed]) for store in self.following]} if self.followed else {})
+            **({"following": [_copy(x[: self.next_rows]) for x in self.next_observations]} if self.next_rows else {}),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put back what `state_dict` gave; CheckpointError where it is of a rollout of other sizes."""
@@ -244,14 +247,14 @@ class RolloutBuffer(TakesOldNames):
         for store, array, n in zip(stores, given, lengths, strict=True):
             store[:n] = self._xp.asarray(array)
         self.all_valid = bool(np.all(state["valid"]))
-        self.followed = len(following[0]) if following and self.device != "cpu" else 0
-        if following and not self.followed:  # saved on a GPU: here the truncated ones are picked out
+        self.next_rows = len(following[0]) if following and self.device != "cpu" else 0
+        if following and not self.next_rows:  # saved on a GPU: here the truncated ones are picked out
             cut = np.argwhere(state["truncated"])
             finals = [(int(t), int(env), [np.array(part[t, env]) for part in following]) for t, env in cut]
-        if self.followed:
-            self.following = [self._xp.zeros((self.n_steps, *part.shape[1:]), part.dtype) for part in following]
-            for store, part in zip(self.following, following, strict=True):
-                store[: self.followed] = self._xp.asarray(part)
+        if self.next_rows:
+            self.next_observations = [self._xp.zeros((self.n_steps, *part.shape[1:]), part.dtype) for part in following]
+            for store, part in zip(self.next_observations, following, strict=True):
+                store[: self.next_rows] = self._xp.asarray(part)
         self.finals, self.size, self.begun = finals, size, begun
 
     def _final(self, entry: Any, size: int) -> tuple[int, int, list[np.ndarray]]:

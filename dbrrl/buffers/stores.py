@@ -96,9 +96,9 @@ class Stack:
         # Rows since the last stack that was kept whole, at most k - 1; and the number of a whole one in the queue.
         self.age = np.full((length, envs), self.history, np.uint8)
         self.entry = np.zeros((length, envs), np.int64)
-        self.whole = Queue([((self.history, *rows.shape[2:]), rows.dtype)])
+        self.full_stacks = Queue([((self.history, *rows.shape[2:]), rows.dtype)])
         self._used = 0  # rows that were ever written
-        self._followed = self._odd = 0  # stacks that followed others, and those among them that had not moved on
+        self._followed = self._unmoved = 0  # stacks that followed others, and those among them that had not moved on
         self._old = bytes([self.history]) * envs  # ages of a row that nothing kept is part of
         self._frame, self._size = self._flat[0].nbytes, depth * self._flat[0].nbytes
         self._latest, self._at = b"", -1  # the stacks of the row that was written last, if known, and which that is
@@ -106,7 +106,7 @@ class Stack:
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays."""
-        return int(self.rows.nbytes) + self.age.nbytes + self.entry.nbytes + self.whole.nbytes
+        return int(self.rows.nbytes) + self.age.nbytes + self.entry.nbytes + self.full_stacks.nbytes
 
     def write(self, t: int, part: np.ndarray, follows: bool = False) -> None:
         """Set row t to the stacks `part` (B, k x channels, height, width).
@@ -116,7 +116,7 @@ class Stack:
         """
         part = np.ascontiguousarray(part)
         before = self._latest
-        if t == self._at and before.startswith(part):  # type: ignore[arg-type]  # compares bytes where they lie
+        if t == self._at and before.startswith(part):  # type: ignore[arg-type]  # compares without a copy
             return
         if not before or (self._at + 1) % len(self.rows) != t:
             before = to_numpy(self.take(np.arange((t - 1) * len(part), t * len(part)) % len(self._flat))).tobytes()
@@ -133,21 +133,21 @@ class Stack:
             self._keep(t, part, [env for env, usual in enumerate(moved) if not usual])
         if follows:
             self._followed += len(moved)
-            self._odd += moved.count(False)
-            if self._odd > _FEW and 2 * self._odd > self._followed:
+            self._unmoved += moved.count(False)
+            if self._unmoved > _FEW and 2 * self._unmoved > self._followed:
                 raise ConfigError(
                     f"frame_stack: expected images of {self.depth} frames, the newest last, that move on by one frame "
-                    f"a step, but {self._odd} of {self._followed} did not: set frame_stack to 1"
+                    f"a step, but {self._unmoved} of {self._followed} did not: set frame_stack to 1"
                 )
 
     def _keep(self, t: int, part: np.ndarray, envs: list[int]) -> None:
         """Keep the stacks of some environments in row t whole."""
         for env in envs:
-            older = part[env, : -self._channels].reshape(self.whole.layout[0][0])
+            older = part[env, : -self._channels].reshape(self.full_stacks.layout[0][0])
             if self.entry[t, env]:
-                self.whole.put(int(self.entry[t, env]), [older])
+                self.full_stacks.put(int(self.entry[t, env]), [older])
             else:
-                self.entry[t, env] = self.whole.push([older])
+                self.entry[t, env] = self.full_stacks.push([older])
             self.age[t, env] = 0
 
     def take(self, places: np.ndarray) -> Any:
@@ -157,20 +157,20 @@ class Stack:
         for i in np.flatnonzero(age < self.history):
             begun = int(age[i])
             number = int(self.entry.take((places[i] - begun * self.rows.shape[1]) % len(self._flat)))
-            whole = self.whole.arrays[0]
-            frames[i, : self.history - begun] = to_device_of(frames, whole[number % len(whole), begun:])
+            kept = self.full_stacks.arrays[0]
+            frames[i, : self.history - begun] = to_device_of(frames, kept[number % len(kept), begun:])
         return frames.reshape(len(places), *self._shape)
 
     def release(self, t: int) -> None:
         """Row t is about to be written anew: what is kept for it is forgotten."""
-        if len(self.whole):
-            self.whole.drop(int(np.count_nonzero(self.entry[t])))
+        if len(self.full_stacks):
+            self.full_stacks.drop(int(np.count_nonzero(self.entry[t])))
             self.entry[t] = 0
 
     def state_dict(self, rows: int) -> dict[str, Any]:
         """Views of the first `rows` rows, and the stacks that are kept whole."""
         arrays = {"rows": to_numpy(self.rows[:rows]), "age": self.age[:rows], "entry": self.entry[:rows]}
-        return arrays | {"whole": self.whole.state_dict()}
+        return arrays | {"whole": self.full_stacks.state_dict()}
 
     def check(self, state: dict[str, Any], rows: int) -> None:
         """CheckpointError where `state` is not that of `rows` rows here."""
@@ -180,7 +180,7 @@ class Stack:
             untrusted.array(state[name], f"observations: {name}", store.dtype, (rows, *store.shape[1:]), at_least=0)
         if state["age"].size and state["age"].max() > self.history:
             raise CheckpointError(f"observations: age: expected at most {self.history}, got {state['age'].max()}")
-        self.whole.check(state["whole"], "observations: whole")
+        self.full_stacks.check(state["whole"], "observations: whole")
         check_numbers(state["entry"][state["entry"] > 0], state["whole"], "observations: entry")
 
     def load_state_dict(self, state: dict[str, Any], rows: int) -> None:
@@ -189,7 +189,7 @@ class Stack:
         self.age[rows : self._used], self.entry[rows : self._used] = self.history, 0
         self.rows[:rows] = to_device_of(self.rows, np.asarray(state["rows"], self.rows.dtype))
         self.age[:rows], self.entry[:rows] = state["age"], state["entry"]
-        self.whole.load_state_dict(state["whole"])
+        self.full_stacks.load_state_dict(state["whole"])
         self._used, self._latest = rows, b""
 
 

@@ -58,10 +58,10 @@ def misuse(agent: Any, arguments: Sequence[Any], options: Mapping[str, Any], sai
     if not said.startswith(tuple(f"{kind.__qualname__}.__init__()" for kind in constructors)):
         return ""
     spaces = [*arguments[:2], *(options.get(name) for name in ("observation_space", "action_space")[len(arguments) :])]
-    odd = [value for value in spaces if not isinstance(value, gym.Space)]
-    if odd:
+    wrong = [value for value in spaces if not isinstance(value, gym.Space)]
+    if wrong:
         others = [value for value in options.values() if isinstance(value, gym.Env | gym.vector.VectorEnv)]
-        return instead_of_spaces(agent, next((value for value in [*odd, *others] if value is not None), None))
+        return instead_of_spaces(agent, next((value for value in [*wrong, *others] if value is not None), None))
     taken = [name for kind in constructors for name in inspect.signature(kind.__init__).parameters if name != "self"]
     unknown = [name for name in options if name not in taken]
     if not unknown:

@@ -110,7 +110,7 @@ class BoxHead(Head):
 
     def __init__(self, space: gym.spaces.Box) -> None:
         self.size, self.space = int(np.prod(space.shape)), space
-        self.whole = np.dtype(space.dtype).kind in "iu"
+        self.is_integer = np.dtype(space.dtype).kind in "iu"
         self.sample_shape = (self.size,)
 
     def distribution(self, outputs: Any, log_std: Any = None) -> Normal:
@@ -126,7 +126,7 @@ class BoxHead(Head):
         space = self.space
         low, high = self.constants(sample, space.low, space.high)
         action: Any = np.minimum(np.maximum(sample.reshape(-1, *space.shape), low), high)
-        if self.whole:
+        if self.is_integer:
             action = np.rint(action)
         return action.astype(space.dtype, copy=False)
 

@@ -204,7 +204,7 @@ class OnPolicyAgent(Agent):
         if self.keeps_data_on_gpu:
             module_on(self.device)  # makes it the current one of several
         next_observation = self.followed_by(next_observation, reward, terminated, truncated, info, valid)
-        on_gpu = is_on_gpu(truncated) or rollout.followed > 0
+        on_gpu = is_on_gpu(truncated) or rollout.next_rows > 0
         if self.checks_input and not on_gpu:
             self.check_counts(self.as_batch(next_observation)[0], reward, terminated, truncated)
         if self.config.clip_reward:
@@ -222,7 +222,7 @@ class OnPolicyAgent(Agent):
         given = self.preprocess(self.as_batch(next_observation)[0])
         check_rows(leaves(given), self.num_envs)
         if on_gpu:  # without waiting for the GPU: the next observations of all rows are kept
-            rollout.follow(given)
+            rollout.add_next_observation(given)
         for env in () if on_gpu else np.flatnonzero(truncated):
             rollout.keep_final(int(env), given, self.memory.final_state(int(env)))
         if last:

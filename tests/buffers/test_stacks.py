@@ -67,7 +67,7 @@ def test_transitions_are_those_that_happened(
         story.step()
         assert story.check(n_steps) == len(story.buffer)
     store = story.buffer.stores[1]
-    assert 0 < len(store.whole) == np.count_nonzero(store.entry) < 8 * num_envs
+    assert 0 < len(store.full_stacks) == np.count_nonzero(store.entry) < 8 * num_envs
 
 
 def test_forgotten_rows_are_never_drawn_by_priority() -> None:
