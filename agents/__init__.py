@@ -8,11 +8,17 @@ if __name__ != "dbrrl.agents":
 from .a2c import A2C
 from .a3c import A3C
 from .c51 import C51
+from .ddpg import DDPG
 from .double_dqn import DoubleDQN
 from .dqn import DQN
 from .iqn import IQN
 from .ppo import PPO
 from .qr_dqn import QRDQN
 from .rainbow import Rainbow
+from .sac import SAC
+from .td3 import TD3
+from .tqc import TQC
 
-__all__ = ["A2C", "A3C", "C51", "DQN", "IQN", "PPO", "QRDQN", "DoubleDQN", "Rainbow"]
+__all__ = [
+    "A2C", "A3C", "C51", "DDPG", "DQN", "IQN", "PPO", "QRDQN", "SAC", "TD3", "TQC", "DoubleDQN", "Rainbow",
+]  # fmt: skip

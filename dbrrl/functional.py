@@ -48,6 +48,7 @@ from dbrrl.autodiff.elementwise import (
     square,
     tanh,
 )
+from dbrrl.autodiff.ensemble import ensemble_linear, ensemble_perceptron
 from dbrrl.autodiff.index import embedding, getitem, one_hot, pick, take, take_along_axis
 from dbrrl.autodiff.linalg import matmul
 from dbrrl.autodiff.linear import linear, noisy_linear, perceptron
@@ -127,6 +128,8 @@ __all__ = [
     "einsum",
     "elu",
     "embedding",
+    "ensemble_linear",
+    "ensemble_perceptron",
     "entropy",
     "exp",
     "expand_dims",

@@ -5,8 +5,11 @@ Arrays have one row per transition, (n, ...). An objective is to be maximized, a
 
 from typing import Any
 
+import numpy as np
+
 from dbrrl import functional as F
 from dbrrl.autodiff.chosen import picked_huber_loss
+from dbrrl.autodiff.tensor import plain
 from dbrrl.types import Scalar
 
 clipped_surrogate = F.clipped_surrogate
@@ -59,3 +62,37 @@ def categorical_cross_entropy(logits: Any, target: Any) -> Any:
         target: the probabilities m, (n, atoms), taken as constant.
     """
     return F.cross_entropy(logits, target, reduction="none")
+
+
+def td_squared(values: Any, target: Any) -> tuple[Any, Any]:
+    """Return Σₖ (Qₖ(s, a) - y)² of each transition over m critics, (n,), and their mean |Qₖ(s, a) - y|, (n,).
+
+    Args:
+        values: Qₖ(s, a), (m, n).
+        target: y, (n,), taken as constant.
+    """
+    error = values - np.broadcast_to(target, values.shape)
+    return F.sum(error * error, axis=0), np.abs(plain(error)).mean(axis=0)
+
+
+def soft_policy(log_prob: Any, value: Any, temperature: Any) -> Any:
+    """Return mean[α log π(a|s) - Q(s, a)], the loss of a policy that is rewarded for its entropy.
+
+    Its minimum is the policy e^(Q/α) / Z (Haarnoja et al. 2018b, arXiv:1812.05905, eq. 7).
+
+    Args:
+        log_prob, value: log π(a|s) and Q(s, a) of a reparameterized action, (n,).
+        temperature: α, a number or an array that broadcasts, taken as constant.
+    """
+    return F.mean(temperature * log_prob - value)
+
+
+def temperature(log_temperature: Any, log_prob: Any, target_entropy: float) -> Any:
+    """Return mean[-α (log π(a|s) + H)]: α grows where the policy's entropy is below H (Haarnoja et al. 2018b, eq. 18).
+
+    Args:
+        log_temperature: log α, (1,).
+        log_prob: log π(a|s), (n,), taken as constant.
+        target_entropy: H.
+    """
+    return F.mean(-F.exp(log_temperature) * (plain(log_prob) + target_entropy))

@@ -156,7 +156,8 @@ def _require_legal(agent: Agent, action: Any) -> None:
     _require(np.asarray(action).shape == space.shape, f"an action of shape {np.shape(action)} for {space}")
     kinds = "f" if isinstance(space, gym.spaces.Box) and np.dtype(space.dtype).kind == "f" else "iu"
     _require(dtype.kind in kinds, f"an action of dtype {dtype} for {space}")
-    _require(space.contains(action), f"the action {action!r} is not in {space}")
+    seen = np.asarray(action) if isinstance(space, gym.spaces.Box) else action  # a row of numbers may be a number
+    _require(space.contains(seen), f"the action {action!r} is not in {space}")
 
 
 def _check_equal(one: Agent, other: Agent, message: str) -> None:

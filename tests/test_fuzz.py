@@ -30,6 +30,8 @@ AGENTS: dict[str, dict[str, Any]] = {
     "a2c": {"n_steps": 3, "recurrent": "gru", "recurrent_size": 3, **SMALL},
     "a3c": {"n_steps": 3, **SMALL},
     "rainbow": {"buffer_size": 12, "learning_starts": 4, "batch_size": 4, **SMALL, "atoms": 5},
+    "sac": {"buffer_size": 12, "learning_starts": 4, "batch_size": 4, **SMALL, "prioritized": True},
+    "td3": {"buffer_size": 12, "learning_starts": 4, "batch_size": 4, **SMALL, "noise": "ornstein_uhlenbeck"},
     "iqn": {"buffer_size": 12, "learning_starts": 4, "batch_size": 4, **SMALL, "exploration": "ez_greedy"},
 }
 NUMBERS = [-1, -(10**30), 10**30, -1.5, 0.5, math.nan, math.inf, -math.inf]
@@ -97,7 +99,8 @@ def cases(state: Any, count: int, seed: str) -> Iterator[tuple[tuple[Any, ...], 
 
 def trained(name: str) -> Any:
     cls = registry.agent_class(name)
-    agent = cls(BOX, CHOICE, cls.Config(**AGENTS[name]), num_envs=2, seed=3)
+    actions = CHOICE if gym.spaces.Discrete in cls.action_spaces else BOX
+    agent = cls(BOX, actions, cls.Config(**AGENTS[name]), num_envs=2, seed=3)
     draw = np.random.default_rng(0)
 
     def observation() -> np.ndarray:

@@ -115,3 +115,37 @@ def test_gradients_match_central_differences() -> None:
         (lambda v: losses.clipped_surrogate(v, x[1], y, 0.2), x[1] + 0.05),
     ):
         testing.check_gradients(loss, at)
+
+
+def test_the_squared_td_error_is_the_sum_over_critics_for_each_transition() -> None:
+    values, target = RNG.normal(size=(3, N)), RNG.normal(size=N)
+    loss, error = losses.td_squared(tensor(values), target)
+    for i in range(N):
+        errors = [values[k, i] - target[i] for k in range(3)]
+        assert loss.numpy()[i] == pytest.approx(sum(e * e for e in errors), rel=1e-12)
+        assert error[i] == pytest.approx(sum(map(abs, errors)) / 3, rel=1e-12)
+    testing.check_gradients(lambda v: losses.td_squared(v, target)[0], values, order=2)
+
+
+def test_the_soft_policy_loss_is_least_at_the_softmax_of_the_values() -> None:
+    """E[α log π - Q] over three actions is least, -α log Σ e^(Q/α), where π is proportional to e^(Q/α)."""
+    q, alpha = np.array([1.0, 0.2, -0.7]), 0.3
+    best = np.exp(q / alpha) / np.exp(q / alpha).sum()
+
+    def expected(p: np.ndarray) -> float:
+        rows = np.repeat(np.arange(3), np.round(p * 1_000_000).astype(int))
+        return float(losses.soft_policy(np.log(p)[rows], q[rows], alpha))
+
+    assert expected(best) == pytest.approx(-alpha * math.log(np.exp(q / alpha).sum()), abs=1e-5)
+    for other in ([0.9, 0.05, 0.05], [1 / 3] * 3):
+        assert expected(np.array(other)) > expected(best) + 0.01
+
+
+def test_the_temperature_grows_where_the_entropy_is_below_its_target() -> None:
+    for log_prob, sign in ((2.0, -1), (-3.0, 1)):  # entropy -2 or 3, target 0.5
+        log_alpha = tensor(np.array([0.4]))
+        loss = losses.temperature(log_alpha, np.full(N, log_prob), 0.5)
+        assert loss.item() == pytest.approx(-math.exp(0.4) * (log_prob + 0.5), rel=1e-12)
+        loss.backward()
+        assert np.sign(log_alpha.grad) == sign  # type: ignore[arg-type]
+        assert log_alpha.grad[0] == pytest.approx(-math.exp(0.4) * (log_prob + 0.5))  # type: ignore[index]

@@ -213,7 +213,7 @@ AGENTS = {
 _CONTINUOUS, _DISCRETE = ("Box", "continuous"), ("Discrete", "discrete")
 # Agents of others that are not here: the kind of action that they are taken for.
 ABSENT_AGENTS = {
-    **dict.fromkeys(("sac", "td3", "ddpg", "tqc", "redq", "droq", "crossq", "rpo", "trpo", "ars"), _CONTINUOUS),
+    **dict.fromkeys(("redq", "droq", "crossq", "rpo", "trpo", "ars"), _CONTINUOUS),
     **dict.fromkeys(("acer", "acktr", "appo", "apex", "discrete_sac", "impala"), _DISCRETE),
     **dict.fromkeys(("maskable_ppo", "maskableppo", "muzero", "ppg", "pqn", "r2d2", "reinforce", "vpg"), _DISCRETE),
     **dict.fromkeys(("dreamer", "dreamerv3", "tdmpc2"), _CONTINUOUS),

@@ -80,8 +80,17 @@ class SquashedNormal(Distribution):
 
     def rsample_and_log_prob(self, rng: np.random.Generator) -> tuple[Any, Any]:
         """A sample with gradients and its log-density, exact also where tanh rounds to 1."""
-        u = self.base.rsample(rng)
-        return F.tanh(u), self.base.log_prob(u) - sum_last(_log_slope(u))
+        return self.of_noise(self.base._noise(rng))
+
+    def of_noise(self, noise: Any) -> tuple[Any, Any]:
+        """The sample tanh(mean + std ε) of standard normal noise ε (B, n), and its log-density (B,), with gradients.
+
+        The density is that of the sample in (-1, 1)ⁿ: log N(u) - Σ log(1 - tanh² u), u = mean + std ε (Haarnoja et al.
+        2018, appendix C), computed from u, so that it is exact also where tanh rounds to 1.
+        """
+        u, log_std = self.base.mean + self.base.std * noise, self.base.log_std
+        each = noise * noise * -0.5 - HALF_LOG_2PI - log_std - _log_slope(u)
+        return F.tanh(u), sum_last(each)
 
     def mode(self) -> np.ndarray:
         """Tanh of the mean (the median; the density's maximum is elsewhere)."""

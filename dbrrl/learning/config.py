@@ -46,3 +46,30 @@ class OffPolicyConfig(Config):
     clip_reward: bool = setting(False, help="rewards to [-1, 1] in what is learned; scores stay (Mnih et al. 2015)")
     reward_scale: float = setting(1.0, above=0, help="factor of rewards in what is learned (Henderson et al. 2018)")
     total_steps: int = setting(0, at_least=0, help="environment steps of the run, where schedules end; 0: unknown")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContinuousConfig(OffPolicyConfig):
+    """Settings of every agent that learns continuous actions from a replay buffer; a page adds those of its paper.
+
+    The defaults are those of the code of Fujimoto et al. 2018 and Haarnoja et al. 2018b, in which these agree.
+    """
+
+    buffer_size: int = setting(1_000_000, at_least=1, help="transitions kept for replay")
+    batch_size: int = setting(256, at_least=1, help="transitions per update")
+    learning_starts: int = setting(1000, at_least=0, help="steps of uniform actions before the first update")
+    update_interval: int = setting(1, at_least=1, help="environment steps between updates")
+    hidden_sizes: tuple[int, ...] = setting((256, 256), at_least=1, help="hidden layers of each network")
+    tau: float = setting(0.005, above=0, at_most=1, help="how far the targets move when they move; 1: a copy")
+    noise: Literal["gaussian", "ornstein_uhlenbeck", "none"] = setting("none", help="added to actions that explore")
+    noise_scale: float = setting(0.1, at_least=0, requires="noise", help="σ of that noise, of actions in [-1, 1]")
+    noise_theta: float = setting(
+        0.15, at_least=0, at_most=1, requires="noise", help="θ of ornstein_uhlenbeck, how fast it forgets"
+    )
+    prioritized: bool = setting(False, help="draw transitions by their last error")
+    priority_alpha: float = setting(
+        0.6, at_least=0, at_most=1, requires="prioritized", help="α, 0: all alike (Schaul et al. 2016, table 3)"
+    )
+    priority_beta: float = setting(
+        0.4, at_least=0, at_most=1, requires="prioritized", help="β at first; it grows to 1 at total_steps"
+    )

@@ -13,10 +13,11 @@ from dbrrl.buffers import Batch, PrioritizedReplayBuffer, ReplayBuffer
 from dbrrl.buffers.replay import non_finite
 from dbrrl.checkpoint import State
 from dbrrl.config import Config
-from dbrrl.distributions.heads import ACTION_SPACES, head_for
-from dbrrl.explorers import Explorer
+from dbrrl.distributions.heads import ACTION_SPACES, Head, head_for
+from dbrrl.explorers import Explorer, LazyValues
 from dbrrl.learning.agent import Agent
 from dbrrl.learning.gradient_step import StepMetrics, finite, number
+from dbrrl.learning.joined_metrics import JoinedMetrics
 from dbrrl.learning.own_agent import check_actions, statistics_of
 from dbrrl.networks.preprocessor import OBSERVATION_SPACES, Preprocessor
 from dbrrl.renamed import Renamed
@@ -48,7 +49,7 @@ class OffPolicyAgent(Agent):
     ) -> None:
         super().__init__(observation_space, action_space, config, **rest)
         self.preprocessor = Preprocessor(observation_space, scale=self.config.scale_observation)
-        self.head = head_for(action_space)
+        self.head = self.make_head()
         self.checked: set[bool] = set()  # whether what `explore` and `act_greedily` return was looked at
         self.replay_rng = self.generator("replay")
         self.make_networks(self.generator("network"))
@@ -63,6 +64,10 @@ class OffPolicyAgent(Agent):
         alone = {"buffer_size": int(record["num_envs"]), "buffer_file": None, "buffer_device": "host"}
         state = {name: value for name, value in record["state"].items() if name != "replay"}
         return record | {"config": record["config"] | alone, "state": state}
+
+    def make_head(self) -> Head:
+        """Return what maps actions as the replay buffer stores them to actions of the space."""
+        return head_for(self.action_space)
 
     def make_networks(self, rng: np.random.Generator) -> None:
         """Make the networks, their targets and their gradient steps, with initial weights from `rng`."""
@@ -93,12 +98,28 @@ class OffPolicyAgent(Agent):
         raise NotImplementedError
 
     def explore(self, observation: Observation) -> np.ndarray:
-        """Return actions to explore, (B, ...) as the replay buffer stores them, for a preprocessed observation."""
-        raise NotImplementedError
+        """Return actions to explore, (B, ...) as the replay buffer stores them, for a preprocessed observation.
+
+        By default those that the explorer makes of `policy_actions`, which are computed only if it asks for them.
+        """
+        values = LazyValues((count(observation), *self.head.sample_shape), lambda: self.policy_actions(observation))
+        explorer = self.explorer if self.training else self.explorer.stateless
+        return explorer(values, self.exploration_progress)
+
+    def policy_actions(self, observation: Observation) -> np.ndarray:
+        """Return the actions around which the explorer explores; by default those to evaluate."""
+        return self.act_greedily(observation)
 
     def update(self, batch: Batch) -> Mapping[str, Any]:
         """Learn from a batch of transitions; return training statistics, numbers or the metrics of a gradient step."""
         raise NotImplementedError
+
+    def joined(self, **steps: StepMetrics) -> JoinedMetrics:
+        """Return the metrics of an update's gradient steps, as `critic_loss` of the step `critic`.
+
+        Those of a step that this update did not take are the latest of earlier ones.
+        """
+        return JoinedMetrics(steps, self._latest)
 
     def generator(self, name: str) -> np.random.Generator:
         """Return a random generator of the agent's own, by name."""
@@ -116,7 +137,9 @@ class OffPolicyAgent(Agent):
             self.replay.add_action(given, sample)
             self.watch.acted(observation, sample)
         action = self.head.to_action(sample)
-        return action[0] if single else action
+        if not single:
+            return action
+        return np.asarray(action[0]) if self.head.continuous else action[0]  # of shape () it would be a number
 
     def observe(
         self, next_observation: Any, reward: Any, terminated: Any, truncated: Any,
@@ -176,7 +199,7 @@ class OffPolicyAgent(Agent):
         """The statistics of the latest update; {} before the first. On a GPU an AnomalyError tells that they are not
         finite, as no step waits to see it.
         """
-        if isinstance(self._latest, StepMetrics):
+        if isinstance(self._latest, StepMetrics | JoinedMetrics):
             found = self._latest.numbers()
             self._latest = found if self.device == "cpu" else finite(found, self)
         return {name: number(value) for name, value in self._latest.items()}

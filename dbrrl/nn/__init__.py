@@ -7,7 +7,9 @@ from dbrrl.nn import init
 from dbrrl.nn.activations import ELU, GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Softplus, Tanh
 from dbrrl.nn.conv import AvgPool2d, Conv2d, Flatten, MaxPool2d
 from dbrrl.nn.encoder import Encoder
+from dbrrl.nn.ensemble import EnsembleLinear, EnsembleMLP
 from dbrrl.nn.flat import Flat
+from dbrrl.nn.frozen import frozen
 from dbrrl.nn.layers import Embedding, LayerNorm, Linear
 from dbrrl.nn.mode import evaluation
 from dbrrl.nn.module import Module, Parameter
@@ -19,11 +21,11 @@ from dbrrl.nn.target import copy_buffers, polyak, target_copy
 from dbrrl.nn.vectors import flat_gradient, parameters_to_vector, vector_to_parameters
 
 __all__ = [
-    "ELU", "GELU", "GRU", "LSTM", "RNN", "AvgPool2d", "Conv2d", "Dropout", "Embedding", "Encoder", "Flat", "Flatten",
-    "GRUCell", "LSTMCell", "LayerNorm", "LeakyReLU", "Linear", "MaxPool2d", "MinAtarCNN", "Module", "NatureCNN",
-    "NoisyLinear", "Parameter", "RNNCell", "ReLU", "Sequential", "SiLU", "Sigmoid", "Softplus", "Tanh", "copy_buffers",
-    "evaluation", "flat_gradient", "image_network", "init", "mlp", "noisy_layers", "parameters_to_vector", "polyak",
-    "resample_noise", "target_copy", "vector_to_parameters",
+    "ELU", "GELU", "GRU", "LSTM", "RNN", "AvgPool2d", "Conv2d", "Dropout", "Embedding", "Encoder", "EnsembleLinear",
+    "EnsembleMLP", "Flat", "Flatten", "GRUCell", "LSTMCell", "LayerNorm", "LeakyReLU", "Linear", "MaxPool2d",
+    "MinAtarCNN", "Module", "NatureCNN", "NoisyLinear", "Parameter", "RNNCell", "ReLU", "Sequential", "SiLU", "Sigmoid",
+    "Softplus", "Tanh", "copy_buffers", "evaluation", "flat_gradient", "frozen", "image_network", "init", "mlp",
+    "noisy_layers", "parameters_to_vector", "polyak", "resample_noise", "target_copy", "vector_to_parameters",
 ]  # fmt: skip
 
 

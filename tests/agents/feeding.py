@@ -27,6 +27,11 @@ ACTIONS = {
 }
 
 
+def actions_for(kind: Any) -> Any:
+    """An action space that a kind of agent serves: two choices, or a number in [-1, 1]."""
+    return TWO if spaces.Discrete in kind.action_spaces else spaces.Box(-1.0, 1.0, (1,), np.float32)
+
+
 def feed(agent: Any, steps: int, *, first: int = 0, scale: float = 1.0) -> None:
     """Random transitions, always the same for the same `first`."""
     for t in range(first, first + steps):

@@ -13,14 +13,16 @@ from dbrrl.errors import AnomalyError, DbrrlError, EnvError, ShapeError
 from dbrrl.learning.config import OffPolicyConfig
 from dbrrl.learning.off_policy import OffPolicyAgent
 
+from .feeding import actions_for
+
 ALL = sorted(agents.__all__)
-BOX, TWO = gym.spaces.Box(-1, 1, (3,), np.float32), gym.spaces.Discrete(2)
+BOX = gym.spaces.Box(-1, 1, (3,), np.float32)
 NESTED = gym.spaces.Dict({"a": BOX, "b": gym.spaces.Dict({"c": BOX})})
 
 
 def make(name: str, num_envs: int = 2, space: Any = BOX, **settings: Any) -> Any:
     kind = getattr(agents, name)
-    return kind(space, TWO, kind.Config(**settings), num_envs=num_envs)
+    return kind(space, actions_for(kind), kind.Config(**settings), num_envs=num_envs)
 
 
 def transition(num_envs: int = 2) -> dict[str, Any]:

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from dbrrl import nn, testing
-from dbrrl.agents import A2C, A3C, C51, DQN, IQN, PPO, QRDQN, DoubleDQN, Rainbow
+from dbrrl.agents import A2C, A3C, C51, DDPG, DQN, IQN, PPO, QRDQN, SAC, TD3, TQC, DoubleDQN, Rainbow
 
 TWO = gym.spaces.Discrete(2)
 AGENTS = [PPO, A2C, A3C, DQN, DoubleDQN, C51, QRDQN, IQN, Rainbow]
+CONTINUOUS = [DDPG, TD3, SAC, TQC]
 SHAPES = [((10, 10, 4), np.bool_), ((10, 10, 6), np.uint8), ((7, 7, 3), np.uint8), ((3, 24, 21), np.uint8)]
 QUICK: dict[str, Any] = {"learning_starts": 16, "batch_size": 8, "update_interval": 4}
 
@@ -30,6 +31,16 @@ def test_every_agent_keeps_the_protocol_on_small_images(kind: Any, shape: Any, d
     assert isinstance(images, nn.MinAtarCNN)
     flat = {10: 16 * 8 * 8, 7: 16 * 5 * 5, 3: 16 * 11 * 10}[shape[0]]
     assert any(parameter.shape == (128, flat) for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("kind", CONTINUOUS)
+def test_actors_and_critics_read_small_images(kind: Any) -> None:
+    space, actions = gym.spaces.Box(0, 1, (10, 10, 4), np.bool_), gym.spaces.Box(-1, 1, (2,))
+    config = kind.Config(**QUICK, hidden_sizes=(8,), buffer_size=100)
+    testing.check_agent(lambda: kind(space, actions, config, num_envs=2, seed=0), steps=10)
+    agent = kind(space, actions, config)
+    for network in (agent.actor, agent.critics):
+        assert [type(cnn) for cnn in network.encoder.images] == [nn.MinAtarCNN]
 
 
 @pytest.mark.parametrize("recurrent", ["lstm", "gru"])

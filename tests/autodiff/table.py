@@ -40,6 +40,7 @@ from tests.autodiff.cases import (
     unary,
     variants,
 )  # fmt: skip
+from tests.autodiff.ensembles import ENSEMBLE
 from tests.autodiff.reference import (
     SAMPLES,
     conv2d,
@@ -681,8 +682,7 @@ CASES: list[Case] = [
         ("shared", lambda m, s: F.normal_log_prob(m, s, SAMPLES), gaussian, ((4, 3), (3,))),
         ("own", lambda m, s: F.normal_log_prob(m, s, SAMPLES), gaussian, ((4, 3), (4, 3))),
     ),
-    *BREADTH,
-    *WEIGHTED,
+    *(BREADTH + WEIGHTED + ENSEMBLE),
 ]
 
 # They give plain arrays, or what is cut off: tested on their own.

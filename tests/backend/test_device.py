@@ -10,7 +10,7 @@ import pytest
 
 from dbrrl import Experiment, Tensor, backend, nn, optim, returns, seeding, testing
 from dbrrl import functional as F
-from dbrrl.agents import C51, DQN, IQN, PPO, QRDQN, DoubleDQN, Rainbow
+from dbrrl.agents import C51, DDPG, DQN, IQN, PPO, QRDQN, SAC, TD3, TQC, DoubleDQN, Rainbow
 from dbrrl.autodiff.engine import backward, grad
 from dbrrl.autodiff.tensor import no_grad, wrap
 from dbrrl.backend import CounterGenerator
@@ -19,6 +19,7 @@ from dbrrl.debugging.debug import detect_anomaly, profile
 from dbrrl.distributions import Bernoulli, Categorical, MultiCategorical, Normal, SquashedNormal, kl_divergence
 from dbrrl.errors import DeviceError
 from dbrrl.kernels.cuda.graph import Captured
+from dbrrl.learning.captured_step import CapturedStep
 from tests.autodiff.table import CASES
 
 FAMILIES = sorted({case.ops[0].__module__ for case in CASES})
@@ -361,6 +362,22 @@ def test_q_learning_on_a_gpu_does_what_it_does_on_the_cpu(kind: Any) -> None:
     assert gpu.num_updates == cpu.num_updates > 3
     close(nn.parameters_to_vector(gpu.network), nn.parameters_to_vector(cpu.network), 1e-2, 1e-3)
     assert gpu.statistics() == pytest.approx(cpu.statistics(), rel=0.02, abs=1e-3)
+
+
+@pytest.mark.parametrize("kind", [DDPG, TD3, SAC, TQC], ids=lambda kind: kind.__name__)
+def test_continuous_actions_on_a_gpu_do_what_they_do_on_the_cpu(kind: Any) -> None:
+    settings = {"hidden_sizes": (8, 8), "batch_size": 8, "learning_starts": 8, "buffer_size": 100}
+    cpu, gpu = (
+        kind(*AGENTS["box"], kind.Config(**settings), num_envs=2, seed=3, device=device) for device in ("cpu", "cuda")
+    )
+    np.testing.assert_allclose(feed(gpu, 20), feed(cpu, 20), rtol=1e-2, atol=1e-3)
+    assert gpu.num_updates == cpu.num_updates > 3
+    for name in ("actor", "critics", "target_critics"):
+        one, other = (nn.parameters_to_vector(getattr(agent, name)) for agent in (gpu, cpu))
+        close(one, other, 1e-2, 1e-3)
+    assert gpu.statistics() == pytest.approx(cpu.statistics(), rel=0.02, abs=1e-3)
+    steps = [step for step in vars(gpu).values() if isinstance(step, CapturedStep)]
+    assert len(steps) >= 2 and all(step.graph._graphs and not step.refused for step in steps)
 
 
 @pytest.mark.parametrize("name", ["discrete", "box"])

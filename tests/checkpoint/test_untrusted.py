@@ -14,8 +14,9 @@ from dbrrl import checkpoint
 from dbrrl.checkpoint import untrusted
 from dbrrl.errors import CheckpointError
 from dbrrl.experiment import registry
+from tests.agents.feeding import actions_for
 
-BOX, CHOICE = gym.spaces.Box(-1, 1, (4,)), gym.spaces.Discrete(2)
+BOX = gym.spaces.Box(-1, 1, (4,))
 MANY = 10**7
 # The agent, where in its record, and what is put there: 8 to 300 kB of file that would ask for gigabytes.
 DEMANDS: dict[str, tuple[str, tuple[str, ...], Any]] = {
@@ -44,7 +45,7 @@ def record_of(name: str) -> tuple[Any, dict[str, Any]]:
     cls = registry.agent_class("ppo" if recurrent else name)
     names = {"buffer_size": 1000} if "buffer_size" in cls.Config.__dataclass_fields__ else {}
     options: dict[str, Any] = {"recurrent": "lstm", "recurrent_size": 4} if recurrent else names
-    return cls, cls(BOX, CHOICE, cls.Config(hidden_sizes=(8,), **options), num_envs=2).record()
+    return cls, cls(BOX, actions_for(cls), cls.Config(hidden_sizes=(8,), **options), num_envs=2).record()
 
 
 @pytest.mark.parametrize("acting", [False, True])
@@ -90,7 +91,7 @@ def test_what_a_large_buffer_does_not_hold_takes_no_memory(name: str, field: str
 def test_every_agent_as_it_is_made_can_be_read_again(name: str, sizes: tuple[int, ...]) -> None:
     cls, record = record_of(name)
     config = cls.Config.from_dict(record["config"] | {"hidden_sizes": sizes})
-    record = cls(BOX, CHOICE, config, num_envs=3, seed=1).record()
+    record = cls(BOX, actions_for(cls), config, num_envs=3, seed=1).record()
     for acting in (False, True):
         assert cls.from_record(record, acting=acting).config.hidden_sizes == sizes
 

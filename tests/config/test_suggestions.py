@@ -97,9 +97,8 @@ def test_every_alias_leads_to_an_existing_name() -> None:
 @pytest.mark.parametrize(
     ("name", "answer"),
     [
-        ("sac", ", which is not here yet; for continuous actions: a2c, a3c, ppo"),
-        ("TD3", ", which is not here yet; for continuous actions: a2c, a3c, ppo"),
-        ("ddpg", ", which is not here yet; for continuous actions: a2c, a3c, ppo"),
+        ("redq", ", which is not here yet; for continuous actions: a2c, a3c, ddpg, ppo, sac, td3, tqc"),
+        ("TRPO", ", which is not here yet; for continuous actions: a2c, a3c, ddpg, ppo, sac, td3, tqc"),
         ("r2d2", ", which is not here yet; for discrete actions: a2c, a3c, c51, double_dqn, dqn, iqn, ppo, qr_dqn"),
         ("ddqn", "; did you mean 'double_dqn'?"),
         ("QRDQN", "; did you mean 'qr_dqn'?"),

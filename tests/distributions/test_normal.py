@@ -135,3 +135,24 @@ def test_errors() -> None:
     with pytest.raises(NoClosedForm, match="use the mean of"):
         SquashedNormal(MEAN, LOG_STD).entropy()
     assert issubclass(NoClosedForm, DbrrlError)
+
+
+@log_stds
+def test_a_sample_of_given_noise_has_its_density(log_std: Any, device: str) -> None:
+    p = SquashedNormal(put(MEAN, device), put(log_std, device))
+    sample, log_prob = p.of_noise(put(X, device))
+    u = MEAN + np.exp(log_std) * X
+    np.testing.assert_allclose(array(sample), np.tanh(u), rtol=1e-12)
+    known = log_density(u, MEAN, log_std) - np.log(1 - np.tanh(u) ** 2).sum(-1)
+    np.testing.assert_allclose(array(log_prob), known, rtol=1e-9)
+
+
+def test_the_density_of_samples_integrates_to_one_over_noise() -> None:
+    """∫ e^(log π(a(ε))) |da/dε| dε = 1, where a(ε) = tanh(mean + std ε): also of a density that piles up at ±1."""
+    edges = np.linspace(-9, 9, 60_001)
+    noise = (edges[1:] + edges[:-1])[:, None] / 2
+    for mean, log_std in ((0.3, -0.4), (-2.0, 1.0), (5.0, 0.5)):
+        p = SquashedNormal(np.full_like(noise, mean), np.array([log_std]))
+        _, log_prob = p.of_noise(noise)
+        slope = math.exp(log_std) / np.cosh(mean + math.exp(log_std) * noise[:, 0]) ** 2
+        assert (np.exp(log_prob) * slope).sum() * (edges[1] - edges[0]) == pytest.approx(1, abs=1e-6)

@@ -30,12 +30,16 @@ class Odd(gym.Env[Any, Any]):
     """Shows where it is; each episode is cut or ends after 3 to 5 steps.
 
     says: what its infos hold (see `said`). reuses: "own" writes every observation into one array of the environment's,
-    "shared" into one of all environments. nested: the observation is a dict.
+    "shared" into one of all environments. nested: the observation is a dict. continuous: an action is a number.
     """
 
-    action_space = gym.spaces.Discrete(2)
+    action_space: Any = gym.spaces.Discrete(2)
 
-    def __init__(self, says: str = "", reuses: str = "", nested: bool = False, endless: bool = False) -> None:
+    def __init__(
+        self, says: str = "", reuses: str = "", nested: bool = False, endless: bool = False, continuous: bool = False
+    ) -> None:
+        if continuous:
+            self.action_space = gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
         self.says, self.reuses, self.nested, self.endless = says, reuses, nested, endless
         self.array = SHARED if reuses == "shared" else np.zeros(3, np.float32)
         self.observation_space = gym.spaces.Dict({"a": BOX}) if nested else BOX

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dbrrl.agents import A2C, A3C, C51, DQN, PPO, Rainbow
-from dbrrl.experiment import Settings, build, resolve_plan
+from dbrrl.experiment import Settings, build, registry, resolve_plan
 from dbrrl.learning.agent import Agent
 
 OBSERVATION, ACTION = gym.spaces.Box(-1, 1, (4,), np.float32), gym.spaces.Discrete(2)
@@ -55,9 +55,10 @@ def test_ppo_without_settings_learns_from_2048_transitions(num_envs: int, n_step
 
 def test_an_environment_without_preset_is_learned_from_early() -> None:
     """Every agent's defaults make an update in the first fortieth of the runner's default number of steps, 100,000."""
-    for name in ("ppo", "a2c", "a3c", "dqn", "double_dqn", "c51", "qr_dqn", "iqn", "rainbow"):
+    for name in registry.agent_names():
         plan = resolve_plan({"agent": name, "env": "dbrrl/Chain-v0"})
-        agent = plan.agent_class(OBSERVATION, ACTION, plan.config, num_envs=plan.settings.num_envs)
+        actions = ACTION if gym.spaces.Discrete in plan.agent_class.action_spaces else OBSERVATION
+        agent = plan.agent_class(OBSERVATION, actions, plan.config, num_envs=plan.settings.num_envs)
         first = build._first_update(agent)
         assert first is not None and first <= 2048 <= Settings().steps / 40
         assert build.beginning(plan, agent) == [

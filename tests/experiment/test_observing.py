@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
@@ -20,8 +21,10 @@ ODD, VECTOR = "tests.experiment.odd:Odd", "tests.experiment.odd:OddVector"
 def trained(name: str, env: str, num_envs: int, vectorization: str, **env_kwargs: Any) -> bytes:
     """The state of an agent after some updates, of which every weight depends on every transition."""
     sequence = np.random.SeedSequence(0)
-    envs = make(env, num_envs, seed=sequence, vectorization=vectorization, env_kwargs=env_kwargs)
     kind = getattr(agents, name)
+    if gym.spaces.Discrete not in kind.action_spaces:
+        env_kwargs["continuous"] = True
+    envs = make(env, num_envs, seed=sequence, vectorization=vectorization, env_kwargs=env_kwargs)
     settings: dict[str, Any] = {"n_steps": 8, "hidden_sizes": (8,)}
     if name not in ON_POLICY:
         settings = {"learning_starts": 8, "batch_size": 8, "buffer_size": 64, "hidden_sizes": (8,)}

@@ -40,6 +40,16 @@ SETTINGS = {
         *("--agent", "a3c", "--no-preset", "--steps", "5201", "--num-envs", "2", "--n-steps", "7", "--deterministic"),
         *("--recurrent", "gru", "--recurrent-size", "8"),
     ],
+    "sac": [
+        *("--agent", "sac", "--no-preset", "--steps", "5200", "--num-envs", "2", "--env", "Pendulum-v1"),
+        *("--buffer-size", "1000", "--batch-size", "16", "--hidden-sizes", "16,16", "--prioritized", "--n-step", "3"),
+        *("--noise", "ornstein_uhlenbeck", "--learning-starts", "500", "--update-interval", "4"),
+    ],
+    "td3": [
+        *("--agent", "td3", "--no-preset", "--steps", "5200", "--num-envs", "2", "--env", "Pendulum-v1"),
+        *("--buffer-size", "1000", "--batch-size", "16", "--hidden-sizes", "16,16", "--learning-starts", "500"),
+        *("--noise", "ornstein_uhlenbeck", "--update-interval", "4"),
+    ],
     "dqn": [
         *("--agent", "double_dqn", "--no-preset", "--steps", "5200", "--num-envs", "3", "--buffer-size", "2000"),
         *("--prioritized", "--dueling", "--noisy", "--n-step", "3", "--update-interval", "16", "--tau", "0.1"),

@@ -274,7 +274,8 @@ def test_an_environment_may_use_one_array_for_its_observations_in_a_loop_of_your
     kind, states = getattr(agents, name), []
     settings = {"n_steps": 4} if hasattr(kind.Config(), "n_steps") else {"learning_starts": 4, "batch_size": 4}
     for reuses in ("", "own"):
-        env = Odd(reuses=reuses, nested=nested)
+        continuous = gym.spaces.Discrete not in kind.action_spaces
+        env = Odd(reuses=reuses, nested=nested, continuous=continuous)
         agent = kind(env.observation_space, env.action_space, kind.Config(**settings), seed=0)
         observation, _ = env.reset(seed=0)
         for _ in range(30):

@@ -19,6 +19,7 @@ VECTOR, TWO = gym.spaces.Box(-1, 1, (4,), np.float32), gym.spaces.Discrete(2)
 IMAGE = gym.spaces.Box(0, 255, (84, 84, 4), np.uint8)
 WIDE = (10**6, 10**6)
 ON_POLICY, Q_LEARNERS = ("ppo", "a2c", "a3c"), ("dqn", "double_dqn", "c51", "qr_dqn", "rainbow", "iqn")
+CONTINUOUS = ("ddpg", "td3", "sac", "tqc")
 REQUESTS = [
     *((name, {"hidden_sizes": WIDE}) for name in (*ON_POLICY, *Q_LEARNERS)),
     *((name, {"batch_size": 10**11}) for name in Q_LEARNERS),
@@ -26,13 +27,16 @@ REQUESTS = [
     *((name, {"recurrent": kind, "recurrent_size": 10**6}) for name in ON_POLICY for kind in ("lstm", "gru")),
     ("c51", {"atoms": 10**9}), ("rainbow", {"atoms": 10**9}), ("qr_dqn", {"quantiles": 10**9}),
     ("iqn", {"cosines": 10**9, "hidden_sizes": (64,)}),
+    *((name, asked) for name in CONTINUOUS for asked in ({"hidden_sizes": WIDE}, {"batch_size": 10**11})),
+    ("tqc", {"quantiles": 10**10}),
 ]  # fmt: skip
 GB = 10**9
 
 
 def make(name: str, space: gym.Space[Any] = VECTOR, **settings: Any) -> Any:
     found = registry.agent_class(name)
-    return found(space, TWO, found.Config(**settings), num_envs=2)
+    actions = TWO if gym.spaces.Discrete in found.action_spaces else VECTOR
+    return found(space, actions, found.Config(**settings), num_envs=2)
 
 
 @pytest.fixture

@@ -9,10 +9,11 @@ import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from dbrrl import agents, nn
-from dbrrl.agents import DQN, PPO
+from dbrrl.agents import PPO
 from dbrrl.errors import ArgumentError, ShapeError
 from dbrrl.experiment import Experiment
 from dbrrl.learning.own_loop import ResetWatch
+from tests.agents.feeding import actions_for
 
 every_agent = pytest.mark.parametrize("name", agents.__all__)
 BOX, TWO = gym.spaces.Box(-1.0, 1.0, (3,), np.float32), gym.spaces.Discrete(2)
@@ -21,11 +22,11 @@ NO = np.zeros(2, bool)
 ON_POLICY = ("PPO", "A2C", "A3C")
 
 
-def made(name: str, space: Any = BOX, action: Any = TWO, *, num_envs: int = 1, **settings: Any) -> Any:
+def made(name: str, space: Any = BOX, action: Any = None, *, num_envs: int = 1, **settings: Any) -> Any:
     """An agent with small buffers."""
     kind: Any = getattr(agents, name)
-    buffers = {"buffer_size": 64} if issubclass(kind, DQN) else {"n_steps": 8}
-    return kind(space, action, kind.Config(**buffers, **settings), num_envs=num_envs, seed=0)
+    buffers = {"n_steps": 8} if name in ON_POLICY else {"buffer_size": 64}
+    return kind(space, action or actions_for(kind), kind.Config(**buffers, **settings), num_envs=num_envs, seed=0)
 
 
 def zeros(space: Any, rows: int) -> Any:
@@ -87,9 +88,10 @@ def test_a_missing_num_envs_is_named_by_the_first_observe_where_the_space_is_the
 class Walk(gym.Env[Any, int]):
     """An episode of a few steps without rewards but at its end; it may show always the same, or begin where it ends."""
 
-    observation_space, action_space = BOX, TWO
+    observation_space: Any = BOX
 
-    def __init__(self, length: int = 3, shows: str = "place", nested: bool = False) -> None:
+    def __init__(self, length: int = 3, shows: str = "place", nested: bool = False, action: Any = TWO) -> None:
+        self.action_space = action
         self.length, self.shows, self.place = length, shows, 0
         if nested:
             self.observation_space = DICT
@@ -113,6 +115,7 @@ class Walk(gym.Env[Any, int]):
 
 def played(name: str, mode: AutoresetMode, *, steps: int = 24, says: bool = False, **kwargs: Any) -> int:
     """How often an agent warned in a loop over two environments."""
+    kwargs["action"] = actions_for(getattr(agents, name))
     envs = SyncVectorEnv([lambda: Walk(3, **kwargs), lambda: Walk(4, **kwargs)], autoreset_mode=mode)
     agent = made(name, envs.single_observation_space, envs.single_action_space, num_envs=2)
     observation, _ = envs.reset(seed=0)

@@ -6,7 +6,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from dbrrl.agents import A2C, A3C, C51, DQN, IQN, PPO, QRDQN, DoubleDQN, Rainbow
+from dbrrl.agents import A2C, A3C, C51, DDPG, DQN, IQN, PPO, QRDQN, SAC, TD3, TQC, DoubleDQN, Rainbow
 from dbrrl.errors import SpaceError
 from dbrrl.networks.preprocessor import Preprocessor, is_image
 from tests import standin
@@ -212,10 +212,11 @@ def test_normalized_observations_of_large_entries_stay_distinct(
     assert seen.dtype == given.dtype == np.float32
 
 
-@pytest.mark.parametrize("make", [PPO, A2C, A3C, DQN, DoubleDQN, C51, QRDQN, IQN, Rainbow])
+@pytest.mark.parametrize("make", [PPO, A2C, A3C, DQN, DoubleDQN, C51, QRDQN, IQN, Rainbow, DDPG, TD3, SAC, TQC])
 def test_every_agent_scales_large_entries_before_it_stores_them(make: Any) -> None:
     box = Box(1.7e9, 1.7e9 + 99, (1,), np.float64)
-    agent = make(box, Discrete(2), make.Config(scale_observation=True))
+    actions = Discrete(2) if Discrete in make.action_spaces else Box(-1, 1, (1,))
+    agent = make(box, actions, make.Config(scale_observation=True))
     for x in SECONDS.astype(np.float64):
         agent.act(x.reshape(1, 1))
         agent.observe(x.reshape(1, 1), *np.zeros((3, 1)))

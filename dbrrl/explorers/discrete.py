@@ -1,71 +1,15 @@
-"""Exploration around a policy: batched over environments, each explorer with a generator and a state of its own.
-
-Those for discrete actions turn values (B, number of actions) into actions (B,); those for continuous ones add noise to
-actions (B, ...). `progress` is what their schedules are read at (see dbrrl.schedules).
-"""
+"""Exploration among discrete actions: values (B, number of actions) to actions (B,)."""
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from dbrrl import seeding
 from dbrrl.checkpoint import untrusted
 from dbrrl.errors import ConfigError
-from dbrrl.renamed import Renamed, TakesOldNames, renamed_in
+from dbrrl.explorers.base import Explorer, LazyValues
 from dbrrl.schedules import Schedule, constant
 from dbrrl.types import Metrics
-
-
-class Explorer(TakesOldNames):
-    """Base: a generator, and the state it takes to go on."""
-
-    per_episode_state: ClassVar[bool] = False  # whether `reset` is to be called where an episode ends
-    lasting, momentary = Renamed("per_episode_state"), Renamed("stateless")
-
-    def __init__(self, rng: np.random.Generator) -> None:
-        self.rng = rng
-
-    def __call__(self, values: Any, progress: float = 0.0) -> np.ndarray:
-        """Actions for a batch; subclasses write it."""
-        raise NotImplementedError(f"{type(self).__name__} has no __call__(): expected one, define it in the class")
-
-    @property
-    def stateless(self) -> "Explorer":
-        """An explorer without state per episode, for acting outside training with any batch size."""
-        return self
-
-    def statistics(self, progress: float) -> Metrics:
-        """Return what is worth recording of it at `progress`; here nothing."""
-        return {}
-
-    def reset(self, ended: np.ndarray) -> None:
-        """Begin again in the environments whose episode ended, bool (B,); here there is no state to reset."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """All it draws from."""
-        return {"rng": seeding.generator_state(self.rng)}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Put back what `state_dict` gave; CheckpointError where it does not fit."""
-        with untrusted.state_of(type(self).__name__, "load another state"):
-            untrusted.table(state, "", "rng")
-        seeding.set_generator_state(self.rng, state["rng"])
-
-
-class LazyValues:
-    """Values (B, A) that are computed when they are first needed: not at all where every action is random.
-
-    Args:
-        shape: (B, A).
-        compute: returns them.
-    """
-
-    def __init__(self, shape: tuple[int, int], compute: Callable[[], np.ndarray]) -> None:
-        self.shape, self.compute = shape, compute
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.asarray(self.compute(), dtype)
 
 
 def greedy(values: np.ndarray | LazyValues) -> np.ndarray:
@@ -208,81 +152,3 @@ class Boltzmann(Explorer):
         """Values (B, A) to actions int64 (B,)."""
         # The largest of values with Gumbel noise is a draw from their softmax (Gumbel 1954).
         return greedy(np.asarray(values) / self.schedule(progress) + self.rng.gumbel(size=values.shape))
-
-
-class AdditiveGaussian(Explorer):
-    """Independent normal noise on every component, kept inside the bounds.
-
-    Args:
-        scale: standard deviation, a number or a schedule, 0 or above.
-        low, high: bounds of the action, broadcast against it.
-        rng: its generator.
-    """
-
-    def __init__(self, scale: Schedule | float, low: Any, high: Any, rng: np.random.Generator) -> None:
-        super().__init__(rng)
-        self.schedule = scale if isinstance(scale, Schedule) else constant(scale)
-        if min(self.schedule.start, self.schedule.end) < 0:
-            raise ConfigError(f"scale: expected a number of 0 or above, got {self.schedule.to_dict()}: change it")
-        self.low, self.high = low, high
-
-    def __call__(self, values: np.ndarray, progress: float = 0.0) -> np.ndarray:
-        """Actions (B, ...) to actions of the same dtype."""
-        noise = self.rng.standard_normal(values.shape) * self.schedule(progress)
-        return np.clip(values + noise, self.low, self.high).astype(values.dtype)
-
-
-class OrnsteinUhlenbeck(Explorer):
-    """Noise that wanders back to 0: x ← x - θ x + σ N(0, 1), one x per environment (Lillicrap et al. 2016, section 7).
-
-    Args:
-        scale: σ, a number or a schedule, 0 or above.
-        low, high: bounds of the action, broadcast against it.
-        shape: of a batch of actions, (B, ...).
-        rng: its generator.
-        theta: θ in [0, 1], how much of x goes back at each step.
-    """
-
-    per_episode_state = True
-
-    def __init__(
-        self,
-        scale: Schedule | float,
-        low: Any,
-        high: Any,
-        shape: tuple[int, ...],
-        rng: np.random.Generator,
-        theta: float = 0.15,
-    ) -> None:
-        super().__init__(rng)
-        self.schedule = scale if isinstance(scale, Schedule) else constant(scale)
-        if min(self.schedule.start, self.schedule.end) < 0 or not 0 <= theta <= 1:
-            raise ConfigError(f"Ornstein-Uhlenbeck noise: expected σ >= 0 and θ in [0, 1], got {scale} and {theta}")
-        self.low, self.high, self.theta = low, high, theta
-        self.noise = np.zeros(shape)
-
-    def __call__(self, values: np.ndarray, progress: float = 0.0) -> np.ndarray:
-        """Actions (B, ...) to actions of the same dtype."""
-        self.noise *= 1 - self.theta
-        self.noise += self.schedule(progress) * self.rng.standard_normal(self.noise.shape)
-        return np.clip(values + self.noise, self.low, self.high).astype(values.dtype)
-
-    def reset(self, ended: np.ndarray) -> None:
-        """Start again from 0 in the environments whose episode ended, bool (B,)."""
-        self.noise[ended] = 0
-
-    def state_dict(self) -> dict[str, Any]:
-        """Its generator and the noise of each environment."""
-        return super().state_dict() | {"noise": self.noise.copy()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Put back what `state_dict` gave; CheckpointError where it does not fit."""
-        with untrusted.state_of("OrnsteinUhlenbeck", "load with the same action space and num_envs"):
-            untrusted.table(state, "", "noise")
-            noise = untrusted.array(state["noise"], "noise", np.float64, self.noise.shape)
-        super().load_state_dict(state)
-        self.noise[...] = noise
-
-
-def __getattr__(name: str) -> Any:
-    return renamed_in(__name__, name, {"Deferred": "LazyValues"})

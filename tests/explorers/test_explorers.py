@@ -14,7 +14,9 @@ from dbrrl.explorers import (
     EZGreedy,
     Greedy,
     LazyValues,
+    NoNoise,
     OrnsteinUhlenbeck,
+    UniformStart,
 )  # fmt: skip
 from dbrrl.schedules import exponential, linear
 
@@ -32,6 +34,8 @@ MAKERS: dict[str, Callable[[], Explorer]] = {
     "boltzmann": lambda: Boltzmann(1.0, rng()),
     "gaussian": lambda: AdditiveGaussian(0.3, -1.0, 1.0, rng()),
     "ou": lambda: OrnsteinUhlenbeck(0.3, -1.0, 1.0, (5, 3), rng()),
+    "none": lambda: NoNoise(rng()),
+    "start": lambda: UniformStart(OrnsteinUhlenbeck(0.3, -1.0, 1.0, (5, 3), rng()), 12, -1.0, 1.0),
 }
 
 
@@ -175,3 +179,31 @@ def test_a_saved_explorer_draws_the_same(name: str) -> None:
 def test_numbers_out_of_range_are_refused(wrong: Callable[[], Explorer]) -> None:
     with pytest.raises(ConfigError):
         wrong()
+
+
+def test_a_uniform_start_counts_its_actions_and_then_hands_over() -> None:
+    explorer = UniformStart(NoNoise(rng()), 5, np.float32([-1.0, 2.0]), np.float32([1.0, 4.0]))
+    asked: list[int] = []
+    given = LazyValues((2, 2), lambda: (asked.append(1), np.zeros((2, 2), np.float32))[1])
+    for left in (3, 1, -1):
+        action = explorer(given)
+        assert explorer.left == left and not asked and action.dtype == np.float32
+        assert (action >= [-1, 2]).all() and (action <= [1, 4]).all()
+    assert explorer.stateless is explorer.then
+    np.testing.assert_array_equal(explorer(given), np.zeros((2, 2)))
+    assert len(asked) == 1 and explorer.state_dict()["left"] == 0
+
+
+def test_a_uniform_start_does_not_count_what_is_not_learned_from() -> None:
+    explorer = UniformStart(NoNoise(rng()), 5, -1.0, 1.0)
+    for _ in range(4):
+        assert np.abs(explorer.stateless(np.zeros((9, 2), np.float32))).max() > 0
+    assert explorer.left == 5
+
+
+def test_noise_without_a_state_has_the_long_run_deviation() -> None:
+    explorer = OrnsteinUhlenbeck(0.2, -99.0, 99.0, (MANY, 1), rng(), theta=0.3)
+    for _ in range(60):
+        wandered = explorer(np.zeros((MANY, 1)))
+    assert wandered.std() == pytest.approx(explorer.stateless(np.zeros((MANY, 1))).std(), rel=0.02)
+    assert wandered.std() == pytest.approx(0.2 / np.sqrt(0.3 * 1.7), rel=0.02)
