@@ -45,8 +45,8 @@ def feed(agent: Any, steps: int, look: Any = lambda agent: None) -> None:
 
 def judge(agent: Any) -> np.ndarray:
     """Actions without exploration."""
-    first: dict[str, Any] = {"first": True} if agent.recurrent else {}
-    found: np.ndarray = agent.act(ROWS, explore=False, **first)
+    start: dict[str, Any] = {"episode_start": True} if agent.recurrent else {}
+    found: np.ndarray = agent.act(ROWS, explore=False, **start)
     return found
 
 
