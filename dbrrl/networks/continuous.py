@@ -39,7 +39,7 @@ class UnitBoxHead(BoxHead):
     def __init__(self, space: gym.spaces.Box, name: str) -> None:
         super().__init__(space)
         low, high = (bound.astype(np.float64).reshape(-1) for bound in (space.low, space.high))
-        largest = 2.0**53 if self.whole else float(np.finfo(np.float32).max) / 2
+        largest = 2.0**53 if self.is_integer else float(np.finfo(np.float32).max) / 2
         unbounded = np.flatnonzero(~(np.maximum(abs(low), abs(high)) <= largest))
         if len(unbounded):
             i = int(unbounded[0])
@@ -47,14 +47,14 @@ class UnitBoxHead(BoxHead):
                 f"{name}: expected an action space Box with finite bounds, got [{low[i]:g}, {high[i]:g}] in entry {i} "
                 f"of {space}: give it bounds with a gymnasium.ActionWrapper, or take ppo"
             )
-        margin = 0.5 if self.whole else 0.0
+        margin = 0.5 if self.is_integer else 0.0
         self.low, self.high, self.middle, self.half = low, high, (high + low) / 2, (high - low) / 2 + margin
 
     def to_action(self, sample: Any) -> Any:
         """Numbers in [-1, 1], (B, k), to actions (B, ...) of the space's dtype."""
         middle, half, low, high = self._numbers(sample)
         action = np.minimum(np.maximum(middle + half * sample, low), high)
-        action = np.rint(action) if self.whole else action
+        action = np.rint(action) if self.is_integer else action
         return action.reshape(-1, *self.space.shape).astype(self.space.dtype, copy=False)
 
     def from_action(self, action: Any) -> Any:
