@@ -14,7 +14,7 @@ class DtypeError(DbrrlError, TypeError):
 
 
 class DeviceError(DbrrlError, TypeError):
-    """Tensors that meet lie on different devices."""
+    """Tensors of one computation are on different devices."""
 
 
 class GraphError(DbrrlError, RuntimeError):
@@ -67,7 +67,7 @@ def no_gradient(update: int | None = None, found: str = "") -> str:
 
 
 def other_count(where: str, what: str, num_envs: int, got: object, rows: int) -> ShapeError:
-    """What is said where `what` should be of `num_envs` environments and is of another number, `got`: of `rows`."""
+    """Return the error for `what`, expected of `num_envs` environments, that came as `got`, of `rows` environments."""
     return ShapeError(
         f"{where}: expected {what} of {num_envs} environments (num_envs), got {got}: make the agent with "
         f"num_envs={rows}, and with the single_observation_space and single_action_space of a vector environment"

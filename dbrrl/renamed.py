@@ -11,7 +11,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, ClassVar
 
-# Old name to new name, both inside `dbrrl`. A package stands for its modules too.
+# Old name to new name, both inside `dbrrl`. The name of a package covers its modules.
 MODULES = {
     "actor_critic": "networks.actor_critic",
     "agent": "learning.agent",

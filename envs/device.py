@@ -1,4 +1,4 @@
-"""Batched environments whose arrays lie on a GPU: a step there is one recorded graph, and nothing is waited for."""
+"""Batched environments whose arrays are on a GPU: a step is one recorded graph, and nothing is waited for."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -43,7 +43,7 @@ class Recurrence(Op, abc.ABC):
 
     @staticmethod
     def bias(biases: Arrays) -> Any:
-        """What belongs to the input's share of the gates; None if there are none."""
+        """Return the bias that is added to the input's share of the gates; None if there is none."""
         return biases[0] + biases[1] if biases else None
 
     @classmethod

@@ -56,7 +56,7 @@ class Tensor:
         if requires_grad:
             self.requires_grad_()
 
-    # Attached by the op files, which stand on the floor above.
+    # Attached by the op files, which import this one.
     __add__: ClassVar[Callable[..., "Tensor"]]
     __radd__: ClassVar[Callable[..., "Tensor"]]
     __sub__: ClassVar[Callable[..., "Tensor"]]

@@ -91,7 +91,7 @@ _ndarray = np.ndarray
 
 
 def _replaced(original: Any, *args: Any) -> Any:
-    """What the replacement of `original` gives; NotImplemented if there is none, or it does not serve these."""
+    """Return the result of the replacement of `original`; NotImplemented if none takes these arguments."""
     found = replacement(original, args[0])
     return NotImplemented if found is None else found(*args)
 

@@ -1,4 +1,4 @@
-"""Where the arrays of a large buffer lie, in memory or in a file; what they take is asked before they are made."""
+"""The arrays of a large buffer, in memory or in a file, made only if there is room for them."""
 
 import math
 import os

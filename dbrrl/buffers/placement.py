@@ -1,4 +1,4 @@
-"""Where the observations of a replay buffer lie: in memory, a file, a GPU, or memory that a GPU reads by itself."""
+"""The memory of a replay buffer's observations: the host's, a file, a GPU's, or memory that a GPU reads by itself."""
 
 import os
 from pathlib import Path
@@ -24,7 +24,7 @@ def arrays(layout: Layout, what: str, file: str | os.PathLike[str] | None, devic
         made = memory.zeros(layout) if file is None else memory.zeros_in_file(layout, Path(file), what)
         return [(array, array) for array in made]
     if file is not None:
-        raise ConfigError(f"buffer_file: {file} cannot hold what lies on {device}: leave it out, or buffer_device")
+        raise ConfigError(f"buffer_file: {file} cannot hold what is on {device}: leave it out, or buffer_device")
     return [_pinned(shape, dtype, device) for shape, dtype in layout] if pinned else _resident(layout, what, device)
 
 

@@ -69,7 +69,7 @@ class SumTree:
         return found
 
     def _descend(self, node: np.ndarray, rest: np.ndarray, guarded: bool) -> np.ndarray:
-        """From roots to leaves; `guarded` never goes where nothing stands, as rounding can."""
+        """Go from roots to leaves; `guarded` never enters an empty branch, as rounding can."""
         nodes, node, rest = self.nodes, node.copy(), rest.copy()
         for _ in range(self.depth - self._crown):
             node += node

@@ -1,4 +1,4 @@
-"""What only some rows of a buffer have: entries numbered in the order they come, the oldest dropped first."""
+"""Entries that only some rows of a buffer have, numbered in the order they come, the oldest dropped first."""
 
 from collections.abc import Sequence
 from typing import Any

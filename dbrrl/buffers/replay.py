@@ -83,7 +83,7 @@ class ReplayBuffer(Ring):
     def _returns(
         self, index: np.ndarray, gamma: float, n_steps: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Of n-step transitions: last place, its bits, return and discount."""
+        """Return the last place of n-step transitions, its bits, and their return and discount."""
         places, ends, belong = self.run(index, n_steps)
         steps = np.count_nonzero(belong, axis=1)
         powers = (gamma ** np.arange(n_steps + 1)).astype(np.float32)
@@ -98,5 +98,5 @@ class ReplayBuffer(Ring):
 
 @functools.lru_cache(maxsize=8)
 def _discounts(gamma: float) -> np.ndarray:
-    """What the return after one step is multiplied by, for each value of `ends`: 0 where the episode truly ended."""
+    """Return the factor of the return after one step, for each value of `ends`: 0 where the episode truly ended."""
     return np.array([gamma, 0, gamma, 0] * 2, np.float32)

@@ -32,10 +32,10 @@ class Ring(TakesOldNames):
         shapes, dtypes: of the observation's parts (see `Encoder`), unbatched.
         action_shape, action_dtype: of one action.
         frame_stack: k, where images are stacks of k frames, the newest last: only that one is stored. 1: no stacks.
-        file: name of a file to make, in which the observations lie in place of memory. It is gone with the buffer; a
+        file: name of a file to make, that holds the observations in place of memory. It is gone with the buffer; a
             checkpoint holds what is in it.
-        device: a GPU in whose memory the observations lie, and the parts of what is sampled. "cpu": none.
-        pinned: they lie in page-locked memory of the host instead, which that GPU reads when it samples.
+        device: a GPU whose memory holds the observations, and the parts of what is sampled. "cpu": none.
+        pinned: they are in page-locked memory of the host instead, which that GPU reads when it samples.
         names: of the observation's arrays, where it is a dict.
 
     Attributes:
@@ -98,7 +98,7 @@ class Ring(TakesOldNames):
         self.begun = False
         self._invalid = 0  # entries among the complete rows that are not valid
         self._none = bytes(num_envs)  # what no end anywhere looks like
-        self._due = -1  # completing which row lets the oldest go that is marked in `ends`; none: -1
+        self._due = -1  # the row whose completion overwrites the oldest one marked in `ends`; none: -1
 
     def __len__(self) -> int:
         """Transitions that can be sampled."""
@@ -226,7 +226,7 @@ class Ring(TakesOldNames):
         return wrapped
 
     def state_dict(self) -> dict[str, Any]:
-        """All that is stored, as it lies: copies, or views where `checkpoint.lending` says that these will do."""
+        """Return all that is stored: copies, or views while `checkpoint.lending` allows these."""
         places = self.used * self.num_envs
         state = {
             "size": self.size,

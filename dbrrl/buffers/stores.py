@@ -39,7 +39,7 @@ class Plain:
         return taken(flat, places)
 
     def state_dict(self, rows: int) -> dict[str, Any]:
-        """The first `rows` rows: views, where they lie on the host."""
+        """Return the first `rows` rows: views, if they are on the host."""
         return {"rows": to_numpy(self.rows[:rows])}
 
     def check(self, state: dict[str, Any], rows: int) -> None:
@@ -185,7 +185,7 @@ class Stack:
 
     def load_state_dict(self, state: dict[str, Any], rows: int) -> None:
         """Put back what `state_dict` gave."""
-        self.rows[max(rows, len(self.rows) - self.history) :] = 0  # before the first row stands nothing
+        self.rows[max(rows, len(self.rows) - self.history) :] = 0  # nothing comes before the first row
         self.age[rows : self._used], self.entry[rows : self._used] = self.history, 0
         self.rows[:rows] = to_device_of(self.rows, np.asarray(state["rows"], self.rows.dtype))
         self.age[:rows], self.entry[:rows] = state["age"], state["entry"]
@@ -211,7 +211,7 @@ def frame_of(shape: tuple[int, ...], depth: int) -> tuple[int, ...]:
 
 
 def taken(flat: Any, places: np.ndarray) -> Any:
-    """Rows of `flat`, where it lies, by number, which begins again from 0 after the last."""
+    """Return rows of `flat` by number, which begins again from 0 after the last, on its device."""
     if type(flat) is np.ndarray:
         return flat.take(places, 0, None, "wrap")  # by position: a tenth of a microsecond less
     return flat.take(to_device_of(flat, places % len(flat)), axis=0)

@@ -146,7 +146,7 @@ def _read(path: Path, kind: str) -> State:
 
 
 def _chunks(state: State, kind: str) -> Iterator[Any]:
-    """The pieces of a safetensors file: length of its header, header, and the arrays as they lie in memory."""
+    """The pieces of a safetensors file: length of its header, header, and the bytes of the arrays."""
     arrays: dict[str, np.ndarray] = {}
     tree = _flatten(state, (), arrays)
     about = {"format": FORMAT, "kind": kind, "crc32": _checksum(tree, arrays), "state": tree}
@@ -198,7 +198,7 @@ def _bytes(array: np.ndarray) -> Any:
 
 
 def _flatten(value: Any, place: tuple[str, ...], arrays: dict[str, np.ndarray]) -> Any:
-    """`value` as strict JSON: {"$array": name} stands for an array, {"$float": "nan"} for what JSON lacks."""
+    """`value` as strict JSON: {"$array": name} for an array, {"$float": "nan"} for what JSON lacks."""
     if isinstance(value, np.ndarray):
         return {"$array": _store(value, place, arrays)}
     if isinstance(value, np.generic):
@@ -223,7 +223,7 @@ def _store(array: np.ndarray, place: tuple[str, ...], arrays: dict[str, np.ndarr
     name = "/".join(place)
     while name in arrays or name == "__metadata__":
         name += "~"
-    # safetensors copies the memory as it lies, so that a transposed view would come back scrambled.
+    # safetensors copies the memory in its order, so that a transposed view would come back scrambled.
     arrays[name] = np.asarray(native, order="C")
     return name
 

@@ -120,7 +120,7 @@ def array(
 
     Args:
         value: what was read.
-        name: where it stands, for the message.
+        name: its place, for the message.
         dtype: floats of another width will do for floats, integers for integers.
         shape: None: any.
         at_least: the least that an entry may be.

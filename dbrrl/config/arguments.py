@@ -93,7 +93,7 @@ def check_space(agent: type, what: str, space: Any, served: tuple[type, ...]) ->
 
 
 def instead_of_spaces(agent: type, got: Any) -> str:
-    """What is said where an agent is made of `got`: an environment, or a policy's name as in Stable-Baselines3."""
+    """Return the message for an agent made of `got`: an environment, or a policy's name as in Stable-Baselines3."""
     single = "single_" if isinstance(got, gym.vector.VectorEnv) else ""
     spaces = f"env.{single}observation_space, env.{single}action_space"
     count = ", num_envs=env.num_envs" if single else ""

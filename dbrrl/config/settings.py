@@ -18,7 +18,7 @@ _EXPECTED = {int: "a whole number", float: "a number", bool: "true or false", st
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Range:
-    """What a setting may be besides its type: bounds (of each entry of a tuple), or choices."""
+    """The values that a setting allows: bounds (of each entry of a tuple), or choices."""
 
     above: float | None = None
     at_least: float | None = None

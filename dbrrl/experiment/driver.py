@@ -1,4 +1,4 @@
-"""The driver of a run: what steps its environments and lets its agent act, observe and learn."""
+"""The driver of a run steps its environments and makes its agent act, observe and learn."""
 
 from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias

@@ -1,1 +1,1 @@
-"""What agents are made of: the two verbs, rollouts or replay, and gradient steps."""
+"""The parts of agents: the two verbs, rollouts or replay, and gradient steps."""

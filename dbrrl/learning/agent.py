@@ -32,10 +32,10 @@ class Agent(Described, OwnThreads, Checked, SavedAgent, metaclass=AgentType):
     ended one step before; with DISABLED, or one environment, reset after `observe`. Nothing else of `info` is read: its
     keys are the environment's own.
 
-    An agent with a memory (`recurrent` is True) sees in `observe` where an episode ended, and forgets it. Where it does
-    not learn nothing is observed: there `act(observation, explore=False, episode_start=...)` says which rows begin an
-    episode, one boolean for all or one each. What it remembers of an evaluation is kept apart from what it learns from,
-    and belongs to no state.
+    An agent with a memory (`recurrent` is True) sees in `observe` where an episode ended, and resets it. Outside
+    training nothing is observed: `act(observation, explore=False, episode_start=...)` says which rows begin an episode,
+    one boolean for all or one each. The memory of an evaluation is kept apart from that of training, and is no part of
+    the state.
 
     A subclass names its `Config` and the spaces it serves, calls `super().__init__` first and then builds its
     network.

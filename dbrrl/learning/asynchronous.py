@@ -1,4 +1,4 @@
-"""What an agent offers whose learners run in processes of their own."""
+"""The protocol of agents whose learners run in processes of their own."""
 
 import contextlib
 from typing import Any, Protocol, runtime_checkable

@@ -83,5 +83,5 @@ def _numbers(space: gym.Space[Any]) -> tuple[int, int]:
 
 
 def _bytes(weights: int, largest: int) -> int:
-    """Of so many weights, the largest matrix of which is drawn at once."""
+    """Return the bytes of so many weights, the largest matrix of which is drawn at once."""
     return _COPIES * _FLOAT * weights + _DOUBLE * largest

@@ -1,4 +1,4 @@
-"""What agents share that learn from a replay buffer: acting, storing, sampling, gradient steps."""
+"""Base of agents that learn from a replay buffer: acting, storing, sampling, gradient steps."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar

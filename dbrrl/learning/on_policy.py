@@ -1,4 +1,4 @@
-"""What agents share that learn from rollouts of their own policy: acting, gathering, values, gradient steps."""
+"""Base of agents that learn from rollouts of their own policy: acting, gathering, values, gradient steps."""
 
 import operator
 from typing import Any, ClassVar
@@ -33,7 +33,7 @@ TRANSITIONS, SHORTEST = 2048, 16  # of a rollout whose n_steps is not given: in 
 
 
 class OnPolicyAgent(Agent):
-    """An agent that acts for `n_steps` steps with one policy, learns from them in `update`, and forgets them.
+    """An agent that acts for `n_steps` steps with one policy, learns from them in `update`, and drops them.
 
     A page adds `make_optimizer`, `update` and `loss`; its Config is an `OnPolicyConfig`.
     """

@@ -1,4 +1,4 @@
-"""What of an agent is saved, and how it is read again: `state_dict`, `save`, `load`, `restore`."""
+"""Saving an agent and loading it again: `state_dict`, `save`, `load`, `restore`."""
 
 import os
 from typing import Any, ClassVar, Self
@@ -135,7 +135,7 @@ class SavedAgent(TakesOldNames):
         return record
 
     def record(self) -> State:
-        """What `save` writes (name, settings, spaces, state) and `from_record` makes the agent of again."""
+        """Return what `save` writes: name, settings, spaces and state; `from_record` makes the agent from it."""
         spaces = {
             "observation": space_to_state(self.observation_space),
             "action": space_to_state(self.action_space),

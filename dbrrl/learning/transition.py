@@ -1,4 +1,4 @@
-"""What `observe` is told, read and checked: the true next observations, the rows with a transition, sound numbers."""
+"""The arguments of `observe`, read and checked: true next observations, rows with a transition, sound numbers."""
 
 import inspect
 import warnings

@@ -109,7 +109,7 @@ class Preprocessor:
         return joined + images
 
     def _scaled(self, vector: Any) -> Any:
-        """Entries within finite bounds to [-1, 1], where the vectors lie."""
+        """Return entries within finite bounds scaled to [-1, 1], on the device of the vectors."""
         key = "cpu" if type(vector) is np.ndarray else device_name(vector), vector.dtype
         if key not in self._ranges:
             assert self.range is not None
@@ -177,7 +177,7 @@ def _precise(x: Any) -> Any:
 
 
 def _flat(x: Any, space: Any) -> Any:
-    """(B, width) of a batch of one leaf space, where it lies, float32 or as `_precise`."""
+    """Return (B, width) of a batch of one leaf space, on its device, float32 or as `_precise`."""
     xp = array_module(x)
     if isinstance(space, gym.spaces.Discrete):
         return (x.reshape(-1, 1) == xp.arange(space.start, space.start + space.n)).astype(np.float32)

@@ -256,7 +256,7 @@ def test_a_gpu_without_room_and_a_file_for_one_are_refused(monkeypatch: pytest.M
     standin.install(monkeypatch)
     with pytest.raises(ConfigError, match=r"at most the 1.0 GB free on cuda, needs 4.0 GB: .* \"pinned\" or \"host\""):
         ReplayBuffer(10**6, 1, [(1000,)], [np.float32], device="cuda")
-    with pytest.raises(ConfigError, match=r"buffer_file: .*frames cannot hold what lies on cuda"):
+    with pytest.raises(ConfigError, match=r"buffer_file: .*frames cannot hold what is on cuda"):
         make(20, 2, device="cuda", file=tmp_path / "frames")
     assert not list(tmp_path.iterdir())
     with pytest.raises(ConfigError, match=r"episodic replay: .* leave device out"):
