@@ -29,7 +29,9 @@ from dbrrl.buffers.batch import Rollout
 from dbrrl.checkpoint import State, untrusted
 from dbrrl.config import Config as BaseConfig
 from dbrrl.config import setting
+from dbrrl.distributions import Distribution
 from dbrrl.errors import ConfigError, other_count
+from dbrrl.learning import asynchronous
 from dbrrl.learning.agent import Agent as Base
 from dbrrl.learning.agent import valid_rows
 from dbrrl.learning.config import OnPolicyConfig
@@ -152,18 +154,12 @@ class A3C(Base):
     action_spaces = OnPolicyAgent.action_spaces
 
     def __init__(
-        self,
-        observation_space: gym.Space[Any],
-        action_space: gym.Space[Any],
-        config: BaseConfig | None = None,
-        *,
-        num_envs: int = 1,
-        seed: int = 0,
-        device: str = "cpu",
+        self, observation_space: gym.Space[Any], action_space: gym.Space[Any], config: Any = None, **rest: Any
     ) -> None:
-        super().__init__(observation_space, action_space, config, num_envs=num_envs, seed=seed, device=device)
-        if device != "cpu":
-            raise ConfigError(f"device: a3c shares its weights in memory, expected 'cpu', got {device!r}: leave it out")
+        super().__init__(observation_space, action_space, config, **rest)
+        seed, place = self.seed, self.device
+        if place != "cpu":
+            raise ConfigError(f"device: a3c shares its weights in memory, expected 'cpu', got {place!r}: leave it out")
         self.deterministic: bool = self.config.deterministic
         # The policy that is evaluated: θ itself, which no environment moves.
         self.central = ActorLearner(observation_space, action_space, self.config, seed=seed, index=-1)
@@ -224,16 +220,20 @@ class A3C(Base):
         self.watch.acted(observation, actions)
         return actions[0] if single else actions
 
+    def action_distribution(self, observation: Any, first: Any = None) -> Distribution:
+        """Return π(·|s) of the shared policy (see `OnPolicyAgent`)."""
+        self.central.pull()
+        return self.central.action_distribution(observation, first)
+
+    def value(self, observation: Any, first: Any = None) -> Any:
+        """Return V(s) by the shared weights (see `OnPolicyAgent`)."""
+        self.central.pull()
+        return self.central.value(observation, first)
+
     def observe(
-        self,
-        next_observation: Any,
-        reward: Any,
-        terminated: Any,
-        truncated: Any,
-        info: dict[str, Any] | None = None,
-        *,
-        valid: Any = None,
-    ) -> None:
+        self, next_observation: Any, reward: Any, terminated: Any, truncated: Any,
+        info: dict[str, Any] | None = None, *, valid: Any = None,
+    ) -> None:  # fmt: skip
         """Give each learner its transition; those whose rollout is full commit, the first environment's first."""
         next_observation = self.followed_by(next_observation, reward, terminated, truncated, info, valid)
         observation, _ = self.as_batch(next_observation)
@@ -259,6 +259,10 @@ class A3C(Base):
         """The shared vectors, and each learner's weights, rollout and generator."""
         vectors = {name: vector.copy() for name, vector in self.shared.items()}
         return vectors | {"learners": [self.learner(i).state_dict() for i in range(self.num_envs)]}
+
+    def adapted(self, state: State, config: BaseConfig, num_envs: int) -> State:
+        """As `Agent.adapted`, of each learner."""
+        return asynchronous.adapted(self, state, config, num_envs)
 
     def load_state_dict(self, state: State) -> None:
         """Go on exactly where `state` was taken; CheckpointError where it is of other sizes."""

@@ -28,6 +28,7 @@ _HOMES = {
     "Tensor": "dbrrl.autodiff.tensor",
     "detect_anomaly": "dbrrl.debugging.debug",
     "draw_graph": "dbrrl.debugging.draw",
+    "evaluate_policy": "dbrrl.experiment",
     "grad": "dbrrl.autodiff.engine",
     "no_grad": "dbrrl.autodiff.recording",
     "profile": "dbrrl.debugging.debug",

@@ -14,6 +14,7 @@ from .debugging.debug import detect_anomaly as detect_anomaly
 from .debugging.debug import profile as profile
 from .debugging.draw import draw_graph as draw_graph
 from .experiment import Experiment as Experiment
+from .experiment import evaluate_policy as evaluate_policy
 
 __version__: str
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "detect_anomaly",
     "distributions",
     "draw_graph",
+    "evaluate_policy",
     "functional",
     "grad",
     "nn",

@@ -11,7 +11,7 @@ from dbrrl import checkpoint
 from dbrrl.checkpoint import State
 from dbrrl.envs import construct
 from dbrrl.errors import CheckpointError, ConfigError, RunError
-from dbrrl.experiment import Plan, build, command, devices, evaluation, registry, resolve_plan, video
+from dbrrl.experiment import Plan, command, devices, evaluation, registry, resolve_plan, resuming, video
 from dbrrl.experiment.directory import RunDirectory
 from dbrrl.experiment.settings import read, said_of
 from dbrrl.learning.agent import Agent
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str]) -> None:
     agent.training = False  # also with exploration: normalizers do not change
     lanes = agent.num_envs if given["stochastic"] else None
     envs = evaluation.environments(plan, given["episodes"], kind=_kind(plan), lanes=lanes)
-    build.check_spaces(agent, envs, str(file))
+    resuming.check_spaces(agent, envs, str(file))
     warn = display.Errors().warn
     result = evaluation.evaluate(agent, envs, episodes=given["episodes"], explore=given["stochastic"], warn=warn)
     envs.close()
@@ -122,7 +122,8 @@ def _plan(directory: RunDirectory | None, path: Path, given: dict[str, Any]) -> 
 
 
 def _load(file: Path, plan: Plan) -> Agent:
-    return plan.agent_class.from_record(_record(file), file, device=plan.settings.device, acting=True)
+    device, network = plan.settings.device, plan.network
+    return plan.agent_class.from_record(_record(file), file, device=device, acting=True, network=network)
 
 
 def _record(file: Path) -> State:
@@ -137,7 +138,7 @@ def _record(file: Path) -> State:
 
 def _kind(plan: Plan) -> str:
     """Return how the run's training environments are stepped together; evaluations do the same."""
-    return construct.choose(construct.Request(plan.settings.env, plan.env_kwargs), plan.settings.vectorization)
+    return construct.choose(construct.Request(plan.env, plan.env_kwargs), plan.settings.vectorization)
 
 
 def _report(result: evaluation.Evaluation, plan: Plan, file: Path) -> None:

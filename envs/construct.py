@@ -14,8 +14,9 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, VectorEnv
 from dbrrl.backend import module_on
 from dbrrl.errors import EnvError
 
-from . import atari, names
+from . import atari, given, names
 from .batched import BatchedEnv
+from .given import Factory, FactorySpec
 from .recorder import Recorder
 from .registration import BATCHED
 from .sync import SameStepSync
@@ -31,26 +32,33 @@ EXTRAS = {
 }
 """A word in the message of a failed import, and the extra of ours that brings what is missing."""
 
-_GIVEN: dict[str, type] = {}  # classes passed as such, which a module may lack, as in a notebook
-
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Request:
-    """A single environment to make; plain data, which can be sent to a worker process."""
+    """A single environment to make; it can be sent to a worker process."""
 
-    env: str
+    env: str | Factory
     env_kwargs: dict[str, Any] = field(default_factory=dict)
     max_episode_steps: int | None = None
     render_mode: str | None = None
 
+    @property
+    def name(self) -> str:
+        """The name of the environment."""
+        return str(self.env)
+
     def __call__(self) -> Recorder:
         """Make one recorded environment."""
         spec = resolve(self.env)
+        if isinstance(spec, FactorySpec):
+            given.check_arguments(spec.id, spec.entry_point, self.env_kwargs)
+            options = dict(self.env_kwargs), self.max_episode_steps, self.render_mode
+            return Recorder(_attempt(self.name, lambda: given.made_by(spec, *options)))
         if _is_atari(spec):
             limit, mode = self.max_episode_steps, self.render_mode
-            return Recorder(_attempt(self.env, lambda: atari.single(spec, dict(self.env_kwargs), limit, mode)))
+            return Recorder(_attempt(self.name, lambda: atari.single(spec, dict(self.env_kwargs), limit, mode)))
         arguments = dict(self.env_kwargs, disable_env_checker=True)
         _check_arguments(spec, self.env_kwargs)
         if self.max_episode_steps is not None:
@@ -58,7 +66,7 @@ class Request:
         if self.render_mode is not None:
             _check_render_mode(spec, self.render_mode)
             arguments["render_mode"] = self.render_mode
-        return Recorder(_attempt(self.env, lambda: gym.make(spec, **arguments)))
+        return Recorder(_attempt(self.name, lambda: gym.make(spec, **arguments)))
 
 
 def build(request: Request, num_envs: int, vectorization: str) -> tuple[VectorEnv[Any, Any, Any], str]:
@@ -70,14 +78,14 @@ def build(request: Request, num_envs: int, vectorization: str) -> tuple[VectorEn
         raise EnvError(f"num_envs: expected at least 1, got {num_envs}")
     kind = choose(request, vectorization)
     if kind == "batched":
-        name = request.env if request.env.startswith("dbrrl/") else f"dbrrl/{request.env}"
+        name = request.env if request.name.startswith("dbrrl/") else f"dbrrl/{request.name}"
         return _from_entry_point(request, resolve(name), num_envs), kind
     if kind == "vector":
         return _from_entry_point(request, resolve(request.env), num_envs), kind
     copies, mode = [request] * num_envs, AutoresetMode.SAME_STEP
     if kind == "sync":
-        return _attempt(request.env, lambda: SameStepSync(copies)), kind
-    return _attempt(request.env, lambda: AsyncVectorEnv(copies, autoreset_mode=mode)), kind
+        return _attempt(request.name, lambda: SameStepSync(copies)), kind
+    return _attempt(request.name, lambda: AsyncVectorEnv(copies, autoreset_mode=mode)), kind
 
 
 def build_on(device: str, request: Request, num_envs: int, vectorization: str) -> BatchedEnv | None:
@@ -85,14 +93,14 @@ def build_on(device: str, request: Request, num_envs: int, vectorization: str) -
     if device == "cpu":
         return None
     kind = choose(request, vectorization)
-    if kind != "batched" and not (kind == "vector" and request.env.startswith("dbrrl/")):
+    if kind != "batched" and not (kind == "vector" and request.name.startswith("dbrrl/")):
         return None
-    spec = resolve(f"dbrrl/{request.env.removeprefix('dbrrl/')}")
+    spec = resolve(f"dbrrl/{request.name.removeprefix('dbrrl/')}")
     creator: Any = spec.vector_entry_point
     make: Any = load_env_creator(creator) if isinstance(creator, str) else creator
     limit = request.max_episode_steps or spec.max_episode_steps
     arguments = spec.kwargs | request.env_kwargs | {"max_episode_steps": limit, "xp": module_on(device)}
-    env = _attempt(request.env, lambda: make(num_envs, **arguments))
+    env = _attempt(request.name, lambda: make(num_envs, **arguments))
     return env if isinstance(env, BatchedEnv) else None
 
 
@@ -106,7 +114,7 @@ def choose(request: Request, vectorization: str) -> str:
     if vectorization not in VECTORIZATIONS:
         raise EnvError(f"vectorization: expected one of {', '.join(VECTORIZATIONS)}, got {vectorization!r}")
     spec = resolve(request.env)
-    ours = request.env.removeprefix("dbrrl/") in BATCHED
+    ours = request.name.removeprefix("dbrrl/") in BATCHED
     if vectorization == "auto":
         if request.render_mode is not None:
             return "sync"
@@ -114,12 +122,12 @@ def choose(request: Request, vectorization: str) -> str:
             return "batched"
         return "vector" if _vector_serves(spec, request.env_kwargs) else "sync"
     if vectorization == "batched" and not ours:
-        raise EnvError(f"{request.env} has no batched equivalent ({', '.join(BATCHED)} have): use vectorization auto")
+        raise EnvError(f"{request.name} has no batched equivalent ({', '.join(BATCHED)} have): use vectorization auto")
     if vectorization == "vector" and spec.vector_entry_point is None:
-        raise EnvError(f"{request.env} has no vector entry point: use vectorization auto, sync or async")
+        raise EnvError(f"{request.name} has no vector entry point: use vectorization auto, sync or async")
     if vectorization in ("sync", "async") and spec.entry_point is None:
-        raise EnvError(f"{request.env} has only a vector entry point: use vectorization auto or vector")
-    return "batched" if vectorization == "vector" and request.env.startswith("dbrrl/") else vectorization
+        raise EnvError(f"{request.name} has only a vector entry point: use vectorization auto or vector")
+    return "batched" if vectorization == "vector" and request.name.startswith("dbrrl/") else vectorization
 
 
 def _from_entry_point(request: Request, spec: EnvSpec, num_envs: int) -> VectorEnv[Any, Any, Any]:
@@ -129,9 +137,9 @@ def _from_entry_point(request: Request, spec: EnvSpec, num_envs: int) -> VectorE
     if request.render_mode is not None:
         arguments["render_mode"] = request.render_mode
     if _is_atari(spec):
-        return _attempt(request.env, lambda: atari.AtariVector(num_envs, **(spec.kwargs | arguments)))
+        return _attempt(request.name, lambda: atari.AtariVector(num_envs, **(spec.kwargs | arguments)))
     return _attempt(
-        request.env,
+        request.name,
         lambda: gym.make_vec(spec, num_envs, vectorization_mode="vector_entry_point", **arguments),
     )
 
@@ -140,33 +148,20 @@ def _is_atari(spec: EnvSpec) -> bool:
     return spec.vector_entry_point == atari.ENTRY_POINT
 
 
-def name_of(env: Any) -> str:
-    """Return the name by which `resolve` finds an environment: an id itself, a class's module and name.
+def resolve(env: str | Factory) -> EnvSpec:
+    """Return the spec of a Gymnasium id, of `package.module:EnvClass` or of a function that makes environments.
 
-    Raises EnvError for an environment object or a function.
+    Raises EnvError, with the nearest name, if it is unknown.
     """
-    if isinstance(env, str):
-        return env
-    if not isinstance(env, type):
-        got = f"{type(env).__name__}, which is neither"
-        if isinstance(env, gym.Env):
-            name = repr(env.spec.id) if env.spec is not None else type(env.unwrapped).__name__
-            got = f"an environment that is made already: give {name} itself"
-        raise EnvError(f"env: expected an id or a class, as a run makes its own copies, got {got}")
-    name = f"{env.__module__}:{env.__qualname__.replace('<locals>.', '')}"  # Gymnasium allows no <> in an id
-    _GIVEN[name] = env
-    return name
-
-
-def given(name: str) -> type | None:
-    """Return the class that `name_of` gave this name; None if there is none."""
-    return _GIVEN.get(name)
-
-
-def resolve(env: str) -> EnvSpec:
-    """Return the spec of a Gymnasium id or of `package.module:EnvClass`; EnvError with the nearest name if unknown."""
-    if env in _GIVEN:
-        return _of_class(env, _GIVEN[env])
+    if isinstance(env, Factory):
+        return FactorySpec(id=env.name, entry_point=env.make)
+    if (known := given.class_of(env)) is not None:
+        return given.spec_of(env, known)
+    if given.is_description(env):
+        raise EnvError(
+            f"env: the run was made with {env}, an object that no name leads to: give it again, in Python: "
+            "Experiment.resume(RUN, env=...), or evaluate_policy(agent, env)"
+        )
     if env in gym.registry:
         return gym.registry[env]
     if ":" in env:
@@ -191,26 +186,10 @@ def _resolve_class(env: str) -> EnvSpec:
         public = [key for key in vars(module) if not key.startswith("_")]
         hint = names.nearest(name, public)
         raise EnvError(f"{env}: module {module_name!r} has no {name!r}{hint}: check the spelling")
-    return _of_class(env, entry)
+    return given.spec_of(env, entry)
 
 
-def _of_class(env: str, entry: Any) -> EnvSpec:
-    # No function: a run's config.toml names one too, with arguments, and loading a file must run nothing.
-    if not isinstance(entry, type):
-        raise EnvError(
-            f"{env}: expected a gymnasium.Env class, got {type(entry).__name__}: name the class, "
-            "or derive one from gymnasium.Wrapper around what it makes"
-        )
-    creator: Any = entry
-    if issubclass(entry, VectorEnv):
-        return EnvSpec(id=env, vector_entry_point=creator)
-    if not issubclass(entry, gym.Env):
-        kind = entry.__name__
-        raise EnvError(f"{env}: expected a subclass of gymnasium.Env, got class {kind}: derive it from gymnasium.Env")
-    return EnvSpec(id=env, entry_point=creator)
-
-
-def source(env: str) -> str:
+def source(env: str | Factory) -> str:
     """Return the module that defines an environment; "" if unknown."""
     spec = resolve(env)
     entry: Any = spec.vector_entry_point if spec.entry_point is None else spec.entry_point

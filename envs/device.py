@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 
 from dbrrl.backend import capture, module_on, to_device, to_numpy
+from dbrrl.errors import EnvError
 
+from . import given
 from .batched import BatchedEnv
 from .construct import Request, build, build_on
 from .vector import Environments, Step
@@ -101,8 +103,15 @@ class DeviceEnvironments(Environments):
         return lost
 
 
+class LentEnvironments(Environments):
+    """A vector environment that was made elsewhere, and is left open."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
 def make(
-    env: str,
+    env: Any,
     num_envs: int,
     *,
     seed: np.random.SeedSequence,
@@ -114,15 +123,41 @@ def make(
 ) -> Environments:
     """Make `num_envs` copies of an environment.
 
-    env: a Gymnasium id ("CartPole-v1", "dbrrl/CartPole-v1") or "package.module:EnvClass".
+    env: a Gymnasium id ("CartPole-v1", "dbrrl/CartPole-v1"), "package.module:EnvClass", "package.module:make_env"; or a
+    class, a function that makes an environment, or one that is made already, which is stepped itself and left open.
     vectorization: "auto" takes our batched equivalent where there is one and nothing special is asked for,
     else a vector entry point, else "sync"; "batched", "vector", "sync" and "async" (a process each) insist.
     device: a GPU has the copies' arrays where they are such a batched equivalent; others stay on the host.
     Raises EnvError, in one line, for an unknown name (with the nearest), a missing extra, refused arguments.
     """
+    env = given.of(env)
+    if isinstance(env, given.Instance):
+        _check_instance(env, num_envs, vectorization, env_kwargs, render_mode)
+        kind = LentEnvironments if env.is_vector else Environments
+        stepped = env.vector_env(max_episode_steps)
+        return kind(stepped, env.name, kind="vector" if env.is_vector else "sync", seed=seed)
     request = Request(env, dict(env_kwargs or {}), max_episode_steps, render_mode)
     there = build_on(device, request, num_envs, vectorization)
     if there is not None:
-        return DeviceEnvironments(there, env, device=device, seed=seed)
-    vector_env, kind = build(request, num_envs, vectorization)
-    return Environments(vector_env, env, kind=kind, seed=seed)
+        return DeviceEnvironments(there, request.name, device=device, seed=seed)
+    vector_env, how = build(request, num_envs, vectorization)
+    return Environments(vector_env, request.name, kind=how, seed=seed)
+
+
+def make_copies(
+    env: given.Instance, count: int, *, seed: np.random.SeedSequence, max_episode_steps: int | None = None
+) -> Environments:
+    """Make copies of an environment that is made already, as it was when it was given: one of a vector environment."""
+    kind = "vector" if env.is_vector else "sync"
+    return Environments(env.copied(count, max_episode_steps), env.name, kind=kind, seed=seed)
+
+
+def _check_instance(env: given.Instance, num_envs: int, vectorization: str, kwargs: Any, mode: str | None) -> None:
+    """Raise EnvError if more is asked of an environment that is made already than it is."""
+    if num_envs != env.num_envs:
+        cure = "leave num_envs out, or give a function that makes environments"
+        raise EnvError(f"num_envs: {env.name} is {env.num_envs}, got {num_envs}: {cure}")
+    asked = {"vectorization": vectorization != "auto", "env_kwargs": bool(kwargs), "render_mode": mode is not None}
+    for name, wanted in asked.items():
+        if wanted:
+            raise EnvError(f"{name}: {env.name} is made already: leave it out, or give a function that makes it")

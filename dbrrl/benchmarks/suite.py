@@ -93,7 +93,7 @@ def load(name: str, overrides: Mapping[str, Any] | None = None, trusted: bool | 
     cells = [cell for entry in entries for cell in _cells(entry, shared, protocol, overrides or {}, str(path))]
     for cell in cells:
         arguments = {"env_kwargs": cell.env_kwargs, "eval_env_kwargs": cell.eval_env_kwargs}
-        trust.check({"agent": cell.agent, "env": cell.env}, arguments, trusted, ("--agents", "--envs"))
+        trust.check({"agent": cell.agent, "env": cell.env}, arguments, trusted, {"agent": "--agents", "env": "--envs"})
     pairs = [(cell.agent, cell.env) for cell in cells]
     if not pairs or len(pairs) != len(set(pairs)):
         twice = next((pair for pair in pairs if pairs.count(pair) > 1), None)

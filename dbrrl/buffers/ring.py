@@ -253,7 +253,7 @@ class Ring(TakesOldNames):
             store.load_state_dict(part, self.used)
         self.finals.load_state_dict(state["finals"])
         self._invalid = int(np.count_nonzero(self.ends.take(self._complete()) & INVALID))
-        self._look_ahead(self.head - self.size)
+        self.look_ahead(self.head - self.size)
 
     def _check(self, state: dict[str, Any]) -> None:
         """CheckpointError where `state` cannot be put back here."""
@@ -287,9 +287,9 @@ class Ring(TakesOldNames):
         self.finals.drop(int(np.count_nonzero(ends & (TERMINATED | TRUNCATED) == TRUNCATED)))
         self._invalid -= int(np.count_nonzero(ends & INVALID))
         ends[:] = 0
-        self._look_ahead(oldest)
+        self.look_ahead(oldest)
 
-    def _look_ahead(self, row: int) -> None:
+    def look_ahead(self, row: int) -> None:
         """Find the next row, from `row` on, in which something is marked."""
         marks, start = self.ends.view(np.bool_), row % self._ring * self.num_envs
         place = start + int(marks[start:].argmax())  # stops at the first

@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable
 
 from .callbacks import Call, Callback, Checkpoint, Evaluate, JsonLines, StopAt
+from .evaluation import Evaluation, evaluate_policy
 from .experiment import Experiment
 from .interruption import Interrupted
 from .run import Run
@@ -14,6 +15,7 @@ __all__ = [
     "Callback",
     "Checkpoint",
     "Evaluate",
+    "Evaluation",
     "Experiment",
     "Interrupted",
     "JsonLines",
@@ -21,6 +23,7 @@ __all__ = [
     "Run",
     "Settings",
     "StopAt",
+    "evaluate_policy",
     "resolve_plan",
 ]
 

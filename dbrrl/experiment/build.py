@@ -1,27 +1,26 @@
 """Makes the parts of a run from its plan, or loads them from its checkpoint."""
 
 import contextlib
-from collections.abc import Iterator
+import dataclasses
+import re
 from typing import Any
 
 from dbrrl import backend
 from dbrrl.checkpoint import State
-from dbrrl.envs import vector
-from dbrrl.errors import CheckpointError, ConfigError, DbrrlError, RunError
+from dbrrl.errors import ConfigError, RunError, SpaceError
 from dbrrl.experiment import registry
 from dbrrl.learning.agent import Agent
+from dbrrl.learning.rebuild import set_network
 
-from . import devices, record, trust
+from . import devices, evaluation, objects, record, resuming
 from .callbacks import Callback, StopAt
 from .directory import RunDirectory
 from .driver import Driver
 from .events import check as check_events
 from .events import make as make_events
 from .in_process import InProcess
-from .settings import Plan, table
+from .settings import Plan
 from .workers import Workers
-
-_FREE = ("steps", "curve", "tensorboard", "config")  # settings that a resumed run may change; config: see same_agent
 
 
 def new_driver(plan: Plan, stack: contextlib.ExitStack, steps: int = 0) -> Driver:
@@ -32,9 +31,14 @@ def new_driver(plan: Plan, stack: contextlib.ExitStack, steps: int = 0) -> Drive
 
 
 def new_agent(plan: Plan, driver: Driver) -> Agent:
-    """Make an untrained agent; ConfigError if it does not fit into memory."""
+    """Make an untrained agent, or return the one that was given; ConfigError if it does not fit into memory.
+
+    Raises SpaceError if the one that was given was made for other spaces.
+    """
+    if plan.given.agent is not None:
+        return _given_agent(plan, plan.given.agent, driver)
     try:
-        return plan.agent_class(
+        agent = plan.agent_class(
             driver.observation_space,
             driver.action_space,
             plan.config,
@@ -44,10 +48,33 @@ def new_agent(plan: Plan, driver: Driver) -> Agent:
         )
     except MemoryError as error:
         raise ConfigError(f"the agent does not fit into memory ({error}): lower the settings of its size") from error
+    if plan.network is not None:
+        set_network(agent, plan.network)
+    return agent
+
+
+def with_horizon(plan: Plan) -> Plan:
+    """Return the plan in which the schedules of an agent that has learned before end with this run, unless it knows."""
+    agent: Any = plan.given.agent
+    if not getattr(agent, "steps", 0) or agent.config.total_steps:
+        return plan
+    return dataclasses.replace(plan, config=plan.config.replace(total_steps=agent.steps + plan.settings.steps))
+
+
+def _given_agent(plan: Plan, agent: Agent, driver: Driver) -> Agent:
+    evaluation.check_spaces(agent, driver.observation_space, driver.action_space, driver.env_id)
+    agent.config = plan.config  # with the step at which schedules end
+    agent.begin_elsewhere()
+    return agent
 
 
 def check(plan: Plan) -> None:
-    """Raise ConfigError if the run needs a device or a package that this machine lacks."""
+    """Raise ConfigError if the run needs a device or a package that this machine lacks, or objects that it cannot use.
+
+    No object reaches the processes of an asynchronous agent, but by a name.
+    """
+    if plan.agent_class.asynchronous:
+        objects.check_asynchronous(plan.given, plan.settings.agent)
     devices.check(plan)
     check_events(plan.settings.tensorboard)
 
@@ -65,9 +92,11 @@ def begin(plan: Plan, stack: contextlib.ExitStack) -> tuple[Plan, Driver, Agent]
             plan = devices.on(plan, *devices.choose(0, copies, devices.missing_gpu()))
     if plan.settings.device != "auto":
         driver = new_driver(plan, stack)
+        check_evaluation(plan, driver)
         return plan, driver, new_agent(plan, driver)
     here = devices.on(plan, "cpu")  # the size of the agent's layers decides
     driver = new_driver(here, stack)
+    check_evaluation(here, driver)
     agent = new_agent(here, driver)
     missing = devices.missing_gpu() if agent.largest_matmul >= devices.LARGE else None
     plan = devices.on(plan, *devices.choose(agent.largest_matmul, 0, missing))
@@ -76,6 +105,22 @@ def begin(plan: Plan, stack: contextlib.ExitStack) -> tuple[Plan, Driver, Agent]
         driver = new_driver(plan, stack)
         agent = new_agent(plan, driver)
     return plan, driver, agent
+
+
+def check_evaluation(plan: Plan, driver: Driver) -> None:
+    """Raise SpaceError or EnvError, before training, if an environment of one's own cannot serve in evaluations."""
+    if plan.given.env is None and plan.settings.eval_env is None:
+        return
+    envs = evaluation.environments(plan, 1, kind=driver.kind)
+    try:
+        for what in ("observation_space", "action_space"):
+            if getattr(envs, what) != getattr(driver, what):
+                raise SpaceError(
+                    f"eval_env: expected the {what.replace('_', ' ')} of {driver.env_id}, {getattr(driver, what)}, got "
+                    f"{getattr(envs, what)} of {envs.env_id}: evaluate in an environment of the same spaces"
+                )
+    finally:
+        envs.close()
 
 
 def beginning(plan: Plan, agent: Agent) -> list[str]:
@@ -105,47 +150,15 @@ def _first_update(agent: Agent) -> int | None:
 
 def same_agent(plan: Plan, driver: Driver, saved: State, directory: RunDirectory) -> Agent:
     """Load the agent of an exact checkpoint; an error if it has another class, spaces or settings than this run."""
-    agent = plan.agent_class.from_record(saved, directory.checkpoints, device=plan.settings.device)
-    check_spaces(agent, driver, str(directory.checkpoints))
+    place, device = directory.checkpoints, plan.settings.device
+    agent = plan.agent_class.from_record(saved, place, device=device, network=plan.network)
+    resuming.check_spaces(agent, driver, str(directory.checkpoints))
     if agent.config != plan.config:
         raise RunError(f"{directory.config}: its [config] is not that of the checkpoint: undo the change")
     return agent
 
 
-def check_plan(plan: Plan, saved: State, directory: RunDirectory) -> None:
-    """Raise RunError if a setting that affects the run's numbers has changed since the checkpoint."""
-    unsaid: State = {"eval_env_kwargs": {}, "tf32": False}  # old checkpoints lack these
-    saved = unsaid | saved
-    for name, now in (unsaid | plan.to_dict()).items():
-        if name not in _FREE and saved[name] != now:
-            if isinstance(now, dict):
-                raise RunError(f"{directory.config}: its [{name}] is not that of the checkpoint: undo the change")
-            raise RunError(f"{directory.config}: {name} is {now!r}, at the checkpoint {saved[name]!r}: undo the change")
 
-
-def check_spaces(agent: Agent, driver: Driver | vector.Environments, path: str) -> None:
-    """Raise CheckpointError if the agent loaded from `path` was made for other spaces than `driver` has."""
-    for what in ("observation_space", "action_space"):
-        made_for, here = getattr(agent, what), getattr(driver, what)
-        if made_for != here:
-            name = what.replace("_", " ")
-            raise CheckpointError(f"{path}: made for the {name} {made_for}, but {driver.env_id} has {here}")
-
-
-@contextlib.contextmanager
-def as_checkpoint_error(directory: RunDirectory) -> Iterator[None]:
-    """Inside the context, errors from checkpoint content of another version become CheckpointErrors."""
-    try:
-        yield
-    except CheckpointError as error:
-        if str(directory.path) in str(error):
-            raise
-        raise CheckpointError(f"{directory.checkpoints}: {error}") from error
-    except DbrrlError:
-        raise
-    except Exception as error:  # the content of a file can cause any error
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        raise CheckpointError(f"{directory.checkpoints}: damaged, or of another version ({reason})") from error
 
 
 def callbacks(
@@ -185,51 +198,21 @@ def full_record(plan: Plan, driver: Driver) -> dict[str, Any]:
     if plan.device_reason:
         chosen["device"] = f"{plan.settings.device}: {plan.device_reason}"
     about = {"versions": record.versions(), "machine": backend.machine_record(plan.settings.device)}
+    if plan.given.agent is not None:
+        about["given"] = {"agent": True}
     return plan.to_dict() | {"preset": plan.preset, "chosen": chosen} | about
 
 
-def changes(directory: RunDirectory) -> list[str]:
-    """Return a line if the software has changed since the run began."""
-    changed = record.differences(table(directory.read_config(), "versions"))
-    return [f"not the same software as the run began with: {'; '.join(changed)}"] if changed else []
 
 
-def unfindable(plan: Plan) -> list[str]:
-    """Return a line for the agent or environment that no other program can import, as to resume the run."""
-    lines = []
-    for field in ("agent", "env"):
-        name = getattr(plan.settings, field)
-        if where := trust.only_here(field, name):
-            lines.append(
-                f"{field}: {name} is of {where}, and its name alone is recorded: python -m dbrrl.evaluate and --resume "
-                f"will not find it. Put it into a module and import it from there, or go on in this program, with "
-                f"{_call(plan, 'RUN')}"
-            )
-    return lines
 
 
-def _call(plan: Plan, run: str) -> str:
-    """Return the Python call that resumes a run in the program that defines its classes."""
-    name = plan.settings.agent
-    agent = f", agent={name.rpartition(':')[2].rpartition('.')[2]}" if trust.only_here("agent", name) else ""
-    return f"Experiment.resume({run}{agent}, trust=True)"
-
-
-def resume_command(plan: Plan, directory: RunDirectory) -> str:
-    """Return the command that resumes a run, with --trust if the run uses the user's own code.
-
-    If no command can find that code, return the call in Python.
-    """
-    if unfindable(plan):
-        return f"{_call(plan, repr(str(directory.path)))}.run(), in the program that has its classes"
-    own = any(trust.is_foreign(field, getattr(plan.settings, field)) for field in ("agent", "env"))
-    return f"python -m dbrrl.train --resume {directory.path}{' --trust' if own else ''}"
 
 
 def stem(plan: Plan) -> str:
     """Return the first part of the run's name: "ppo-CartPole-v1-seed0"."""
     settings = plan.settings
-    agent, env = (name.replace("/", "-").replace(":", "-") for name in (settings.agent, settings.env))
+    agent, env = (re.sub(r"[^\w.-]+", "-", name).strip("-") for name in (settings.agent, settings.env))
     return f"{agent}-{env}-seed{settings.seed}"
 
 

@@ -3,7 +3,7 @@
 import json
 import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
@@ -35,7 +35,7 @@ class Running(Protocol):
     def elapsed(self) -> float:
         """Seconds so far, including those before a resume."""
 
-    def evaluate(self, episodes: int, env: str | None = None) -> Evaluation | None:
+    def evaluate(self, episodes: int, env: Any = None) -> Evaluation | None:
         """Play complete episodes without exploration, optionally in `env`; None if Ctrl-C interrupted them.
 
         The result is returned only: scores.csv and the best agent do not change.
@@ -79,6 +79,14 @@ class Callback:
         """Close files; called however the run ended."""
 
 
+def checked(given: Sequence[Callback]) -> list[Callback]:
+    """Return callbacks as a list; ConfigError if one of them is none."""
+    for one in given:
+        if not isinstance(one, Callback):
+            raise ConfigError(f"callbacks: expected Callback objects, got {one!r:.60}: Call(f, interval) calls f")
+    return list(given)
+
+
 class Call(Callback):
     """Calls `function(run)` every `interval` steps.
 
@@ -112,13 +120,14 @@ class Evaluate(Callback):
     Args:
         interval: environment steps between evaluations.
         episodes: complete episodes in each evaluation.
-        env: a Gymnasium id, or your own as "package.module:Class"; None: the run's own.
+        env: a Gymnasium id, your own as "package.module:Class", a function that makes an environment, or one that is
+            made already; None: the run's own.
 
     Attributes:
         results: a pair (steps, Evaluation) for each evaluation.
     """
 
-    def __init__(self, interval: int, episodes: int = 10, env: str | None = None) -> None:
+    def __init__(self, interval: int, episodes: int = 10, env: Any = None) -> None:
         self.interval, self.episodes = _positive("interval", interval), _positive("episodes", episodes)
         self.env = env
         self.results: list[tuple[int, Evaluation]] = []

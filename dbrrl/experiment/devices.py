@@ -4,6 +4,7 @@ import dataclasses
 
 from dbrrl import backend
 from dbrrl.envs import construct
+from dbrrl.envs.given import Instance
 from dbrrl.errors import ConfigError
 
 from .settings import Plan
@@ -51,7 +52,9 @@ def copies(plan: Plan) -> int:
     settings = plan.settings
     if not plan.agent_class.supports_device_envs(plan.config):
         return 0
-    request = construct.Request(settings.env, plan.env_kwargs)
+    if isinstance(plan.env, Instance):
+        return 0
+    request = construct.Request(plan.env, plan.env_kwargs)
     return settings.num_envs if construct.choose(request, settings.vectorization) == "batched" else 0
 
 

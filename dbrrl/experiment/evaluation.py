@@ -2,13 +2,15 @@
 
 import dataclasses
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from dbrrl import seeding
-from dbrrl.envs import make, vector
+from dbrrl.envs import construct, given, make, vector
+from dbrrl.envs.device import make_copies
+from dbrrl.errors import ArgumentError, SpaceError
 from dbrrl.learning.agent import Agent
 from dbrrl.reporting.statistics import mean_interval
 from dbrrl.types import Observation
@@ -18,6 +20,7 @@ from .settings import Plan
 # Environments that step together if each costs Python time: few, as finished environments keep stepping.
 _LANES = 10
 _MOST = 100_000  # environments that step as one array program
+_TOGETHER = ("batched", "vector", "device")  # kinds that step as one array program
 PATIENCE = 30_000  # steps of each environment without an ended episode before a warning (Atari's limit: 27,000)
 
 
@@ -111,6 +114,89 @@ def begins(step: vector.Step) -> np.ndarray:
     return found
 
 
+def evaluate_policy(
+    agent: Agent,
+    env: Any,
+    episodes: int = 10,
+    *,
+    seed: int = 0,
+    explore: bool = False,
+    max_episode_steps: int | None = None,
+    env_kwargs: Mapping[str, Any] | None = None,
+) -> Evaluation:
+    """Play complete episodes with an agent and return their undiscounted returns and lengths; the agent stays as it is.
+
+    With the seed of a run, and its final number of episodes, the returns are those of its final evaluation.
+
+    Args:
+        agent: the agent; it does not learn.
+        env: a Gymnasium id, a class, a function that makes an environment, or an environment (or a vector environment),
+            which is stepped itself and left open.
+        episodes: how many; each environment plays an equal share, fixed in advance.
+        seed: seeds the environments.
+        explore: whether the agent explores; then it draws from its generator.
+        max_episode_steps: time limit instead of the environment's own.
+        env_kwargs: arguments for the environment.
+
+    Raises:
+        ArgumentError: `agent` is no agent, or `episodes` is not a whole number above 0.
+        EnvError: the environment is unknown, or breaks its contract.
+        SpaceError: the agent was made for other spaces than the environment's.
+
+    Example:
+        result = dbrrl.evaluate_policy(agent, "CartPole-v1", episodes=100)
+        print(result.row()["mean"], result.interval())
+    """
+    if not isinstance(agent, Agent):
+        raise ArgumentError(f"agent: expected an agent, got {_shown(agent)}: make one, or load one from its file")
+    if isinstance(episodes, bool) or not isinstance(episodes, int | np.integer) or episodes < 1:
+        raise ArgumentError(f"episodes: expected a whole number of at least 1, got {episodes!r}")
+    found = given.of(env)
+    if isinstance(found, given.Instance):
+        lanes, kind = found.num_envs, "auto"
+    else:
+        kind = construct.choose(construct.Request(found, dict(env_kwargs or {})), "auto")
+        lanes, kind = _lanes(kind, int(episodes)), kind if kind in _TOGETHER else "sync"
+    if explore:
+        lanes = agent.num_envs
+    envs = make(
+        found,
+        lanes,
+        seed=seeding.sequence(seed, "evaluation"),
+        vectorization=kind,
+        max_episode_steps=max_episode_steps,
+        env_kwargs=env_kwargs,
+    )
+    training, agent.training = agent.training, False
+    try:
+        check_spaces(agent, envs.observation_space, envs.action_space, envs.env_id)
+        result = evaluate(agent, envs, episodes=int(episodes), explore=explore)
+    finally:
+        agent.training = training
+        envs.close()
+    assert result is not None
+    return result
+
+
+def check_spaces(agent: Agent, observation_space: Any, action_space: Any, env: str) -> None:
+    """Raise SpaceError if an agent was made for other spaces than those of the environment called `env`."""
+    for what, here in (("observation_space", observation_space), ("action_space", action_space)):
+        if getattr(agent, what) != here:
+            raise SpaceError(
+                f"agent: expected one for the {what.replace('_', ' ')} of {env}, {here}, got one for "
+                f"{getattr(agent, what)}: make it with the spaces of that environment"
+            )
+
+
+def _shown(thing: Any) -> str:
+    return f"the class {thing.__name__}" if isinstance(thing, type) else f"{thing!r:.60}"
+
+
+def _lanes(kind: str, episodes: int) -> int:
+    """Return how many environments of a kind play `episodes` together."""
+    return min(episodes, _MOST if kind in _TOGETHER else _LANES)
+
+
 def environments(plan: Plan, episodes: int, *, kind: str, lanes: int | None = None) -> vector.Environments:
     """Make the environments of one evaluation, with the same seeds each time, so that only the policy differs.
 
@@ -120,13 +206,20 @@ def environments(plan: Plan, episodes: int, *, kind: str, lanes: int | None = No
         kind: the kind of the training environments, such as "batched".
         lanes: how many step together; None: chosen by `kind` and `episodes`.
     """
-    settings = plan.settings
-    together = kind in ("batched", "vector", "device")
+    seed = seeding.sequence(plan.settings.seed, "evaluation")
+    other, plan = plan.settings.eval_env is not None, plan.for_evaluation()
+    settings, env = plan.settings, plan.env
+    if isinstance(env, given.Instance):
+        if other:
+            return make(env, env.num_envs, seed=seed, max_episode_steps=settings.max_episode_steps)
+        count = lanes or min(episodes, _LANES)
+        return make_copies(env, count, seed=seed, max_episode_steps=settings.max_episode_steps)
+    kind = construct.choose(construct.Request(env, plan.env_kwargs), "auto") if other else kind
     return make(
-        settings.env,
-        lanes or min(episodes, _MOST if together else _LANES),
-        seed=seeding.sequence(settings.seed, "evaluation"),
-        vectorization=settings.vectorization if together else "sync",
+        env,
+        lanes or _lanes(kind, episodes),
+        seed=seed,
+        vectorization=settings.vectorization if kind in _TOGETHER else "sync",
         max_episode_steps=settings.max_episode_steps,
-        env_kwargs=plan.for_evaluation().env_kwargs,
+        env_kwargs=plan.env_kwargs,
     )

@@ -7,18 +7,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import gymnasium as gym
-
 from dbrrl.checkpoint import State
 from dbrrl.config import Config, settings
-from dbrrl.envs import construct
+from dbrrl.envs.given import is_description
 from dbrrl.errors import ConfigError, RunError
 from dbrrl.experiment import registry
 from dbrrl.learning.agent import Agent
 from dbrrl.reporting import display
 
-from . import build, record
-from .callbacks import Callback
+from . import build, objects, record, resuming
+from .callbacks import Callback, checked
 from .directory import RunDirectory
 from .driver import Driver
 from .interruption import Interrupted, Interruption
@@ -31,57 +29,66 @@ class Experiment:
     """Trains one agent in one environment with one seed.
 
     Args:
-        agent: a name ("ppo"), your own as "package.module:Class", or an Agent class.
-        env: a Gymnasium id, or your own as "package.module:Class", or its class.
-        seed: root of all random generators.
+        agent: a name ("ppo"), your own as "package.module:Class", an Agent class, or an agent, which is trained itself.
+        env: a Gymnasium id, or your own as "package.module:Class" or "package.module:function"; a class; a function
+            that makes an environment, called for each copy; or an environment, which is stepped itself and left open.
+        seed: root of all random generators; None: 0, or that of an agent that is made already.
         out: folder in which the run's own folder is created; None keeps everything in memory.
         name: name of that folder; None makes one from agent, environment, seed and time.
         config: the agent's settings, a table or its Config.
         env_kwargs: arguments for the environment.
         eval_env_kwargs: arguments that replace some of them in evaluations.
+        eval_env: the environment of the evaluations, given as `env` is; None: that of the training, or a copy of it.
+        network: a function that returns the network of an agent, `network(agent)`, or its name.
         progress: True shows progress, False nothing, None a bar in a terminal or notebook and nothing elsewhere.
         preset: whether settings known to solve this environment replace the defaults.
         callbacks: see dbrrl.experiment.Callback; they are closed when the run ends, in any way.
         **overrides: fields of `Settings` (num_envs, ...) and of the agent's Config (learning_rate, ...).
 
     Raises:
-        ConfigError: an unknown agent or field (the message has the nearest name), or a value out of range.
+        ConfigError: an unknown agent or field (the message has the nearest name), a value out of range, or one that an
+            agent or an environment that is made already contradicts.
+        EnvError: what was given as an environment is none, or cannot be copied for evaluations.
     """
 
     def __init__(
         self,
-        agent: str | type[Agent] = "ppo",
-        env: str | type[gym.Env[Any, Any]] = "CartPole-v1",
+        agent: str | type[Agent] | Agent = "ppo",
+        env: Any = "CartPole-v1",
         *,
-        seed: int = 0,
+        seed: int | None = None,
         out: str | Path | None = None,
         name: str | None = None,
         config: Config | Mapping[str, Any] | None = None,
         env_kwargs: Mapping[str, Any] | None = None,
         eval_env_kwargs: Mapping[str, Any] | None = None,
+        eval_env: Any = None,
+        network: str | objects.MakeNetwork | None = None,
         progress: bool | None = None,
         preset: bool = True,
         callbacks: Sequence[Callback] = (),
         **overrides: Any,
     ) -> None:
-        if isinstance(agent, Agent):
-            made = type(agent).__name__
-            raise ConfigError(f"agent: expected a name or a class, got an instance of {made}: a run makes its own")
-        table = config.to_dict() if isinstance(config, Config) else dict(config or {})
-        agent_class = None if isinstance(agent, str) else agent
-        agent_name = registry.name_of(agent) if isinstance(agent, type) else agent
+        table = objects.as_config(config)
+        made = agent if isinstance(agent, Agent) else None
+        agent_class = type(made) if made is not None else agent if isinstance(agent, type) else None
+        explicit = {} if seed is None else {"seed": seed}
+        explicit |= overrides | ({} if network is None else {"network": network})
+        kwargs = {"env_kwargs": env_kwargs, "eval_env_kwargs": eval_env_kwargs}
+        explicit, given = objects.resolved(explicit, table, made, env, eval_env, kwargs)
         self.plan = resolve_plan(
-            table | {"agent": agent_name, "env": construct.name_of(env), "seed": seed} | overrides,
+            table | explicit | {"agent": registry.name_of(agent_class) if agent_class is not None else agent},
             env_kwargs=env_kwargs,
             eval_env_kwargs=eval_env_kwargs,
             use_preset=preset,
             agent_class=agent_class,
+            given=given,
         )
         self.out = None if out is None else Path(out)
         self.name = name
         self.display = display.for_run(progress)
         self.directory: RunDirectory | None = None
-        self.callbacks = _callbacks(callbacks)
+        self.callbacks = checked(callbacks)
 
     def __repr__(self) -> str:
         chosen = {**self.plan.settings.to_dict(), **self.plan.config.to_dict()}
@@ -106,7 +113,9 @@ class Experiment:
         *,
         trust: bool = False,
         agent: str | type[Agent] | None = None,
-        env: str | type | None = None,
+        env: Any = None,
+        eval_env: Any = None,
+        network: str | objects.MakeNetwork | None = None,
         progress: bool | None = None,
         callbacks: Sequence[Callback] = (),
     ) -> Self:
@@ -118,7 +127,8 @@ class Experiment:
         Args:
             run: the run's folder.
             trust: True imports any code that the run's config.toml names.
-            agent, env: the run's agent and environment, each as its name or its class.
+            agent, env, eval_env, network: what the run was made with, where its files alone do not lead to it: a
+                class, a name, or the object. The agent itself is in the checkpoint; its class is enough.
             progress, callbacks: as for a new experiment.
 
         Raises:
@@ -127,15 +137,17 @@ class Experiment:
         """
         directory = RunDirectory.open(Path(run))
         agent_class = agent if isinstance(agent, type) else None
-        named = {"agent": None if agent is None else _name(agent), "env": None if env is None else _name(env)}
-        trusted = True if trust else [name for name in named.values() if name is not None]
         file = directory.read_config()
+        named, given = objects.resumed(file, agent, env, eval_env, network)
         for field, name in named.items():
-            if name not in (None, file.get(field)):
-                raise RunError(f"{directory.path}: its {field} is {file.get(field)}, got {name}: leave it out")
-        plan = resolve_plan({}, file=file, use_preset=False, agent_class=agent_class, trusted=trusted)
+            if name != file.get(field):
+                cure = "give that object" if is_description(str(file.get(field))) else "leave it out"
+                raise RunError(f"{directory.path}: its {field} is {file.get(field)}, got {name}: {cure}")
+        objects.check_given(file, given, directory.path)
+        trusted = True if trust else list(named.values())
+        plan = resolve_plan({}, file=file, use_preset=False, agent_class=agent_class, trusted=trusted, given=given)
         experiment = cls.from_plan(plan, out=None, name=None, shown=display.for_run(progress))
-        experiment.directory, experiment.callbacks = directory, _callbacks(callbacks)
+        experiment.directory, experiment.callbacks = directory, checked(callbacks)
         return experiment
 
     def run(self, steps: int | None = None) -> Run:
@@ -158,7 +170,7 @@ class Experiment:
 
     def _begin(self, steps: int | None, interruption: Interruption, stack: contextlib.ExitStack) -> Loop:
         """Prepare a new run; its folder is created last, so that wrong settings leave none behind."""
-        plan = self.plan if steps is None else self.plan.with_steps(steps)
+        plan = build.with_horizon(self.plan if steps is None else self.plan.with_steps(steps))
         plan, driver, agent = build.begin(plan, stack)
         if plan.device_reason:
             self.display.say(f"device: {plan.settings.device}: {plan.device_reason}")
@@ -167,7 +179,7 @@ class Experiment:
             self.display.say(said)
         directory = None
         if self.out is not None:
-            for line in build.unfindable(plan):
+            for line in resuming.unfindable(plan):
                 self.display.warn(line)
             table = build.full_record(plan, driver)
             directory = RunDirectory.create(self.out, self.name, build.stem(plan), table, record.start(0))
@@ -183,6 +195,7 @@ class Experiment:
                 "value after it: leave it out, and they end with the run"
             )
         loop = self._loop(plan, agent, driver, directory, interruption)
+        loop.save_at_start = plan.given.agent is not None
         loop.callbacks = [*build.callbacks(plan, directory, stack), *self.callbacks]
         return loop
 
@@ -200,11 +213,12 @@ class Experiment:
         directory.refuse_links()
         directory.sweep()
         state, problems = directory.load_checkpoint()
-        with build.as_checkpoint_error(directory):
+        with resuming.as_checkpoint_error(directory):
             plan = self._extended(directory, steps, state)
             if state is not None:
-                build.check_plan(plan, state["loop"]["plan"], directory)
+                resuming.check_plan(plan, state["loop"]["plan"], directory)
         if state is None:
+            resuming.check_beginning(directory)
             driver = build.new_driver(plan, stack)
             agent = build.new_agent(plan, driver)
         else:
@@ -217,7 +231,7 @@ class Experiment:
             directory.scores.unlink(missing_ok=True)
             directory.progress.unlink(missing_ok=True)
         else:
-            with build.as_checkpoint_error(directory):
+            with resuming.as_checkpoint_error(directory):
                 problems += loop.driver.load_state_dict(state["environments"])
                 loop.load_state_dict(state["loop"])
         if plan is not self.plan:  # last, when no error can follow
@@ -226,7 +240,7 @@ class Experiment:
         directory.add_start(record.start(loop.steps))
         purge = loop.steps + (loop.steps < loop.next_log)  # a row that is logged again replaces the old one
         loop.callbacks = [*build.callbacks(plan, directory, stack, purge_step=purge), *self.callbacks]
-        for line in [*problems, *build.changes(directory)]:
+        for line in [*problems, *resuming.changes(directory)]:
             self.display.warn(line)
         self.display.say(f"resumed {directory.path} at step {loop.steps:,} of {plan.settings.steps:,}")
         return loop
@@ -263,7 +277,7 @@ class Experiment:
 
     def _finish(self, loop: Loop) -> Run:
         directory = loop.directory
-        again = "" if directory is None else build.resume_command(self.plan, directory)
+        again = "" if directory is None else resuming.resume_command(self.plan, directory)
         try:
             ended = loop.run()
             if not ended:
@@ -284,17 +298,3 @@ class Experiment:
         if directory is not None and loop.plan.settings.curve:
             run.plot(directory.curve)
         return run
-
-
-def _callbacks(given: Sequence[Callback]) -> list[Callback]:
-    for one in given:
-        if not isinstance(one, Callback):
-            raise ConfigError(f"callbacks: expected Callback objects, got {one!r:.60}: Call(f, interval) calls f")
-    return list(given)
-
-
-def _name(found: str | type) -> str:
-    """Return the name under which a run records an agent or environment."""
-    if isinstance(found, type) and issubclass(found, Agent):
-        return registry.name_of(found)
-    return construct.name_of(found)

@@ -29,7 +29,7 @@ class InProcess:
         settings = plan.settings
         with ignored_by_children():
             self.envs = make(
-                settings.env,
+                plan.env,
                 settings.num_envs,
                 seed=seeding.sequence(settings.seed, "environments"),
                 vectorization=settings.vectorization,

@@ -1,11 +1,11 @@
 """The loop between agent and environments: it counts, evaluates, logs and saves, and knows no algorithm."""
 
-import dataclasses
 import math
 import time
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from dbrrl.learning.agent import Agent
 from dbrrl.reporting.display import Quiet
 from dbrrl.reporting.table import Table
 
+from . import objects
 from .callbacks import Callback
 from .directory import RunDirectory
 from .driver import Driver, Episode
@@ -44,6 +45,7 @@ class Loop:
         self.directory, self.display, self.interruption = directory, display, interruption
         self.callbacks = list(callbacks)
         self.stopped: str | None = None  # why the run ends early
+        self.save_at_start = False  # whether the state before the first step can be had in no other way
         self.called = 0  # the step at which due callbacks were last called
         self.scores = Table(directory.scores if directory else None)
         self.progress = Table(directory.progress if directory else None)
@@ -78,6 +80,8 @@ class Loop:
         self.saver.mark()
         for callback in self.callbacks:
             callback.on_start(self)
+        if self.save_at_start:
+            self.save()
         while not self.interruption.requested and self._run_due_hooks():
             if self.steps >= total or self.stopped is not None:
                 return self._finish()
@@ -90,12 +94,12 @@ class Loop:
             self.stopped = reason
             self.display.say(f"stopped at step {self.steps:,}: {reason}")
 
-    def evaluate(self, episodes: int, env: str | None = None) -> Evaluation | None:
+    def evaluate(self, episodes: int, env: Any = None) -> Evaluation | None:
         """Play complete episodes without exploration and return their scores; None if a signal came."""
-        settings = self.plan.settings
         plan = self.plan
-        if env is not None and env != settings.env:
-            plan = dataclasses.replace(plan, settings=settings.replace(env=env), env_kwargs={}, eval_env_kwargs={})
+        if env is not None and env != plan.settings.env:
+            name, made = objects.environment(env)
+            plan = plan.in_env(name) if made is None else plan.evaluated_in(name, made)
         return self._play(plan, episodes, None)
 
     def save(self) -> None:

@@ -4,6 +4,7 @@ import fnmatch
 import functools
 import importlib
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -71,21 +72,33 @@ def _instead(name: str) -> str:
     return did_you_mean(first if first in known else name, known)
 
 
+def function(field: str, name: str) -> Callable[..., Any]:
+    """Return the function "package.module:function" that the setting `field` names; ConfigError if there is none."""
+    found = _import(field, name, "package.module:function")
+    if not callable(found):
+        raise ConfigError(f"{field} {name!r}: expected a function, got {type(found).__name__}")
+    return found  # type: ignore[no-any-return]
+
+
 def _own_class(name: str) -> type[Agent]:
-    module_name, _, class_name = name.partition(":")
+    return _checked(_import("agent", name, "package.module:Class"), name)
+
+
+def _import(field: str, name: str, form: str) -> Any:
+    """Return what the name `package.module:attribute` leads to."""
+    module_name, _, attribute = name.partition(":")
     if not all(part.isidentifier() for part in module_name.split(".")):
-        raise ConfigError(f"agent {name[:80]!r}: not the name of a module: write package.module:Class")
+        raise ConfigError(f"{field} {name[:80]!r}: not the name of a module: write {form}")
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         own = error.name is not None and f"{module_name}.".startswith(f"{error.name}.")
         cure = "check the spelling, and run from the folder that holds it" if own else f"{module_name} imports it"
-        raise ConfigError(f"agent {name!r}: no module {error.name!r}: {cure}") from error
-    if not hasattr(module, class_name):
-        raise ConfigError(
-            f"agent {name!r}: {module_name} has no {class_name!r}{did_you_mean(class_name, vars(module))}"
-        )
-    return _checked(getattr(module, class_name), name)
+        raise ConfigError(f"{field} {name!r}: no module {error.name!r}: {cure}") from error
+    if not hasattr(module, attribute):
+        hint = did_you_mean(attribute, vars(module))
+        raise ConfigError(f"{field} {name!r}: {module_name} has no {attribute!r}{hint}")
+    return getattr(module, attribute)
 
 
 def _checked(found: Any, name: str) -> type[Agent]:

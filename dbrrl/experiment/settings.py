@@ -1,27 +1,25 @@
 """The runner's settings, and the plan of a run: explicit values, a settings file, a preset and defaults combined."""
 
-import contextlib
 import dataclasses
-import tomllib
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal
 
 from dbrrl import backend
-from dbrrl.checkpoint import files
 from dbrrl.config import Config, setting, settings
 from dbrrl.config.suggestions import did_you_mean
-from dbrrl.errors import ConfigError, EnvError
+from dbrrl.errors import ConfigError
 from dbrrl.experiment import registry
 from dbrrl.learning.agent import Agent
 
-from . import trust
+from . import objects, trust
+from .objects import Objects
+from .settings_file import read as read
+from .settings_file import said_of as said_of
+from .settings_file import table as table
 
 _KWARGS = ("env_kwargs", "eval_env_kwargs")  # tables of arguments for the environment
-_LARGEST = 1 << 20  # bytes of a settings file
-_DEEPEST = 100  # parts of a dotted key: tomllib takes seconds for thousands
-_RECORDED = ("preset", "chosen", "versions", "machine")  # tables of a run's config.toml that are no settings
+_RECORDED = ("preset", "chosen", "versions", "machine", "given")  # tables of a run's config.toml that are no settings
 
 PLANNED = ("total_steps",)  # fields of an agent's Config that are computed from the plan and have no flag
 _ARGUMENTS = ("out", "name", "progress", "preset", "callbacks")  # of Experiment, in addition to the settings
@@ -32,7 +30,9 @@ class Settings(Config):
     """The runner's settings, the same for every agent."""
 
     agent: str = setting("ppo", help="agent to train: a name, or your own as package.module:Class")
-    env: str = setting("CartPole-v1", help="environment: a Gymnasium id, or your own as package.module:Class")
+    env: str = setting(
+        "CartPole-v1", help="environment: a Gymnasium id, or your own class or function as package.module:Name"
+    )
     steps: int = setting(100_000, at_least=1, help="environment steps to train for, all environments together")
     seed: int = setting(0, at_least=0, help="root of all random generators of the run")
     num_envs: int = setting(8, at_least=1, at_most=100_000, help="environments that step together")
@@ -44,6 +44,10 @@ class Settings(Config):
         "auto", help="how the environments are stepped together"
     )
     max_episode_steps: int | None = setting(None, at_least=1, help="time limit instead of the environment's own")
+    eval_env: str | None = setting(None, help="environment of the evaluations; none: that of the training")
+    network: str | None = setting(
+        None, help="function that makes the agent's network, as package.module:function; none: the agent's own"
+    )
     eval_interval: int | None = setting(None, at_least=1, help="steps between evaluations; none: a tenth of the run")
     eval_episodes: int = setting(10, at_least=1, help="episodes of one evaluation")
     eval_steps: int | None = setting(
@@ -88,10 +92,39 @@ class Plan:
     preset: dict[str, Any]  # values of the preset that are in effect
     eval_env_kwargs: dict[str, Any] = dataclasses.field(default_factory=dict)
     device_reason: str = ""  # why the device was chosen; "" if it was set
+    given: Objects = dataclasses.field(default_factory=Objects)  # what was given as an object
+
+    @property
+    def env(self) -> Any:
+        """The environment: its name, or what was given in place of one that has a name."""
+        return self.settings.env if self.given.env is None else self.given.env
+
+    @property
+    def network(self) -> objects.MakeNetwork | None:
+        """The function that makes the agent's network; None: the agent's own."""
+        name = self.settings.network
+        if self.given.network is not None or name is None or self.given.agent is not None:
+            return self.given.network
+        return objects.function(name)
 
     def for_evaluation(self) -> "Plan":
-        """Return the plan for evaluations: `eval_env_kwargs` replace arguments of the environment."""
-        return dataclasses.replace(self, env_kwargs=self.env_kwargs | self.eval_env_kwargs, eval_env_kwargs={})
+        """Return the plan for evaluations: `eval_env` replaces the environment, and `eval_env_kwargs` arguments."""
+        plan = self
+        if self.settings.eval_env is not None:
+            plan = self.in_env(self.settings.eval_env, self.given.eval_env)
+            plan = dataclasses.replace(plan, settings=plan.settings.replace(vectorization="auto"))
+        return dataclasses.replace(plan, env_kwargs=plan.env_kwargs | self.eval_env_kwargs, eval_env_kwargs={})
+
+    def evaluated_in(self, name: str, given: Any) -> "Plan":
+        """Return the plan with another environment of the evaluations, without arguments."""
+        known = dataclasses.replace(self.given, eval_env=given)
+        return dataclasses.replace(self, settings=self.settings.replace(eval_env=name), given=known, eval_env_kwargs={})
+
+    def in_env(self, name: str, given: Any = None) -> "Plan":
+        """Return the plan for another environment without arguments: a name, and the object if it was one."""
+        changed = self.settings.replace(env=name, eval_env=None)
+        known = dataclasses.replace(self.given, env=given, eval_env=None)
+        return dataclasses.replace(self, settings=changed, given=known, env_kwargs={}, eval_env_kwargs={})
 
     def with_steps(self, steps: int) -> "Plan":
         """Return the plan for another number of steps; schedules that ended with the run still do."""
@@ -115,6 +148,7 @@ def resolve_plan(
     use_preset: bool = True,
     agent_class: type[Agent] | None = None,
     trusted: bool | Collection[str] = False,
+    given: Objects | None = None,
 ) -> Plan:
     """Return the plan in which `explicit` overrides `file`, which overrides the preset, which overrides the defaults.
 
@@ -126,6 +160,7 @@ def resolve_plan(
         use_preset: whether to use the preset of this agent and environment.
         agent_class: the agent's class, if the caller has it; else `agent` is looked up by name.
         trusted: names of code ("package.module:Class") that may be imported if only `file` has them; True: all.
+        given: what was given as an object.
 
     Raises ConfigError for an unknown agent or field (with the nearest name), a value out of range or without effect,
     or a file that names code which is not trusted.
@@ -155,7 +190,7 @@ def resolve_plan(
         own["total_steps"] = _horizon(explicit, written, chosen.steps)
     config = found.Config.from_dict(own)
     _refuse_unused(explicit, config)
-    return Plan(chosen, config, found, kwargs, preset, eval_kwargs)
+    return Plan(chosen, config, found, kwargs, preset, eval_kwargs, given=given or Objects())
 
 
 def _check(values: Mapping[str, Any], config: type[Config], others: Collection[str]) -> None:
@@ -186,61 +221,6 @@ def _horizon(explicit: Mapping[str, Any], written: Mapping[str, Any], steps: int
         return explicit["total_steps"]
     recorded = written.get("total_steps", steps)
     return steps if recorded == written.get("steps") else recorded
-
-
-class Written(dict[str, Any]):
-    """The content of a settings file, with its path."""
-
-    def __init__(self, content: Mapping[str, Any], path: Path) -> None:
-        super().__init__(content)
-        self.path = path
-
-
-@contextlib.contextmanager
-def said_of(file: Mapping[str, Any]) -> Iterator[None]:
-    """Add the file's path to a ConfigError or EnvError raised inside; {} as `file` leaves errors as they are."""
-    try:
-        yield
-    except (ConfigError, EnvError) as error:
-        place = getattr(file, "path", "settings file") if file else None
-        kind = EnvError if isinstance(error, EnvError) else ConfigError
-        raise kind(f"{place}: {error}" if place else str(error)) from error.__cause__
-
-
-def read(path: Path) -> Written:
-    """Return the content of a settings file; ConfigError if it is missing or not TOML."""
-    try:
-        text = files.read(path, _LARGEST).decode()
-        if _is_deep(text):
-            raise ConfigError(f"{path}: expected keys of at most {_DEEPEST} parts, got longer ones")
-        return Written(tomllib.loads(text), path)
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: there is no such file") from None
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except ConfigError:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: not a TOML file: {error}") from error
-
-
-def _is_deep(text: str) -> bool:
-    """Return whether TOML text has a dotted key or a header of too many parts."""
-    for line in text.splitlines():
-        if line.count(".") > _DEEPEST:
-            *keys, last = line.split("=")
-            keys += [last] if line.lstrip().startswith("[") else []
-            if any(key.count(".") - key.count(",") > _DEEPEST for key in keys):
-                return True
-    return False
-
-
-def table(file: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Return the table `name` of a file, {} if it has none; ConfigError if it is not a table."""
-    found = file.get(name, {})
-    if not isinstance(found, dict):
-        raise ConfigError(f"{name} is a table, write [{name}]")
-    return found
 
 
 def flat(

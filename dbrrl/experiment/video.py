@@ -62,12 +62,13 @@ def record(agent: Agent, plan: Plan, path: Path, *, explore: bool = False) -> No
 
 
 def _environments(plan: Plan, count: int) -> vector.Environments:
+    plan = plan.for_evaluation()
     return make(
-        plan.settings.env,
+        plan.env,
         count,
         seed=seeding.sequence(plan.settings.seed, "evaluation"),
         max_episode_steps=plan.settings.max_episode_steps,
-        env_kwargs=plan.for_evaluation().env_kwargs,
+        env_kwargs=plan.env_kwargs,
         render_mode="rgb_array",
     )
 

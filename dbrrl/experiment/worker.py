@@ -19,6 +19,7 @@ from dbrrl.envs import make, vector
 from dbrrl.errors import ConfigError, DbrrlError
 from dbrrl.learning.agent import Agent
 from dbrrl.learning.asynchronous import AsynchronousAgent, Learner
+from dbrrl.learning.rebuild import set_network
 
 from .observing import observing
 from .settings import Plan
@@ -135,6 +136,8 @@ class Worker:
             num_envs=self.count,
             seed=plan.settings.seed,
         )
+        if plan.network is not None:
+            set_network(made, plan.network)
         agent = asynchronous(made)
         agent.attach(shared)
         self.learner, self.deterministic = agent.learner(index), agent.deterministic

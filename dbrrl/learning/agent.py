@@ -11,7 +11,8 @@ from dbrrl.backend.trees import to_device_tree
 from dbrrl.buffers.batch import Batch
 from dbrrl.config import Config as AgentConfig
 from dbrrl.config.arguments import AgentType, Described, check_space
-from dbrrl.errors import ConfigError, no_gradient
+from dbrrl.distributions import Distribution
+from dbrrl.errors import ArgumentError, ConfigError, no_gradient
 from dbrrl.learning import capacity
 from dbrrl.learning.captured_step import CapturedStep, UncheckedStep
 from dbrrl.learning.gradient_step import GradientStep, Loss
@@ -132,6 +133,24 @@ class Agent(Described, OwnThreads, Checked, SavedAgent, metaclass=AgentType):
             info: what the environment's `step` gave; of it, only that "final_obs" is read. The runner gives none.
             valid: bool (num_envs,), False in rows that carry no transition; None where all do.
         """
+
+    def action_distribution(self, observation: Observation) -> Distribution:
+        """The policy π(·|s) of a batch of observations, a row each; a single observation is a batch of one.
+
+        Raises ArgumentError where the agent chooses its actions by none.
+        """
+        raise ArgumentError(f"{self.name} has no distribution of actions: it chooses an action without one; see act()")
+
+    def value(self, observation: Observation) -> Any:
+        """The value of each of a batch of observations, (B,), or of a single one, a number, under what it learns from.
+
+        Raises ArgumentError where the agent estimates none.
+        """
+        raise ArgumentError(f"{self.name} estimates no value of an observation")
+
+    def begin_elsewhere(self) -> None:
+        """Forget the episodes under way: what is acted on next begins others, and does not follow the last step."""
+        self.watch = ResetWatch()
 
     @abc.abstractmethod
     def statistics(self) -> dict[str, float]:

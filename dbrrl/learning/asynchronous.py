@@ -3,6 +3,9 @@
 import contextlib
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
+
+from dbrrl.config import Config
 from dbrrl.types import Array, Observation, State
 
 
@@ -67,3 +70,22 @@ class AsynchronousAgent(Protocol):
 
     def count(self) -> None:
         """Set the agent's `num_updates` to the sum of its learners', whose states were loaded."""
+
+
+def adapted(agent: Any, state: State, config: Config, num_envs: int) -> State:
+    """Return the state of an asynchronous agent with other settings or environments in the form of that of `agent`.
+
+    With another number of learners they all begin with the weights of the first one, whose counts are those of all.
+    """
+    saved, count = state["learners"], agent.num_envs
+    if num_envs == count:
+        return state | {"learners": [agent.learner(i).adapted(one, config, 1) for i, one in enumerate(saved)]}
+    learned = np.zeros(count, np.int64)
+    learned[0] = state["learned"].sum()
+    learners = []
+    for i in range(count):
+        own = agent.learner(i)
+        counts = {name: sum(one[name] for one in saved) if i == 0 else 0 for name in ("steps", "num_updates")}
+        rest = {"policy_rng": own.state_dict()["policy_rng"]} | counts
+        learners.append(own.adapted(saved[0], config, 0) | rest)
+    return state | {"learned": learned, "learners": learners}

@@ -10,6 +10,7 @@ from dbrrl import nn, seeding
 from dbrrl.backend import to_numpy
 from dbrrl.backend.trees import count, leaves
 from dbrrl.buffers import Batch, PrioritizedReplayBuffer, ReplayBuffer
+from dbrrl.buffers.cutting import cut
 from dbrrl.buffers.replay import non_finite
 from dbrrl.checkpoint import State
 from dbrrl.config import Config
@@ -57,6 +58,17 @@ class OffPolicyAgent(Agent):
         self.explorer = self.make_explorer(self.generator("explorer"))
         self.steps = 0
         self._latest: Mapping[str, Any] = {}
+
+    sized_by: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "replay": ("buffer_size", "frame_stack", "prioritized", "priority_alpha", "buffer_file"),
+        "explorer": ("exploration", "noisy"),
+    }
+
+    def begin_elsewhere(self) -> None:
+        """End the episodes under way in the replay buffer, as a time limit does."""
+        super().begin_elsewhere()
+        cut(self.replay)
+        self.explorer.reset(np.ones(self.num_envs, np.bool_))
 
     @classmethod
     def for_acting(cls, record: State) -> State:

@@ -15,8 +15,8 @@ from dbrrl.checkpoint import State, untrusted
 from dbrrl.config import Config
 from dbrrl.distributions import Distribution
 from dbrrl.distributions.heads import ACTION_SPACES, head_for
-from dbrrl.learning.agent import Agent
 from dbrrl.learning.gradient_step import LossAndMetrics, StepMetrics, means, number
+from dbrrl.learning.open_policy import OpenPolicy
 from dbrrl.learning.own_agent import statistics_of
 from dbrrl.learning.transition import check_rows, is_on_gpu
 from dbrrl.networks import actor_critic
@@ -32,7 +32,7 @@ from dbrrl.types import Metrics, Observation
 TRANSITIONS, SHORTEST = 2048, 16  # of a rollout whose n_steps is not given: in all, and steps at the least
 
 
-class OnPolicyAgent(Agent):
+class OnPolicyAgent(OpenPolicy):
     """An agent that acts for `n_steps` steps with one policy, learns from them in `update`, and drops them.
 
     A page adds `make_optimizer`, `update` and `loss`; its Config is an `OnPolicyConfig`.

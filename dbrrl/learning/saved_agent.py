@@ -1,6 +1,7 @@
 """Saving an agent and loading it again: `state_dict`, `save`, `load`, `restore`."""
 
 import os
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self
 
 import gymnasium as gym
@@ -8,7 +9,8 @@ import numpy as np
 
 from dbrrl import backend, checkpoint, seeding
 from dbrrl.checkpoint import State, copied, untrusted
-from dbrrl.errors import CheckpointError
+from dbrrl.config import Config as AgentConfig
+from dbrrl.errors import CheckpointError, ConfigError
 from dbrrl.learning import rebuild
 from dbrrl.learning.spaces import space_to_state
 from dbrrl.renamed import Renamed, TakesOldNames
@@ -21,7 +23,10 @@ class SavedAgent(TakesOldNames):
     """
 
     saved_attributes: ClassVar[tuple[str, ...]] = ()
+    sized_by: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """Saved attributes that begin anew with another `num_envs`, or if one of these settings differs."""
     remembered = Renamed("saved_attributes")
+    Config: ClassVar[type[AgentConfig]]
     config: Any
     observation_space: gym.Space[Any]
     action_space: gym.Space[Any]
@@ -71,13 +76,39 @@ class SavedAgent(TakesOldNames):
             checkpoint.save(path, self.record(), kind="agent")
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], *, device: str = "cpu") -> Self:
-        """The agent saved at `path`, exactly as it was.
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        device: str = "cpu",
+        config: AgentConfig | Mapping[str, Any] | None = None,
+        num_envs: int | None = None,
+        network: Callable[[Any], Any] | None = None,
+    ) -> Self:
+        """The agent saved at `path`: exactly as it was, unless other settings or environments are given.
 
-        Raises CheckpointError for a file that is damaged, foreign, or holds another agent than this class, ConfigError
-        for a device that is not there.
+        Then what it has learned stays, and what belongs to the episodes under way, or has another size, begins anew:
+        a rollout with other `n_steps` or `num_envs`, a replay buffer with another `buffer_size` or `num_envs`.
+
+        Args:
+            path: its file.
+            device: "cpu", "cuda" or "cuda:1".
+            config: other settings: a Config, or a table of those that differ.
+            num_envs: how many environments it will act in; None: as many as before.
+            network: for an agent whose network was replaced: a function that returns such a network, `network(agent)`.
+
+        Raises:
+            CheckpointError: a file that is damaged, foreign, or holds another agent than this class.
+            ConfigError: a device that is not there, or settings for which what was learned is of no use.
         """
-        return cls.from_record(checkpoint.load(path, kind="agent"), path, device=device)
+        if config is not None and not isinstance(config, cls.Config | Mapping):
+            raise ConfigError(
+                f"config: expected a {cls.__name__}.Config or a table of settings, got {type(config).__name__}"
+            )
+        record = checkpoint.load(path, kind="agent")
+        agent = cls.from_record(record, path, device=device, network=network)
+        found: Self = rebuild.remade(agent, config, num_envs, network)
+        return found
 
     def restore(self, path: str | os.PathLike[str]) -> None:
         """Bring this agent to where the one saved at `path` stood: the way back for one whose network you replaced.
@@ -101,11 +132,18 @@ class SavedAgent(TakesOldNames):
 
     @classmethod
     def from_record(
-        cls, record: State, path: str | os.PathLike[str] = "checkpoint", *, device: str = "cpu", acting: bool = False
+        cls,
+        record: State,
+        path: str | os.PathLike[str] = "checkpoint",
+        *,
+        device: str = "cpu",
+        acting: bool = False,
+        network: Callable[[Any], Any] | None = None,
     ) -> Self:
         """The agent in a file's content, `checkpoint.load(path, kind="agent")`; `path` is for messages.
 
-        With `acting` it is one to act with alone: without what only learning needs (see `for_acting`).
+        With `acting` it is one to act with alone: without what only learning needs (see `for_acting`). `network`
+        makes its network if it had been replaced.
         """
         expected, saved = cls.__module__.rpartition(".")[2].lower(), record.get("agent")
         if not isinstance(saved, str) or saved != expected:
@@ -114,20 +152,39 @@ class SavedAgent(TakesOldNames):
             )
         backend.require(device)
         try:
-            made, foreign = rebuild.agent_of(cls, record, device, acting)
+            made, foreign = rebuild.agent_of(cls, record, device, acting, network)
         except Exception as error:  # what is read may be anything, and make anything fail
             reason = (f"{type(error).__name__}: {error}".splitlines() or [type(error).__name__])[0][:300]
             raise CheckpointError(
                 f"{path}: does not fit this version of the agent {expected!r} ({reason}); "
-                "one whose network was replaced is read by restore()"
+                "one whose network was replaced is read by restore(), or with network="
             ) from error
         if foreign:
             raise CheckpointError(
                 f"{path}: was saved by an agent whose network was replaced by another: make {cls.__name__} as that was "
-                f"made, give it that network (agent.network = ...), then call agent.restore({str(path)!r})"
+                f"made, give it that network (agent.network = ...), then call agent.restore({str(path)!r}); or load it "
+                "with network="
             )
         agent: Self = made
         return agent
+
+    def adapted(self, state: State, config: AgentConfig, num_envs: int) -> State:
+        """Return the state of an agent with other settings or environments in the form of this one's.
+
+        Args:
+            state: what its `state_dict` gave.
+            config: its settings.
+            num_envs: how many environments it was for.
+        """
+        own = self.state_dict()
+        found = own | state
+        for name, settings in self.sized_by.items():
+            if num_envs != self.num_envs or any(
+                getattr(config, one, None) != getattr(self.config, one, None) for one in settings
+            ):
+                found[name] = own[name]
+        one_sided = [name for name in own if (found[name] is None) != (own[name] is None)]
+        return found | {name: own[name] for name in one_sided}
 
     @classmethod
     def for_acting(cls, record: State) -> State:

@@ -128,6 +128,11 @@ class FeedForward:
         """Return the policy's outputs (B, n) for one step."""
         return self.network.policy(observation)
 
+    def look(self, observation: Observation, first: Any) -> tuple[Any, Any]:
+        """Return the policy's outputs (B, n) and the values (B,) for one step."""
+        outputs, values = self.network(observation)
+        return outputs, values
+
     def advance(self, ended: np.ndarray) -> None:
         """Do nothing: no state has to begin again."""
 

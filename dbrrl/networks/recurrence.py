@@ -54,6 +54,12 @@ class Recurrent:
             self.played = after
         return outputs[0]
 
+    def look(self, observation: Observation, first: Any) -> tuple[Any, Any]:
+        """Return the policy's outputs (B, n) and the values (B,) for one step, and remember nothing."""
+        state = self._recalled(first, len(leaves(observation)[0]))
+        outputs, values, _ = self.network(mapped(one_step, observation), state, None)
+        return outputs[0], values[0]
+
     def advance(self, ended: np.ndarray) -> None:
         """Go on to the next step; where an episode ended, bool (B,), the state begins again."""
         self.state = self._begun(self.ahead, ended) if ended.any() else self.ahead

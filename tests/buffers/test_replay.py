@@ -10,6 +10,7 @@ from dbrrl import checkpoint
 from dbrrl.backend.trees import leaves
 from dbrrl.buffers import EpisodicReplayBuffer, ReplayBuffer
 from dbrrl.buffers import memory as memory_module
+from dbrrl.buffers.cutting import cut
 from dbrrl.errors import CheckpointError, ConfigError, GraphError, ShapeError
 from tests import standin
 from tests.standin import host
@@ -261,3 +262,33 @@ def test_a_gpu_without_room_and_a_file_for_one_are_refused(monkeypatch: pytest.M
     assert not list(tmp_path.iterdir())
     with pytest.raises(ConfigError, match=r"episodic replay: .* leave device out"):
         make(20, 2, EpisodicReplayBuffer, device="cuda")
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_what_comes_after_a_cut_does_not_follow_what_came_before_it(begun: bool) -> None:
+    buffer = ReplayBuffer(20, 2, [(1,)], [np.float32])
+    numbers = iter(range(100))
+
+    def step(ended: list[bool]) -> None:
+        nonlocal observation
+        buffer.begin([observation], np.zeros(2, np.int64))
+        observation = np.full((2, 1), next(numbers), np.float32)
+        buffer.end([observation], np.ones(2), np.array(ended), np.zeros(2, bool))
+
+    observation = np.full((2, 1), next(numbers), np.float32)
+    step([False, False])
+    step([False, True])
+    if begun:
+        buffer.begin([observation], np.zeros(2, np.int64))
+    cut(buffer)
+    cut(buffer)  # a second time nothing is under way
+    observation = np.full((2, 1), 50, np.float32)
+    for _ in range(3):
+        step([False, False])
+    found = buffer.gather(np.arange(4), 0.9, 3)
+    assert found.next_observation[:, 0].tolist()[0::2] == [2.0, 2.0]  # of the first environment
+    assert np.allclose(found.reward, [1.9, 1.9, 1.0, 1.0])
+    assert np.allclose(found.discount, [0.81, 0.0, 0.9, 0.0])
+    for _ in range(40):  # the marks go with their rows
+        step([False, False])
+    assert len(buffer.finals) == 0 and not buffer.ends.any()

@@ -7,8 +7,11 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from dbrrl import envs, seeding
+import dbrrl
+from dbrrl import checkpoint, envs, seeding
+from dbrrl.agents import PPO
 from dbrrl.envs import vector
+from dbrrl.errors import DbrrlError
 from dbrrl.experiment import Experiment, evaluation, resolve_plan
 from dbrrl.learning.agent import Agent
 from dbrrl.reporting.statistics import bootstrap_interval
@@ -168,3 +171,68 @@ def test_a_run_whose_episodes_never_end_says_so(monkeypatch: pytest.MonkeyPatch)
         Experiment(Stub, name, **options).run()
     run = Experiment(Stub, name, **options, max_episode_steps=5).run()
     assert run.scores[-1]["mean"] == 5
+
+
+def cart() -> gym.Env:
+    return gym.make("CartPole-v1")
+
+
+def test_a_policy_is_evaluated_as_a_run_evaluates_it() -> None:
+    options: dict[str, Any] = {"curve": False, "tensorboard": False, "progress": False, "steps": 80, "seed": 3}
+    run = Experiment(Stub, "CartPole-v1", final_episodes=25, **options).run()
+    before = run.agent.state_dict()
+    result = dbrrl.evaluate_policy(run.agent, "CartPole-v1", 25, seed=3)
+    assert result.row()["mean"] == run.score and len(result.returns) == 25
+    assert checkpoint.same(run.agent.state_dict(), before)
+    sync = Experiment(Stub, "CartPole-v1", final_episodes=25, vectorization="sync", **options).run()
+    for env in (cart, lambda: cart(), f"{__name__}:cart"):
+        assert dbrrl.evaluate_policy(sync.agent, env, 25, seed=3).row()["mean"] == sync.score
+
+
+def test_a_policy_is_evaluated_in_an_environment_itself_which_stays_open() -> None:
+    env, vector = cart(), gym.make_vec("CartPole-v1", 3, vectorization_mode="sync")
+    agent = Stub(env.observation_space, env.action_space)
+    one, three = (dbrrl.evaluate_policy(agent, made, 7) for made in (env, vector))
+    assert len(one.returns) == len(three.returns) == 7 and (one.returns == one.lengths).all()
+    env.step(0)
+    assert not vector.closed
+    assert dbrrl.evaluate_policy(agent, env, 7).returns.tolist() == one.returns.tolist()
+    limited = dbrrl.evaluate_policy(agent, cart(), 3, max_episode_steps=4)
+    assert limited.lengths.max() <= 4
+
+
+def test_a_policy_that_explores_learns_nothing_and_trains_on_after_it() -> None:
+    env = cart()
+    agent = PPO(env.observation_space, env.action_space, PPO.Config(n_steps=8), num_envs=2)
+    before = agent.state_dict()
+    dbrrl.evaluate_policy(agent, "CartPole-v1", 4, explore=True)
+    after = agent.state_dict()
+    changed = [name for name in before if not checkpoint.same(before[name], after[name])]
+    assert agent.training and changed == ["policy_rng"]
+
+
+def test_an_agent_with_a_memory_is_told_where_episodes_begin() -> None:
+    env = gym.make("CartPole-v1")
+    agent = PPO(env.observation_space, env.action_space, PPO.Config(recurrent="gru", recurrent_size=4))
+    assert len(dbrrl.evaluate_policy(agent, "CartPole-v1", 12).returns) == 12
+
+
+@pytest.mark.parametrize(
+    ("agent", "env", "options", "line"),
+    [
+        (PPO, "CartPole-v1", {}, "agent: expected an agent, got the class PPO: make one, or load one from its file"),
+        ("ppo", "CartPole-v1", {}, "agent: expected an agent, got 'ppo'"),
+        (None, "Pendulum-v1", {}, r"agent: expected one for the observation space of Pendulum-v1, .* got one for"),
+        (None, "CartPole-v1", {"episodes": 0}, "episodes: expected a whole number of at least 1, got 0"),
+        (None, "CartPole-v1", {"episodes": 2.5}, "episodes: expected a whole number of at least 1, got 2.5"),
+        (None, "CartPole-v9", {}, "unknown environment 'CartPole-v9', did you mean"),
+        (None, lambda: 3, {}, "expected a gymnasium.Env from the function, got int"),
+        (None, 3, {}, "env: expected an id, a class, a function .*, or an environment, got int"),
+        (None, cart(), {"env_kwargs": {"g": 1}}, "env_kwargs: <CartPole-v1 instance> is made already"),
+    ],
+)
+def test_a_wrong_call_of_evaluate_policy_is_one_line(agent: Any, env: Any, options: dict[str, Any], line: str) -> None:
+    spaces = cart().observation_space, cart().action_space
+    with pytest.raises(DbrrlError, match=line) as caught:
+        dbrrl.evaluate_policy(Stub(*spaces) if agent is None else agent, env, **options)
+    assert "\n" not in str(caught.value)

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 from dbrrl import agents, checkpoint, testing
+from dbrrl.autodiff.tensor import plain
 from dbrrl.config import Config
-from dbrrl.errors import CheckpointError, ConfigError, EnvError, SpaceError
+from dbrrl.distributions import heads
+from dbrrl.errors import ArgumentError, CheckpointError, ConfigError, EnvError, GraphError, SpaceError
+from dbrrl.experiment import registry
 from dbrrl.learning.agent import Agent as Base
 from dbrrl.learning.agent import true_next_observation, valid_rows
 from tests.experiment.odd import Odd
@@ -291,3 +294,83 @@ def test_an_environment_may_use_one_array_for_its_observations_in_a_loop_of_your
 def test_actions_of_a_box_of_integers_are_integers() -> None:
     whole = gym.spaces.Box(-2, 2, (2,), np.int64)
     testing.check_agent(lambda: agents.PPO(BOX, whole, agents.PPO.Config(n_steps=8, batch_size=8), num_envs=2, seed=0))
+
+
+SPACES = [
+    gym.spaces.Discrete(3, start=5),
+    gym.spaces.MultiDiscrete([2, 3]),
+    gym.spaces.MultiBinary(2),
+    gym.spaces.Box(-1, 1, (2,), np.float32),
+]
+
+
+@pytest.mark.parametrize("space", SPACES, ids=lambda space: type(space).__name__)
+@pytest.mark.parametrize("name", ["ppo", "a2c", "a3c"])
+def test_the_distribution_of_actions_is_the_one_that_is_acted_by(name: str, space: gym.Space[Any]) -> None:
+    kind = registry.agent_class(name)
+    agent: Any = kind(BOX, space, num_envs=2, seed=1)
+    batch = np.random.default_rng(0).uniform(-1, 1, (400, 3)).astype(np.float32)
+    policy = agent.action_distribution(batch)
+    mode = agent.act(batch, explore=False)
+    head = heads.head_for(space)
+    assert np.array_equal(head.to_action(policy.mode()), mode)
+    before = agent.state_dict()
+    assert np.allclose(agent.action_distribution(batch[0]).mode()[0], policy.mode()[0], atol=1e-6)
+    assert np.asarray(plain(policy.entropy())).shape == (400,)
+    assert checkpoint.same(agent.state_dict(), before)
+    if isinstance(space, gym.spaces.Discrete):
+        logits = plain(agent.network.policy(batch))
+        expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        assert np.allclose(plain(policy.probs), expected, atol=1e-6)
+        assert np.allclose(np.exp(plain(policy.log_prob(mode - 5))), expected.max(axis=1), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["ppo", "a2c", "a3c"])
+def test_the_value_is_that_of_the_network_for_normalized_observations(name: str) -> None:
+    options = {} if name == "a3c" else {"normalize_observation": True}
+    kind = registry.agent_class(name)
+    agent: Any = kind(BOX, gym.spaces.Discrete(2), kind.Config(n_steps=4, **options), num_envs=2, seed=1)
+    batch = np.random.default_rng(0).uniform(-1, 1, (2, 3)).astype(np.float32)
+    for _ in range(6):
+        agent.act(batch)
+        agent.observe(batch * 0.5, np.ones(2), np.zeros(2, bool), np.zeros(2, bool), valid=np.ones(2, bool))
+    given = batch if name == "a3c" else agent.observation_norm(batch)
+    values = agent.value(batch)
+    assert np.allclose(values, plain(agent.network.value(given)), atol=1e-6) and values.shape == (2,)
+    alone = agent.value(batch[1])
+    assert isinstance(alone, float) and alone == pytest.approx(values[1], abs=1e-6)
+
+
+def test_a_policy_with_a_memory_is_looked_at_without_remembering_it() -> None:
+    agent = agents.PPO(BOX, gym.spaces.Discrete(2), agents.PPO.Config(recurrent="lstm", recurrent_size=4), seed=1)
+    one, two = np.random.default_rng(0).uniform(-1, 1, (2, 1, 3)).astype(np.float32)
+    agent.act(one, explore=False, first=True)
+    seen = [plain(agent.action_distribution(two, first=False).probs) for _ in range(2)]
+    assert np.array_equal(*seen) and agent.value(two, first=False) == agent.value(two, first=False)
+    fresh = plain(agent.action_distribution(two, first=True).probs)
+    assert not np.array_equal(seen[0], fresh)
+    outputs, value, _ = agent.network(two[None], agent.network.initial_state(1), None)
+    assert np.allclose(np.log(fresh) - np.log(fresh)[:, :1], plain(outputs)[0] - plain(outputs)[0][:, :1], atol=1e-5)
+    assert agent.value(two, first=True) == pytest.approx(float(plain(value)[0, 0]), abs=1e-6)
+    with pytest.raises(GraphError, match="an agent with a memory expected `first`"):
+        agent.value(two)
+
+
+@pytest.mark.parametrize("name", ["dqn", "c51", "qr_dqn", "iqn", "rainbow"])
+def test_the_value_of_a_q_network_is_that_of_its_greedy_action(name: str) -> None:
+    agent: Any = registry.agent_class(name)(BOX, gym.spaces.Discrete(4), seed=1)
+    batch = np.random.default_rng(0).uniform(-1, 1, (20, 3)).astype(np.float32)
+    given = agent.preprocessor(batch)
+    if name != "iqn":  # whose quantiles are drawn
+        values = np.asarray(agent.action_values(given, noise=False))
+        assert np.array_equal(agent.value(batch), values.max(axis=1))
+        assert agent.value(batch[0]) == pytest.approx(agent.value(batch)[0], abs=1e-6)
+        assert np.array_equal(values.argmax(axis=1), agent.act(batch, explore=False))
+    assert agent.value(batch).shape == (20,)
+    with pytest.raises(ArgumentError, match=f"{name} has no distribution of actions: it chooses an action without one"):
+        agent.action_distribution(batch)
+
+
+def test_an_agent_without_values_says_so_by_name() -> None:
+    with pytest.raises(ArgumentError, match="stub estimates no value of an observation"):
+        make().value(np.zeros(3, np.float32))
