@@ -25,6 +25,7 @@ from dbrrl.learning.on_policy import OnPolicyAgent
 from dbrrl.normalize import standardized
 from dbrrl.optim import Adam, Optimizer, RMSprop
 from dbrrl.returns import explained_variance, gae
+from dbrrl.schedules import Schedule
 from dbrrl.types import Metrics
 
 
@@ -32,7 +33,7 @@ from dbrrl.types import Metrics
 class Config(OnPolicyConfig):
     """Settings of A2C; the defaults are those of its published code (OpenAI Baselines)."""
 
-    learning_rate: float = setting(7e-4, above=0, help="step size of the optimizer (published code)")
+    learning_rate: float | Schedule = setting(7e-4, above=0, help="step size of the optimizer (published code)")
     learning_rate_schedule: Literal["constant", "linear"] = setting(
         "linear", help="linear: to 0 at total_steps (published code)"
     )

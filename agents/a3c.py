@@ -23,7 +23,7 @@ import gymnasium as gym
 import numpy as np
 
 from dbrrl import functional as F
-from dbrrl import nn, seeding
+from dbrrl import nn, schedules, seeding
 from dbrrl.buffers import Batch
 from dbrrl.buffers.batch import Rollout
 from dbrrl.checkpoint import State, untrusted
@@ -48,7 +48,7 @@ from dbrrl.types import Metrics
 class Config(OnPolicyConfig):
     """Settings of A3C; the defaults are those of the paper's Atari experiments, and where it has none those of PFRL."""
 
-    learning_rate: float = setting(7e-4, above=0, help="η, step size of RMSprop (drawn from 1e-4 to 1e-2 in the paper)")
+    learning_rate: float | Schedule = setting(7e-4, above=0, help="η, step size of RMSprop (paper: 1e-4 to 1e-2)")
     learning_rate_schedule: Literal["constant", "linear"] = setting("linear", help="linear: to 0 at total_steps")
     rmsprop_alpha: float = setting(0.99, at_least=0, below=1, help="α, decay of the mean square (section 8)")
     rmsprop_eps: float = setting(0.1, above=0, help="ε, inside the root (PFRL)")
@@ -56,7 +56,7 @@ class Config(OnPolicyConfig):
     gae_lambda: float = setting(1.0, at_least=0, at_most=1, help="λ of the advantage estimate; 1: the paper's returns")
     entropy_coef: float = setting(0.01, at_least=0, help="β, weight of the entropy (section 8)")
     value_coef: float = setting(0.5, at_least=0, help="c₁, weight of the squared value error (paper: 1)")
-    max_grad_norm: float = setting(40.0, above=0, help="largest global norm of a rollout's gradient (PFRL)")
+    max_grad_norm: float | None = setting(40.0, above=0, help="largest global norm of a rollout's gradient (PFRL)")
     normalize_observation: ClassVar[bool] = False  # type: ignore[misc]  # learners would need common statistics
     deterministic: bool = setting(False, help="learners commit in turn: slower, exact to the bit")
 
@@ -127,8 +127,8 @@ class ActorLearner(OnPolicyAgent):
     def commit(self, rows: int) -> None:
         """Change the shared vectors by the gradient of `rows` transitions (eq. S2), and its buffers; θ' follows."""
         c, shared = self.config, self.shared
-        schedule = Schedule(c.learning_rate_schedule, c.learning_rate, 0.0)
-        self.optimizer.learning_rate = schedule(int(shared["learned"].sum()) / c.total_steps if c.total_steps else 0.0)
+        progress = int(shared["learned"].sum()) / c.total_steps if c.total_steps else 0.0
+        self.optimizer.learning_rate = schedules.at(c, "learning_rate", progress)
         self.optimizer.step_on(shared["values"], mean_square=shared["mean_square"])
         for name, module, attribute in self.buffers:
             shared[name][...] = getattr(module, attribute)

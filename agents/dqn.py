@@ -20,7 +20,7 @@ import gymnasium as gym
 import numpy as np
 
 from dbrrl import functional as F
-from dbrrl import losses, nn
+from dbrrl import losses, nn, schedules
 from dbrrl.autodiff.tensor import no_grad
 from dbrrl.backend.trees import count
 from dbrrl.buffers import Batch
@@ -39,7 +39,7 @@ from dbrrl.types import Observation
 class Config(OffPolicyConfig):
     """Settings of DQN and what is built on it; the paper's own are in its extended data table 1."""
 
-    learning_rate: float = setting(1e-3, above=0, help="step size of the optimizer (paper: 2.5e-4)")
+    learning_rate: float | Schedule = setting(1e-3, above=0, help="step size of the optimizer (paper: 2.5e-4)")
     learning_rate_schedule: Literal["constant", "linear"] = setting("constant", help="linear: to 0 at total_steps")
     optimizer: Literal["adam", "rmsprop"] = setting("adam", help="rmsprop: centered, ε inside the root, as the paper")
     optimizer_eps: float = setting(1e-8, above=0, help="ε of the optimizer (paper: 0.01, with rmsprop)")
@@ -50,7 +50,7 @@ class Config(OffPolicyConfig):
     update_interval: int = setting(4, at_least=1, help="environment steps between updates (paper: 4)")
     target_update_interval: int = setting(500, at_least=1, help="C, updates between the target's (paper: 10,000)")
     tau: float = setting(1.0, above=0, at_most=1, help="how far the target moves then; 1: a copy (paper)")
-    max_grad_norm: float = setting(10.0, above=0, help="largest global norm of the gradient")
+    max_grad_norm: float | None = setting(10.0, above=0, help="largest global norm of the gradient; none: no limit")
     hidden_sizes: tuple[int, ...] | None = setting(None, at_least=1, help="hidden layers; none: 120,84; images 512,128")
     exploration: Literal["epsilon_greedy", "ez_greedy"] = setting(
         "epsilon_greedy", help="ez_greedy: random actions last (Dabney et al. 2021)"
@@ -58,14 +58,17 @@ class Config(OffPolicyConfig):
     epsilon_start: float = setting(1.0, at_least=0, at_most=1, help="share of random actions at first")
     epsilon_end: float = setting(0.05, at_least=0, at_most=1, help="share of random actions at last (paper: 0.1)")
     epsilon_steps: int = setting(10_000, at_least=1, help="environment steps from first to last (paper: 1,000,000)")
-    epsilon_schedule: Literal["linear", "exponential"] = setting("linear", help="the way from first to last")
+    epsilon_schedule: Literal["linear", "exponential", "cosine"] = setting("linear", help="the way from first to last")
+    epsilon: float | Schedule | None = setting(
+        None, at_least=0, at_most=1, help="share of random actions over the run, in place of the four above"
+    )
     dueling: bool = setting(False, help="value and advantage streams")
     prioritized: bool = setting(False, help="draw transitions by their last error")
     priority_alpha: float = setting(
         0.6, at_least=0, at_most=1, requires="prioritized", help="α, 0: all alike (Schaul et al. 2016, table 3)"
     )
-    priority_beta: float = setting(
-        0.4, at_least=0, at_most=1, requires="prioritized", help="β at first; it grows to 1 at total_steps"
+    priority_beta: float | Schedule = setting(
+        0.4, at_least=0, at_most=1, requires="prioritized", help="β; a number grows to 1 at total_steps"
     )
     noisy: bool = setting(False, help="noisy layers explore; epsilon is not used")
     noisy_sigma: float = setting(
@@ -132,7 +135,7 @@ class DQN(OffPolicyAgent):
     def make_explorer(self, rng: np.random.Generator) -> Explorer:
         """Return the explorer that the settings name."""
         c = self.config
-        epsilon = Schedule(c.epsilon_schedule, c.epsilon_start, c.epsilon_end)
+        epsilon = Schedule(c.epsilon_schedule, c.epsilon_start, c.epsilon_end) if c.epsilon is None else c.epsilon
         if c.noisy:
             return NoisyGreedy(self.draw_noise, rng)
         return EZGreedy(epsilon, self.num_envs, rng) if c.exploration == "ez_greedy" else EpsilonGreedy(epsilon, rng)
@@ -165,9 +168,9 @@ class DQN(OffPolicyAgent):
 
     @property
     def exploration_progress(self) -> float:
-        """The part of `epsilon_steps` that is over."""
+        """The part of `epsilon_steps` that is over; with a schedule of its own, the part of the run."""
         part: float = self.steps / self.config.epsilon_steps
-        return part
+        return part if self.config.epsilon is None else self.progress
 
     def draw_noise(self) -> None:
         """Draw new noise in the layers of the network that explore by it, if there are any."""
@@ -178,7 +181,7 @@ class DQN(OffPolicyAgent):
     def update(self, batch: Batch) -> StepMetrics:
         """One gradient step on a batch, and one of the target network when that is due."""
         c = self.config
-        if c.learning_rate_schedule == "linear":
+        if schedules.varies(c, "learning_rate"):
             self.optimizer.learning_rate = self.scheduled("learning_rate")
         self.draw_noise()
         nn.resample_noise(self.noisy_target_layers, self.noise_rng)

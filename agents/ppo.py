@@ -26,6 +26,7 @@ from dbrrl.learning.on_policy import OnPolicyAgent
 from dbrrl.normalize import standardized
 from dbrrl.optim import Adam
 from dbrrl.returns import explained_variance, gae
+from dbrrl.schedules import Schedule
 from dbrrl.types import Metrics, Scalar
 
 
@@ -33,7 +34,7 @@ from dbrrl.types import Metrics, Scalar
 class Config(OnPolicyConfig):
     """Settings of PPO; the defaults are those of the paper's MuJoCo experiments (table 3)."""
 
-    learning_rate: float = setting(3e-4, above=0, help="step size of Adam (table 3)")
+    learning_rate: float | Schedule = setting(3e-4, above=0, help="step size of Adam (table 3)")
     learning_rate_schedule: Literal["constant", "linear"] = setting("constant", help="linear: to 0 at total_steps")
     n_steps: int | None = setting(
         None, at_least=1, help="T, steps per environment in each rollout; none: 2048 / num_envs (table 3 has one actor)"
@@ -41,7 +42,9 @@ class Config(OnPolicyConfig):
     batch_size: int = setting(64, at_least=1, help="transitions per minibatch (table 3)")
     n_epochs: int = setting(10, at_least=1, help="passes over each rollout (table 3)")
     gae_lambda: float = setting(0.95, at_least=0, at_most=1, help="λ of the advantage estimate (table 3)")
-    clip_range: float = setting(0.2, above=0, help="ε, how far the ratio may leave 1 (table 3)")
+    clip_range: float | Schedule | None = setting(
+        0.2, above=0, help="ε, how far the ratio may leave 1 (table 3); none: any distance"
+    )
     clip_range_schedule: Literal["constant", "linear"] = setting("constant", help="linear: to 0 at total_steps")
     clip_range_value: float | None = setting(None, above=0, help="how far a value may move per update (none: no limit)")
     normalize_advantage: bool = setting(True, help="zero mean, unit deviation in each minibatch")

@@ -21,6 +21,7 @@ def storeys(room: str, *levels: str) -> list[list[str]]:
 # From the ground up. A name ending in a dot stands for the package and all in it; the first match counts.
 FLOORS: list[list[str]] = [
     ["dbrrl.errors", "dbrrl.renamed", "dbrrl.types"],
+    ["dbrrl.schedules"],
     ["dbrrl.checkpoint.", "dbrrl.config."],
     *storeys(
         "dbrrl.backend",
@@ -43,7 +44,7 @@ FLOORS: list[list[str]] = [
     *storeys("dbrrl.debugging", "draw gpu_memory gradcheck", "debug"),
     ["dbrrl.nn."],
     *storeys("dbrrl.distributions", "base", "categorical normal", "divergence heads"),
-    [f"dbrrl.{part}" for part in ("optim.", "returns", "normalize", "schedules", "seeding", "losses")],
+    [f"dbrrl.{part}" for part in ("optim.", "returns", "normalize", "seeding", "losses")],
     *storeys(
         "dbrrl.kernels.cuda",
         "blas graph kernels networks",

@@ -55,6 +55,8 @@ TESTED_IN = {
     "dbrrl/buffers/queue.py": "tests/buffers/test_replay.py",
     "dbrrl/buffers/ring.py": "tests/buffers/test_replay.py",
     "dbrrl/buffers/stores.py": "tests/buffers/test_stacks.py",
+    "dbrrl/config/scalars.py": "tests/config/test_settings.py",
+    "dbrrl/config/scheduled.py": "tests/config/test_settings.py",
     "dbrrl/debugging/draw.py": "tests/debugging/test_debug.py",
     "dbrrl/debugging/gpu_memory.py": "tests/debugging/test_debug.py",
     "dbrrl/distributions/base.py": "tests/distributions/test_categorical.py",

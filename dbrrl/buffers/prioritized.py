@@ -11,6 +11,7 @@ from dbrrl.buffers.batch import Batch
 from dbrrl.buffers.replay import ReplayBuffer
 from dbrrl.checkpoint import untrusted
 from dbrrl.errors import AnomalyError, CheckpointError, ConfigError, GraphError
+from dbrrl.schedules import Schedule
 
 
 class SumTree:
@@ -91,14 +92,18 @@ class PrioritizedReplayBuffer(ReplayBuffer):
 
     Attributes:
         alpha: α in [0, 1]; 0 is uniform.
-        beta: β in [0, 1]; `anneal` lets it grow.
+        beta: β in [0, 1]; `anneal` changes it.
         eps: ε.
     """
 
     per_place = 4 * np.dtype(np.float64).itemsize  # of the tree, at most
 
-    def __init__(self, *args: Any, alpha: float = 0.6, beta: float = 0.4, eps: float = 1e-6, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, alpha: float = 0.6, beta: float | Schedule = 0.4, eps: float = 1e-6, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
+        self.schedule = beta if isinstance(beta, Schedule) else None
+        beta = beta.start if isinstance(beta, Schedule) else beta
         if not (0 <= alpha <= 1 and 0 <= beta <= 1 and eps > 0):
             got = f"{alpha}, {beta} and {eps}"
             raise ConfigError(f"prioritized replay: expected alpha and beta in [0, 1], eps above 0, got {got}")
@@ -133,8 +138,12 @@ class PrioritizedReplayBuffer(ReplayBuffer):
         return self.gather(index, gamma, n_steps, weight.astype(np.float32))
 
     def anneal(self, progress: float) -> None:
-        """Let β grow from its first value to 1 with `progress`, the part of the run that is over (section 3.4)."""
-        self.beta = self.first_beta + (1 - self.first_beta) * progress
+        """Let β grow from its first value to 1 with `progress`, the part of the run that is over (section 3.4).
+
+        If it is a schedule, it follows that.
+        """
+        grown = self.first_beta + (1 - self.first_beta) * progress
+        self.beta = grown if self.schedule is None else self.schedule(progress)
 
     def update_priorities(self, index: np.ndarray | None, error: np.ndarray) -> None:
         """Give the transitions at `index` (n,) the priorities of their latest errors (n,), of either sign.

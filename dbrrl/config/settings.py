@@ -2,16 +2,19 @@
 
 import dataclasses
 import inspect
-import math
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, Self
 
 import numpy as np
 
+from dbrrl import schedules
+from dbrrl.config.scalars import SCALARS, TRUTHS
+from dbrrl.config.scheduled import is_schedule, refuse_two_schedules, takes_schedule, without_unused
 from dbrrl.config.suggestions import did_you_mean
 from dbrrl.errors import ArgumentError, ConfigError
+from dbrrl.schedules import Schedule
 
 _EXPECTED = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 
@@ -42,6 +45,10 @@ class Range:
         """Whether `value` is within the bounds, or is one of the choices."""
         if self.choices is not None:
             return value in self.choices
+        if isinstance(value, Schedule):  # which may end at a bound, such as 0, that the number alone must be above
+            least = self.above if self.at_least is None else self.at_least
+            most = self.below if self.at_most is None else self.at_most
+            return all(Range(at_least=least, at_most=most).holds(number) for number in value.values)
         return (
             (self.above is None or value > self.above)
             and (self.at_least is None or value >= self.at_least)
@@ -99,6 +106,8 @@ class Setting:
         """`value` in the type of this field; ConfigError where the type or the range is wrong."""
         try:
             return _coerce(value, self.annotation, self.range)
+        except ConfigError as error:
+            raise ConfigError(f"{self.name}: {error}") from None
         except (TypeError, ValueError, OverflowError):
             raise ConfigError(f"{self.name}: expected {self.expected}, got {_shown(value)}") from None
 
@@ -116,8 +125,9 @@ class Setting:
 class Config:
     """Base of every agent's Config: type and range of every field are checked when it is made.
 
-    Fields are of the types int, float, bool, str, Literal[...], tuple[int, ...] (or of another scalar), and
-    X | None; numbers are finite.
+    Fields are of the types int, float, bool, str, Literal[...], tuple[int, ...] (or of another scalar), X | None, and
+    float | Schedule, a number that may change in a run (see dbrrl.schedules); numbers are finite. The field
+    "NAME_schedule" of such a NAME, if there is one, is "constant" where NAME is a schedule.
 
     Raises:
         ConfigError: a value of the wrong type or out of range; its field, what was expected and what came are named.
@@ -127,16 +137,20 @@ class Config:
     def __new__(cls, *_: Any, **values: Any) -> Self:
         """The Config, whose fields are then set and checked."""
         _refuse_unknown(cls, values)
+        refuse_two_schedules(values)
         return super().__new__(cls)
 
     def __post_init__(self) -> None:
         for entry in settings(type(self)):
-            object.__setattr__(self, entry.name, entry.check(getattr(self, entry.name)))
+            value = entry.check(getattr(self, entry.name))
+            object.__setattr__(self, entry.name, value)
+            if isinstance(value, Schedule) and hasattr(self, f"{entry.name}_schedule"):
+                object.__setattr__(self, f"{entry.name}_schedule", "constant")
 
     def to_dict(self) -> dict[str, Any]:
         """All fields as JSON-able values (tuples become lists)."""
         values = ((entry.name, getattr(self, entry.name)) for entry in settings(type(self)))
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in values}
+        return {name: _plain(value) for name, value in values}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -145,7 +159,7 @@ class Config:
 
     def replace(self, **changes: Any) -> Self:
         """A copy with these fields changed; ArgumentError for a field there is not."""
-        return self.from_dict(self.to_dict() | changes)
+        return self.from_dict(without_unused(self.to_dict(), changes) | changes)
 
 
 def settings(config: type[Config]) -> tuple[Setting, ...]:
@@ -199,14 +213,16 @@ def _refuse_unknown(config: type[Config], names: Iterable[str]) -> None:
 
 
 def _parts(annotation: Any) -> tuple[Any, bool]:
-    """The annotation without `| None`, and whether None was in it."""
+    """The annotation without `| None` and `| Schedule`, and whether None was in it."""
     if typing.get_origin(annotation) not in (types.UnionType, typing.Union):
         return annotation, False
     options = typing.get_args(annotation)
-    others = [option for option in options if option is not types.NoneType]
-    if len(others) != 1:
-        raise ConfigError(f"a Config field is of one type, or of one type and None, got {annotation}")
-    return others[0], len(others) < len(options)
+    others = [option for option in options if option not in (types.NoneType, Schedule)]
+    if len(others) != 1 or (Schedule in options and others != [float]):
+        raise ConfigError(
+            f"a Config field is of one type, or of one type and None; a float may be a Schedule too, got {annotation}"
+        )
+    return others[0], types.NoneType in options
 
 
 def _expected(annotation: Any, limits: Range) -> str:
@@ -217,6 +233,7 @@ def _expected(annotation: Any, limits: Range) -> str:
         words = f"a list of entries, each {_expected(typing.get_args(inner)[0], limits)}"
     else:
         words = f"{_EXPECTED[inner]} {limits}".rstrip() if limits.choices is None else str(limits)
+        words += f", or a schedule ({schedules.FORMS})" if takes_schedule(annotation) else ""
     return f"{words}, or none" if optional else words
 
 
@@ -224,6 +241,11 @@ def _coerce(value: Any, annotation: Any, limits: Range) -> Any:
     inner, optional = _parts(annotation)
     if optional and (value is None or (isinstance(value, str) and value.lower() == "none")):
         return None
+    if takes_schedule(annotation) and not isinstance(value, int | float | np.integer | np.floating):
+        schedule = schedules.of(value)
+        if not limits.holds(schedule):
+            raise ValueError
+        return schedule
     if typing.get_origin(inner) is tuple:
         if not isinstance(value, list | tuple):
             raise TypeError
@@ -232,45 +254,10 @@ def _coerce(value: Any, annotation: Any, limits: Range) -> Any:
         if value not in typing.get_args(inner):
             raise ValueError
         return value
-    value = _SCALARS[inner](value)
+    value = SCALARS[inner](value)
     if not limits.holds(value):
         raise ValueError
     return value
-
-
-def _integer(value: Any) -> int:
-    # TOML and shells write whole numbers as 1e6 too.
-    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-        raise TypeError
-    if value != int(value):
-        raise ValueError
-    return int(value)
-
-
-def _number(value: Any) -> float:
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float | np.integer | np.floating)
-        or not math.isfinite(value)
-    ):
-        raise TypeError
-    return float(value)
-
-
-def _truth(value: Any) -> bool:
-    if not isinstance(value, bool | np.bool):
-        raise TypeError
-    return bool(value)
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError
-    return value
-
-
-_TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-_SCALARS: dict[type, Callable[[Any], Any]] = {int: _integer, float: _number, bool: _truth, str: _text}
 
 
 def _from_text(text: str, annotation: Any) -> Any:
@@ -283,10 +270,17 @@ def _from_text(text: str, annotation: Any) -> Any:
     if typing.get_origin(inner) is Literal:
         return next((choice for choice in typing.get_args(inner) if str(choice) == text), text)
     if inner is bool:
-        return _TRUTHS.get(text.lower(), text)
+        return TRUTHS.get(text.lower(), text)
     if inner is int:
         return int(text) if text.lstrip("+-").isdigit() else float(text)
+    if takes_schedule(annotation) and is_schedule(text):
+        return schedules.of(text)
     return float(text) if inner is float else text
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it: a tuple as a list, a schedule as its text."""
+    return list(value) if isinstance(value, tuple) else str(value) if isinstance(value, Schedule) else value
 
 
 def _shown(value: Any) -> str:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from dbrrl import backend
 from dbrrl.config import Config, setting, settings
+from dbrrl.config.scheduled import without_unused
 from dbrrl.config.suggestions import did_you_mean
 from dbrrl.errors import ConfigError
 from dbrrl.experiment import registry
@@ -175,7 +176,9 @@ def resolve_plan(
     with said_of(file if "agent" not in explicit else {}):
         found = agent_class or registry.agent_class(agent)
     preset = registry.preset(agent, str(wanted.get("env", names["env"]))) if use_preset else {}
-    preset = {name: value for name, value in preset.items() if name not in wanted}
+    preset = {name: value for name, value in without_unused(preset, wanted).items() if name not in wanted}
+    written = without_unused(written, explicit)
+    wanted = written | dict(explicit)
     fields = [entry.name for entry in settings(found.Config)]
     with said_of(file):
         _check({name: value for name, value in written.items() if name not in explicit}, found.Config, ())

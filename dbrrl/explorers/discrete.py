@@ -56,7 +56,7 @@ class EpsilonGreedy(Explorer):
     def __init__(self, epsilon: Schedule | float, rng: np.random.Generator) -> None:
         super().__init__(rng)
         self.schedule = epsilon if isinstance(epsilon, Schedule) else constant(epsilon)
-        for value in (self.schedule.start, self.schedule.end):
+        for value in self.schedule.values:
             if not 0 <= value <= 1:
                 raise ConfigError(f"epsilon: expected a probability in [0, 1], got {value}: change it")
 
@@ -145,7 +145,7 @@ class Boltzmann(Explorer):
     def __init__(self, temperature: Schedule | float, rng: np.random.Generator) -> None:
         super().__init__(rng)
         self.schedule = temperature if isinstance(temperature, Schedule) else constant(temperature)
-        if min(self.schedule.start, self.schedule.end) <= 0:
+        if min(self.schedule.values) <= 0:
             raise ConfigError(f"temperature: expected a number above 0, got {self.schedule.to_dict()}: change it")
 
     def __call__(self, values: np.ndarray | LazyValues, progress: float = 0.0) -> np.ndarray:

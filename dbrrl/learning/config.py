@@ -12,7 +12,7 @@ class OnPolicyConfig(Config):
 
     n_steps: int | None = setting(None, at_least=1, help="T, steps per environment and rollout; none: 2048 / num_envs")
     gamma: float = setting(0.99, at_least=0, at_most=1, help="discount factor")
-    max_grad_norm: float = setting(0.5, above=0, help="largest global norm of the gradient")
+    max_grad_norm: float | None = setting(0.5, above=0, help="largest global norm of the gradient; none: no limit")
     hidden_sizes: tuple[int, ...] | None = setting(None, at_least=1, help="hidden layers; none: 64,64; () on images")
     recurrent: Literal["none", "lstm", "gru"] = setting("none", help="recurrent layer before the hidden layers")
     recurrent_size: int = setting(64, at_least=1, requires="recurrent", help="units of the recurrent layer")

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import gymnasium as gym
 import numpy as np
 
-from dbrrl import nn, seeding
+from dbrrl import nn, schedules, seeding
 from dbrrl.backend import to_numpy
 from dbrrl.backend.trees import count, leaves
 from dbrrl.buffers import Batch, PrioritizedReplayBuffer, ReplayBuffer
@@ -22,7 +22,6 @@ from dbrrl.learning.joined_metrics import JoinedMetrics
 from dbrrl.learning.own_agent import check_actions, statistics_of
 from dbrrl.networks.preprocessor import OBSERVATION_SPACES, Preprocessor
 from dbrrl.renamed import Renamed
-from dbrrl.schedules import falling
 from dbrrl.types import Metrics, Observation
 
 
@@ -197,8 +196,9 @@ class OffPolicyAgent(Agent):
         return self.progress
 
     def scheduled(self, name: str) -> float:
-        """Return a setting that falls to 0 over the run if its schedule is "linear"."""
-        return falling(getattr(self.config, f"{name}_schedule"), getattr(self.config, name))(self.progress)
+        """Return a setting by its schedule, at this part of the run."""
+        value: float = schedules.at(self.config, name, self.progress)
+        return value
 
     @property
     def largest_matmul(self) -> int:

@@ -1,12 +1,13 @@
 """Base of agents that learn from rollouts of their own policy: acting, gathering, values, gradient steps."""
 
+import math
 import operator
 from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
 
-from dbrrl import nn, seeding
+from dbrrl import nn, schedules, seeding
 from dbrrl.backend import capture, module_on, to_numpy
 from dbrrl.backend.trees import leaves
 from dbrrl.buffers import RolloutBuffer
@@ -26,7 +27,6 @@ from dbrrl.networks.recurrence import Recurrent
 from dbrrl.normalize import ObservationNormalizer, RewardNormalizer
 from dbrrl.optim import Optimizer
 from dbrrl.renamed import Renamed, renamed_argument
-from dbrrl.schedules import falling
 from dbrrl.types import Metrics, Observation
 
 TRANSITIONS, SHORTEST = 2048, 16  # of a rollout whose n_steps is not given: in all, and steps at the least
@@ -129,10 +129,10 @@ class OnPolicyAgent(OpenPolicy):
         return means(steps, self)
 
     def scheduled(self, name: str) -> float:
-        """Return a setting that falls to 0 over the run if its schedule is "linear", at the start of the rollout."""
-        c = self.config
-        progress = self.learned / c.total_steps if c.total_steps else 0.0
-        return falling(getattr(c, f"{name}_schedule"), getattr(c, name))(progress)
+        """Return a setting by its schedule, at the start of the rollout; one that is none, such as no limit, as inf."""
+        total = self.config.total_steps
+        value = schedules.at(self.config, name, self.learned / total if total else 0.0)
+        return math.inf if value is None else value
 
     def load_state_dict(self, state: State) -> None:
         """As `Agent.load_state_dict`; recorded graphs are dropped, as their generators were replaced."""

@@ -8,6 +8,7 @@ import numpy as np
 from dbrrl.backend import replaceable
 from dbrrl.nn.module import Module, Parameter
 from dbrrl.optim.optimizer import Optimizer, check
+from dbrrl.schedules import Schedule
 from dbrrl.types import Array, Scalar
 
 
@@ -25,7 +26,7 @@ class Adam(Optimizer):
     def __init__(
         self,
         parameters: Module | Sequence[Parameter],
-        learning_rate: float = 1e-3,
+        learning_rate: float | Schedule = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
@@ -76,7 +77,7 @@ class AdamW(Adam):
     def __init__(
         self,
         parameters: Module | Sequence[Parameter],
-        learning_rate: float = 1e-3,
+        learning_rate: float | Schedule = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.01,

@@ -11,6 +11,7 @@ from dbrrl.checkpoint import untrusted
 from dbrrl.errors import CheckpointError, ConfigError, ShapeError
 from dbrrl.nn.flat import Flat
 from dbrrl.nn.module import Module, Parameter
+from dbrrl.schedules import Schedule
 from dbrrl.types import Array, Scalar, State
 
 SWEEP_INTERVAL = 128  # steps between two searches for moments close to 0
@@ -18,6 +19,8 @@ SWEEP_INTERVAL = 128  # steps between two searches for moments close to 0
 
 class Optimizer:
     """Base: the parameters of a module (or of a list) as one vector, and moments as vectors of the same length.
+
+    The step size of a schedule is its first; whoever has the optimizer sets `learning_rate` as the run goes on.
 
     Parameters that are frozen (requires_grad is False) when the optimizer is made are left out; those frozen later keep
     their values. Several optimizers may share a model. One that shares parameters with a newer optimizer keeps working,
@@ -30,7 +33,8 @@ class Optimizer:
 
     moments: tuple[str, ...] = ()  # names of the vectors that `state_dict` holds
 
-    def __init__(self, parameters: Module | Sequence[Parameter], learning_rate: float) -> None:
+    def __init__(self, parameters: Module | Sequence[Parameter], learning_rate: float | Schedule) -> None:
+        learning_rate = learning_rate.start if isinstance(learning_rate, Schedule) else learning_rate
         check(learning_rate=learning_rate)
         given = parameters.parameters() if isinstance(parameters, Module) else parameters
         self.flat = Flat([p for p in given if getattr(p, "requires_grad", True)])

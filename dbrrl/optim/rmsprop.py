@@ -6,6 +6,7 @@ import numpy as np
 
 from dbrrl.nn.module import Module, Parameter
 from dbrrl.optim.optimizer import Optimizer, check
+from dbrrl.schedules import Schedule
 from dbrrl.types import Array
 
 
@@ -28,7 +29,7 @@ class RMSprop(Optimizer):
     def __init__(
         self,
         parameters: Module | Sequence[Parameter],
-        learning_rate: float = 1e-2,
+        learning_rate: float | Schedule = 1e-2,
         alpha: float = 0.99,
         eps: float = 1e-8,
         centered: bool = False,

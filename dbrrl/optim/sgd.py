@@ -6,6 +6,7 @@ import numpy as np
 
 from dbrrl.nn.module import Module, Parameter
 from dbrrl.optim.optimizer import Optimizer, check
+from dbrrl.schedules import Schedule
 from dbrrl.types import Array
 
 
@@ -15,7 +16,7 @@ class SGD(Optimizer):
     def __init__(
         self,
         parameters: Module | Sequence[Parameter],
-        learning_rate: float,
+        learning_rate: float | Schedule,
         momentum: float = 0.0,
         nesterov: bool = False,
         weight_decay: float = 0.0,

@@ -237,7 +237,7 @@ def test_a_class_that_other_programs_cannot_find_is_told_at_the_start(
     with pytest.warns(UserWarning, match=f"^{told}$"), pytest.raises(ZeroDivisionError) as caught:
         Experiment(agent, env, out=tmp_path, name="run", callbacks=[Call(stop, 56)], **settings).run()
     run = call.format(repr(str(tmp_path / "run")))
-    told = f"saved at step 56; resume with: {run}.run(), in the program that has its classes"
+    told = f"saved at step 56; resume with: {run}.run(), in the program that has its classes and objects"
     assert caught.value.__notes__ == [told]
     options = {"agent": OfMain} if agent is OfMain else {}
     assert Experiment.resume(tmp_path / "run", trust=True, progress=False, **options).run().scores[-1]["steps"] == 100
