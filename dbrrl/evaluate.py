@@ -17,11 +17,14 @@ from dbrrl.experiment.settings import read, said_of
 from dbrrl.learning.agent import Agent
 from dbrrl.reporting import display
 
+_SETTINGS = ("agent", "env", "seed", "device", "network")
 _DESCRIPTION = """Play whole episodes with a trained agent, without exploration, and print its score.
 
 RUN is a run's folder (with its final agent, or the newest checkpoint if it has not finished) or an agent's
 file. With the run's own seed the scores equal those of its final evaluation. An agent's file has no settings of a
 run, even in a run's folder: name its environment, or the settings file, on the command line."""
+
+
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -61,6 +64,7 @@ def _parse(arguments: Sequence[str]) -> dict[str, Any]:
     add("--config", default=argparse.SUPPRESS, metavar="FILE", help="a run's config.toml, for an agent's file")
     add("--device", default=argparse.SUPPRESS, metavar="NAME", help="cpu, cuda or cuda:1 [default: the run's]")
     add("--agent", default=argparse.SUPPRESS, help="your own agent's class, as package.module:Class")
+    add("--network", default=argparse.SUPPRESS, help="what made the agent's network, as package.module:function")
     add("--trust", action="store_true", help="allow the import of the agent and environment named in config.toml")
     add("--debug", action="store_true", help="show the traceback of an error")
     return parser.parse_all(arguments)
@@ -105,7 +109,7 @@ def _is_extended(directory: RunDirectory) -> bool:
 
 def _plan(directory: RunDirectory | None, path: Path, given: dict[str, Any]) -> Plan:
     """Return the settings of the run, or of the file given with --config, or else of the command line alone."""
-    explicit: dict[str, Any] = {name: given[name] for name in ("agent", "env", "seed", "device") if name in given}
+    explicit: dict[str, Any] = {name: given[name] for name in _SETTINGS if name in given}
     config = Path(given["config"]) if "config" in given else directory.config if directory is not None else None
     if config is not None:
         file = read(config)

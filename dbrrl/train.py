@@ -10,7 +10,7 @@ from typing import Any
 from dbrrl.config import settings
 from dbrrl.envs import construct
 from dbrrl.errors import ConfigError
-from dbrrl.experiment import Experiment, JsonLines, Run, Settings, build, command, registry, resolve_plan
+from dbrrl.experiment import Experiment, JsonLines, Run, Settings, build, command, registry, resolve_plan, trust
 from dbrrl.experiment.output import lossy
 from dbrrl.experiment.settings import flat, read, said_of
 from dbrrl.learning.agent import Agent
@@ -58,7 +58,7 @@ def _resume(given: dict[str, Any]) -> tuple[Experiment, int | None]:
     path = Path(given.pop("resume"))
     steps = given.pop("steps", None)
     given.pop("preset", None)
-    named = {name: given.pop(name, None) for name in ("agent", "env")}
+    named = {name: given.pop(name, None) for name in trust.FIELDS}
     trusted, extra = given.pop("trust"), list(given)
     if extra:
         flag = "--" + extra[0].replace("_", "-")

@@ -192,7 +192,8 @@ def resolve_plan(
     if "total_steps" in fields:
         own["total_steps"] = _horizon(explicit, written, chosen.steps)
     config = found.Config.from_dict(own)
-    _refuse_unused(explicit, config)
+    if given is None or given.agent is None:  # whose settings are all explicit
+        _refuse_unused(explicit, config)
     return Plan(chosen, config, found, kwargs, preset, eval_kwargs, given=given or Objects())
 
 

@@ -351,3 +351,26 @@ def test_a_command_reaches_a_function_by_its_name(tmp_path: Path) -> None:
     assert done.returncode == 2 and "the file names mine:make_env" in done.stderr
     done = subprocess.run([*evaluate, "--trust"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "mean 5.00" in done.stdout, done.stderr
+
+
+def test_the_commands_take_the_names_that_a_file_alone_is_not_trusted_with(tmp_path: Path) -> None:
+    def begin(**more: Any) -> Experiment:
+        options = {**PPO_SHORT, "num_envs": 2, "preset": False}
+        return Experiment("ppo", cart, eval_env=f"{__name__}:cart", network=make_net, **options, **more)
+
+    folder = interrupted(begin, tmp_path)
+    words = [sys.executable, "-m", "dbrrl.train", "--resume", str(folder), "--quiet"]
+    names = [f"--env={__name__}:cart", f"--eval-env={__name__}:cart", f"--network={__name__}:make_net"]
+
+    def run(words: list[str]) -> tuple[int, str]:
+        root = Path(__file__).parents[2]
+        done = subprocess.run(words, cwd=root, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout + done.stderr
+
+    code, said = run([*words, *names[:2]])
+    assert code == 2 and "network: the file names" in said
+    code, said = run([*words, *names])
+    assert code == 0, said
+    file = str(folder / "final" / "agent.dbrrl")
+    code, said = run([sys.executable, "-m", "dbrrl.evaluate", file, "--env=CartPole-v1", "--episodes=2", *names[2:]])
+    assert code == 0 and "mean" in said, said

@@ -50,6 +50,11 @@ SETTINGS = {
         *("--buffer-size", "1000", "--batch-size", "16", "--hidden-sizes", "16,16", "--learning-starts", "500"),
         *("--noise", "ornstein_uhlenbeck", "--update-interval", "4"),
     ],
+    "objects": [
+        *("--agent", "ppo", "--env", "tests.experiment.test_objects:cart", "--no-preset", "--steps", "5200"),
+        *("--network", "tests.experiment.test_objects:make_net", "--num-envs", "3", "--n-steps", "100"),
+        *("--learning-rate", "cosine:3e-4:0", "--clip-range", "piecewise:0=0.3,0.5=0.1", "--max-grad-norm", "none"),
+    ],
     "dqn": [
         *("--agent", "double_dqn", "--no-preset", "--steps", "5200", "--num-envs", "3", "--buffer-size", "2000"),
         *("--prioritized", "--dueling", "--noisy", "--n-step", "3", "--update-interval", "16", "--tau", "0.1"),
@@ -123,7 +128,7 @@ def newest(run: Path) -> str:
     return max((file.name for file in (run / "checkpoints").glob("step-*.dbrrl")), default="")
 
 
-@kinds("sync", "a3c", "dqn", "ppo-lstm")
+@kinds("sync", "a3c", "dqn", "ppo-lstm", "objects")
 def test_killed_at_random_moments(whole: tuple[str, Path], tmp_path: Path) -> None:
     (kind, reference), run = whole, tmp_path / "run"
     draw, kills = random.Random(kind), 0

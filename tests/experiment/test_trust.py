@@ -156,3 +156,10 @@ def test_a_command_in_the_downloaded_folder_imports_nothing(call: Call) -> None:
         [sys.executable, "-m", "dbrrl.evaluate", "."], env=environment, capture_output=True, text=True, check=False
     )
     assert answer.returncode == 2 and "add --trust" in answer.stderr and not Path("ran").exists()
+
+
+@pytest.mark.parametrize("field", ["network", "eval_env"])
+def test_a_file_reaches_no_function_or_environment_by_another_setting(field: str) -> None:
+    for name in ("mine:Thing", *(["dbrrl.nn:mlp"] if field == "network" else [])):  # what is ours, too, would be called
+        with pytest.raises(ConfigError, match=f"{field}: the file names {name}, code that is neither dbrrl's nor"):
+            resolve_plan({}, file={field: name})

@@ -9,7 +9,10 @@ import pytest
 
 from dbrrl import checkpoint, nn, testing
 from dbrrl.agents import A2C, A3C, DQN, PPO
+from dbrrl.autodiff.tensor import plain
 from dbrrl.errors import CheckpointError, ConfigError
+from tests import standin
+from tests.standin import host
 
 BOX, THREE = gym.spaces.Box(-1, 1, (3,), np.float32), gym.spaces.Discrete(3)
 SETTINGS: dict[Any, dict[str, Any]] = {
@@ -144,3 +147,25 @@ def test_a_replaced_network_is_given_when_loading(tmp_path: Path) -> None:
 def test_a_loaded_agent_keeps_the_protocol(tmp_path: Path) -> None:
     trained(PPO).save(tmp_path / "x")
     testing.check_agent(lambda: PPO.load(tmp_path / "x", num_envs=2, config={"total_steps": 1000}))
+
+
+@pytest.mark.parametrize("kind", [PPO, A2C, DQN])
+def test_on_a_gpu_an_agent_is_looked_at_goes_elsewhere_and_loads_with_other_environments(
+    kind: Any, tmp_path: Path
+) -> None:
+    with standin.installed(), np.errstate(all="ignore"):
+        agent = kind(BOX, THREE, kind.Config(**SETTINGS[kind]), num_envs=3, seed=1, device="cuda")
+        play(agent, 6)
+        agent.save(tmp_path / "x")
+        batch = np.random.default_rng(0).uniform(-1, 1, (5, 3)).astype(np.float32)
+        first = {"first": True} if agent.recurrent else {}
+        here = kind.load(tmp_path / "x")
+        assert np.allclose(agent.value(batch, **first), here.value(batch, **first), atol=1e-5)
+        if kind is not DQN:
+            probs = [np.asarray(host(plain(one.action_distribution(batch, **first).probs))) for one in (agent, here)]
+            assert np.allclose(*probs, atol=1e-5)
+        agent.begin_elsewhere()
+        play(agent, 6)
+        other = kind.load(tmp_path / "x", num_envs=2, device="cuda")
+        play(other, 12)
+        assert other.device == "cuda" and other.num_updates > here.num_updates
