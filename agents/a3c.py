@@ -220,15 +220,15 @@ class A3C(Base):
         self.watch.acted(observation, actions)
         return actions[0] if single else actions
 
-    def action_distribution(self, observation: Any, first: Any = None) -> Distribution:
+    def action_distribution(self, observation: Any, episode_start: Any = None) -> Distribution:
         """Return π(·|s) of the shared policy (see `OnPolicyAgent`)."""
         self.central.pull()
-        return self.central.action_distribution(observation, first)
+        return self.central.action_distribution(observation, episode_start)
 
-    def value(self, observation: Any, first: Any = None) -> Any:
+    def value(self, observation: Any, episode_start: Any = None) -> Any:
         """Return V(s) by the shared weights (see `OnPolicyAgent`)."""
         self.central.pull()
-        return self.central.value(observation, first)
+        return self.central.value(observation, episode_start)
 
     def observe(
         self, next_observation: Any, reward: Any, terminated: Any, truncated: Any,

@@ -233,7 +233,7 @@ def _expected(annotation: Any, limits: Range) -> str:
         words = f"a list of entries, each {_expected(typing.get_args(inner)[0], limits)}"
     else:
         words = f"{_EXPECTED[inner]} {limits}".rstrip() if limits.choices is None else str(limits)
-        words += f", or a schedule ({schedules.FORMS})" if takes_schedule(annotation) else ""
+        words += ", or a schedule such as cosine:START:END" if takes_schedule(annotation) else ""
     return f"{words}, or none" if optional else words
 
 

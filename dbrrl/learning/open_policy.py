@@ -48,24 +48,24 @@ class OpenPolicy(Agent):
         if self.reward_norm is not None:
             self.reward_norm.returns = np.zeros(self.num_envs)
 
-    def action_distribution(self, observation: Any, first: Any = None) -> Distribution:
+    def action_distribution(self, observation: Any, episode_start: Any = None) -> Distribution:
         """Return π(·|s) of a batch of observations, a row each; a single observation is a batch of one.
 
         Its samples are as a rollout stores them: an action of a Discrete counts from 0, one of a Box is not clipped.
-        Nothing of the agent changes; `first` as in `act`.
+        Nothing of the agent changes; `episode_start` as in `act`.
         """
-        return self._look(observation, first)[0]
+        return self._look(observation, episode_start)[0]
 
-    def value(self, observation: Any, first: Any = None) -> Any:
+    def value(self, observation: Any, episode_start: Any = None) -> Any:
         """Return V(s) of a batch of observations, float32 (B,), or of a single one, a number.
 
         It is in the unit of what is learned from: that of normalized rewards, if these are normalized.
         """
-        values = to_numpy(plain(self._look(observation, first)[1]))
+        values = to_numpy(plain(self._look(observation, episode_start)[1]))
         return float(values[0]) if self.as_batch(observation)[1] else values
 
-    def _look(self, observation: Any, first: Any) -> tuple[Distribution, Any]:
+    def _look(self, observation: Any, episode_start: Any) -> tuple[Distribution, Any]:
         batch, _ = self.as_batch(observation)
         with nn.evaluation(noise=False):
-            outputs, values = self.memory.look(self.to_device(self.preprocess(batch)), first)
+            outputs, values = self.memory.look(self.to_device(self.preprocess(batch)), episode_start)
             return self.distribution(outputs), values

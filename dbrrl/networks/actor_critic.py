@@ -128,7 +128,7 @@ class FeedForward:
         """Return the policy's outputs (B, n) for one step."""
         return self.network.policy(observation)
 
-    def look(self, observation: Observation, first: Any) -> tuple[Any, Any]:
+    def look(self, observation: Observation, episode_start: Any) -> tuple[Any, Any]:
         """Return the policy's outputs (B, n) and the values (B,) for one step."""
         outputs, values = self.network(observation)
         return outputs, values

@@ -54,9 +54,9 @@ class Recurrent:
             self.played = after
         return outputs[0]
 
-    def look(self, observation: Observation, first: Any) -> tuple[Any, Any]:
+    def look(self, observation: Observation, episode_start: Any) -> tuple[Any, Any]:
         """Return the policy's outputs (B, n) and the values (B,) for one step, and remember nothing."""
-        state = self._recalled(first, len(leaves(observation)[0]))
+        state = self._recalled(episode_start, len(leaves(observation)[0]))
         outputs, values, _ = self.network(mapped(one_step, observation), state, None)
         return outputs[0], values[0]
 

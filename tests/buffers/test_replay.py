@@ -271,15 +271,15 @@ def test_what_comes_after_a_cut_does_not_follow_what_came_before_it(begun: bool)
 
     def step(ended: list[bool]) -> None:
         nonlocal observation
-        buffer.begin([observation], np.zeros(2, np.int64))
+        buffer.add_action([observation], np.zeros(2, np.int64))
         observation = np.full((2, 1), next(numbers), np.float32)
-        buffer.end([observation], np.ones(2), np.array(ended), np.zeros(2, bool))
+        buffer.add_outcome([observation], np.ones(2), np.array(ended), np.zeros(2, bool))
 
     observation = np.full((2, 1), next(numbers), np.float32)
     step([False, False])
     step([False, True])
     if begun:
-        buffer.begin([observation], np.zeros(2, np.int64))
+        buffer.add_action([observation], np.zeros(2, np.int64))
     cut(buffer)
     cut(buffer)  # a second time nothing is under way
     observation = np.full((2, 1), 50, np.float32)

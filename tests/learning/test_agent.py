@@ -344,15 +344,15 @@ def test_the_value_is_that_of_the_network_for_normalized_observations(name: str)
 def test_a_policy_with_a_memory_is_looked_at_without_remembering_it() -> None:
     agent = agents.PPO(BOX, gym.spaces.Discrete(2), agents.PPO.Config(recurrent="lstm", recurrent_size=4), seed=1)
     one, two = np.random.default_rng(0).uniform(-1, 1, (2, 1, 3)).astype(np.float32)
-    agent.act(one, explore=False, first=True)
-    seen = [plain(agent.action_distribution(two, first=False).probs) for _ in range(2)]
-    assert np.array_equal(*seen) and agent.value(two, first=False) == agent.value(two, first=False)
-    fresh = plain(agent.action_distribution(two, first=True).probs)
+    agent.act(one, explore=False, episode_start=True)
+    seen = [plain(agent.action_distribution(two, episode_start=False).probs) for _ in range(2)]
+    assert np.array_equal(*seen) and agent.value(two, episode_start=False) == agent.value(two, episode_start=False)
+    fresh = plain(agent.action_distribution(two, episode_start=True).probs)
     assert not np.array_equal(seen[0], fresh)
     outputs, value, _ = agent.network(two[None], agent.network.initial_state(1), None)
     assert np.allclose(np.log(fresh) - np.log(fresh)[:, :1], plain(outputs)[0] - plain(outputs)[0][:, :1], atol=1e-5)
-    assert agent.value(two, first=True) == pytest.approx(float(plain(value)[0, 0]), abs=1e-6)
-    with pytest.raises(GraphError, match="an agent with a memory expected `first`"):
+    assert agent.value(two, episode_start=True) == pytest.approx(float(plain(value)[0, 0]), abs=1e-6)
+    with pytest.raises(GraphError, match="an agent with a memory expected `episode_start`"):
         agent.value(two)
 
 

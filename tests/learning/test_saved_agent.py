@@ -40,7 +40,7 @@ def play(agent: Any, steps: int) -> None:
 
 
 def greedy(agent: Any, observation: np.ndarray) -> np.ndarray:
-    first = {"first": True} if agent.recurrent else {}
+    first = {"episode_start": True} if agent.recurrent else {}
     action: np.ndarray = agent.act(observation, explore=False, **first)
     return action
 
@@ -106,7 +106,7 @@ def test_other_settings_take_effect_and_keep_what_fits_them(tmp_path: Path) -> N
         (A2C, {"config": {"recurrent": "none"}}, "recurrent: the weights were learned with gru, got none"),
         (A2C, {"config": {"optimizer": "adam"}}, "optimizer: what the agent has learned does not fit this"),
         (PPO, {"config": {"learning_rat": 1}}, "unknown setting 'learning_rat'; did you mean 'learning_rate'"),
-        (PPO, {"config": {"learning_rate": -1}}, "learning_rate: expected a number above 0, got -1"),
+        (PPO, {"config": {"learning_rate": -1}}, "learning_rate: expected a number above 0, or a schedule such as .*, got -1"),
         (PPO, {"config": 3}, r"config: expected a PPO.Config or a table of settings, got int"),
         (PPO, {"config": DQN.Config()}, r"config: expected a PPO.Config or a table of settings, got Config"),
         (PPO, {"num_envs": 0}, "num_envs: expected a whole number of at least 1, got 0"),
@@ -158,7 +158,7 @@ def test_on_a_gpu_an_agent_is_looked_at_goes_elsewhere_and_loads_with_other_envi
         play(agent, 6)
         agent.save(tmp_path / "x")
         batch = np.random.default_rng(0).uniform(-1, 1, (5, 3)).astype(np.float32)
-        first = {"first": True} if agent.recurrent else {}
+        first = {"episode_start": True} if agent.recurrent else {}
         here = kind.load(tmp_path / "x")
         assert np.allclose(agent.value(batch, **first), here.value(batch, **first), atol=1e-5)
         if kind is not DQN:
