@@ -77,6 +77,11 @@ class Schedule:
         """The numbers between which the value stays."""
         return tuple(value for _, value in self.points) or (self.start, self.end)
 
+    def scaled(self, factor: float) -> "Schedule":
+        """The schedule of `factor` times the values."""
+        points = tuple((at, factor * value) for at, value in self.points)
+        return Schedule(self.name, factor * self.start, factor * self.end, self.fraction, points)
+
     def __str__(self) -> str:
         """The text that `of` reads back."""
         if self.points:

@@ -78,6 +78,11 @@ def test_its_text_and_its_table_mean_the_same_schedule(schedule: Schedule) -> No
     assert of(str(schedule)) == of(json.loads(json.dumps(schedule.to_dict()))) == of(schedule) == schedule
 
 
+@pytest.mark.parametrize("schedule", ALL, ids=str)
+def test_a_scaled_schedule_has_as_many_times_the_values(schedule: Schedule) -> None:
+    assert [schedule.scaled(3)(p / 10) for p in range(11)] == pytest.approx([3 * schedule(p / 10) for p in range(11)])
+
+
 def test_texts_as_they_are_written() -> None:
     assert of("linear:3e-4") == linear(3e-4) and of("cosine:1:0.1:0.5") == cosine(1.0, 0.1, 0.5)
     assert of("piecewise:0=1,0.5=0.1") == piecewise([(0, 1), (0.5, 0.1)])

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -34,7 +33,7 @@ class AdditiveGaussian(Explorer):
     def __init__(self, scale: Schedule | float, low: Any, high: Any, rng: np.random.Generator) -> None:
         super().__init__(rng)
         self.schedule = scale if isinstance(scale, Schedule) else constant(scale)
-        if min(self.schedule.start, self.schedule.end) < 0:
+        if min(self.schedule.values) < 0:
             raise ConfigError(f"scale: expected a number of 0 or above, got {self.schedule.to_dict()}: change it")
         self.low, self.high = low, high
 
@@ -69,7 +68,7 @@ class OrnsteinUhlenbeck(Explorer):
     ) -> None:
         super().__init__(rng)
         self.schedule = scale if isinstance(scale, Schedule) else constant(scale)
-        if min(self.schedule.start, self.schedule.end) < 0 or not 0 <= theta <= 1:
+        if min(self.schedule.values) < 0 or not 0 <= theta <= 1:
             raise ConfigError(f"Ornstein-Uhlenbeck noise: expected σ >= 0 and θ in [0, 1], got {scale} and {theta}")
         self.low, self.high, self.theta = low, high, theta
         self.noise = np.zeros(shape)
@@ -78,9 +77,7 @@ class OrnsteinUhlenbeck(Explorer):
     def stateless(self) -> Explorer:
         """Normal noise of the deviation that this noise has in the long run, σ / √(θ (2 - θ)); σ where θ is 0."""
         long_run = math.sqrt(self.theta * (2 - self.theta)) or 1.0
-        start, end = self.schedule.start / long_run, self.schedule.end / long_run
-        scale = replace(self.schedule, start=start, end=end)
-        return AdditiveGaussian(scale, self.low, self.high, self.rng)
+        return AdditiveGaussian(self.schedule.scaled(1 / long_run), self.low, self.high, self.rng)
 
     def __call__(self, values: np.ndarray | LazyValues, progress: float = 0.0) -> np.ndarray:
         """Actions (B, ...) to actions of the same dtype."""
