@@ -149,7 +149,7 @@ def test_help_lists_the_agents_settings_with_range_and_meaning(
         (["--n-envs", "4"], "unknown argument '--n-envs'; did you mean '--num-envs'"),
         (["--policy", "MlpPolicy"], "unknown argument '--policy': the network follows from the spaces"),
         (["--agent", "dqn", "--exploration-fraction=0.1"], "did you mean '--epsilon-steps'.*not a share of the run"),
-        (["--agent", "sac"], "unknown agent 'sac', which is not here yet; for continuous actions: a2c, a3c, ppo"),
+        (["--agent", "redq"], "unknown agent 'redq', which is not here yet; for continuous actions: a2c, a3c, ddpg, ppo"),
         (["--env", "Pong-v5"], r"unknown environment 'Pong-v5', did you mean 'ALE/Pong-v5'"),
     ],
 )
@@ -168,7 +168,7 @@ def test_files_that_are_wrong_are_said_in_one_line(call: Call) -> None:
         ("[config]\nlearning_rate = -1", "learning_rate: expected a number above 0"),
         ("config = 1", r"config is a table, write \[config\]"),
         ('device = "tpu"', "device: expected"),
-        ('agent = "sac"', "unknown agent 'sac'"),
+        ('agent = "redq"', "unknown agent 'redq'"),
         ('env = "Foo-v1"', "unknown environment 'Foo-v1'"),
     ):
         Path("odd.toml").write_text(text)
