@@ -149,7 +149,7 @@ def test_help_lists_the_agents_settings_with_range_and_meaning(
         (["--n-envs", "4"], "unknown argument '--n-envs'; did you mean '--num-envs'"),
         (["--policy", "MlpPolicy"], "unknown argument '--policy': the network follows from the spaces"),
         (["--agent", "dqn", "--exploration-fraction=0.1"], "did you mean '--epsilon-steps'.*not a share of the run"),
-        (["--agent", "redq"], "unknown agent 'redq', which is not here yet; for continuous actions: a2c, a3c, ddpg, ppo"),
+        (["--agent", "redq"], "unknown agent 'redq', which is not here yet; for continuous actions: a2c, a3c"),
         (["--env", "Pong-v5"], r"unknown environment 'Pong-v5', did you mean 'ALE/Pong-v5'"),
     ],
 )
