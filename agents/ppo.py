@@ -101,12 +101,11 @@ class PPO(OnPolicyAgent):
         c = self.config
         policy, value = self.policy_and_value(batch.observation)
         advantage = standardized(batch.advantage) if c.normalize_advantage and len(batch) > 1 else batch.advantage
+        # Before log π(a|s), which then reads the same normalized logits.
+        bonus = [(-c.entropy_coef, F.mean(policy.entropy()))] if c.entropy_coef else []
         log_prob = policy.log_prob(batch.action)
         surrogate = losses.clipped_surrogate(log_prob, batch.log_prob, advantage, clip_range)  # eq. 7
         value_loss = losses.clipped_value_loss(value, batch.target, batch.value, c.clip_range_value)
-        terms = [(-1.0, surrogate), (c.value_coef, value_loss)]
-        if c.entropy_coef:
-            terms.append((-c.entropy_coef, F.mean(policy.entropy())))
 
         def metrics() -> dict[str, Any]:
             ratio = np.exp(log_ratio := log_prob.array - batch.log_prob)
@@ -118,7 +117,7 @@ class PPO(OnPolicyAgent):
                 "clip_fraction": (np.abs(ratio - 1) > clip_range).mean(),
             }
 
-        return terms, metrics
+        return [(-1.0, surrogate), (c.value_coef, value_loss), *bonus], metrics
 
 
 Agent = PPO
