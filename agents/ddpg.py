@@ -29,6 +29,7 @@ from dbrrl.learning.joined_metrics import JoinedMetrics
 from dbrrl.learning.off_policy import OffPolicyAgent, host
 from dbrrl.networks.continuous import Critics, DeterministicActor, UnitBoxHead
 from dbrrl.optim import Adam
+from dbrrl.schedules import Schedule
 from dbrrl.types import Observation
 
 OUT_BOUND = 3e-3  # of the initial weights of the last layers (section 7)
@@ -38,15 +39,15 @@ OUT_BOUND = 3e-3  # of the initial weights of the last layers (section 7)
 class Config(ContinuousConfig):
     """Settings of DDPG; the paper's own are in its section 7."""
 
-    learning_rate: float = setting(1e-3, above=0, help="step size of Adam, of the critic (paper: 1e-3)")
-    actor_learning_rate: float = setting(1e-4, above=0, help="step size of Adam, of the policy (paper: 1e-4)")
+    learning_rate: float | Schedule = setting(1e-3, above=0, help="step size of Adam, of the critic (paper: 1e-3)")
+    actor_learning_rate: float | Schedule = setting(1e-4, above=0, help="step size of Adam of the policy (paper: 1e-4)")
     batch_size: int = setting(64, at_least=1, help="transitions per update (paper: 64; images 16)")
     hidden_sizes: tuple[int, ...] = setting((400, 300), at_least=1, help="hidden layers (paper: 400,300)")
     tau: float = setting(0.001, above=0, at_most=1, help="how far the targets move in each update (paper: 0.001)")
     noise: Literal["gaussian", "ornstein_uhlenbeck", "none"] = setting(
         "ornstein_uhlenbeck", help="added to actions that explore (paper: ornstein_uhlenbeck)"
     )
-    noise_scale: float = setting(
+    noise_scale: float | Schedule = setting(
         0.2, at_least=0, requires="noise", help="σ of that noise, of actions in [-1, 1] (paper: 0.2)"
     )
 
@@ -90,6 +91,10 @@ class DDPG(OffPolicyAgent):
         """Return μ_φ(s)."""
         with nn.evaluation():
             return host(self.actor(self.to_device(observation)))
+
+    def value(self, observation: Any) -> Any:
+        """Return Q_θ(s, μ_φ(s)) of a batch of observations, (B,), or of a single one, a number."""
+        return self.evaluated(observation, lambda given: self.critics(given, self.actor(given)).array[0])
 
     def update(self, batch: Batch) -> JoinedMetrics:
         """One gradient step of the critic and one of the policy, and a step of the targets (algorithm 1)."""

@@ -151,9 +151,7 @@ class DQN(OffPolicyAgent):
 
     def value(self, observation: Any) -> Any:
         """Return max_a Q(s, a) of a batch of observations, (B,), or of a single one, a number."""
-        batch, single = self.as_batch(observation)
-        found = host(self.action_values(self.to_device(self.preprocessor(batch)), noise=False)).max(axis=1)
-        return float(found[0]) if single else found
+        return self.evaluated(observation, lambda given: self.action_values(given, noise=False).max(axis=1))
 
     def act_greedily(self, observation: Observation) -> np.ndarray:
         """Return the actions of the largest value, without noise."""

@@ -25,6 +25,7 @@ from dbrrl import functional as F
 from dbrrl import losses, nn
 from dbrrl.buffers import Batch
 from dbrrl.config import setting
+from dbrrl.distributions import SquashedNormal
 from dbrrl.explorers import Explorer, continuous_explorer
 from dbrrl.learning.config import ContinuousConfig
 from dbrrl.learning.gradient_step import LossAndMetrics
@@ -33,6 +34,7 @@ from dbrrl.learning.off_policy import OffPolicyAgent, host
 from dbrrl.networks.continuous import Critics, SquashedNormalActor, UnitBoxHead
 from dbrrl.nn import Parameter
 from dbrrl.optim import Adam
+from dbrrl.schedules import Schedule
 from dbrrl.types import Observation
 
 
@@ -40,9 +42,13 @@ from dbrrl.types import Observation
 class Config(ContinuousConfig):
     """Settings of SAC; the paper's own are in its table 1."""
 
-    learning_rate: float = setting(3e-4, above=0, help="step size of Adam, of the policy and the critics (paper: 3e-4)")
+    learning_rate: float | Schedule = setting(
+        3e-4, above=0, help="step size of Adam, of the policy and the critics (paper: 3e-4)"
+    )
     temperature: float = setting(1.0, above=0, help="α at first")
-    temperature_learning_rate: float = setting(3e-4, at_least=0, help="step size of α (paper: 3e-4); 0: α stays")
+    temperature_learning_rate: float | Schedule = setting(
+        3e-4, at_least=0, help="step size of α (paper: 3e-4); 0: α stays"
+    )
     target_entropy: float | None = setting(None, help="H in nats, of actions in [-1, 1]; none: -k (paper)")
 
 
@@ -99,6 +105,20 @@ class SAC(OffPolicyAgent):
         """Return samples of the policy."""
         with nn.evaluation():
             return host(self.actor(self.to_device(observation)).sample(self.explorer.rng))
+
+    def action_distribution(self, observation: Any) -> SquashedNormal:
+        """Return π_φ(·|s) of a batch of observations, actions in [-1, 1]ᵏ; a single one is a batch of one."""
+        with nn.evaluation():
+            policy: SquashedNormal = self.actor(self.to_device(self.preprocessor(self.as_batch(observation)[0])))
+            return policy
+
+    def value(self, observation: Any) -> Any:
+        """Return the least Q_θᵢ(s, tanh m_φ(s)) of a batch of observations, (B,), or of a single one, a number."""
+        return self.evaluated(observation, lambda given: self.critic_values(given).min(axis=0))
+
+    def critic_values(self, observation: Observation) -> Any:
+        """Return what the critics say of the actions to evaluate, an array."""
+        return self.critics(observation, self.actor(observation).mode()).array
 
     def update(self, batch: Batch) -> JoinedMetrics:
         """One gradient step of the critics, the policy and the temperature each, and one of the targets."""

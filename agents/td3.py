@@ -31,6 +31,7 @@ from dbrrl.learning.joined_metrics import JoinedMetrics
 from dbrrl.learning.off_policy import OffPolicyAgent, host
 from dbrrl.networks.continuous import Critics, DeterministicActor, UnitBoxHead
 from dbrrl.optim import Adam
+from dbrrl.schedules import Schedule
 from dbrrl.types import Observation
 
 
@@ -38,7 +39,9 @@ from dbrrl.types import Observation
 class Config(ContinuousConfig):
     """Settings of TD3; the paper's own are in its section 6.1, those of its authors' later code in TD3.py."""
 
-    learning_rate: float = setting(3e-4, above=0, help="step size of Adam (paper: 1e-3; the authors' later code: 3e-4)")
+    learning_rate: float | Schedule = setting(
+        3e-4, above=0, help="step size of Adam (paper: 1e-3; the authors' later code: 3e-4)"
+    )
     noise: Literal["gaussian", "ornstein_uhlenbeck", "none"] = setting("gaussian", help="added to actions that explore")
     target_noise: float = setting(0.2, at_least=0, help="σ̃, of the noise on the target's actions (paper: 0.2)")
     target_noise_clip: float = setting(0.5, at_least=0, help="c, bound of that noise (paper: 0.5)")
@@ -85,6 +88,10 @@ class TD3(OffPolicyAgent):
         """Return π_φ(s)."""
         with nn.evaluation():
             return host(self.actor(self.to_device(observation)))
+
+    def value(self, observation: Any) -> Any:
+        """Return the least Q_θᵢ(s, π_φ(s)) of a batch of observations, (B,), or of a single one, a number."""
+        return self.evaluated(observation, lambda given: self.critics(given, self.actor(given)).array.min(axis=0))
 
     def update(self, batch: Batch) -> JoinedMetrics:
         """One gradient step of the critics, and every d updates one of the policy and a step of the targets."""

@@ -63,6 +63,10 @@ class TQC(SAC):
         sizes = c.hidden_sizes if c.critic_hidden_sizes is None else c.critic_hidden_sizes
         return Critics(self.preprocessor, self.head.size, c.critics, sizes, c.activation, c.quantiles, rng=rng)
 
+    def value(self, observation: Any) -> Any:
+        """Return the mean of all quantiles for tanh m_φ(s) of a batch of observations, (B,), or of one, a number."""
+        return self.evaluated(observation, lambda given: self.critic_values(given).mean(axis=(0, 2)))
+
     def critic_loss(self, batch: Batch) -> LossAndMetrics:
         """Return the terms of J_Z(ψ), one per transition; the size of the mean error is the priority."""
         theta, target = together(self.critics(batch.observation, batch.action)), self.target(batch)

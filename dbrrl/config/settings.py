@@ -284,5 +284,5 @@ def _plain(value: Any) -> Any:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    text = repr(str(value) if isinstance(value, Schedule) else value)
     return text if len(text) <= 80 else text[:77] + "..."

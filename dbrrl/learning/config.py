@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dbrrl.config import Config, setting
+from dbrrl.schedules import Schedule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +63,9 @@ class ContinuousConfig(OffPolicyConfig):
     hidden_sizes: tuple[int, ...] = setting((256, 256), at_least=1, help="hidden layers of each network")
     tau: float = setting(0.005, above=0, at_most=1, help="how far the targets move when they move; 1: a copy")
     noise: Literal["gaussian", "ornstein_uhlenbeck", "none"] = setting("none", help="added to actions that explore")
-    noise_scale: float = setting(0.1, at_least=0, requires="noise", help="σ of that noise, of actions in [-1, 1]")
+    noise_scale: float | Schedule = setting(
+        0.1, at_least=0, requires="noise", help="σ of that noise, of actions in [-1, 1]"
+    )
     noise_theta: float = setting(
         0.15, at_least=0, at_most=1, requires="noise", help="θ of ornstein_uhlenbeck, how fast it forgets"
     )
@@ -70,6 +73,6 @@ class ContinuousConfig(OffPolicyConfig):
     priority_alpha: float = setting(
         0.6, at_least=0, at_most=1, requires="prioritized", help="α, 0: all alike (Schaul et al. 2016, table 3)"
     )
-    priority_beta: float = setting(
-        0.4, at_least=0, at_most=1, requires="prioritized", help="β at first; it grows to 1 at total_steps"
+    priority_beta: float | Schedule = setting(
+        0.4, at_least=0, at_most=1, requires="prioritized", help="β; a number grows to 1 at total_steps"
     )

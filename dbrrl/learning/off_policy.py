@@ -1,6 +1,6 @@
 """Base of agents that learn from a replay buffer: acting, storing, sampling, gradient steps."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -21,6 +21,7 @@ from dbrrl.learning.gradient_step import StepMetrics, finite, number
 from dbrrl.learning.joined_metrics import JoinedMetrics
 from dbrrl.learning.own_agent import check_actions, statistics_of
 from dbrrl.networks.preprocessor import OBSERVATION_SPACES, Preprocessor
+from dbrrl.optim import Optimizer
 from dbrrl.renamed import Renamed
 from dbrrl.types import Metrics, Observation
 
@@ -29,8 +30,7 @@ class OffPolicyAgent(Agent):
     """An agent that stores transitions in a replay buffer and learns from batches that are drawn from it.
 
     A page adds `act_greedily`, `explore` and `update`, and makes its networks in `make_networks`; its Config is an
-    `OffPolicyConfig`. `update` is public: it takes any batch with the columns of `ReplayBuffer.gather`, so that data of
-    another origin need no environment.
+    `OffPolicyConfig`. `update` is public: it takes any batch with the columns of `ReplayBuffer.gather`, offline too.
 
     Attributes:
         replay: the replay buffer.
@@ -171,8 +171,22 @@ class OffPolicyAgent(Agent):
         self.steps += self.num_envs if valid is None else int(np.count_nonzero(valid))
         due = self.steps // c.update_interval - before // c.update_interval
         if due and self.steps >= c.learning_starts and len(self.replay):
+            for optimizer in self.optimizers:
+                optimizer.anneal(self.progress)
             for _ in range(due * c.updates_per_interval):
                 self._latest = statistics_of(self.update(self.sample()))
+
+    @property
+    def optimizers(self) -> list[Optimizer]:
+        """The optimizers among its attributes."""
+        return [value for value in vars(self).values() if isinstance(value, Optimizer)]
+
+    def evaluated(self, observation: Any, function: Callable[[Observation], Any]) -> Any:
+        """Return `function` of preprocessed observations, an array (B,); for a single one, a number."""
+        batch, single = self.as_batch(observation)
+        with nn.evaluation(noise=False):
+            found = host(function(self.to_device(self.preprocessor(batch))))
+        return float(found[0]) if single else found
 
     def sample(self) -> Batch:
         """Return a batch drawn from the replay buffer, on the agent's device."""
@@ -197,8 +211,7 @@ class OffPolicyAgent(Agent):
 
     def scheduled(self, name: str) -> float:
         """Return a setting by its schedule, at this part of the run."""
-        value: float = schedules.at(self.config, name, self.progress)
-        return value
+        return schedules.at(self.config, name, self.progress)  # type: ignore[no-any-return]
 
     @property
     def largest_matmul(self) -> int:

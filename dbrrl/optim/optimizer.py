@@ -20,7 +20,7 @@ SWEEP_INTERVAL = 128  # steps between two searches for moments close to 0
 class Optimizer:
     """Base: the parameters of a module (or of a list) as one vector, and moments as vectors of the same length.
 
-    The step size of a schedule is its first; whoever has the optimizer sets `learning_rate` as the run goes on.
+    The step size of a schedule is its first, until `anneal` says how far the run is.
 
     Parameters that are frozen (requires_grad is False) when the optimizer is made are left out; those frozen later keep
     their values. Several optimizers may share a model. One that shares parameters with a newer optimizer keeps working,
@@ -34,6 +34,7 @@ class Optimizer:
     moments: tuple[str, ...] = ()  # names of the vectors that `state_dict` holds
 
     def __init__(self, parameters: Module | Sequence[Parameter], learning_rate: float | Schedule) -> None:
+        self.schedule = learning_rate if isinstance(learning_rate, Schedule) else None
         learning_rate = learning_rate.start if isinstance(learning_rate, Schedule) else learning_rate
         check(learning_rate=learning_rate)
         given = parameters.parameters() if isinstance(parameters, Module) else parameters
@@ -52,6 +53,11 @@ class Optimizer:
     @learning_rate.setter
     def learning_rate(self, value: float) -> None:
         self._learning_rate.set(value)
+
+    def anneal(self, progress: float) -> None:
+        """Set the step size to that of its schedule at `progress`, the part of the run that is over, if it has one."""
+        if self.schedule is not None:
+            self.learning_rate = self.schedule(progress)
 
     @property
     def steps(self) -> int:

@@ -13,8 +13,8 @@ from dbrrl import checkpoint, schedules
 from dbrrl.agents import A2C, A3C, C51, DQN, PPO
 from dbrrl.autodiff.tensor import plain
 from dbrrl.buffers import Batch
-from dbrrl.errors import ConfigError
-from dbrrl.experiment import Call, Experiment, resolve_plan
+from dbrrl.errors import ArgumentError, ConfigError
+from dbrrl.experiment import Call, Experiment, registry, resolve_plan
 from dbrrl.schedules import Schedule, cosine, exponential, linear, piecewise
 
 BOX, THREE = gym.spaces.Box(-1, 1, (3,), np.float32), gym.spaces.Discrete(3)
@@ -186,3 +186,31 @@ def test_a_setting_that_varies_is_known() -> None:
     assert schedules.varies(A2C.Config(), "learning_rate") and not schedules.varies(PPO.Config(), "learning_rate")
     assert schedules.at(PPO.Config(clip_range=None), "clip_range", 0.5) is None
     assert schedules.at(A2C.Config(learning_rate=1.0), "learning_rate", 0.25) == 0.75
+
+
+@pytest.mark.parametrize("name", ["ddpg", "td3", "sac", "tqc"])
+def test_agents_for_continuous_actions_follow_schedules_too(name: str) -> None:
+    kind: Any = registry.agent_class(name)
+    settings: dict[str, Any] = {"batch_size": 4, "learning_starts": 4, "buffer_size": 100, "hidden_sizes": (8,)}
+    settings |= {"total_steps": 40, "learning_rate": cosine(1e-2, 1e-3), "max_grad_norm": None}
+    if name in ("ddpg", "td3"):
+        settings |= {"noise": "gaussian", "noise_scale": piecewise([(0, 0.3), (0.5, 0.0)])}
+    agent = kind(BOX, gym.spaces.Box(-2, 2, (1,), np.float32), kind.Config(**settings), num_envs=2, seed=1)
+    observation = np.zeros((2, 3), np.float32)
+    for step in range(1, 21):
+        agent.act(observation)
+        agent.observe(observation, np.ones(2), *np.zeros((2, 2), bool), valid=np.ones(2, bool))
+        if agent.num_updates:
+            assert agent.critic_optimizer.learning_rate == pytest.approx(cosine(1e-2, 1e-3)(step / 20), rel=1e-6)
+    acted = [agent.explore(observation) for _ in range(2)]
+    assert np.array_equal(*acted) is (name in ("ddpg", "td3"))  # whose noise is over
+    actions, values = agent.act_greedily(observation), agent.value(observation)
+    critics = plain(agent.critics(agent.preprocessor(observation), actions))
+    expected = critics.mean(axis=(0, 2)) if name == "tqc" else critics.min(axis=0)
+    assert np.allclose(values, expected, atol=1e-6)
+    assert agent.value(observation[0]) == pytest.approx(values[0], abs=1e-6)
+    if name in ("sac", "tqc"):
+        assert np.allclose(agent.action_distribution(observation).mode(), actions, atol=1e-6)
+    else:
+        with pytest.raises(ArgumentError, match=f"{name} has no distribution of actions"):
+            agent.action_distribution(observation)
