@@ -149,7 +149,7 @@ class A3C(Base):
     """
 
     Config = Config
-    asynchronous = True
+    asynchronous = action_masks = True
     observation_spaces = OnPolicyAgent.observation_spaces
     action_spaces = OnPolicyAgent.action_spaces
 

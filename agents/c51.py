@@ -22,6 +22,7 @@ from dbrrl.buffers import Batch
 from dbrrl.buffers.replay import non_finite
 from dbrrl.config import Config as AgentConfig
 from dbrrl.config import setting
+from dbrrl.distributions.masks import masked
 from dbrrl.errors import AnomalyError, ConfigError
 from dbrrl.learning.gradient_step import LossAndMetrics, StepMetrics
 from dbrrl.types import Array, Observation
@@ -108,11 +109,13 @@ class C51(DQN):
         """Return the projected distribution m of each transition, (n, atoms)."""
         with no_grad():
             probs = F.softmax(self.target_network(batch.next_observation), axis=-1).array
-        best = self.greedy_action(batch, probs @ self.support)
+        best = self.greedy_action(batch, masked(probs @ self.support, batch.next_observation))
         return projection(batch.reward, batch.discount, F.pick(probs, best), self.support)
 
     def greedy_action(self, batch: Batch, target_values: Any) -> Any:
-        """Return the action a* whose distribution is projected, (n,), given Q of the target network (n, actions)."""
+        """Return the action a* whose distribution is projected, (n,), given Q(s', ·) of the target network
+        (n, actions), which is -∞ for actions that are not allowed.
+        """
         return target_values.argmax(axis=1)
 
 

@@ -6,7 +6,8 @@ Transitions (s, a, r, s') wait in a replay buffer; each update draws a batch of 
 
 with the Huber function h (quadratic up to 1, linear beyond: the paper's "error clipping") and a target network θ⁻ that
 follows θ: a copy every C updates, or θ⁻ ← θ⁻ + τ (θ - θ⁻) (Lillicrap et al. 2016). Time limits bootstrap from the true
-final observation. Actions are ε-greedy, or εz-greedy (Dabney, Ostrovski & Barreto 2021, arXiv:2006.01782).
+final observation. Where an observation has a mask of actions, the maximum is over the allowed ones, and only these
+are taken. Actions are ε-greedy, or εz-greedy (Dabney, Ostrovski & Barreto 2021, arXiv:2006.01782).
 
 Four additions combine freely with this and with its variants: dueling streams (Wang et al. 2016, arXiv:1511.06581),
 n-step returns (Sutton & Barto 2018, eq. 7.1), prioritized replay (Schaul et al. 2016, arXiv:1511.05952) and noisy
@@ -25,6 +26,7 @@ from dbrrl.autodiff.tensor import no_grad
 from dbrrl.backend.trees import count
 from dbrrl.buffers import Batch
 from dbrrl.config import setting
+from dbrrl.distributions.masks import allowed, masked
 from dbrrl.explorers import EpsilonGreedy, Explorer, EZGreedy, LazyValues, NoisyGreedy, greedy
 from dbrrl.learning.config import OffPolicyConfig
 from dbrrl.learning.gradient_step import LossAndMetrics, StepMetrics
@@ -88,6 +90,7 @@ class DQN(OffPolicyAgent):
         "network", "target_network", "optimizer", *OffPolicyAgent.saved_attributes, "noise_rng",
     )  # fmt: skip
     action_spaces = (gym.spaces.Discrete,)
+    action_masks = True
 
     def make_networks(self, rng: np.random.Generator) -> None:
         """Q_θ, and its target θ⁻."""
@@ -145,9 +148,11 @@ class DQN(OffPolicyAgent):
         return network(observation)
 
     def action_values(self, observation: Observation, noise: bool = True) -> Any:
-        """Return Q(s, ·) to choose actions by, an array (B, actions), with or without the network's `noise`."""
+        """Return Q(s, ·) to choose actions by, an array (B, actions), with or without the network's `noise`; -∞ for
+        actions that the observation does not allow.
+        """
         with nn.evaluation(noise=noise):
-            return self.values(self.network, observation).array
+            return masked(self.values(self.network, observation).array, observation)
 
     def value(self, observation: Any) -> Any:
         """Return max_a Q(s, a) of a batch of observations, (B,), or of a single one, a number."""
@@ -160,7 +165,7 @@ class DQN(OffPolicyAgent):
     def explore(self, observation: Observation) -> np.ndarray:
         """Return actions by the explorer; the values are computed only if it asks for them."""
         shape = (count(observation), self.actions)
-        values = LazyValues(shape, lambda: host(self.action_values(self.to_device(observation))))
+        values = LazyValues(shape, lambda: host(self.action_values(self.to_device(observation))), allowed(observation))
         explorer = self.explorer if self.training else self.explorer.stateless
         return explorer(values, self.exploration_progress)
 
@@ -200,7 +205,8 @@ class DQN(OffPolicyAgent):
         """Return y of each transition, (n,)."""
         with no_grad():
             following = self.values(self.target_network, batch.next_observation).array
-        return batch.reward + batch.discount * F.pick(following, following.argmax(axis=1))
+        best = masked(following, batch.next_observation).argmax(axis=1)
+        return batch.reward + batch.discount * F.pick(following, best)
 
 
 Agent = DQN

@@ -25,6 +25,7 @@ from dbrrl.autodiff.tensor import no_grad
 from dbrrl.backend import array_module
 from dbrrl.buffers import Batch
 from dbrrl.config import setting
+from dbrrl.distributions.masks import allowed, masked
 from dbrrl.learning.gradient_step import LossAndMetrics, StepMetrics
 from dbrrl.networks.q_network import QNetwork
 from dbrrl.types import Array, Observation
@@ -60,7 +61,9 @@ class IQNetwork(QNetwork):
         embedded = np.cos(angles).astype(np.float32, copy=False)
         phi = F.linear(embedded, self.embedding.weight, self.embedding.bias, "relu")
         joined = F.expand_dims(features, 1) * phi
-        return self.outputs(joined.reshape(batch * n, self.width)).reshape(batch, n, self.actions)
+        mask = allowed(observation)
+        mask = mask if mask is None else mask.repeat(n, axis=0)
+        return self.outputs(joined.reshape(batch * n, self.width), mask).reshape(batch, n, self.actions)
 
 
 class IQN(DQN):
@@ -117,7 +120,8 @@ class IQN(DQN):
     def target(self, batch: Batch) -> Any:
         """Return the samples yⱼ of each transition, (n, N')."""
         with no_grad():
-            best = self.values(self.target_network, batch.next_observation).array.argmax(axis=1)
+            values = self.values(self.target_network, batch.next_observation).array
+            best = masked(values, batch.next_observation).argmax(axis=1)
             following = of_action(self.target_network(batch.next_observation, batch.target_tau).array, best)
         return batch.reward[:, None] + batch.discount[:, None] * following
 

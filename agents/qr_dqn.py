@@ -20,6 +20,7 @@ from dbrrl.autodiff.tensor import no_grad
 from dbrrl.backend import to_device
 from dbrrl.buffers import Batch
 from dbrrl.config import setting
+from dbrrl.distributions.masks import masked
 from dbrrl.learning.gradient_step import LossAndMetrics
 from dbrrl.types import Array, Observation
 
@@ -65,7 +66,8 @@ class QRDQN(DQN):
         """Return the samples yⱼ of each transition, (n, N)."""
         with no_grad():
             theta = self.target_network(batch.next_observation).array
-        following = F.pick(theta, theta.mean(axis=2).argmax(axis=1))
+        best = masked(theta.mean(axis=2), batch.next_observation).argmax(axis=1)
+        following = F.pick(theta, best)
         return batch.reward[:, None] + batch.discount[:, None] * following
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from dbrrl import checkpoint, seeding
 from dbrrl.checkpoint import State
 from dbrrl.debugging.gradcheck import check_gradients
+from dbrrl.distributions.masks import MASK, choices_of
 from dbrrl.envs.check import check_env
 from dbrrl.errors import CheckpointError
 from dbrrl.learning.agent import Agent
@@ -137,7 +138,12 @@ def _step(agent: Agent, index: int) -> Any:
 def _observations(agent: Agent, index: int, count: int) -> Any:
     space = agent.observation_space
     space.seed(index + 1)
-    return _stack([space.sample() for _ in range(count)])
+    batch = _stack([space.sample() for _ in range(count)])
+    if agent.action_masks and isinstance(batch, dict) and MASK in batch:  # the first action of each choice is allowed
+        sizes = choices_of(agent.action_space)
+        first = np.cumsum([0, *sizes[:-1]])
+        batch[MASK].reshape(count, -1)[:, first] = 1
+    return batch
 
 
 def _stack(samples: list[Any]) -> Any:

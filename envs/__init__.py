@@ -10,12 +10,12 @@ if __name__ != "dbrrl.envs":
 
 from .registration import register_environments
 
-__all__ = ["Environments", "Step", "make"]
+__all__ = ["ActionMask", "Environments", "Step", "make"]
 
 register_environments()
 
 # Imported at first use: registering environments needs neither. Type checkers read `__init__.pyi`.
-_PLACES = {"Environments": "vector", "Step": "vector", "make": "device"}
+_PLACES = {"ActionMask": "action_mask", "Environments": "vector", "Step": "vector", "make": "device"}
 
 
 def __getattr__(name: str) -> Any:

@@ -15,6 +15,7 @@ from dbrrl.backend import module_on
 from dbrrl.errors import EnvError
 
 from . import atari, given, names
+from .action_mask import ActionMask
 from .batched import BatchedEnv
 from .given import Factory, FactorySpec
 from .recorder import Recorder
@@ -43,6 +44,7 @@ class Request:
     env_kwargs: dict[str, Any] = field(default_factory=dict)
     max_episode_steps: int | None = None
     render_mode: str | None = None
+    mask_in_info: bool = False
 
     @property
     def name(self) -> str:
@@ -51,14 +53,18 @@ class Request:
 
     def __call__(self) -> Recorder:
         """Make one recorded environment."""
+        return Recorder(ActionMask(self.single()) if self.mask_in_info else self.single())
+
+    def single(self) -> gym.Env[Any, Any]:
+        """Make one environment as it is."""
         spec = resolve(self.env)
         if isinstance(spec, FactorySpec):
             given.check_arguments(spec.id, spec.entry_point, self.env_kwargs)
             options = dict(self.env_kwargs), self.max_episode_steps, self.render_mode
-            return Recorder(_attempt(self.name, lambda: given.made_by(spec, *options)))
+            return _attempt(self.name, lambda: given.made_by(spec, *options))
         if _is_atari(spec):
             limit, mode = self.max_episode_steps, self.render_mode
-            return Recorder(_attempt(self.name, lambda: atari.single(spec, dict(self.env_kwargs), limit, mode)))
+            return _attempt(self.name, lambda: atari.single(spec, dict(self.env_kwargs), limit, mode))
         arguments = dict(self.env_kwargs, disable_env_checker=True)
         _check_arguments(spec, self.env_kwargs)
         if self.max_episode_steps is not None:
@@ -66,7 +72,7 @@ class Request:
         if self.render_mode is not None:
             _check_render_mode(spec, self.render_mode)
             arguments["render_mode"] = self.render_mode
-        return Recorder(_attempt(self.name, lambda: gym.make(spec, **arguments)))
+        return _attempt(self.name, lambda: gym.make(spec, **arguments))
 
 
 def build(request: Request, num_envs: int, vectorization: str) -> tuple[VectorEnv[Any, Any, Any], str]:
@@ -183,8 +189,7 @@ def _resolve_class(env: str) -> EnvSpec:
         return gym.registry[name]
     entry = getattr(module, name, None)
     if entry is None:
-        public = [key for key in vars(module) if not key.startswith("_")]
-        hint = names.nearest(name, public)
+        hint = names.nearest(name, [key for key in vars(module) if not key.startswith("_")])
         raise EnvError(f"{env}: module {module_name!r} has no {name!r}{hint}: check the spelling")
     return given.spec_of(env, entry)
 

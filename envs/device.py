@@ -1,6 +1,8 @@
 """Batched environments whose arrays are on a GPU: a step is one recorded graph, and nothing is waited for."""
 
+import copy
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,8 +11,9 @@ from dbrrl.backend import capture, module_on, to_device, to_numpy
 from dbrrl.errors import EnvError
 
 from . import given
+from .action_mask import mask_is_in_info
 from .batched import BatchedEnv
-from .construct import Request, build, build_on
+from .construct import Request, build, build_on, resolve
 from .vector import Environments, Step
 
 KEPT = 64  # steps whose ends of episodes are kept on the GPU before they are fetched together
@@ -120,6 +123,7 @@ def make(
     env_kwargs: Mapping[str, Any] | None = None,
     render_mode: str | None = None,
     device: str = "cpu",
+    action_masks: bool = False,
 ) -> Environments:
     """Make `num_envs` copies of an environment.
 
@@ -128,12 +132,15 @@ def make(
     vectorization: "auto" takes our batched equivalent where there is one and nothing special is asked for,
     else a vector entry point, else "sync"; "batched", "vector", "sync" and "async" (a process each) insist.
     device: a GPU has the copies' arrays where they are such a batched equivalent; others stay on the host.
+    action_masks: a mask of actions that the environment gives in `info` is put into the observation (see `ActionMask`).
     Raises EnvError, in one line, for an unknown name (with the nearest), a missing extra, refused arguments.
     """
     env = given.of(env)
     if isinstance(env, given.Instance):
         _check_instance(env, num_envs, vectorization, env_kwargs, render_mode)
         kind = LentEnvironments if env.is_vector else Environments
+        if action_masks and not env.is_vector and env.mask_in_info is None:
+            env.mask_in_info = mask_is_in_info(env.env, lambda: copy.deepcopy(env.env))
         stepped = env.vector_env(max_episode_steps)
         return kind(stepped, env.name, kind="vector" if env.is_vector else "sync", seed=seed)
     request = Request(env, dict(env_kwargs or {}), max_episode_steps, render_mode)
@@ -141,6 +148,11 @@ def make(
     if there is not None:
         return DeviceEnvironments(there, request.name, device=device, seed=seed)
     vector_env, how = build(request, num_envs, vectorization)
+    if action_masks and how in ("sync", "async"):
+        key = str(request), resolve(request.env).entry_point
+        if mask_is_in_info(vector_env, request.single, key):
+            vector_env.close()
+            vector_env, how = build(replace(request, mask_in_info=True), num_envs, vectorization)
     return Environments(vector_env, request.name, kind=how, seed=seed)
 
 

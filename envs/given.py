@@ -20,6 +20,7 @@ from gymnasium.wrappers import TimeLimit
 from dbrrl.errors import EnvError
 
 from . import snapshot
+from .action_mask import ActionMask
 from .names import nearest
 from .recorder import Recorder
 from .sync import SameStepSync
@@ -61,6 +62,7 @@ class Instance:
     Attributes:
         name: a description in angle brackets.
         num_envs: how many environments it is.
+        mask_in_info: whether masks of actions are taken from its `info` (see `ActionMask`); None: unknown.
     """
 
     def __init__(self, env: Any) -> None:
@@ -68,6 +70,7 @@ class Instance:
         known = getattr(env, "spec", None)
         self.name = _described(known.id if known is not None else type(env.unwrapped).__name__, "instance")
         self.num_envs: int = env.num_envs if self.is_vector else 1
+        self.mask_in_info: bool | None = None
         self._spare: Any = None
 
     def __str__(self) -> str:
@@ -105,7 +108,8 @@ class Instance:
                 raise EnvError(f"max_episode_steps: {self.name} has its own limit: set it where that is made")
             vector: VectorEnv[Any, Any, Any] = envs[0]
             return vector
-        lent = [Recorder(_Lent(limited(env, self.name, max_episode_steps))) for env in envs]
+        limits = [limited(env, self.name, max_episode_steps) for env in envs]
+        lent = [Recorder(_Lent(ActionMask(env) if self.mask_in_info else env)) for env in limits]
         return SameStepSync([lambda one=one: one for one in lent])  # type: ignore[misc]
 
 

@@ -49,6 +49,9 @@ def _toys() -> dict[str, Toy]:
     for name in ("Discrete", "MultiDiscrete", "MultiBinary", "Box"):
         toys[f"Identity{name}-v0"] = Toy(f"identity:Identity{name}", {}, 10)
     toys["Endless-v0"] = Toy("probes:Endless", {}, 10)
+    toys["Masked-v0"] = Toy("masked:Masked", {})
+    toys["MaskedInfo-v0"] = Toy("masked:Masked", {"in_info": True})
+    toys["MaskedMultiDiscrete-v0"] = Toy("masked:Masked", {"two_choices": True})
     return toys
 
 

@@ -43,7 +43,7 @@ FLOORS: list[list[str]] = [
     ["dbrrl.functional"],
     *storeys("dbrrl.debugging", "draw gpu_memory gradcheck", "debug"),
     ["dbrrl.nn."],
-    *storeys("dbrrl.distributions", "base", "categorical normal", "divergence heads"),
+    *storeys("dbrrl.distributions", "base", "categorical normal", "divergence heads masks"),
     [f"dbrrl.{part}" for part in ("optim.", "returns", "normalize", "seeding", "losses")],
     *storeys(
         "dbrrl.kernels.cuda",

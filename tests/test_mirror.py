@@ -120,6 +120,7 @@ TESTED_IN = {
     "envs/failures.py": "tests/envs/test_vector.py",
     "envs/identity.py": "tests/envs/test_toys.py",
     "envs/leaves.py": "tests/envs/test_validation.py",
+    "envs/masked.py": "tests/envs/test_toys.py",
     "envs/mountain_car.py": "tests/envs/test_batched.py",
     "envs/names.py": "tests/envs/test_construct.py",
     "envs/pendulum.py": "tests/envs/test_batched.py",

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from dbrrl import seeding
+from dbrrl.distributions.masks import MASK
 from dbrrl.envs import construct, given, make, vector
 from dbrrl.envs.device import make_copies
 from dbrrl.errors import ArgumentError, SpaceError
@@ -166,6 +167,7 @@ def evaluate_policy(
         vectorization=kind,
         max_episode_steps=max_episode_steps,
         env_kwargs=env_kwargs,
+        action_masks=MASK in getattr(agent.observation_space, "spaces", ()),
     )
     training, agent.training = agent.training, False
     try:
@@ -211,7 +213,8 @@ def environments(plan: Plan, episodes: int, *, kind: str, lanes: int | None = No
     settings, env = plan.settings, plan.env
     if isinstance(env, given.Instance):
         if other:
-            return make(env, env.num_envs, seed=seed, max_episode_steps=settings.max_episode_steps)
+            limit, masks = settings.max_episode_steps, plan.agent_class.action_masks
+            return make(env, env.num_envs, seed=seed, max_episode_steps=limit, action_masks=masks)
         count = lanes or min(episodes, _LANES)
         return make_copies(env, count, seed=seed, max_episode_steps=settings.max_episode_steps)
     kind = construct.choose(construct.Request(env, plan.env_kwargs), "auto") if other else kind
@@ -222,4 +225,5 @@ def environments(plan: Plan, episodes: int, *, kind: str, lanes: int | None = No
         vectorization=settings.vectorization if kind in _TOGETHER else "sync",
         max_episode_steps=settings.max_episode_steps,
         env_kwargs=plan.env_kwargs,
+        action_masks=plan.agent_class.action_masks,
     )

@@ -35,6 +35,7 @@ class InProcess:
                 vectorization=settings.vectorization,
                 max_episode_steps=settings.max_episode_steps,
                 env_kwargs=plan.env_kwargs,
+                action_masks=plan.agent_class.action_masks,
                 device=settings.device if plan.agent_class.supports_device_envs(plan.config) else "cpu",
             )
         envs = self.envs

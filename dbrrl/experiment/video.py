@@ -70,6 +70,7 @@ def _environments(plan: Plan, count: int) -> vector.Environments:
         max_episode_steps=plan.settings.max_episode_steps,
         env_kwargs=plan.env_kwargs,
         render_mode="rgb_array",
+        action_masks=plan.agent_class.action_masks,
     )
 
 

@@ -61,6 +61,7 @@ def environments(plan: Plan, index: int) -> vector.Environments:
         vectorization="sync" if settings.vectorization == "async" else settings.vectorization,
         max_episode_steps=settings.max_episode_steps,
         env_kwargs=plan.env_kwargs,
+        action_masks=plan.agent_class.action_masks,
     )
 
 

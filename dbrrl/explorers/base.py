@@ -52,11 +52,12 @@ class LazyValues:
 
     Args:
         shape: (B, A), or that of a batch of actions.
-        compute: returns them.
+        compute: returns them; values are -∞ for actions that are not allowed.
+        allowed: the actions that are allowed, bool (B, A); None: all.
     """
 
-    def __init__(self, shape: tuple[int, ...], compute: Callable[[], np.ndarray]) -> None:
-        self.shape, self.compute = shape, compute
+    def __init__(self, shape: tuple[int, ...], compute: Callable[[], np.ndarray], allowed: Any = None) -> None:
+        self.shape, self.compute, self.allowed = shape, compute, allowed
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self.compute(), dtype)

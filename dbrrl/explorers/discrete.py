@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from dbrrl.checkpoint import untrusted
+from dbrrl.distributions.masks import uniform
 from dbrrl.errors import ConfigError
 from dbrrl.explorers.base import Explorer, LazyValues
 from dbrrl.schedules import Schedule, constant
@@ -63,13 +64,14 @@ class EpsilonGreedy(Explorer):
     def __call__(self, values: np.ndarray | LazyValues, progress: float = 0.0) -> np.ndarray:
         """Values (B, A) to actions int64 (B,)."""
         (envs, actions), epsilon = values.shape, self.schedule(progress)
-        if envs == 1:  # the same draws, as numbers: they take a third of the time of arrays of one
+        masked = getattr(values, "allowed", None) is not None
+        if envs == 1 and not masked:  # the same draws, as numbers: they take a third of the time of arrays of one
             return np.array([self.rng.integers(actions)]) if self.rng.random() < epsilon else greedy(values)
-        random = self.rng.random(envs) < epsilon
+        random: Any = self.rng.random(envs) < epsilon
         count = np.count_nonzero(random)
         action = greedy(values) if count < envs else np.empty(envs, np.int64)
         if count:
-            action[random] = self.rng.integers(actions, size=count)
+            action[random] = uniform(values, random, self.rng)
         return action
 
     def statistics(self, progress: float) -> Metrics:
@@ -80,8 +82,9 @@ class EpsilonGreedy(Explorer):
 class EZGreedy(EpsilonGreedy):
     """ε-greedy whose random actions last (εz-greedy: Dabney, Ostrovski & Barreto 2021, arXiv:2006.01782, algorithm 1).
 
-    An action begun with probability ε is taken n times in all, P(n) = n^-μ / ζ(μ), or until the episode ends. The same
-    push many times over gets to places that single random actions never reach; where all n are 1, it is ε-greedy.
+    An action begun with probability ε is taken n times in all, P(n) = n^-μ / ζ(μ), or until the episode ends or does
+    not allow it. The same push many times over gets to places that single random actions never reach; where all n are
+    1, it is ε-greedy.
 
     Args:
         epsilon: probability to begin one, a number or a schedule, in [0, 1].
@@ -101,10 +104,13 @@ class EZGreedy(EpsilonGreedy):
 
     def __call__(self, values: np.ndarray | LazyValues, progress: float = 0.0) -> np.ndarray:
         """Values (B, A) to actions int64 (B,)."""
-        lasting = self.left > 0
+        lasting, allowed = self.left > 0, getattr(values, "allowed", None)
+        if allowed is not None:  # what may not be taken again is over
+            lasting &= allowed[np.arange(len(lasting)), self.action]
+            self.left[~lasting] = 0
         begun = (self.rng.random(len(lasting)) < self.schedule(progress)) & ~lasting
         if count := np.count_nonzero(begun):
-            self.action[begun] = self.rng.integers(values.shape[1], size=count)
+            self.action[begun] = uniform(values, begun, self.rng)
             self.left[begun] = self.rng.zipf(self.mu, count)
             lasting |= begun
         self.left -= lasting

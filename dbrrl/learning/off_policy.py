@@ -15,6 +15,8 @@ from dbrrl.buffers.replay import non_finite
 from dbrrl.checkpoint import State
 from dbrrl.config import Config
 from dbrrl.distributions.heads import ACTION_SPACES, Head, head_for
+from dbrrl.distributions.masks import MASK
+from dbrrl.errors import SpaceError
 from dbrrl.explorers import Explorer, LazyValues
 from dbrrl.learning.agent import Agent
 from dbrrl.learning.gradient_step import StepMetrics, finite, number
@@ -48,7 +50,13 @@ class OffPolicyAgent(Agent):
         self, observation_space: gym.Space[Any], action_space: gym.Space[Any], config: Config | None = None, **rest: Any
     ) -> None:
         super().__init__(observation_space, action_space, config, **rest)
-        self.preprocessor = Preprocessor(observation_space, scale=self.config.scale_observation)
+        scale = self.config.scale_observation
+        self.preprocessor = Preprocessor(observation_space, scale=scale, actions=action_space)
+        if self.preprocessor.choices and not self.action_masks:
+            raise SpaceError(
+                f"{self.name}: expected observations without masks of actions, got the entry {MASK!r}: this agent does "
+                "not heed them (a page that does says action_masks = True); leave the entry out, or take another agent"
+            )
         self.head = self.make_head()
         self.checked: set[bool] = set()  # whether what `explore` and `act_greedily` return was looked at
         self.replay_rng = self.generator("replay")
@@ -140,6 +148,8 @@ class OffPolicyAgent(Agent):
         """Return actions to explore, or the ones to evaluate if not `explore`."""
         observation, single = self.as_batch(observation)
         given = self.preprocessor(observation)
+        if self.preprocessor.choices:
+            self.preprocessor.check_mask(leaves(given)[-1])
         sample = self.explore(given) if explore else self.act_greedily(given)
         if explore not in self.checked:  # once: it takes a microsecond
             check_actions("explore" if explore else "act_greedily", sample, (count(given), *self.head.sample_shape))
@@ -162,6 +172,9 @@ class OffPolicyAgent(Agent):
         observation, _ = self.as_batch(next_observation)
         given = leaves(self.preprocessor(observation))
         self.check(observation, given, reward, terminated, truncated)
+        if self.preprocessor.choices:  # what goes on has an action whose value is a target
+            over = np.asarray(terminated) if valid is None else np.asarray(terminated) | ~np.asarray(valid)
+            self.preprocessor.check_mask(given[-1], ~over.reshape(-1))
         reward = np.clip(reward, -1, 1) if c.clip_reward else reward
         reward = reward if c.reward_scale == 1 else c.reward_scale * np.asarray(reward)
         self.replay.add_outcome(given, reward, terminated, truncated, valid)

@@ -42,8 +42,7 @@ class OnPolicyAgent(OpenPolicy):
         "network", "optimizer", "rollout", "memory", "observation_norm", "reward_norm", "policy_rng", "steps",
         "num_updates", "latest",
     )  # fmt: skip
-    observation_spaces = OBSERVATION_SPACES
-    action_spaces = ACTION_SPACES
+    observation_spaces, action_spaces, action_masks = OBSERVATION_SPACES, ACTION_SPACES, True
     encoder, encode, captured = Renamed("preprocessor"), Renamed("preprocess"), Renamed("use_cuda_graphs")
 
     def __init__(
@@ -52,7 +51,7 @@ class OnPolicyAgent(OpenPolicy):
         super().__init__(observation_space, action_space, config, **rest)
         c = self.config
         self.n_steps: int = c.n_steps or max(SHORTEST, TRANSITIONS // self.num_envs)
-        self.preprocessor = Preprocessor(observation_space, scale=c.scale_observation)
+        self.preprocessor = Preprocessor(observation_space, scale=c.scale_observation, actions=action_space)
         self.head = head_for(action_space)
         self.policy_rng = seeding.generator_on(self.device, self.seed, "policy")
         self.network = self.make_network(seeding.generator(self.seed, "network"))
@@ -83,11 +82,9 @@ class OnPolicyAgent(OpenPolicy):
         self.step = self.gradient_step_for(self.loss, self.make_optimizer(module), captured=self.keeps_data_on_gpu)
         # A rollout is kept where the agent computes; the sequences of a recurrent one are cut on the host.
         given, head, place = self.preprocessor, self.head, self.device if self.keeps_data_on_gpu else "cpu"
-        samples = head.sample_shape, head.sample_dtype
-        self.rollout = RolloutBuffer(
-            self.n_steps, self.num_envs, given.shapes, given.dtypes, *samples, place, given.names
-        )
-        self.act_graph = capture(self.device if self.keeps_data_on_gpu else "cpu", operator.call)
+        rest = head.sample_shape, head.sample_dtype, place, given.names
+        self.rollout = RolloutBuffer(self.n_steps, self.num_envs, given.shapes, given.dtypes, *rest)
+        self.act_graph = capture(place, operator.call)
 
     @property
     def optimizer(self) -> Optimizer:
@@ -147,6 +144,8 @@ class OnPolicyAgent(OpenPolicy):
         observation, single = self.as_batch(observation)
         learning = explore and self.training
         given = self.preprocess(observation, update=learning)
+        if self.preprocessor.choices:
+            self.preprocessor.check_mask(leaves(given)[-1], first_env=self.rollout.first_env)
         if self.keeps_data_on_gpu:
             given = self.to_device(given)
             run = self.act_graph if self.use_cuda_graphs else operator.call
@@ -164,7 +163,7 @@ class OnPolicyAgent(OpenPolicy):
 
     def _sample(self, explore: bool, *arrays: Any) -> tuple[Any, Any]:  # on the device of the observation's arrays
         with nn.evaluation(noise=explore):
-            policy = self.distribution(self.network.policy(self.preprocessor.named(list(arrays))))
+            policy = self.policy(self.preprocessor.named(list(arrays)))
         sample = policy.sample(self.policy_rng) if explore else policy.mode()
         return sample, self.head.to_action(sample)
 

@@ -3,11 +3,13 @@
 import sys
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
+import gymnasium as gym
 import numpy as np
 
 from dbrrl.backend import array_module
+from dbrrl.distributions.masks import MASK, choices_of
 from dbrrl.errors import ArgumentError, EnvError
 from dbrrl.learning.spaces import Observation
 from dbrrl.learning.transition import (
@@ -49,6 +51,15 @@ def check_info(info: Any) -> None:
         raise ArgumentError(
             f"observe(): expected info as a dict, what an environment's step gives, or None, got {info!r:.60}: write "
             "observe(next_observation, reward, terminated, truncated, info)"
+        )
+
+
+def check_mask_is_seen(observation_space: Any, action_space: Any) -> None:
+    """ArgumentError where a mask comes in `info` for actions that are masked by an entry of the observation alone."""
+    if choices_of(action_space) and MASK not in getattr(observation_space, "spaces", ()):
+        raise ArgumentError(
+            f"observe(): info has an {MASK!r}, which the agent does not see when it acts: wrap each environment, "
+            "dbrrl.envs.ActionMask(env), which puts the mask into the observation, or leave it out of info"
         )
 
 
@@ -139,11 +150,15 @@ class Checked:
     """Base of what observes: what its `observe` is given is checked, and completed with final observations.
 
     Attributes:
+        action_masks: whether it takes masks of actions from observations (see dbrrl.distributions.masks).
         checks_input: whether `observe` checks all it is given; False where the environments have.
         watch: of what is acted on and observed.
     """
 
     checks_input: bool = True
+    action_masks: ClassVar[bool] = False
+    observation_space: gym.Space[Any]
+    action_space: gym.Space[Any]
     num_envs: int
     watch: ResetWatch
 
@@ -168,6 +183,8 @@ class Checked:
             if valid is not None:
                 check_valid(valid, self.num_envs)
         if info:
+            if MASK in info and self.action_masks:
+                check_mask_is_seen(self.observation_space, self.action_space)
             if valid is None and "valid" in info:
                 warn_of_marker(info, self.num_envs)
             next_observation = true_next_observation(next_observation, info, terminated, truncated, valid)

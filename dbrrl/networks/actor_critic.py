@@ -9,6 +9,7 @@ from dbrrl.backend import to_device_of
 from dbrrl.backend.trees import leaves, mapped
 from dbrrl.buffers.batch import Batch, flat_rows
 from dbrrl.distributions.heads import Head
+from dbrrl.distributions.masks import masked
 from dbrrl.errors import CheckpointError, ConfigError
 from dbrrl.networks import fitting
 from dbrrl.networks.preprocessor import Preprocessor
@@ -125,13 +126,12 @@ class FeedForward:
         self.network = network
 
     def act(self, observation: Observation, learning: bool, episode_start: Any = None) -> Any:
-        """Return the policy's outputs (B, n) for one step."""
-        return self.network.policy(observation)
+        """Return the policy's outputs (B, n) for one step, -∞ for masked actions."""
+        return masked(self.network.policy(observation), observation)
 
     def look(self, observation: Observation, episode_start: Any) -> tuple[Any, Any]:
-        """Return the policy's outputs (B, n) and the values (B,) for one step."""
-        outputs, values = self.network(observation)
-        return outputs, values
+        """Return the policy's outputs (B, n), -∞ for masked actions, and the values (B,) for one step."""
+        return self.forward(observation)
 
     def advance(self, ended: np.ndarray) -> None:
         """Do nothing: no state has to begin again."""
@@ -159,13 +159,13 @@ class FeedForward:
         return Batch(**columns, observation=rows)
 
     def policy(self, observation: Observation) -> Any:
-        """Return the policy's outputs for observations of a batch."""
-        return self.network.policy(observation)
+        """Return the policy's outputs for observations of a batch, -∞ for masked actions."""
+        return masked(self.network.policy(observation), observation)
 
     def forward(self, observation: Observation) -> tuple[Any, Any]:
-        """Return outputs and values for observations of a batch."""
+        """Return outputs, -∞ for masked actions, and values for observations of a batch."""
         outputs, values = self.network(observation)
-        return outputs, values
+        return masked(outputs, observation), values
 
     def rows_at_once(self, rows: int, steps: int) -> int:
         """Return how many of `rows` transitions go through the network in one matrix product."""

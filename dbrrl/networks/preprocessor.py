@@ -8,7 +8,8 @@ import numpy as np
 
 from dbrrl.backend import array_module, device_name, to_device_of
 from dbrrl.backend.trees import tree_of
-from dbrrl.errors import SpaceError
+from dbrrl.distributions.masks import MASK, masked_choices
+from dbrrl.errors import EnvError, SpaceError
 from dbrrl.renamed import renamed_in
 from dbrrl.types import Observation
 
@@ -33,16 +34,26 @@ class Preprocessor:
     Entries that float32 does not hold exactly (float64, integers from 32 bits on) are scaled, and by an agent also
     normalized, in float64 and then cast; where neither is asked for they are only cast: 2²⁴ and 2²⁴ + 1 are then one.
 
+    A mask of actions, the entry "action_mask" of a Dict, is no number that networks read: it comes last, in a dict
+    with the others, bool (B, n) under its own name (see dbrrl.distributions.masks).
+
     Args:
         space: of one observation.
         scale: entries of a Box that have finite bounds go from there to [-1, 1]; others, and images, stay as they are.
+        actions: of one action, which a mask is for; None: an entry "action_mask" is one like any other.
+
+    Attributes:
+        choices: how many actions each choice of the mask has, see `masked_choices`; () where there is no mask.
 
     Raises:
-        SpaceError: a space inside a Dict is not one of these, or there is nothing in it.
+        SpaceError: a space inside a Dict is not one of these, there is nothing in it, or the mask does not fit.
     """
 
-    def __init__(self, space: gym.Space[Any], *, scale: bool = False) -> None:
-        self.leaves = list(_leaves(space, ()))
+    def __init__(
+        self, space: gym.Space[Any], *, scale: bool = False, actions: gym.Space[Any] | None = None
+    ) -> None:
+        self.choices = masked_choices(space, actions) if actions is not None else ()
+        self.leaves = [leaf for leaf in _leaves(space, ()) if not self.choices or leaf[0] != (MASK,)]
         self.vector_size = sum(_width(leaf) for _, leaf in self.leaves if not is_image(leaf))
         self.image_shapes = [_channels_first(leaf.shape) for _, leaf in self.leaves if is_image(leaf)]
         # For each image its shape, channels first, and the largest value that it may hold.
@@ -53,9 +64,10 @@ class Preprocessor:
         self.shapes = shapes + self.image_shapes
         places = ["/".join(map(str, path)) for path, leaf in self.leaves if is_image(leaf)]
         named = [f"{place}/image" if place == VECTOR else place for place in places]
-        self.names = tuple(([VECTOR] if shapes else []) + named) if len(self.shapes) > 1 else ()
         if not self.shapes:
             raise SpaceError(f"observation: expected at least one number, got {space}: wrap the environment")
+        several = len(self.shapes) > 1 or bool(self.choices)
+        self.names = tuple(([VECTOR] if shapes else []) + named + [MASK] * bool(self.choices)) if several else ()
         # The middle of each entry's bounds, and half their distance; and copies of them by device and precision.
         self._ranges: dict[tuple[str, Any], Any] = {}
         self.range: np.ndarray | None = None
@@ -63,7 +75,11 @@ class Preprocessor:
             self.range = np.concatenate([_range(leaf) for _, leaf in self.leaves if not is_image(leaf)], axis=1)
         self._origins = [_origin(leaf) for _, leaf in self.leaves]
         self._shifted = any(origin is not None for origin in self._origins)
-        self.dtypes = [np.dtype(np.float32)] * len(shapes) + [np.dtype(np.uint8)] * len(self.image_shapes)
+        kinds: list[Any] = [np.float32] * len(shapes) + [np.uint8] * len(self.image_shapes)
+        self.dtypes = [np.dtype(kind) for kind in kinds]
+        if self.choices:
+            self.shapes = [*self.shapes, (sum(self.choices),)]
+            self.dtypes.append(np.dtype(np.bool_))
 
     def __call__(self, observation: Any) -> Observation:
         """Return the networks' input for a batch of observations; arrays may share memory with it."""
@@ -83,7 +99,7 @@ class Preprocessor:
 
     def exact(self, observation: Any, shift: bool = True) -> list[np.ndarray]:
         """Return the arrays before the vector is cast to float32, to be normalized: the vector first, if there is one,
-        in float32, or in float64 where entries need it.
+        in float32, or in float64 where entries need it; the mask last.
 
         Entries of float64 or of integers from 32 bits on need it. Integers whose bounds float64 does not tell apart
         (from 2⁵³ on) are counted from their lower bound, unless not `shift`.
@@ -106,7 +122,37 @@ class Preprocessor:
         joined = [vectors[0] if len(vectors) == 1 else np.concatenate(vectors, axis=1)] if vectors else []
         if self.range is not None:
             joined[0] = self._scaled(joined[0])
+        if self.choices:
+            mask = observation[MASK]
+            images.append(mask.reshape(len(mask), -1) != 0)
         return joined + images
+
+    def check_mask(self, mask: Any, rows: Any = None, first_env: int = 0) -> None:
+        """Check that a batch of masks leaves an action to choose; on a GPU it is not looked at.
+
+        Args:
+            mask: bool (B, n), the last array of preprocessed observations.
+            rows: bool (B,), of the rows that are looked at; None: all.
+            first_env: the number of the environment in the first row.
+
+        Raises:
+            EnvError: a row allows no action of one of the choices.
+        """
+        if type(mask) is not np.ndarray:
+            return
+        start = 0
+        for at, n in enumerate(self.choices):
+            found = mask[:, start : start + n].any(axis=1)
+            start += n
+            if rows is not None:
+                found |= ~rows
+            if not found.all():
+                which = f" of choice {at}" if len(self.choices) > 1 else ""
+                raise EnvError(
+                    f"observation[{MASK!r}]: expected at least one of {n} actions{which} to be allowed in environment "
+                    f"{first_env + int(found.argmin())}, got none: end the episode where nothing can be done, or allow "
+                    "an action that does nothing"
+                )
 
     def _scaled(self, vector: Any) -> Any:
         """Return entries within finite bounds scaled to [-1, 1], on the device of the vectors."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from dbrrl import functional as F
 from dbrrl import nn
+from dbrrl.distributions.masks import allowed
 from dbrrl.networks import fitting
 from dbrrl.networks.preprocessor import Preprocessor
 from dbrrl.nn.networks import ACTIVATIONS
@@ -20,8 +21,8 @@ class QNetwork(nn.Module):
     """Q(s, ·) of an observation: (B, actions), or (B, actions, atoms) where `atoms` is given.
 
     Images go through the convolutions of an `nn.image_network` first. Dueling (Wang et al. 2016, eq. 9): the last
-    hidden layer and the output are two streams, Q(s, a) = V(s) + A(s, a) - mean A(s, ·). Noisy: all layers but
-    convolutions are `NoisyLinear`.
+    hidden layer and the output are two streams, Q(s, a) = V(s) + A(s, a) - mean A(s, ·), the mean of the actions that
+    the observation allows. Noisy: all layers but convolutions are `NoisyLinear`.
 
     Args:
         preprocessor: describes the observations.
@@ -70,13 +71,17 @@ class QNetwork(nn.Module):
         """Return what the last layers read, (B, n)."""
         return self.body(self.encoder(observation))
 
-    def outputs(self, features: Any) -> Any:
-        """(B, n) to (B, actions), or (B, actions, atoms)."""
+    def outputs(self, features: Any, mask: Any = None) -> Any:
+        """(B, n) to (B, actions), or (B, actions, atoms); `mask`, bool (B, actions), is of the allowed actions."""
         advantage = self.advantage(features)
         if self.value is None:
             return self.apart(advantage, self.actions)
         advantage, value = self.apart(advantage, self.actions), self.apart(self.value(features), 1)
-        return value + (advantage - F.mean(advantage, axis=1, keepdims=True))
+        if mask is None:
+            return value + (advantage - F.mean(advantage, axis=1, keepdims=True))
+        share = (mask / np.maximum(mask.sum(axis=1, keepdims=True), 1)).astype(np.float32)
+        share = share if self.atoms is None else share[..., None]
+        return value + (advantage - F.sum(advantage * share, axis=1, keepdims=True))
 
     def apart(self, x: Any, actions: int) -> Any:
         """(B, actions atoms) as (B, actions, atoms) where there are atoms."""
@@ -85,7 +90,7 @@ class QNetwork(nn.Module):
     def forward(self, observation: Observation) -> Any:
         """Return (B, actions), or (B, actions, atoms)."""
         if self.value is not None:
-            return self.outputs(self.features(observation))
+            return self.outputs(self.features(observation), allowed(observation))
         layers = self.body.layers + self.advantage.layers  # in one piece they are quicker
         return self.apart(self._fused(layers, self.encoder(observation)), self.actions)
 

@@ -13,8 +13,9 @@ import numpy as np
 from dbrrl.autodiff.tensor import Tensor
 from dbrrl.backend import array_module, device_name, to_device, to_device_of, to_numpy
 from dbrrl.backend.trees import leaves, mapped, to_device_tree
-from dbrrl.buffers.batch import Batch
+from dbrrl.buffers.batch import Batch, flat_rows
 from dbrrl.checkpoint import untrusted
+from dbrrl.distributions.masks import masked
 from dbrrl.errors import GraphError, ShapeError, other_count
 from dbrrl.types import Observation
 
@@ -40,7 +41,7 @@ class Recurrent:
         self.played: State = ()
 
     def act(self, observation: Observation, learning: bool, episode_start: Any = None) -> Any:
-        """Return the policy's outputs (B, n) for one step; `episode_start` as in `Agent.act`."""
+        """Return the policy's outputs (B, n) for one step, -∞ for masked actions; `episode_start` as in `Agent.act`."""
         state, rows = self.state, len(leaves(observation)[0])
         if not learning:
             state = self._recalled(episode_start, rows)
@@ -52,13 +53,13 @@ class Recurrent:
             self.ahead = after
         else:
             self.played = after
-        return outputs[0]
+        return masked(outputs[0], observation)
 
     def look(self, observation: Observation, episode_start: Any) -> tuple[Any, Any]:
         """Return the policy's outputs (B, n) and the values (B,) for one step, and remember nothing."""
         state = self._recalled(episode_start, len(leaves(observation)[0]))
         outputs, values, _ = self.network(mapped(one_step, observation), state, None)
-        return outputs[0], values[0]
+        return masked(outputs[0], observation), values[0]
 
     def advance(self, ended: np.ndarray) -> None:
         """Go on to the next step; where an episode ended, bool (B,), the state begins again."""
@@ -195,10 +196,12 @@ class Sequences:
         return type(self)(observation, self.state, self.reset, self.time, self.env)
 
     def unroll(self, network: Any) -> tuple[Any, Any]:
-        """Return the network's outputs (n, k) and values (n,)."""
+        """Return the network's outputs (n, k), -∞ for masked actions, and values (n,)."""
         outputs, values, _ = network(self.observation, self.state, self.reset)
         steps, batch = self.reset.shape
         outputs, values = outputs.reshape(steps * batch, -1), values.reshape(-1)
+        if type(self.observation) is dict:
+            outputs = masked(outputs, mapped(flat_rows, self.observation))
         rows = self.time * batch + self.env
         if len(rows) == steps * batch and np.all(rows[1:] > rows[:-1]):
             return outputs, values

@@ -16,7 +16,8 @@ class Described(Protocol):
 
     Attributes:
         vector_size: numbers in the vector; 0: there is none.
-        images: for each image its shape, channels first, and its largest value.
+        images: for each image its shape, channels first, and its largest value. What comes after these in an
+            observation, such as a mask of actions, is no feature.
     """
 
     vector_size: int
@@ -38,6 +39,7 @@ class Encoder(Module):
 
     def __init__(self, observations: Described, *, hidden: bool = True, rng: np.random.Generator) -> None:
         self.images = [image_network(shape, hidden, rng, high) for shape, high in observations.images]
+        self.vectors = 1 if observations.vector_size else 0
         self.size = observations.vector_size + sum(cnn.features for cnn in self.images)
         self.width = max((cnn.width for cnn in self.images), default=0)
 
@@ -45,7 +47,6 @@ class Encoder(Module):
         """Return the features of a batch of observations."""
         if not self.images and type(observation) is not dict:
             return observation
-        arrays = leaves(observation)
-        vectors = len(arrays) - len(self.images)
-        features = arrays[:vectors] + [cnn(image) for cnn, image in zip(self.images, arrays[vectors:], strict=True)]
+        arrays, vectors = leaves(observation), self.vectors
+        features = arrays[:vectors] + [cnn(image) for cnn, image in zip(self.images, arrays[vectors:], strict=False)]
         return features[0] if len(features) == 1 else F.concatenate(features, axis=1)

@@ -69,6 +69,26 @@ def test_probe_pays_less_for_another_action(name: str, continuous: bool) -> None
         assert reward == (pytest.approx(0.0) if continuous else -1.0)
 
 
+@pytest.mark.parametrize("kind", ["", "Info", "MultiDiscrete"])
+def test_masked_pays_for_the_allowed_actions_alone(kind: str) -> None:
+    env = gym.make(f"dbrrl/Masked{kind}-v0")
+    masked: Any = env.unwrapped
+    wide = kind == "MultiDiscrete"
+
+    def largest(observation: Any) -> Any:
+        mask = masked.mask() if kind == "Info" else observation["action_mask"]
+        first = int(np.flatnonzero(mask[:4]).max())
+        return np.array([first, mask[4:].argmax()]) if wide else first
+
+    _, rewards, _ = play(env, largest, seed=0)
+    assert sum(rewards) == masked.optimal_return == 11.0 and len(rewards) == 5
+    assert not masked.mask().any() and masked.mask().shape == (7 if wide else 4,)
+    for action, paid in (((1, 1), [1.0, 0.0]), ((3, 0), [0.0])) if wide else ((1, [1.0, 1.0, 0.0]), (3, [0.0])):
+        # The second choice 1 is not allowed at first.
+        _, rewards, _ = play(env, lambda o, action=action: np.array(action) if wide else action)
+        assert rewards == ([0.0] if wide else paid)
+
+
 def test_endless_is_only_cut() -> None:
     env = gym.make("dbrrl/Endless-v0")
     _, rewards, truncated = play(env, lambda o: 0, seed=0)

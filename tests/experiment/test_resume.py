@@ -55,6 +55,10 @@ SETTINGS = {
         *("--network", "tests.experiment.test_objects:make_net", "--num-envs", "3", "--n-steps", "100"),
         *("--learning-rate", "cosine:3e-4:0", "--clip-range", "piecewise:0=0.3,0.5=0.1", "--max-grad-norm", "none"),
     ],
+    "masks": [
+        *("--agent", "dqn", "--no-preset", "--env", "dbrrl/MaskedInfo-v0", "--steps", "5200", "--num-envs", "3"),
+        *("--buffer-size", "2000", "--exploration", "ez_greedy", "--update-interval", "16", "--tau", "0.1"),
+    ],
     "dqn": [
         *("--agent", "double_dqn", "--no-preset", "--steps", "5200", "--num-envs", "3", "--buffer-size", "2000"),
         *("--prioritized", "--dueling", "--noisy", "--n-step", "3", "--update-interval", "16", "--tau", "0.1"),
