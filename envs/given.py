@@ -10,9 +10,12 @@ import sys
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import VectorEnv
 from gymnasium.wrappers import TimeLimit
@@ -28,6 +31,7 @@ from .sync import SameStepSync
 _CLASSES: dict[str, type] = {}  # classes passed as such, which a module may lack, as in a notebook
 _USED: "weakref.WeakValueDictionary[int, Any]" = weakref.WeakValueDictionary()  # made by factories, by their id
 
+_DEEPEST = 8  # objects inside one another that are searched for processes
 _EXPECTED = "expected an id, a class, a function that makes an environment, or an environment"
 
 
@@ -79,6 +83,8 @@ class Instance:
     def keep_copy(self) -> None:
         """Take the copy that evaluations play in; EnvError if the environment cannot be copied."""
         try:
+            if _holds_processes(self.env, 0):  # a copy would close the pipes of the environment itself
+                raise TypeError("it has processes")
             self._spare = copy.deepcopy(self.env)
         except Exception as error:  # what an environment holds may raise anything
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
@@ -111,6 +117,17 @@ class Instance:
         limits = [limited(env, self.name, max_episode_steps) for env in envs]
         lent = [Recorder(_Lent(ActionMask(env) if self.mask_in_info else env)) for env in limits]
         return SameStepSync([lambda one=one: one for one in lent])  # type: ignore[misc]
+
+
+def _holds_processes(thing: Any, depth: int) -> bool:
+    """Return whether an object has processes, or pipes to some, among its attributes or in lists and dicts there."""
+    if isinstance(thing, BaseProcess | Connection):
+        return True
+    if depth == _DEEPEST or isinstance(thing, type | np.ndarray | gym.Space):
+        return False
+    inside = thing.values() if isinstance(thing, dict) else thing if isinstance(thing, list | tuple) else ()
+    inside = inside or getattr(thing, "__dict__", {}).values()
+    return any(_holds_processes(part, depth + 1) for part in inside if not isinstance(part, str | float | int))
 
 
 class _Lent(gym.Wrapper[Any, Any, Any, Any]):

@@ -1,6 +1,7 @@
 """Settings as data: frozen dataclasses whose fields carry range and meaning, checked when they are made."""
 
 import dataclasses
+import functools
 import inspect
 import types
 import typing
@@ -146,6 +147,11 @@ class Config:
             object.__setattr__(self, entry.name, value)
             if isinstance(value, Schedule) and hasattr(self, f"{entry.name}_schedule"):
                 object.__setattr__(self, f"{entry.name}_schedule", "constant")
+
+    @functools.cached_property
+    def varies(self) -> bool:
+        """Whether a setting is a schedule."""
+        return any(isinstance(value, Schedule) for value in vars(self).values())
 
     def to_dict(self) -> dict[str, Any]:
         """All fields as JSON-able values (tuples become lists)."""

@@ -158,6 +158,11 @@ def evaluate_policy(
     else:
         kind = construct.choose(construct.Request(found, dict(env_kwargs or {})), "auto")
         lanes, kind = _lanes(kind, int(episodes)), kind if kind in _TOGETHER else "sync"
+    if explore and isinstance(found, given.Instance) and lanes != agent.num_envs:
+        raise ArgumentError(
+            f"explore: the agent explores in {agent.num_envs} environments at once, and {found.name} is {lanes}: give "
+            "a function that makes an environment"
+        )
     if explore:
         lanes = agent.num_envs
     envs = make(

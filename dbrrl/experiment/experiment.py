@@ -71,7 +71,7 @@ class Experiment:
     ) -> None:
         table = objects.as_config(config)
         made = agent if isinstance(agent, Agent) else None
-        agent_class = type(made) if made is not None else agent if isinstance(agent, type) else None
+        agent_class = objects.class_of(agent)
         explicit = {} if seed is None else {"seed": seed}
         explicit |= overrides | ({} if network is None else {"network": network})
         kwargs = {"env_kwargs": env_kwargs, "eval_env_kwargs": eval_env_kwargs}

@@ -52,6 +52,13 @@ def environment(env: Any, recorded: str | None = None) -> tuple[str, given.Facto
     return (found, None) if isinstance(found, str) else (found.name, found)
 
 
+def class_of(agent: Any) -> type[Agent] | None:
+    """Return the class of an agent, or the class that is given; None for a name, ConfigError for anything else."""
+    if not isinstance(agent, str | type | Agent):
+        raise ConfigError(f"agent: expected a name, a class or an agent, got {agent!r:.60}: give one of these")
+    return type(agent) if isinstance(agent, Agent) else agent if isinstance(agent, type) else None
+
+
 def network(make: Any, recorded: str | None = None) -> tuple[str, MakeNetwork | None]:
     """Return the name to record of a function that makes networks, and the function if that does not lead to it."""
     if isinstance(make, str):

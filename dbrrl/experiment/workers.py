@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import dataclasses
 import json
 import multiprocessing
 import sys
@@ -24,6 +25,7 @@ from dbrrl.learning.asynchronous import AsynchronousAgent
 
 from .driver import Episode
 from .interruption import ignored_by_children
+from .objects import Objects
 from .settings import Plan
 from .shared import Block, block, lock, view
 from .worker import asynchronous, environments, receive, send, work
@@ -74,7 +76,8 @@ class Workers:
     """
 
     def __init__(self, plan: Plan) -> None:
-        self.plan, self.num_envs, self.env_id = plan, plan.settings.num_envs, plan.settings.env
+        self.plan = dataclasses.replace(plan, given=Objects())  # what goes to the processes, which need no object
+        self.num_envs, self.env_id = plan.settings.num_envs, plan.settings.env
         _check_importable(plan)
         sample = environments(plan, 0)
         self.kind, self.observation_space, self.action_space = (

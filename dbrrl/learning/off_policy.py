@@ -184,7 +184,7 @@ class OffPolicyAgent(Agent):
         self.steps += self.num_envs if valid is None else int(np.count_nonzero(valid))
         due = self.steps // c.update_interval - before // c.update_interval
         if due and self.steps >= c.learning_starts and len(self.replay):
-            for optimizer in self.optimizers:
+            for optimizer in self.optimizers if c.varies else ():
                 optimizer.anneal(self.progress)
             for _ in range(due * c.updates_per_interval):
                 self._latest = statistics_of(self.update(self.sample()))

@@ -154,6 +154,8 @@ class SavedAgent(TakesOldNames):
         try:
             made, foreign = rebuild.agent_of(cls, record, device, acting, network)
         except Exception as error:  # what is read may be anything, and make anything fail
+            if network is not None and isinstance(error, ConfigError) and str(error).startswith("network:"):
+                raise
             reason = (f"{type(error).__name__}: {error}".splitlines() or [type(error).__name__])[0][:300]
             raise CheckpointError(
                 f"{path}: does not fit this version of the agent {expected!r} ({reason}); "

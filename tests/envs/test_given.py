@@ -166,3 +166,17 @@ def test_an_environment_that_cannot_be_copied_is_said_with_the_cure() -> None:
     assert isinstance(found, given.Instance)
     with pytest.raises(EnvError, match=r"cannot be copied for evaluations \(TypeError: .*\): give eval_env=, or"):
         found.keep_copy()
+
+
+def test_an_environment_with_processes_is_not_copied_as_that_would_close_its_pipes() -> None:
+    vector = gym.make_vec("CartPole-v1", 2, vectorization_mode="async")
+    try:
+        for env in (vector, gym.wrappers.vector.RecordEpisodeStatistics(vector)):
+            found = given.of(env)
+            assert isinstance(found, given.Instance)
+            with pytest.raises(EnvError, match=r"cannot be copied for evaluations \(TypeError: it has processes\)"):
+                found.keep_copy()
+        vector.reset(seed=0)
+        assert vector.step(np.zeros(2, np.int64))[0].shape == (2, 4)
+    finally:
+        vector.close()

@@ -228,6 +228,7 @@ def test_an_agent_with_a_memory_is_told_where_episodes_begin() -> None:
         (None, "CartPole-v9", {}, "unknown environment 'CartPole-v9', did you mean"),
         (None, lambda: 3, {}, "expected a gymnasium.Env from the function, got int"),
         (None, 3, {}, "env: expected an id, a class, a function .*, or an environment, got int"),
+        (None, gym.make_vec("CartPole-v1", 2), {"explore": True}, "explore: the agent explores in 1 env"),
         (None, cart(), {"env_kwargs": {"g": 1}}, "env_kwargs: <CartPole-v1 instance> is made already"),
     ],
 )

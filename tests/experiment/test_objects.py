@@ -196,6 +196,8 @@ def test_an_agent_for_other_spaces_is_refused_before_a_folder_is_made(tmp_path: 
         ({"network": lambda agent: Net}, ConfigError, "to return a dbrrl.nn.Module, got the class Net"),
         ({"network": f"{__name__}:nothing"}, ConfigError, "network '.*:nothing': .* has no 'nothing'"),
         ({"network": "nowhere:net"}, ConfigError, "network 'nowhere:net': no module 'nowhere'"),
+        ({"agent": cart()}, ConfigError, "agent: expected a name, a class or an agent, got <TimeLimit"),
+        ({"agent": None}, ConfigError, "agent: expected a name, a class or an agent, got None"),
         ({"agent": "a3c", "env": lambda: cart()}, ConfigError, "env: a3c runs a process per environment, none"),
         ({"agent": "a3c", "network": lambda agent: 3}, ConfigError, "network: a3c runs a process per environment"),
         ({"agent": Stub, "network": make_net}, ConfigError, "network: stub has not one network that can be replaced"),
@@ -207,6 +209,14 @@ def test_wrong_objects_are_refused_in_one_line_before_a_folder_is_made(
     with pytest.raises(error, match=line) as caught:
         Experiment(**{"agent": "ppo", "env": "CartPole-v1", **options}, out=tmp_path, **SHORT).run()
     assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())
+
+
+def test_an_asynchronous_agent_that_is_made_already_trains_like_one_of_its_class(tmp_path: Path) -> None:
+    env, options = gym.make("CartPole-v1"), {**SHORT, "steps": 64}
+    agent = A3C(env.observation_space, env.action_space, A3C.Config(deterministic=True), num_envs=2)
+    run = Experiment(agent, "CartPole-v1", eval_env=lambda: cart(), **options).run()
+    plain = Experiment("a3c", "CartPole-v1", num_envs=2, deterministic=True, preset=False, **options).run()
+    assert run.agent is agent and checkpoint.same(run.agent.state_dict(), plain.agent.state_dict())
 
 
 def test_a_factory_that_gives_one_environment_twice_is_refused_before_training(tmp_path: Path) -> None:

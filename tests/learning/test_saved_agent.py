@@ -110,6 +110,7 @@ def test_other_settings_take_effect_and_keep_what_fits_them(tmp_path: Path) -> N
         (PPO, {"config": 3}, r"config: expected a PPO.Config or a table of settings, got int"),
         (PPO, {"config": DQN.Config()}, r"config: expected a PPO.Config or a table of settings, got Config"),
         (PPO, {"num_envs": 0}, "num_envs: expected a whole number of at least 1, got 0"),
+        (PPO, {"network": lambda agent: 3}, "^network: expected .* to return a dbrrl.nn.Module, got int"),
         (PPO, {"network": 3}, "network: expected a function that returns the network of an agent"),
     ],
 )
