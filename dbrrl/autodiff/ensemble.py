@@ -21,13 +21,21 @@ class EnsemblePerceptron(Op):
     def __init__(self, activations: Sequence[str | None]) -> None:
         self.activations = activations
 
+    @staticmethod
+    def layer(x: Any, w: Any, b: Any, activation: str | None) -> Any:
+        """One layer forward. The members take turns, so that what one has computed is still in the cache."""
+        y = np.empty((len(w), x.shape[-2], w.shape[1]), np.result_type(x, w))
+        for k, out in enumerate(y):
+            np.dot(x if x.ndim == 2 else x[k], w[k].T, out=out)
+            out += b[k]
+            if activation is not None:
+                FUSED[activation][0](out, out)
+        return y
+
     def forward(self, x: Any, *parameters: Any) -> Any:
         y, outputs = x, [x]
         for i, activation in enumerate(self.activations):
-            y = np.matmul(y, np.swapaxes(parameters[2 * i], 1, 2))
-            y += parameters[2 * i + 1][:, None]
-            if activation is not None:
-                FUSED[activation][0](y, y)
+            y = self.layer(y, parameters[2 * i], parameters[2 * i + 1], activation)
             outputs.append(y)
         self.outputs = outputs
         return y
@@ -50,7 +58,8 @@ class EnsemblePerceptron(Op):
                 # A product with ones sums rows in a third of the time.
                 gradients[at + 1] = np.sum(g, axis=1) if twice else np.matmul(np.ones_like(g, shape=g.shape[1]), g)
             if first < at:
-                g = np.matmul(g, parameters[2 * i])
+                w = parameters[2 * i]
+                g = g * w if w.shape[1] == 1 else np.matmul(g, w)  # of one column the product is much slower
         gradients[0] = g if needs[0] else None
         return tuple(gradients)
 

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from dbrrl.autodiff import linear
+import numpy as np
+
+from dbrrl.autodiff import ensemble, linear
 from dbrrl.autodiff.tensor import Tensor
 from dbrrl.backend import replaces
 
@@ -42,6 +44,18 @@ class FusedLinear(_Layers, linear.FusedLinear):
 @replaces(linear.Noisy, "cuda")
 class Noisy(_Layers, linear.Noisy):
     """A layer with noise."""
+
+
+@replaces(ensemble.EnsemblePerceptron, "cuda")
+class EnsemblePerceptron(ensemble.EnsemblePerceptron):
+    """Several layers of several networks."""
+
+    @staticmethod
+    def layer(x: Any, w: Any, b: Any, activation: str | None) -> Any:
+        """One layer forward, all members in one batched product."""
+        y = np.matmul(x, np.swapaxes(w, 1, 2))
+        y += b[:, None]
+        return linear.activated(y, activation)
 
 
 @replaces(linear.outputs, "cuda")
