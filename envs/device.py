@@ -1,6 +1,5 @@
 """Batched environments whose arrays are on a GPU: a step is one recorded graph, and nothing is waited for."""
 
-import copy
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -140,7 +139,7 @@ def make(
         _check_instance(env, num_envs, vectorization, env_kwargs, render_mode)
         kind = LentEnvironments if env.is_vector else Environments
         if action_masks and not env.is_vector and env.mask_in_info is None:
-            env.mask_in_info = mask_is_in_info(env.env, lambda: copy.deepcopy(env.env))
+            env.mask_in_info = mask_is_in_info(env.env, env.another)
         stepped = env.vector_env(max_episode_steps)
         return kind(stepped, env.name, kind="vector" if env.is_vector else "sync", seed=seed)
     request = Request(env, dict(env_kwargs or {}), max_episode_steps, render_mode)

@@ -93,6 +93,10 @@ class Instance:
                 "makes environments in place of one"
             ) from error
 
+    def another(self) -> gym.Env[Any, Any]:
+        """Return one more of an environment, or where there is no copy itself, to see what a reset gives."""
+        return _Lent(self.env) if self._spare is None else copy.deepcopy(self._spare)
+
     @property
     def why_begun_anew(self) -> str:
         """Why a run that goes on begins new episodes in it; "" where it is put back in the middle of them."""

@@ -1,6 +1,8 @@
 """Objects of one's own in a run: environments, agents, networks; what of them is recorded, and what resuming needs."""
 
+import gc
 import json
+import multiprocessing
 import subprocess
 import sys
 import tomllib
@@ -110,6 +112,21 @@ def test_the_instance_itself_is_stepped_and_evaluations_play_in_copies() -> None
     other = Counting(cart())
     run = Experiment(Stub, env, eval_env=other, **SHORT).run()
     assert env.steps == 192 and other.steps >= sum(row["evaluation_episodes"] for row in run.scores)
+
+
+def test_an_environment_with_a_pipe_is_trained_in_and_its_pipe_stays_open() -> None:
+    class Piped(gym.Wrapper):
+        def __init__(self, env: gym.Env) -> None:
+            super().__init__(env)
+            self.ends = multiprocessing.Pipe()
+
+    env = Piped(cart())
+    with pytest.raises(EnvError, match=r"cannot be copied for evaluations \(TypeError: it has processes\)"):
+        Experiment("ppo", env, **PPO_SHORT)
+    Experiment("ppo", env, eval_env=cart, preset=False, **PPO_SHORT).run()
+    gc.collect()
+    env.ends[0].send("still open")
+    assert env.ends[1].recv() == "still open"
 
 
 def test_an_environment_of_the_evaluations_is_given_in_any_form(tmp_path: Path) -> None:
