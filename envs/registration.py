@@ -48,6 +48,7 @@ def _toys() -> dict[str, Toy]:
                 toys[f"Chain{''.join(words)}-v0"] = Toy("chain:Chain", kwargs, 3 if continuing else None)
     for name in ("Discrete", "MultiDiscrete", "MultiBinary", "Box"):
         toys[f"Identity{name}-v0"] = Toy(f"identity:Identity{name}", {}, 10)
+    toys["BitFlipping-v0"] = Toy("bit_flipping:BitFlipping", {}, 10)
     toys["Endless-v0"] = Toy("probes:Endless", {}, 10)
     toys["Masked-v0"] = Toy("masked:Masked", {})
     toys["MaskedInfo-v0"] = Toy("masked:Masked", {"in_info": True})

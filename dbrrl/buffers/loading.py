@@ -28,7 +28,9 @@ def check_ring(ring: Any, state: Any) -> None:
     ends, numbers = state["ends"][complete], state["final"][complete]
     if not np.isfinite(state["rewards"][state["ends"] & INVALID == 0]).all():
         raise CheckpointError("rewards: expected finite numbers, got nan or inf")
-    check_numbers(numbers[ends & (TERMINATED | TRUNCATED) == TRUNCATED], state["finals"], "final")
+    if ends.size and ends.max() > TERMINATED | TRUNCATED | INVALID:
+        raise CheckpointError(f"ends: expected bits, got {ends.max()}")
+    check_numbers(numbers[ring.final_kept.take(ends)], state["finals"], "final")
 
 
 def check_numbers(numbers: np.ndarray, queue: dict[str, Any], name: str) -> None:

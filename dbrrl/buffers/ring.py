@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -47,8 +47,10 @@ class Ring(TakesOldNames):
         ConfigError: it cannot fit into memory, or onto the disk; `frame_stack` is not of the images; a number below 1.
     """
 
-    arrays: ClassVar[tuple[str, ...]] = ("actions", "rewards", "ends", "final")  # attributes of one entry a place
-    per_place: ClassVar[int] = 0  # bytes that a subclass has beside these
+    arrays: tuple[str, ...] = ("actions", "rewards", "ends", "final")  # attributes of one entry a place
+    # Whether the observation that followed is kept apart, by the bits of an entry: where only a time limit ended it.
+    final_kept: np.ndarray = np.array([False, False, True, False] * 2)
+    per_place: int = 0  # bytes that a subclass has beside these
     begin, end = Renamed("add_action"), Renamed("add_outcome")
 
     def __init__(
@@ -213,7 +215,7 @@ class Ring(TakesOldNames):
         """The parts of those that followed, given the bits `ends` (n,) of the places; of no meaning at a true end."""
         parts = self.take(places + self.num_envs)
         if self.finals.next > self.finals.first:  # any are kept; len() would be a call
-            cut = np.flatnonzero(ends & (TERMINATED | TRUNCATED) == TRUNCATED)
+            cut = np.flatnonzero(self.final_kept.take(ends))
             final = self.final.take(places[cut])
             for part, kept in zip(parts, self.finals.arrays, strict=True):
                 if len(cut):
@@ -272,7 +274,7 @@ class Ring(TakesOldNames):
             if np.shape(flags) not in ((), bits.shape):
                 raise ShapeError(f"observe(): expected {name} of shape {bits.shape}, got {np.shape(flags)}")
             bits[np.broadcast_to(np.asarray(flags, bool), bits.shape)] |= bit
-        for env in np.flatnonzero(bits == TRUNCATED):
+        for env in np.flatnonzero(self.final_kept.take(bits)):
             self.final[t * self.num_envs + env] = self.finals.push([part[env] for part in next_parts])
         if valid is not None:
             bits[~np.asarray(valid, bool)] |= INVALID
@@ -284,7 +286,7 @@ class Ring(TakesOldNames):
         """Let the oldest complete row go, in which something is marked."""
         oldest = (self._due - self.rows) % self._ring
         ends = self.ends[oldest * self.num_envs : (oldest + 1) * self.num_envs]
-        self.finals.drop(int(np.count_nonzero(ends & (TERMINATED | TRUNCATED) == TRUNCATED)))
+        self.finals.drop(int(np.count_nonzero(self.final_kept.take(ends))))
         self._invalid -= int(np.count_nonzero(ends & INVALID))
         ends[:] = 0
         self.look_ahead(oldest)

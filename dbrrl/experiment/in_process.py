@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -45,10 +46,30 @@ class InProcess:
         self._total = settings.steps
         self._ended: list[Episode] = []  # not yet returned
         self._environment_failed = False
+        self._plan = plan
+        self._goals: vector.Environments | None = None  # one that only computes rewards of goals
 
     def bind(self, agent: Agent) -> None:
-        """Set the agent that acts and learns."""
+        """Set the agent that acts and learns, and let it know the goals of the environments if it asks for them."""
         self.agent = agent
+        if getattr(agent.config, "her", False):
+            learner: Any = agent
+            learner.use_goals_of(self._goal_environment())
+
+    def _goal_environment(self) -> Any:
+        """Return one environment in this process that computes rewards of goals: the first of them, or another one."""
+        if self.kind == "sync":
+            return self.envs.vector_env
+        settings, plan = self._plan.settings, self._plan
+        self._goals = make(
+            settings.env,
+            1,
+            seed=seeding.sequence(settings.seed, "goals"),
+            vectorization="sync",
+            max_episode_steps=settings.max_episode_steps,
+            env_kwargs=plan.env_kwargs,
+        )
+        return self._goals.vector_env
 
     def start(self) -> None:
         """Begin an episode in every environment, unless episodes are under way."""
@@ -114,6 +135,8 @@ class InProcess:
     def close(self) -> None:
         """Release the environments; a second call does nothing."""
         self.envs.close()
+        if self._goals is not None:
+            self._goals.close()
 
     def _take(self, more: list[Episode]) -> list[Episode]:
         """Return the episodes not yet returned, and `more` after them."""

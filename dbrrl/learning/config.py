@@ -46,6 +46,11 @@ class OffPolicyConfig(Config):
     buffer_device: Literal["host", "pinned", "device"] = setting("host", help="on a GPU: where the observations are")
     clip_reward: bool = setting(False, help="rewards to [-1, 1] in what is learned; scores stay (Mnih et al. 2015)")
     reward_scale: float = setting(1.0, above=0, help="factor of rewards in what is learned (Henderson et al. 2018)")
+    her: bool = setting(False, help="in goal environments: draw with achieved goals, too (Andrychowicz et al. 2017)")
+    her_goals: Literal["future", "final"] = setting(
+        "future", requires="her", help="goals achieved later in the episode, or at its end (section 4.5)"
+    )
+    her_ratio: float = setting(0.8, at_least=0, at_most=1, requires="her", help="share drawn so; k / (k + 1), k = 4")
     total_steps: int = setting(0, at_least=0, help="environment steps of the run, where schedules end; 0: unknown")
 
 

@@ -9,15 +9,22 @@ import numpy as np
 from dbrrl import nn, schedules, seeding
 from dbrrl.backend import to_numpy
 from dbrrl.backend.trees import count, leaves
-from dbrrl.buffers import Batch, PrioritizedReplayBuffer, ReplayBuffer
+from dbrrl.buffers import (
+    Batch,
+    HindsightReplayBuffer,
+    PrioritizedHindsightReplayBuffer,
+    PrioritizedReplayBuffer,
+    ReplayBuffer,
+)
 from dbrrl.buffers.cutting import cut
 from dbrrl.buffers.replay import non_finite
 from dbrrl.checkpoint import State
 from dbrrl.config import Config
 from dbrrl.distributions.heads import ACTION_SPACES, Head, head_for
 from dbrrl.distributions.masks import MASK
-from dbrrl.errors import SpaceError
+from dbrrl.errors import ConfigError, SpaceError
 from dbrrl.explorers import Explorer, LazyValues
+from dbrrl.learning import goals
 from dbrrl.learning.agent import Agent
 from dbrrl.learning.gradient_step import StepMetrics, finite, number
 from dbrrl.learning.joined_metrics import JoinedMetrics
@@ -61,7 +68,7 @@ class OffPolicyAgent(Agent):
         self.checked: set[bool] = set()  # whether what `explore` and `act_greedily` return was looked at
         self.replay_rng = self.generator("replay")
         self.make_networks(self.generator("network"))
-        self.replay = self.make_replay()
+        self.replay: Any = self.make_replay()
         self.explorer = self.make_explorer(self.generator("explorer"))
         self.steps = 0
         self._latest: Mapping[str, Any] = {}
@@ -103,10 +110,34 @@ class OffPolicyAgent(Agent):
             "names": given.names,
         }
         kind = (self.head.sample_shape, self.head.sample_dtype)
-        if getattr(c, "prioritized", False):
+        prioritized = getattr(c, "prioritized", False)
+        made: type[ReplayBuffer] = PrioritizedReplayBuffer if prioritized else ReplayBuffer
+        if prioritized:
             options |= {"alpha": c.priority_alpha, "beta": c.priority_beta}
-            return PrioritizedReplayBuffer(c.buffer_size, self.num_envs, given.shapes, given.dtypes, *kind, **options)
-        return ReplayBuffer(c.buffer_size, self.num_envs, given.shapes, given.dtypes, *kind, **options)
+        if c.her:
+            made = PrioritizedHindsightReplayBuffer if prioritized else HindsightReplayBuffer
+            options |= {"layout": goals.layout_of(self.observation_space, given), "learned": self.learned_reward}
+            options |= {"strategy": c.her_goals, "ratio": c.her_ratio}
+        return made(c.buffer_size, self.num_envs, given.shapes, given.dtypes, *kind, **options)
+
+    def use_goals_of(self, env: Any) -> None:
+        """Let hindsight replay compute rewards and ends by an environment's `compute_reward` and `compute_terminated`.
+
+        In a loop of your own call it before the first act, where `her` is set; the runner does. `env` may be wrapped,
+        or a vector of environments in this process.
+
+        Raises:
+            ConfigError: `her` is not set, or the environment has no `compute_reward` for its goals.
+        """
+        if not self.config.her:
+            raise ConfigError("use_goals_of: expected an agent with her, got one without: give the setting her=True")
+        self.replay.use(*goals.functions_of(env))
+
+    def learned_reward(self, reward: Any) -> Any:
+        """Return what is learned of rewards: clipped or scaled, as the settings say."""
+        c = self.config
+        reward = np.clip(reward, -1, 1) if c.clip_reward else reward
+        return reward if c.reward_scale == 1 else c.reward_scale * np.asarray(reward)
 
     def make_explorer(self, rng: np.random.Generator) -> Explorer:
         """Return the explorer, whose state is saved with the agent; by default one that only has a generator."""
@@ -175,9 +206,7 @@ class OffPolicyAgent(Agent):
         if self.preprocessor.choices:  # what goes on has an action whose value is a target
             over = np.asarray(terminated) if valid is None else np.asarray(terminated) | ~np.asarray(valid)
             self.preprocessor.check_mask(given[-1], ~over.reshape(-1))
-        reward = np.clip(reward, -1, 1) if c.clip_reward else reward
-        reward = reward if c.reward_scale == 1 else c.reward_scale * np.asarray(reward)
-        self.replay.add_outcome(given, reward, terminated, truncated, valid)
+        self.replay.add_outcome(given, self.learned_reward(reward), terminated, truncated, valid)
         if self.explorer.per_episode_state:
             self.explorer.reset(np.logical_or(terminated, truncated))
         before = self.steps

@@ -154,6 +154,15 @@ class Preprocessor:
                     "an action that does nothing"
                 )
 
+    def vector_places(self) -> dict[tuple[str, ...], slice]:
+        """Return the entries of the vector that each part of the space has, by its path of keys."""
+        found, start = {}, 0
+        for path, leaf in self.leaves:
+            if not is_image(leaf):
+                found[path] = slice(start, start + _width(leaf))
+                start += _width(leaf)
+        return found
+
     def _scaled(self, vector: Any) -> Any:
         """Return entries within finite bounds scaled to [-1, 1], on the device of the vectors."""
         key = "cpu" if type(vector) is np.ndarray else device_name(vector), vector.dtype

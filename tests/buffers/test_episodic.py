@@ -154,3 +154,49 @@ def test_what_cannot_be_is_refused() -> None:
         buffer.sample(1, np.random.default_rng(0), 3)
     with pytest.raises(CheckpointError, match="replay: expected an entry 'position'"):
         buffer.load_state_dict(make_plain(6, 1).state_dict())
+
+
+@pytest.mark.parametrize(("make", "tell"), KINDS)
+@pytest.mark.parametrize("burn_in", [1, 5])
+def test_the_steps_to_burn_in_come_before_in_the_same_episode(make: Any, tell: Any, burn_in: int) -> None:
+    """As many as the buffer has, and `burn_in` at the most."""
+    story, rng, seen = begin(make, tell, 24, 2, invalid=True), np.random.default_rng(7), set()
+    for _ in range(40):
+        story.step()
+        if not len(story.buffer):
+            continue
+        sequences = story.buffer.sample(8, rng, 3, burn_in)
+        check(story, sequences, 3)
+        oldest = len(story.told[0]) - story.buffer.size
+        for i, (index, steps) in enumerate(zip(sequences.index, sequences.before_lengths, strict=True)):
+            env, t = happened(story, int(index))
+            told, begins = story.told[env], t
+            while begins > oldest and told[begins - 1]["valid"] and not told[begins - 1]["ended"]:
+                begins -= 1
+            assert steps == min(t - begins, burn_in)
+            seen.add(int(steps))
+            for j in range(burn_in):
+                expected = told[t - steps + j]["seen"] if j < steps else [0, 0]
+                for part, x in zip(leaves(sequences.before), expected, strict=True):
+                    np.testing.assert_array_equal(part[j, i], x)
+    assert seen == {0, 1} if burn_in == 1 else {0, 1, 2} <= seen
+
+
+def test_the_state_is_that_before_the_steps_to_burn_in() -> None:
+    """State t is (t, -t) for each of two units of one layer; the episode ends after step 4."""
+    buffer = EpisodicReplayBuffer(10, 1, [(1,)], [np.float32], state_shapes=[(1, 2)])
+    for t in range(7):
+        x = np.zeros((1, 1), np.float32)
+        buffer.add_action([x], np.array([t]), [np.array([[[t, -t]]], np.float32)])
+        buffer.add_outcome([x], 0.0, False, t == 4)
+    index = np.array([0, 1, 3, 5, 6])
+    np.testing.assert_array_equal(buffer.gather(index, 2).state[0], [[[0, 0], [1, -1], [3, -3], [5, -5], [6, -6]]])
+    burned = buffer.gather(index, 2, burn_in=2)
+    np.testing.assert_array_equal(burned.before_lengths, [0, 1, 2, 0, 1])
+    np.testing.assert_array_equal(burned.state[0], [[[0, 0], [0, 0], [1, -1], [5, -5], [5, -5]]])
+    assert buffer.latest_ends.tolist() == [False] and buffer.nbytes > EpisodicReplayBuffer(10, 1, [(1,)], ["f4"]).nbytes
+    other = EpisodicReplayBuffer(10, 1, [(1,)], [np.float32], state_shapes=[(1, 2)])
+    other.load_state_dict(buffer.state_dict())
+    np.testing.assert_array_equal(other.gather(index, 2).state[0], buffer.gather(index, 2).state[0])
+    with pytest.raises(CheckpointError, match="state_0"):
+        other.load_state_dict(EpisodicReplayBuffer(10, 1, [(1,)], [np.float32]).state_dict())

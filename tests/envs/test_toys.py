@@ -1,5 +1,6 @@
 """The toy problems: their known answers, found again by playing them."""
 
+from itertools import pairwise
 from typing import Any
 
 import gymnasium as gym
@@ -160,3 +161,28 @@ def test_identity_shows_its_target() -> None:
         observation, _ = env.reset(seed=seed)
         first, second = identity.right_action()
         assert observation[:2].argmax() == first and observation[2:].argmax() == second
+
+
+def test_bits_are_flipped_one_at_a_time_until_they_are_the_goal() -> None:
+    env = gym.make("dbrrl/BitFlipping-v0")
+    bits: Any = env.unwrapped
+    for seed in range(20):
+        observation, _ = env.reset(seed=seed)
+        wrong = int(np.sum(observation["observation"] != observation["desired_goal"]))
+        observations, rewards, truncated = play(env, lambda o: bits.right_action(), seed)
+        assert rewards == [-1.0] * (wrong - 1) + [0.0] and not truncated and wrong >= 1
+        assert all(np.array_equal(o["achieved_goal"], o["observation"]) for o in observations)
+        assert [np.abs(a["observation"] - b["observation"]).sum() for a, b in pairwise(observations)] == [1] * wrong
+    _, rewards, truncated = play(env, lambda o: 1 - bits.right_action() % 2, 0)
+    assert truncated and rewards == [-1.0] * 10
+
+
+def test_equal_bits_at_first_are_no_goal() -> None:
+    env = gym.make("dbrrl/BitFlipping-v0", size=1)
+    for seed in range(10):
+        observation, _ = env.reset(seed=seed)
+        assert observation["observation"] != observation["desired_goal"]
+    achieved, desired = np.eye(2, dtype=np.float32), np.ones((2, 2), np.float32) * [1, 0]
+    bits: Any = env.unwrapped
+    np.testing.assert_array_equal(bits.compute_reward(achieved, desired, {}), [0, -1])
+    np.testing.assert_array_equal(bits.compute_terminated(achieved, desired, {}), [True, False])
