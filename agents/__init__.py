@@ -11,6 +11,7 @@ from .c51 import C51
 from .ddpg import DDPG
 from .double_dqn import DoubleDQN
 from .dqn import DQN
+from .drqn import DRQN
 from .iqn import IQN
 from .ppo import PPO
 from .qr_dqn import QRDQN
@@ -20,5 +21,5 @@ from .td3 import TD3
 from .tqc import TQC
 
 __all__ = [
-    "A2C", "A3C", "C51", "DDPG", "DQN", "IQN", "PPO", "QRDQN", "SAC", "TD3", "TQC", "DoubleDQN", "Rainbow",
+    "A2C", "A3C", "C51", "DDPG", "DQN", "DRQN", "IQN", "PPO", "QRDQN", "SAC", "TD3", "TQC", "DoubleDQN", "Rainbow",
 ]  # fmt: skip

@@ -33,6 +33,7 @@ AGENTS: dict[str, dict[str, Any]] = {
     "sac": {"buffer_size": 12, "learning_starts": 4, "batch_size": 4, **SMALL, "prioritized": True},
     "td3": {"buffer_size": 12, "learning_starts": 4, "batch_size": 4, **SMALL, "noise": "ornstein_uhlenbeck"},
     "iqn": {"buffer_size": 12, "learning_starts": 4, "batch_size": 4, **SMALL, "exploration": "ez_greedy"},
+    "drqn": {"buffer_size": 12, "learning_starts": 4, "batch_size": 4, **SMALL, "recurrent_size": 3},
 }
 NUMBERS = [-1, -(10**30), 10**30, -1.5, 0.5, math.nan, math.inf, -math.inf]
 OTHERS: list[Any] = [None, True, "text", "", [], [1, "a"], {}, {"a": 1}, np.zeros(0), np.array(["a"], "S1").view("u1")]

@@ -206,6 +206,7 @@ AGENTS = {
     "qrdqn": ("qr_dqn", ""),
     "categorical_dqn": ("c51", ""),
     "categoricaldqn": ("c51", ""),
+    "r2d2": ("drqn", ""),
     "recurrentppo": ("ppo", " with recurrent=lstm"),
     "recurrent_ppo": ("ppo", " with recurrent=lstm"),
     "ppo_lstm": ("ppo", " with recurrent=lstm"),
@@ -215,7 +216,7 @@ _CONTINUOUS, _DISCRETE = ("Box", "continuous"), ("Discrete", "discrete")
 ABSENT_AGENTS = {
     **dict.fromkeys(("redq", "droq", "crossq", "rpo", "trpo", "ars"), _CONTINUOUS),
     **dict.fromkeys(("acer", "acktr", "appo", "apex", "discrete_sac", "impala"), _DISCRETE),
-    **dict.fromkeys(("maskable_ppo", "maskableppo", "muzero", "ppg", "pqn", "r2d2", "reinforce", "vpg"), _DISCRETE),
+    **dict.fromkeys(("maskable_ppo", "maskableppo", "muzero", "ppg", "pqn", "reinforce", "vpg"), _DISCRETE),
     **dict.fromkeys(("dreamer", "dreamerv3", "tdmpc2"), _CONTINUOUS),
 }
 

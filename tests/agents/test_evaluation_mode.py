@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dbrrl import nn
-from dbrrl.agents import A2C, A3C, C51, DQN, IQN, PPO, QRDQN, DoubleDQN, Rainbow
+from dbrrl.agents import A2C, A3C, C51, DQN, DRQN, IQN, PPO, QRDQN, DoubleDQN, Rainbow
 from dbrrl.buffers.batch import Rollout
 from tests import standin
 
@@ -21,7 +21,7 @@ SHORT: dict[str, Any] = {"n_steps": 4}
 ON_POLICY, Q_LEARNERS = (PPO, A2C, A3C), (DQN, DoubleDQN, C51, QRDQN, IQN, Rainbow)
 CASES = [(kind, SHORT) for kind in ON_POLICY]
 CASES += [(kind, {**SHORT, "recurrent": "lstm"}) for kind in ON_POLICY]
-CASES += [(kind, QUICK) for kind in Q_LEARNERS]
+CASES += [(kind, QUICK) for kind in (*Q_LEARNERS, DRQN)]
 NAMES = [kind.__name__ + settings.get("recurrent", "").title() for kind, settings in CASES]
 every_agent = pytest.mark.parametrize(("kind", "settings"), CASES, ids=NAMES)
 every_q_learner = pytest.mark.parametrize("kind", Q_LEARNERS)
@@ -86,7 +86,7 @@ def test_modules_that_the_user_put_into_evaluation_mode_stay_in_it(kind: Any, se
 
 
 @pytest.mark.parametrize("tau", [1.0, 0.25])
-@every_q_learner
+@pytest.mark.parametrize("kind", [*Q_LEARNERS, DRQN])
 def test_buffers_are_copied_into_the_target_and_moved_by_nothing_else(kind: Any, tau: float) -> None:
     agent = make(kind, {**QUICK, "tau": tau, "update_interval": 100})
     feed(agent, 8)

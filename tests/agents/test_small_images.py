@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from dbrrl import nn, testing
-from dbrrl.agents import A2C, A3C, C51, DDPG, DQN, IQN, PPO, QRDQN, SAC, TD3, TQC, DoubleDQN, Rainbow
+from dbrrl.agents import A2C, A3C, C51, DDPG, DQN, DRQN, IQN, PPO, QRDQN, SAC, TD3, TQC, DoubleDQN, Rainbow
 
 TWO = gym.spaces.Discrete(2)
-AGENTS = [PPO, A2C, A3C, DQN, DoubleDQN, C51, QRDQN, IQN, Rainbow]
+AGENTS = [PPO, A2C, A3C, DQN, DoubleDQN, C51, QRDQN, IQN, Rainbow, DRQN]
 CONTINUOUS = [DDPG, TD3, SAC, TQC]
 SHAPES = [((10, 10, 4), np.bool_), ((10, 10, 6), np.uint8), ((7, 7, 3), np.uint8), ((3, 24, 21), np.uint8)]
 QUICK: dict[str, Any] = {"learning_starts": 16, "batch_size": 8, "update_interval": 4}
@@ -19,7 +19,7 @@ QUICK: dict[str, Any] = {"learning_starts": 16, "batch_size": 8, "update_interva
 @pytest.mark.parametrize(("shape", "dtype"), SHAPES)
 @pytest.mark.parametrize("kind", AGENTS)
 def test_every_agent_keeps_the_protocol_on_small_images(kind: Any, shape: Any, dtype: Any) -> None:
-    settings = QUICK if issubclass(kind, DQN) else {"n_steps": 4}
+    settings = QUICK if issubclass(kind, DQN | DRQN) else {"n_steps": 4}
     space = gym.spaces.Box(0, 1 if dtype is np.bool_ else 255, shape, dtype)
 
     def make() -> Any:

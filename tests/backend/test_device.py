@@ -10,7 +10,7 @@ import pytest
 
 from dbrrl import Experiment, Tensor, backend, nn, optim, returns, seeding, testing
 from dbrrl import functional as F
-from dbrrl.agents import C51, DDPG, DQN, IQN, PPO, QRDQN, SAC, TD3, TQC, DoubleDQN, Rainbow
+from dbrrl.agents import C51, DDPG, DQN, DRQN, IQN, PPO, QRDQN, SAC, TD3, TQC, DoubleDQN, Rainbow
 from dbrrl.autodiff.engine import backward, grad
 from dbrrl.autodiff.tensor import no_grad, wrap
 from dbrrl.backend import CounterGenerator
@@ -378,6 +378,19 @@ def test_continuous_actions_on_a_gpu_do_what_they_do_on_the_cpu(kind: Any) -> No
     assert gpu.statistics() == pytest.approx(cpu.statistics(), rel=0.02, abs=1e-3)
     steps = [step for step in vars(gpu).values() if isinstance(step, CapturedStep)]
     assert len(steps) >= 2 and all(step.graph._graphs and not step.refused for step in steps)
+
+
+@pytest.mark.parametrize("settings", [{}, {"recurrent": "gru", "initial_state": "zero", "burn_in": 0}])
+def test_q_learning_with_a_memory_on_a_gpu_does_what_it_does_on_the_cpu(settings: dict[str, Any]) -> None:
+    settings = {"recurrent_size": 8, "batch_size": 4, "learning_starts": 8, "target_update_interval": 3} | settings
+    cpu, gpu = (
+        DRQN(*AGENTS["discrete"], DRQN.Config(**settings), num_envs=2, seed=3, device=device)
+        for device in ("cpu", "cuda")
+    )
+    np.testing.assert_array_equal(feed(gpu, 30), feed(cpu, 30))
+    assert gpu.num_updates == cpu.num_updates > 3
+    close(nn.parameters_to_vector(gpu.network), nn.parameters_to_vector(cpu.network), 1e-2, 1e-3)
+    assert gpu.statistics() == pytest.approx(cpu.statistics(), rel=0.02, abs=1e-3)
 
 
 @pytest.mark.parametrize("name", ["discrete", "box"])

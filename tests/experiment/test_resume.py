@@ -63,6 +63,15 @@ SETTINGS = {
         *("--agent", "double_dqn", "--no-preset", "--steps", "5200", "--num-envs", "3", "--buffer-size", "2000"),
         *("--prioritized", "--dueling", "--noisy", "--n-step", "3", "--update-interval", "16", "--tau", "0.1"),
     ],
+    "her": [
+        *("--agent", "dqn", "--no-preset", "--steps", "5200", "--num-envs", "3", "--buffer-size", "2000"),
+        *("--env", "dbrrl/BitFlipping-v0", "--her", "true", "--prioritized", "true", "--n-step", "3"),
+        *("--update-interval", "16"),
+    ],
+    "drqn": [
+        *("--agent", "drqn", "--no-preset", "--steps", "5200", "--num-envs", "3", "--buffer-size", "2000"),
+        *("--env", "dbrrl/CartPoleHidden-v0", "--n-step", "3", "--update-interval", "48", "--recurrent-size", "8"),
+    ],
 }
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX's")

@@ -6,7 +6,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from dbrrl.agents import A2C, A3C, C51, DDPG, DQN, IQN, PPO, QRDQN, SAC, TD3, TQC, DoubleDQN, Rainbow
+from dbrrl.agents import A2C, A3C, C51, DDPG, DQN, DRQN, IQN, PPO, QRDQN, SAC, TD3, TQC, DoubleDQN, Rainbow
 from dbrrl.errors import SpaceError
 from dbrrl.networks.preprocessor import Preprocessor, is_image
 from tests import standin
@@ -212,7 +212,7 @@ def test_normalized_observations_of_large_entries_stay_distinct(
     assert seen.dtype == given.dtype == np.float32
 
 
-@pytest.mark.parametrize("make", [PPO, A2C, A3C, DQN, DoubleDQN, C51, QRDQN, IQN, Rainbow, DDPG, TD3, SAC, TQC])
+@pytest.mark.parametrize("make", [PPO, A2C, A3C, DQN, DoubleDQN, C51, QRDQN, IQN, Rainbow, DRQN, DDPG, TD3, SAC, TQC])
 def test_every_agent_scales_large_entries_before_it_stores_them(make: Any) -> None:
     box = Box(1.7e9, 1.7e9 + 99, (1,), np.float64)
     actions = Discrete(2) if Discrete in make.action_spaces else Box(-1, 1, (1,))
@@ -223,5 +223,6 @@ def test_every_agent_scales_large_entries_before_it_stores_them(make: Any) -> No
     given = (agent.central if make is A3C else agent).preprocessor(SECONDS.astype(np.float64).reshape(-1, 1))
     np.testing.assert_allclose(given[:, 0], np.linspace(-1, 1, 100), atol=1e-6)
     if hasattr(agent, "replay"):
-        stored = agent.replay.sample(500, np.random.default_rng(0), 0.99, 1).observation
+        rest = (1,) if make is DRQN else (0.99, 1)
+        stored = agent.replay.sample(500, np.random.default_rng(0), *rest).observation
         assert len(np.unique(stored)) > 90 and stored.dtype == np.float32
