@@ -7,7 +7,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from dbrrl.agents import C51, DQN, IQN, QRDQN, DoubleDQN, Rainbow
+from dbrrl.agents import C51, DDPG, DQN, IQN, QRDQN, SAC, TD3, TQC, DoubleDQN, Rainbow
 from dbrrl.buffers import HindsightReplayBuffer, PrioritizedHindsightReplayBuffer, ReplayBuffer
 from dbrrl.envs.bit_flipping import BitFlipping
 from dbrrl.errors import ConfigError
@@ -105,6 +105,22 @@ def test_every_agent_with_replay_learns_in_a_loop_of_ones_own(kind: Any, setting
     if "n_step" not in settings and not prioritized:
         np.testing.assert_array_equal(batch.reward == 0, (bits == goal).all(1))
         np.testing.assert_array_equal(batch.discount == 0, (bits == goal).all(1))
+
+
+@pytest.mark.parametrize("kind", [DDPG, TD3, SAC, TQC])
+@pytest.mark.parametrize("prioritized", [False, True])
+def test_continuous_actions_reach_for_goals_too(kind: Any, prioritized: bool) -> None:
+    env, actions = Reach(), Box(-2.0, 2.0, (2,))
+    config = kind.Config(**QUICK, hidden_sizes=(8, 8), prioritized=prioritized, reward_scale=0.5)
+    agent = kind(env.observation_space, actions, config, num_envs=1)
+    agent.use_goals_of(env)
+    observation, _ = env.reset(seed=0)
+    for t in range(14):
+        action = agent.act(observation)
+        observation = env.step(action)[0]
+        agent.observe(observation, -1.0, False, t % 5 == 4)
+    batch = agent.sample()
+    assert agent.num_updates > 0 and actions.contains(action) and set(batch.reward) == {0.0, -0.5}
 
 
 def test_goals_of_an_image_environment_that_answers_for_one_pair(tmp_path: Path) -> None:
