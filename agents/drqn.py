@@ -13,13 +13,14 @@ state that was stored when the step was acted on, and lets both networks run ove
 without a loss, so that it catches up with θ ("burn-in").
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import gymnasium as gym
 import numpy as np
 
-from dbrrl import losses, nn
+from dbrrl import losses, nn, schedules
 from dbrrl.autodiff.tensor import no_grad
 from dbrrl.backend import to_device
 from dbrrl.backend.trees import mapped
@@ -41,7 +42,7 @@ from dbrrl.schedules import Schedule
 class Config(OffPolicyConfig):
     """Settings of DRQN; the paper's own are in its section 3 and appendix A."""
 
-    learning_rate: float = setting(1e-3, above=0, help="step size of Adam (R2D2: 1e-4)")
+    learning_rate: float | Schedule = setting(1e-3, above=0, help="step size of Adam (R2D2: 1e-4)")
     learning_rate_schedule: Literal["constant", "linear"] = setting("constant", help="linear: to 0 at total_steps")
     adam_eps: float = setting(1e-8, above=0, help="ε of Adam (R2D2: 1e-3)")
     recurrent: Literal["lstm", "gru"] = setting("lstm", help="kind of the memory (paper: lstm)")
@@ -59,7 +60,10 @@ class Config(OffPolicyConfig):
     epsilon_start: float = setting(1.0, at_least=0, at_most=1, help="share of random actions at first")
     epsilon_end: float = setting(0.05, at_least=0, at_most=1, help="share of random actions at last (paper: 0.1)")
     epsilon_steps: int = setting(10_000, at_least=1, help="environment steps from first to last (paper: 1,000,000)")
-    epsilon_schedule: Literal["linear", "exponential"] = setting("linear", help="the way from first to last")
+    epsilon_schedule: Literal["linear", "exponential", "cosine"] = setting("linear", help="the way from first to last")
+    epsilon: float | Schedule | None = setting(
+        None, at_least=0, at_most=1, help="share of random actions over the run, in place of the four above"
+    )
     buffer_device: Literal["host"] = setting("host", help="where the observations are: sequences are cut on the host")
 
 
@@ -74,6 +78,9 @@ class DRQN(OffPolicyAgent):
     saved_attributes: ClassVar[tuple[str, ...]] = (
         "network", "target_network", "optimizer", "memory", *OffPolicyAgent.saved_attributes,
     )  # fmt: skip
+    sized_by: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "replay": ("buffer_size", "frame_stack", "buffer_file", "initial_state"), "explorer": (), "memory": (),
+    }  # fmt: skip
     action_spaces = (gym.spaces.Discrete,)
     recurrent = True
     replay: Any
@@ -127,13 +134,14 @@ class DRQN(OffPolicyAgent):
     def make_explorer(self, rng: np.random.Generator) -> Explorer:
         """Return the ε-greedy explorer."""
         c = self.config
-        return EpsilonGreedy(Schedule(c.epsilon_schedule, c.epsilon_start, c.epsilon_end), rng)
+        epsilon = Schedule(c.epsilon_schedule, c.epsilon_start, c.epsilon_end) if c.epsilon is None else c.epsilon
+        return EpsilonGreedy(epsilon, rng)
 
     @property
     def exploration_progress(self) -> float:
-        """The part of `epsilon_steps` that is over."""
+        """The part of `epsilon_steps` that is over; with a schedule of its own, the part of the run."""
         part: float = self.steps / self.config.epsilon_steps
-        return part
+        return part if self.config.epsilon is None else self.progress
 
     def act(self, observation: Any, explore: bool = True, episode_start: Any = None) -> Any:
         """Return ε-greedy actions, or greedy ones if not `explore`; `episode_start` outside training as in `Agent`."""
@@ -147,6 +155,18 @@ class DRQN(OffPolicyAgent):
             self.watch.acted(observation, sample)
         action = self.head.to_action(sample)
         return action[0] if single else action
+
+    def value(self, observation: Any, episode_start: Any = None) -> Any:
+        """Return max_a Q of a batch of observations, (B,), or a number of a single one; `episode_start` as in `act`."""
+        batch, single = self.as_batch(observation)
+        with nn.evaluation():
+            values = host(self.memory.look(self.to_device(self.preprocessor(batch)), episode_start)[1])
+        return float(values[0]) if single else values
+
+    def begin_elsewhere(self) -> None:
+        """End the episodes under way in the replay buffer, and forget them."""
+        super().begin_elsewhere()
+        self.memory = recurrent_q_network.Acting(self._network, self.num_envs)
 
     def state_to_store(self) -> list[np.ndarray]:
         """Return the state that was acted from, as arrays (num_envs, ...); none if sequences begin with zeros."""
@@ -193,7 +213,7 @@ class DRQN(OffPolicyAgent):
     def update(self, batch: Batch) -> StepMetrics:
         """One gradient step on a batch, and one of the target network when that is due."""
         c = self.config
-        if c.learning_rate_schedule == "linear":
+        if schedules.varies(c, "learning_rate"):
             self.optimizer.learning_rate = self.scheduled("learning_rate")
         metrics = self.gradient_step(batch)
         self.num_updates += 1

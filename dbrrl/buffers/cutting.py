@@ -21,4 +21,5 @@ def cut(ring: Ring) -> None:
     for row in np.flatnonzero(bits == 0):
         ring.ends[newest[row]] = TRUNCATED
         ring.final[newest[row]] = ring.finals.push([part[row] for part in following])
+        ring.episode_cut(int(row))
     ring.look_ahead(ring.head - ring.size)

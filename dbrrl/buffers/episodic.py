@@ -84,6 +84,10 @@ class EpisodicReplayBuffer(Ring):
         goes_on = self.ends[here : here + envs] == 0
         self.position[there : there + envs] = (self.position[here : here + envs] + 1) * goes_on
 
+    def episode_cut(self, env: int) -> None:
+        """Let another episode begin with the open row of an environment."""
+        self.position[self.head * self.num_envs + env] = 0
+
     @property
     def latest_ends(self) -> np.ndarray:
         """Whether an episode does not go on after the newest complete row, bool (B,)."""

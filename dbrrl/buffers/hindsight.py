@@ -173,6 +173,10 @@ class HindsightReplayBuffer(ReplayBuffer):
         for env in np.flatnonzero(self.ends[here]):
             self._close(t, int(env))
 
+    def episode_cut(self, env: int) -> None:
+        """Let no goal of later rows of an environment belong to those before."""
+        self._close((self.head - 1) % self._ring, env)
+
     def _close(self, t: int, env: int) -> None:
         """The episode of an environment ended with row t, or before it where that is no transition."""
         left = self.left.reshape(self._ring, self.num_envs)

@@ -48,8 +48,7 @@ class Ring(TakesOldNames):
     """
 
     arrays: tuple[str, ...] = ("actions", "rewards", "ends", "final")  # attributes of one entry a place
-    # Whether the observation that followed is kept apart, by the bits of an entry: where only a time limit ended it.
-    final_kept: np.ndarray = np.array([False, False, True, False] * 2)
+    final_kept: np.ndarray = np.array([False, False, True, False] * 2)  # by bits: whether what followed is kept apart
     per_place: int = 0  # bytes that a subclass has beside these
     begin, end = Renamed("add_action"), Renamed("add_outcome")
 
@@ -217,15 +216,13 @@ class Ring(TakesOldNames):
         if self.finals.next > self.finals.first:  # any are kept; len() would be a call
             cut = np.flatnonzero(self.final_kept.take(ends))
             final = self.final.take(places[cut])
-            for part, kept in zip(parts, self.finals.arrays, strict=True):
-                if len(cut):
-                    part[to_device_of(part, cut)] = to_device_of(part, kept[final % len(kept)])
+            for part, kept in zip(parts, self.finals.arrays, strict=True) if len(cut) else ():
+                part[to_device_of(part, cut)] = to_device_of(part, kept[final % len(kept)])
         return parts
 
     def wrapped(self, places: np.ndarray) -> np.ndarray:
         """The places as they are numbered, where counting went on beyond the last, or before the first."""
-        wrapped: np.ndarray = places % self._places
-        return wrapped
+        return places % self._places
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that is stored: copies, or views while `checkpoint.lending` allows these."""
@@ -290,6 +287,9 @@ class Ring(TakesOldNames):
         self._invalid -= int(np.count_nonzero(ends & INVALID))
         ends[:] = 0
         self.look_ahead(oldest)
+
+    def episode_cut(self, env: int) -> None:
+        """Take in that the newest row was made the last one of the episode of an environment; here nothing is due."""
 
     def look_ahead(self, row: int) -> None:
         """Find the next row, from `row` on, in which something is marked."""

@@ -57,12 +57,12 @@ class InProcess:
             learner.use_goals_of(self._goal_environment())
 
     def _goal_environment(self) -> Any:
-        """Return one environment in this process that computes rewards of goals: the first of them, or another one."""
-        if self.kind == "sync":
+        """Return what computes rewards of goals: the environments, or one more where these are in other processes."""
+        if self.kind != "async":
             return self.envs.vector_env
         settings, plan = self._plan.settings, self._plan
         self._goals = make(
-            settings.env,
+            plan.env,
             1,
             seed=seeding.sequence(settings.seed, "goals"),
             vectorization="sync",

@@ -74,7 +74,7 @@ class OffPolicyAgent(Agent):
         self._latest: Mapping[str, Any] = {}
 
     sized_by: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "replay": ("buffer_size", "frame_stack", "prioritized", "priority_alpha", "buffer_file"),
+        "replay": ("buffer_size", "frame_stack", "prioritized", "priority_alpha", "buffer_file", "her"),
         "explorer": ("exploration", "noisy"),
     }
 

@@ -10,7 +10,7 @@ from dbrrl.buffers.batch import flat_rows
 from dbrrl.networks import fitting
 from dbrrl.networks.actor_critic import MEMORIES
 from dbrrl.networks.preprocessor import Preprocessor
-from dbrrl.networks.recurrence import Recurrent, State, one_step
+from dbrrl.networks.recurrence import Recurrent, State, one_step, plain
 from dbrrl.types import Observation
 
 
@@ -76,9 +76,9 @@ class _OneStep:
     def __init__(self, network: Any) -> None:
         self.network, self.initial_state = network, network.initial_state
 
-    def __call__(self, observation: Observation, state: State, reset: None) -> tuple[Any, None, State]:
+    def __call__(self, observation: Observation, state: State, reset: None) -> tuple[Any, Any, State]:
         values, after = self.network(observation, state)
-        return values, None, after
+        return values, plain(values).max(axis=-1), after
 
 
 def check(agent: Any, network: Any, own: Any) -> bool:

@@ -245,6 +245,31 @@ def test_an_evaluation_has_a_memory_of_its_own() -> None:
     assert content(one) == content(other)
 
 
+def test_it_goes_on_elsewhere_with_new_episodes() -> None:
+    agent, fresh = still(), still()
+    feed(agent, 9)
+    agent.act(np.ones((2, 3), np.float32))
+    agent.begin_elsewhere()
+    for part, start in zip(agent.memory.state, fresh.memory.state, strict=True):
+        np.testing.assert_array_equal(part, start)
+    feed(agent, 4, first=20)
+    s = agent.replay.gather(np.array([18, 19]), 3, 3)  # the first that were acted on elsewhere
+    assert s.first[0].all() and not s.before_lengths.any() and agent.replay.ends[16:18].all()
+
+
+def test_values_are_those_of_the_memory() -> None:
+    agent, rng = still(), np.random.default_rng(0)
+    reference, x = Reference(agent.network, "lstm"), rng.normal(size=(2, 4, 3)).astype(np.float32)
+    before = content(agent)
+    agent.act(x[0], explore=False, episode_start=True)
+    found, single = agent.value(x[1], episode_start=False), agent.value(x[0, 0], episode_start=True)
+    for i in range(4):
+        values, _ = reference.unroll(x[:, i], reference.start())
+        assert found[i] == pytest.approx(values[1].max(), abs=1e-6)
+    assert single == pytest.approx(reference.unroll(x[:1, 0], reference.start())[0].max(), abs=1e-6)
+    assert content(agent) == before
+
+
 class Sums(nn.Module):
     """Q(h, ·) = a row of numbers times h, the sum of the observations' first entries so far."""
 

@@ -30,7 +30,8 @@ def test_every_agent_keeps_the_protocol_on_small_images(kind: Any, shape: Any, d
     (images,) = network.encoder.images
     assert isinstance(images, nn.MinAtarCNN)
     flat = {10: 16 * 8 * 8, 7: 16 * 5 * 5, 3: 16 * 11 * 10}[shape[0]]
-    assert any(parameter.shape == (128, flat) for parameter in network.parameters())
+    units = 4 * 64 if kind is DRQN else 128  # the gates of its memory take the place of the hidden layer
+    assert any(parameter.shape == (units, flat) for parameter in network.parameters())
 
 
 @pytest.mark.parametrize("kind", CONTINUOUS)

@@ -9,6 +9,7 @@ import pytest
 from dbrrl import checkpoint, nn
 from dbrrl.backend.trees import leaves
 from dbrrl.buffers import EpisodicReplayBuffer, Sequences
+from dbrrl.buffers.cutting import cut
 from dbrrl.errors import CheckpointError, GraphError
 
 from .test_replay import Story
@@ -200,3 +201,20 @@ def test_the_state_is_that_before_the_steps_to_burn_in() -> None:
     np.testing.assert_array_equal(other.gather(index, 2).state[0], buffer.gather(index, 2).state[0])
     with pytest.raises(CheckpointError, match="state_0"):
         other.load_state_dict(EpisodicReplayBuffer(10, 1, [(1,)], [np.float32]).state_dict())
+
+
+def test_no_sequence_goes_on_beyond_a_cut() -> None:
+    buffer = EpisodicReplayBuffer(10, 2, [(1,)], [np.float32])
+    x = np.zeros((2, 1), np.float32)
+    for t in range(3):
+        buffer.add_action([x], np.array([t, t]))
+        buffer.add_outcome([x], np.zeros(2), np.array([False, t == 2]), np.zeros(2, bool))
+    cut(buffer)
+    for t in range(3, 5):
+        buffer.add_action([x], np.array([t, t]))
+        buffer.add_outcome([x], np.zeros(2), np.zeros(2, bool), np.zeros(2, bool))
+    s = buffer.gather(np.array([0, 1, 6, 7]), 5, burn_in=2)
+    np.testing.assert_array_equal(s.lengths, [3, 3, 2, 2])
+    np.testing.assert_array_equal(s.first[0], [True] * 4)
+    np.testing.assert_array_equal(s.before_lengths, [0] * 4)
+    np.testing.assert_array_equal(s.truncated[2], [True, False, False, False])

@@ -9,6 +9,7 @@ import pytest
 from dbrrl import checkpoint
 from dbrrl.backend.trees import leaves
 from dbrrl.buffers import HindsightReplayBuffer, PrioritizedHindsightReplayBuffer, ReplayBuffer
+from dbrrl.buffers.cutting import cut
 from dbrrl.buffers.hindsight import GoalFunction, GoalLayout
 from dbrrl.errors import CheckpointError, ConfigError, EnvError
 
@@ -270,3 +271,17 @@ def test_what_is_missing_is_said_before_anything_is_stored() -> None:
         buffer.use(lambda achieved, desired, info: info["distance"], None)
     with pytest.raises(ConfigError, match="on the host"):
         HindsightReplayBuffer(8, 1, [(5,)], [np.float32], layout=LAYOUT, device="cuda")
+
+
+def test_no_goal_comes_from_beyond_a_cut() -> None:
+    buffer = make(20, 1, ratio=1.0)
+    image = np.zeros((1, 1, 2, 2), np.uint8)
+    for t in range(6):
+        if t == 3:
+            cut(buffer)
+        vector = np.float32([[t, 0, 9, 9, 0]])
+        buffer.add_action([vector, image], np.array([0]))
+        buffer.add_outcome([vector + 1, image], 0.0, np.array([False]), np.array([False]))
+    rng = np.random.default_rng(0)
+    for index, possible in ((0, {1, 2, 3}), (2, {3}), (3, {4, 5, 6})):
+        assert set(buffer.draw_goals(np.full(200, index), rng)[:, 0]) == possible
