@@ -110,6 +110,8 @@ def _is_extended(directory: RunDirectory) -> bool:
 def _plan(directory: RunDirectory | None, path: Path, given: dict[str, Any]) -> Plan:
     """Return the settings of the run, or of the file given with --config, or else of the command line alone."""
     explicit: dict[str, Any] = {name: given[name] for name in _SETTINGS if name in given}
+    if "env" in explicit:
+        explicit["eval_env"] = None
     config = Path(given["config"]) if "config" in given else directory.config if directory is not None else None
     if config is not None:
         file = read(config)

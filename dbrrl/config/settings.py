@@ -280,7 +280,7 @@ def _from_text(text: str, annotation: Any) -> Any:
     if inner is int:
         return int(text) if text.lstrip("+-").isdigit() else float(text)
     if takes_schedule(annotation) and is_schedule(text):
-        return schedules.of(text)
+        return text
     return float(text) if inner is float else text
 
 

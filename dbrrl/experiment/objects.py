@@ -225,7 +225,12 @@ def as_config(config: Config | Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def function(name: str) -> MakeNetwork:
-    """Return the function that makes networks and has this name."""
+    """Return the function that makes networks and has this name; ConfigError if there is none."""
+    if given.is_description(name):
+        raise ConfigError(
+            f"network: the run was made with {name}, an object that no name leads to: give it again, in Python: "
+            "Experiment.resume(RUN, network=...), or load the agent with network= and call evaluate_policy(agent, env)"
+        )
     return registry.function("network", name)
 
 

@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from dbrrl import checkpoint, schedules
+from dbrrl import checkpoint, schedules, train
 from dbrrl.agents import A2C, A3C, C51, DQN, PPO
 from dbrrl.autodiff.tensor import plain
 from dbrrl.buffers import Batch
@@ -167,6 +167,11 @@ def test_wrong_schedules_are_one_line(settings: dict[str, Any], line: str) -> No
         with pytest.raises(ConfigError, match=line) as caught:
             make_config()
         assert "\n" not in str(caught.value)
+
+
+def test_a_wrong_schedule_on_the_command_line_names_its_flag() -> None:
+    with pytest.raises(ConfigError, match=r"^--learning-rate: schedule: expected linear:START:END, .*got 'cosine:1:x'"):
+        train.main(["--agent", "ppo", "--learning-rate", "cosine:1:x"])
 
 
 def test_what_is_given_wins_over_what_a_preset_or_a_file_schedules() -> None:

@@ -15,7 +15,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from dbrrl import checkpoint, nn
+from dbrrl import checkpoint, evaluate, nn
 from dbrrl.agents import A3C, PPO
 from dbrrl.errors import CheckpointError, ConfigError, EnvError, RunError, SpaceError
 from dbrrl.experiment import Call, Evaluate, Experiment, Run
@@ -299,9 +299,15 @@ def test_what_a_module_holds_is_recorded_by_name_and_a_command_goes_on_with_it(t
     assert checkpoint.same(files[0].state_dict(), whole.agent.state_dict())
 
 
-def test_a_run_of_an_agent_that_is_made_already_goes_on_from_its_files_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("steps_before", [0, 20])
+def test_a_run_of_an_agent_that_is_made_already_goes_on_from_its_files_alone(tmp_path: Path, steps_before: int) -> None:
     def begin(**more: Any) -> Experiment:
-        return Experiment(ppo(num_envs=2), "CartPole-v1", **SHORT, **more)
+        agent, env = ppo(num_envs=2), gym.make_vec("CartPole-v1", 2)
+        observation, _ = env.reset(seed=0)
+        for _ in range(steps_before):
+            observation, *rest = env.step(agent.act(observation))
+            agent.observe(observation, *rest, valid=np.ones(2, bool))
+        return Experiment(agent, "CartPole-v1", **SHORT, **more)
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -338,6 +344,21 @@ def test_a_replaced_network_of_an_agent_is_asked_for_again(tmp_path: Path) -> No
     with pytest.raises(CheckpointError, match="does not fit"):
         Experiment.resume(folder, network=lambda agent: Net(agent, width=9), progress=False).run()
     assert same(Experiment.resume(folder, network=make_net, progress=False).run(), whole)
+
+
+def test_the_command_that_evaluates_says_which_object_it_lacks_and_takes_another_environment(tmp_path: Path) -> None:
+    def run(name: str, **options: Any) -> str:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            Experiment("ppo", out=tmp_path, name=name, num_envs=2, preset=False, **{**PPO_SHORT, **options}).run()
+        return str(tmp_path / name)
+
+    for folder in (run("env", env=lambda: cart()), run("eval", eval_env=lambda: cart())):
+        with pytest.raises(EnvError, match=r"env: the run was made with <factory .*or evaluate_policy\(agent, env\)"):
+            evaluate.main([folder, "--episodes", "2"])
+        evaluate.main([folder, "--episodes", "2", "--env", "CartPole-v1"])
+    with pytest.raises(ConfigError, match=r"network: the run was made with <network .*load the agent with network="):
+        evaluate.main([run("net", network=lambda agent: Net(agent)), "--episodes", "2"])
 
 
 def test_another_name_than_the_recorded_one_is_refused(tmp_path: Path) -> None:
