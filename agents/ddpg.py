@@ -92,7 +92,7 @@ class DDPG(OffPolicyAgent):
         with nn.evaluation():
             return host(self.actor(self.to_device(observation)))
 
-    def value(self, observation: Any) -> Any:
+    def value(self, observation: Any, episode_start: Any = None) -> Any:
         """Return Q_θ(s, μ_φ(s)) of a batch of observations, (B,), or of a single one, a number."""
         return self.evaluated(observation, lambda given: self.critics(given, self.actor(given)).array[0])
 

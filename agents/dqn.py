@@ -154,7 +154,7 @@ class DQN(OffPolicyAgent):
         with nn.evaluation(noise=noise):
             return masked(self.values(self.network, observation).array, observation)
 
-    def value(self, observation: Any) -> Any:
+    def value(self, observation: Any, episode_start: Any = None) -> Any:
         """Return max_a Q(s, a) of a batch of observations, (B,), or of a single one, a number."""
         return self.evaluated(observation, lambda given: self.action_values(given, noise=False).max(axis=1))
 

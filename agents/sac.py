@@ -106,13 +106,13 @@ class SAC(OffPolicyAgent):
         with nn.evaluation():
             return host(self.actor(self.to_device(observation)).sample(self.explorer.rng))
 
-    def action_distribution(self, observation: Any) -> SquashedNormal:
+    def action_distribution(self, observation: Any, episode_start: Any = None) -> SquashedNormal:
         """Return π_φ(·|s) of a batch of observations, actions in [-1, 1]ᵏ; a single one is a batch of one."""
         with nn.evaluation():
             policy: SquashedNormal = self.actor(self.to_device(self.preprocessor(self.as_batch(observation)[0])))
             return policy
 
-    def value(self, observation: Any) -> Any:
+    def value(self, observation: Any, episode_start: Any = None) -> Any:
         """Return the least Q_θᵢ(s, tanh m_φ(s)) of a batch of observations, (B,), or of a single one, a number."""
         return self.evaluated(observation, lambda given: self.critic_values(given).min(axis=0))
 

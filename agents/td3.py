@@ -89,7 +89,7 @@ class TD3(OffPolicyAgent):
         with nn.evaluation():
             return host(self.actor(self.to_device(observation)))
 
-    def value(self, observation: Any) -> Any:
+    def value(self, observation: Any, episode_start: Any = None) -> Any:
         """Return the least Q_θᵢ(s, π_φ(s)) of a batch of observations, (B,), or of a single one, a number."""
         return self.evaluated(observation, lambda given: self.critics(given, self.actor(given)).array.min(axis=0))
 

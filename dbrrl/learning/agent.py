@@ -134,14 +134,14 @@ class Agent(Described, OwnThreads, Checked, SavedAgent, metaclass=AgentType):
             valid: bool (num_envs,), False in rows that carry no transition; None where all do.
         """
 
-    def action_distribution(self, observation: Observation) -> Distribution:
+    def action_distribution(self, observation: Observation, episode_start: Any = None) -> Distribution:
         """The policy π(·|s) of a batch of observations, a row each; a single observation is a batch of one.
 
         Raises ArgumentError where the agent chooses its actions by none.
         """
         raise ArgumentError(f"{self.name} has no distribution of actions: it chooses an action without one; see act()")
 
-    def value(self, observation: Observation) -> Any:
+    def value(self, observation: Observation, episode_start: Any = None) -> Any:
         """The value of each of a batch of observations, (B,), or of a single one, a number, under what it learns from.
 
         Raises ArgumentError where the agent estimates none.

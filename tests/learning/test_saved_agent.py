@@ -10,7 +10,9 @@ import pytest
 from dbrrl import checkpoint, nn, testing
 from dbrrl.agents import A2C, A3C, DQN, PPO
 from dbrrl.autodiff.tensor import plain
-from dbrrl.errors import CheckpointError, ConfigError
+from dbrrl.errors import ArgumentError, CheckpointError, ConfigError
+from dbrrl.experiment import registry
+from dbrrl.schedules import cosine
 from tests import standin
 from tests.standin import host
 
@@ -170,3 +172,30 @@ def test_on_a_gpu_an_agent_is_looked_at_goes_elsewhere_and_loads_with_other_envi
         other = kind.load(tmp_path / "x", num_envs=2, device="cuda")
         play(other, 12)
         assert other.device == "cuda" and other.num_updates > here.num_updates
+
+
+@pytest.mark.parametrize("name", registry.agent_names())
+def test_every_agent_takes_a_schedule_goes_elsewhere_and_loads_with_one_environment(name: str, tmp_path: Path) -> None:
+    kind: Any = registry.agent_class(name)
+    fields = kind.Config.__dataclass_fields__
+    small = {"batch_size": 8, "learning_starts": 8, "buffer_size": 200, "n_steps": 4, "hidden_sizes": (8,)}
+    settings: dict[str, Any] = {field: value for field, value in small.items() if field in fields}
+    settings |= {field: cosine(1e-2, 1e-3) for field in fields if field.endswith("learning_rate")}
+    space = THREE if gym.spaces.Discrete in kind.action_spaces else gym.spaces.Box(-1, 1, (2,), np.float32)
+    agent = kind(BOX, space, kind.Config(**settings, total_steps=200), num_envs=3, seed=0)
+    play(agent, 20)
+    agent.save(tmp_path / "x")
+    alone, observation = kind.load(tmp_path / "x", num_envs=1), np.full((4, 3), 0.5, np.float32)
+    assert np.array_equal(greedy(alone, observation), greedy(agent, observation))
+    first = {"episode_start": True} if agent.recurrent else {}
+    assert np.isfinite(agent.value(observation, **first)).all() and agent.value(observation, **first).shape == (4,)
+    try:
+        policy = agent.action_distribution(observation, **first)
+        assert np.asarray(plain(policy.log_prob(policy.mode()))).shape == (4,)
+    except ArgumentError as error:
+        assert str(error).startswith(f"{name} has no distribution of actions")  # noqa: PT017
+    for one in (agent, alone):
+        before = one.num_updates
+        one.begin_elsewhere()
+        play(one, 30)
+        assert one.num_updates > before
