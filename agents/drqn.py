@@ -20,14 +20,17 @@ from typing import Any, ClassVar, Literal
 import gymnasium as gym
 import numpy as np
 
+from dbrrl import functional as F
 from dbrrl import losses, nn, schedules
 from dbrrl.autodiff.tensor import no_grad
 from dbrrl.backend import to_device
-from dbrrl.backend.trees import mapped
+from dbrrl.backend.trees import leaves, mapped
 from dbrrl.buffers import Batch, EpisodicReplayBuffer, Sequences
+from dbrrl.buffers.batch import flat_rows
 from dbrrl.config import setting
+from dbrrl.distributions.masks import allowed, masked
 from dbrrl.errors import ConfigError
-from dbrrl.explorers import EpsilonGreedy, Explorer, greedy
+from dbrrl.explorers import EpsilonGreedy, Explorer, LazyValues, greedy
 from dbrrl.learning.config import OffPolicyConfig
 from dbrrl.learning.gradient_step import LossAndMetrics, StepMetrics
 from dbrrl.learning.off_policy import OffPolicyAgent, host
@@ -82,7 +85,7 @@ class DRQN(OffPolicyAgent):
         "replay": ("buffer_size", "frame_stack", "buffer_file", "initial_state"), "explorer": (), "memory": (),
     }  # fmt: skip
     action_spaces = (gym.spaces.Discrete,)
-    recurrent = True
+    action_masks = recurrent = True
     replay: Any
 
     def make_networks(self, rng: np.random.Generator) -> None:
@@ -147,9 +150,12 @@ class DRQN(OffPolicyAgent):
         """Return ε-greedy actions, or greedy ones if not `explore`; `episode_start` outside training as in `Agent`."""
         observation, single = self.as_batch(observation)
         given, learning = self.preprocessor(observation), explore and self.training
+        if self.preprocessor.choices:
+            self.preprocessor.check_mask(leaves(given)[-1])
         with nn.evaluation():
             values = host(self.memory.act(self.to_device(given), learning, episode_start))
-        sample = self.explorer(values, self.exploration_progress) if explore else greedy(values)
+        lazy = LazyValues(values.shape, lambda: values, allowed(given))
+        sample = self.explorer(lazy, self.exploration_progress) if explore else greedy(values)
         if learning:
             self.replay.add_action(given, sample, self.state_to_store())
             self.watch.acted(observation, sample)
@@ -235,7 +241,8 @@ class DRQN(OffPolicyAgent):
         """Return y of each step, (T, n): of `n_step` rewards, or as many as the sequence has."""
         with no_grad():
             values = plain(self.target_network(batch.observation, _state(batch.target_state))[0])
-        following = values[1:].max(axis=-1)
+        flat, seen = flat_rows(values[1:]), mapped(lambda part: flat_rows(part[1:]), batch.observation)
+        following = F.pick(flat, masked(flat, seen).argmax(axis=1)).reshape(values.shape[0] - 1, -1)
         c = self.config
         return n_step(batch.reward, following, batch.terminated, batch.boundary, c.gamma, c.n_step)
 

@@ -7,6 +7,7 @@ import numpy as np
 from dbrrl import nn
 from dbrrl.backend.trees import leaves, mapped
 from dbrrl.buffers.batch import flat_rows
+from dbrrl.distributions.masks import masked
 from dbrrl.networks import fitting
 from dbrrl.networks.actor_critic import MEMORIES
 from dbrrl.networks.preprocessor import Preprocessor
@@ -78,7 +79,8 @@ class _OneStep:
 
     def __call__(self, observation: Observation, state: State, reset: None) -> tuple[Any, Any, State]:
         values, after = self.network(observation, state)
-        return values, plain(values).max(axis=-1), after
+        best = masked(plain(values)[0], mapped(lambda part: part[0], observation)).max(axis=-1)
+        return values, best[None], after
 
 
 def check(agent: Any, network: Any, own: Any) -> bool:

@@ -5,7 +5,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from dbrrl.agents import A2C, A3C, C51, DQN, IQN, PPO, QRDQN, DoubleDQN, Rainbow
+from dbrrl.agents import A2C, A3C, C51, DQN, DRQN, IQN, PPO, QRDQN, DoubleDQN, Rainbow
 
 spaces = gym.spaces
 SMALL: dict[str, Any] = {"hidden_sizes": (8,)}
@@ -23,6 +23,7 @@ Q_LEARNERS: dict[str, tuple[type[Any], dict[str, Any]]] = {
     "dqn_all": (DQN, {**QUICK, "dueling": True, "prioritized": True, "n_step": 3}),
     "dqn_ez": (DQN, {**QUICK, "exploration": "ez_greedy", "epsilon_start": 0.5, "epsilon_end": 0.5}),
     "double_dqn": (DoubleDQN, QUICK),
+    "drqn": (DRQN, {**QUICK, "recurrent_size": 4, "sequence_length": 4, "burn_in": 2}),
     "c51": (C51, {**QUICK, "atoms": 5}),
     "qr_dqn": (QRDQN, {**QUICK, "quantiles": 4}),
     "iqn": (IQN, {**QUICK, "quantiles": 4, "target_quantiles": 4, "action_quantiles": 4, "dueling": True}),

@@ -183,6 +183,38 @@ def test_the_greedy_action_is_an_allowed_one(name: str) -> None:
     assert agent.act(seen(2, 0, 3), explore=False).tolist() == [3, 3]
 
 
+class KnownMemory(Known):
+    """VALUES at each step of sequences, with a state of no use."""
+
+    def initial_state(self, batch: int) -> tuple[Any, ...]:
+        return (np.zeros((1, batch, 1), np.float32),)
+
+    def forward(self, observation: Any, state: Any, lengths: Any = None) -> Any:  # type: ignore[override]
+        return F.broadcast_to(self.table, (*observation["vector"].shape[:2], 4)), state
+
+
+@pytest.mark.parametrize("over", [False, True])
+def test_the_value_of_a_masked_action_is_no_target_in_a_sequence(over: bool) -> None:
+    agent = make("drqn")
+    agent.network = KnownMemory(VALUES)
+    steps = [seen(2, 0, 3), seen(2, 0, 2), seen(2) if over else seen(2, 1, 2)]
+    masks = np.stack([step["action_mask"] != 0 for step in steps])
+    ends = np.array([[False, False], [over, over]])
+    batch = Batch(
+        observation={"vector": np.zeros((3, 2, 2), np.float32), "action_mask": masks},
+        action=np.zeros((2, 2), np.int64),
+        reward=np.full((2, 2), REWARD, np.float32),
+        terminated=ends,
+        boundary=np.array([[False, False], [True, True]]),
+        target_state={"0": np.zeros((1, 2, 1), np.float32)},
+    )
+    gamma = agent.config.gamma
+    by_hand = [[REWARD + gamma * 3.0] * 2, [REWARD + (0.0 if over else gamma * 3.0)] * 2]
+    np.testing.assert_allclose(agent.target(batch), by_hand, rtol=1e-6)
+    assert agent.act(seen(2, 0, 2), explore=False, episode_start=True).tolist() == [2, 2]
+    assert agent.value(seen(2, 0, 1), episode_start=True).tolist() == [2.0, 2.0]
+
+
 @pytest.mark.parametrize("name", ["dqn", "c51", "iqn"])
 def test_dueling_streams_learn_nothing_about_a_masked_action(name: str) -> None:
     agent = make(name, dueling=True, hidden_sizes=(64,))

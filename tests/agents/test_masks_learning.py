@@ -20,6 +20,7 @@ Q_LEARNERS: dict[str, dict[str, Any]] = {
     "c51": {"value_min": 0.0, "value_max": 8.0, "atoms": 33},
     "qr_dqn": {"quantiles": 10},
     "iqn": {},
+    "drqn": {"recurrent_size": 8, "sequence_length": 5, "burn_in": 0, "batch_size": 16},
     "rainbow": {"value_min": 0.0, "value_max": 8.0, "atoms": 33, "n_step": 1},
 }
 
