@@ -10,6 +10,7 @@ from dbrrl import nn, testing
 from dbrrl.agents import DRQN
 from dbrrl.buffers import EpisodicReplayBuffer
 from dbrrl.errors import ConfigError, GraphError
+from dbrrl.experiment import Experiment, registry
 
 from .feeding import BOX, OBSERVATIONS, content, feed, spaces
 from .probes import over_seeds, train
@@ -356,3 +357,25 @@ def test_states_are_stored_where_sequences_begin_with_them() -> None:
     assert type(make().replay) is EpisodicReplayBuffer
     assert [part.shape for part in make().replay._states] == [(62, 1, 3)] * 2
     assert make(initial_state="zero").replay._states == []
+
+
+def hidden(agent: str, **settings: Any) -> float:
+    """The score of a run on CartPole whose velocities are hidden."""
+    quiet: dict[str, Any] = {"curve": False, "tensorboard": False, "progress": False, "eval_interval": 10**6}
+    run = Experiment(agent, "dbrrl/CartPoleHidden-v0", seed=0, **quiet, **settings).run()
+    assert run.scores[-1]["evaluation_episodes"] == 100 and run.scores[-1]["steps"] == 50_000
+    return run.score
+
+
+@pytest.mark.slow
+def test_cartpole_is_solved_with_its_velocities_hidden() -> None:
+    assert hidden("drqn") >= 450
+
+
+@pytest.mark.slow
+def test_without_a_memory_cartpole_stays_unsolved() -> None:
+    """By DQN with the settings of the preset that it has in common."""
+    shared = registry.preset("drqn", "CartPoleHidden-v0")
+    for own in ("hidden_sizes", "sequence_length", "burn_in"):
+        del shared[own]
+    assert hidden("dqn", preset=False, **shared) < 450
