@@ -16,10 +16,13 @@ from .iqn import IQN
 from .ppo import PPO
 from .qr_dqn import QRDQN
 from .rainbow import Rainbow
+from .reinforce import REINFORCE
 from .sac import SAC
 from .td3 import TD3
 from .tqc import TQC
+from .trpo import TRPO
 
 __all__ = [
-    "A2C", "A3C", "C51", "DDPG", "DQN", "DRQN", "IQN", "PPO", "QRDQN", "SAC", "TD3", "TQC", "DoubleDQN", "Rainbow",
+    "A2C", "A3C", "C51", "DDPG", "DQN", "DRQN", "IQN", "PPO", "QRDQN", "REINFORCE", "SAC", "TD3", "TQC", "TRPO",
+    "DoubleDQN", "Rainbow",
 ]  # fmt: skip

@@ -26,6 +26,17 @@ def policy_gradient(log_prob: Any, advantage: Any) -> Any:
     return (log_prob * advantage).mean()
 
 
+def surrogate(log_prob: Any, old_log_prob: Any, advantage: Any) -> Any:
+    """Return the objective mean[r A], r = e^(log_prob - old_log_prob) (Schulman et al. 2015, eq. 14 for q = π_old).
+
+    Args:
+        log_prob: log π(a|s), (n,).
+        old_log_prob: log-probabilities under the policy that acted, (n,), taken as constant.
+        advantage: A, (n,), taken as constant.
+    """
+    return (F.exp(log_prob - old_log_prob) * advantage).mean()
+
+
 def clipped_value_loss(value: Any, target: Any, old_value: Any, clip_range: Scalar | None = None) -> Any:
     """Return mean[(V - G)²]; with a `clip_range` ε, mean[max((V - G)², (V_old + clip(V - V_old, ±ε) - G)²)].
 

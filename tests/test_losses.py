@@ -39,6 +39,16 @@ def test_policy_gradient_is_the_mean_of_log_probability_times_advantage() -> Non
     np.testing.assert_allclose(log_prob.grad, advantage / N)  # type: ignore[arg-type]
 
 
+def test_surrogate_is_the_mean_of_ratio_times_advantage() -> None:
+    log_prob, old, advantage = RNG.normal(size=(3, N))
+    x = tensor(log_prob)
+    found = losses.surrogate(x, old, advantage)
+    ratio = [math.exp(new - before) for new, before in zip(log_prob, old, strict=True)]
+    assert found.item() == pytest.approx(sum(r * a for r, a in zip(ratio, advantage, strict=True)) / N, rel=1e-12)
+    found.backward()
+    np.testing.assert_allclose(x.grad, np.array(ratio) * advantage / N)  # type: ignore[arg-type]
+
+
 def test_value_loss_is_the_mean_squared_error() -> None:
     value, target, old = RNG.normal(size=(3, N))
     found = losses.clipped_value_loss(tensor(value), target, old)

@@ -1,6 +1,6 @@
 """Base class of all distributions: a batch of independent ones, one per row."""
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -36,10 +36,19 @@ class Distribution:
         """Entropy (differential, if continuous) in nats of each row: (B,)."""
         raise NotImplementedError
 
+    def detached(self) -> Self:
+        """The same distribution of constant parameters: copies, which do not follow what a network learns later."""
+        raise NotImplementedError
+
 
 def values(x: Any) -> Any:
     """The plain array of a tensor or array."""
     return plain(x)
+
+
+def constant(x: Any) -> Any:
+    """A copy of the plain array of a tensor or array."""
+    return values(x).copy()
 
 
 def choices(x: Any) -> Any:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from dbrrl import functional as F
 from dbrrl.autodiff.index import check_classes
 from dbrrl.autodiff.tensor import wants_gradients
 from dbrrl.backend import replaceable, to_device_of
-from dbrrl.distributions.base import Distribution, choices, sum_last, values
+from dbrrl.distributions.base import Distribution, choices, constant, sum_last, values
 from dbrrl.errors import AnomalyError, ShapeError
 
 # Exponential numbers come in steps of about 2^-23 from 0 on. A 0, drawn once in 10 million times, represents all below
@@ -90,6 +90,10 @@ class Categorical(Distribution):
         """-Σ p log p."""
         return F.entropy(self.log_probs)
 
+    def detached(self) -> Self:
+        """Of constant logits."""
+        return type(self)(constant(self.logits))
+
 
 class MultiCategorical(Distribution):
     """n independent choices of k₁ ... kₙ per row: logits (B, Σ k) side by side, samples int64 (B, n)."""
@@ -100,6 +104,7 @@ class MultiCategorical(Distribution):
             raise ShapeError(
                 f"MultiCategorical: expected logits (B, {sum(self.sizes)}) for sizes {self.sizes}, got {logits.shape}"
             )
+        self.logits = logits
         cuts = [0, *np.cumsum(self.sizes).tolist()]
         self.parts = [Categorical(logits[:, a:b]) for a, b in pairwise(cuts)]
 
@@ -127,6 +132,10 @@ class MultiCategorical(Distribution):
         for part in self.parts[1:]:
             total = total + part.entropy()
         return total
+
+    def detached(self) -> Self:
+        """Of constant logits."""
+        return type(self)(constant(self.logits), self.sizes)
 
 
 class Bernoulli(Distribution):
@@ -163,6 +172,10 @@ class Bernoulli(Distribution):
         """Σ softplus(l) - p l."""
         logits = self.finite_logits()
         return sum_last(F.softplus(logits) - F.sigmoid(logits) * logits)
+
+    def detached(self) -> Self:
+        """Of constant logits."""
+        return type(self)(constant(self.logits))
 
     def finite_logits(self) -> Any:
         """The logits within ±1,000, where probabilities are 0 or 1 exactly: of infinite ones, 0 · ∞ would be nan."""

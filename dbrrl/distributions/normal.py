@@ -1,14 +1,14 @@
 """Continuous distributions: independent normals, plain and squashed into an interval by tanh."""
 
 import math
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from dbrrl import functional as F
 from dbrrl.autodiff.tensor import Tensor
 from dbrrl.backend import to_device_of
-from dbrrl.distributions.base import Distribution, NoClosedForm, sum_last, values
+from dbrrl.distributions.base import Distribution, NoClosedForm, constant, sum_last, values
 from dbrrl.errors import ShapeError
 
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
@@ -62,6 +62,10 @@ class Normal(Distribution):
         rows = F.broadcast_to(self.log_std, self.mean.shape)
         return sum_last(rows + (HALF_LOG_2PI + 0.5))
 
+    def detached(self) -> Self:
+        """Of constant mean and log_std."""
+        return type(self)(constant(self.mean), constant(self.log_std))
+
 
 class SquashedNormal(Distribution):
     """tanh of a normal, in (-1, 1)ⁿ (Haarnoja et al. 2018, appendix C); no closed-form entropy."""
@@ -109,6 +113,10 @@ class SquashedNormal(Distribution):
             "SquashedNormal.entropy: expected a distribution with a formula for it, got one without: "
             "use the mean of -rsample_and_log_prob(rng)[1]"
         )
+
+    def detached(self) -> Self:
+        """Of constant mean and log_std."""
+        return type(self)(constant(self.base.mean), constant(self.base.log_std))
 
 
 def _log_slope(u: Any) -> Any:

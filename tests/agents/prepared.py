@@ -28,6 +28,8 @@ class Prepared(nn.Module):
 
     def __init__(self, inner: Any) -> None:
         self.inner, self.running, self.dropout = inner, Running(4), nn.Dropout(0.5, rng=0)
+        if hasattr(inner, "critic"):
+            self.critic = inner.critic
         if hasattr(inner, "initial_state"):
             self.initial_state = inner.initial_state
 

@@ -6,12 +6,12 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from dbrrl.agents import A2C, A3C, DQN, PPO
+from dbrrl.agents import A2C, A3C, DQN, PPO, REINFORCE, TRPO
 
 BOX = gym.spaces.Box(-1.0, 1.0, (3,), np.float32)
 
 
-@pytest.mark.parametrize("kind", [A2C, A3C, DQN, PPO])
+@pytest.mark.parametrize("kind", [A2C, A3C, DQN, PPO, REINFORCE, TRPO])
 @pytest.mark.parametrize(("clip", "expected"), [(False, [-7, -1.5, 0.5, 1.5, 9]), (True, [-1, -1, 0.5, 1, 1])])
 def test_rewards_are_clipped_on_both_sides_where_that_is_set(kind: Any, clip: bool, expected: list[float]) -> None:
     agent = kind(BOX, gym.spaces.Discrete(2), kind.Config(clip_reward=clip), num_envs=5)

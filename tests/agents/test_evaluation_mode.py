@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dbrrl import nn
-from dbrrl.agents import A2C, A3C, C51, DQN, DRQN, IQN, PPO, QRDQN, DoubleDQN, Rainbow
+from dbrrl.agents import A2C, A3C, C51, DQN, DRQN, IQN, PPO, QRDQN, REINFORCE, TRPO, DoubleDQN, Rainbow
 from dbrrl.buffers.batch import Rollout
 from tests import standin
 
@@ -18,7 +18,7 @@ BOX, THREE = gym.spaces.Box(-1.0, 1.0, (4,), np.float32), gym.spaces.Discrete(3)
 ROWS = np.random.default_rng(0).uniform(-1, 1, (64, 4)).astype(np.float32)
 QUICK: dict[str, Any] = {"learning_starts": 8, "update_interval": 2, "batch_size": 8, "target_update_interval": 2}
 SHORT: dict[str, Any] = {"n_steps": 4}
-ON_POLICY, Q_LEARNERS = (PPO, A2C, A3C), (DQN, DoubleDQN, C51, QRDQN, IQN, Rainbow)
+ON_POLICY, Q_LEARNERS = (PPO, A2C, A3C, REINFORCE, TRPO), (DQN, DoubleDQN, C51, QRDQN, IQN, Rainbow)
 CASES = [(kind, SHORT) for kind in ON_POLICY]
 CASES += [(kind, {**SHORT, "recurrent": "lstm"}) for kind in ON_POLICY]
 CASES += [(kind, QUICK) for kind in (*Q_LEARNERS, DRQN)]

@@ -15,13 +15,18 @@ NETWORK: dict[str, Any] = {
     "gamma": 0.9,
     "hidden_sizes": (16,),
     "recurrent_size": 16,
-    "learning_rate_schedule": "linear",
 }
+LINEAR = {"learning_rate_schedule": "linear"}
 AGENTS: dict[str, dict[str, Any]] = {
-    "ppo": {"n_steps": 16, "batch_size": 64, "n_epochs": 4, "learning_rate": 5e-3},
-    "a2c": {"n_steps": 8, "optimizer": "adam", "normalize_advantage": True, "learning_rate": 1e-2, "entropy_coef": 0.0},
-    "a3c": {"n_steps": 8, "learning_rate": 5e-3, "rmsprop_eps": 1e-3, "entropy_coef": 0.02},
-}
+    "ppo": {"n_steps": 16, "batch_size": 64, "n_epochs": 4, "learning_rate": 5e-3, **LINEAR},
+    "a2c": {
+        "n_steps": 8, "optimizer": "adam", "normalize_advantage": True, "learning_rate": 1e-2, "entropy_coef": 0.0,
+        **LINEAR,
+    },
+    "a3c": {"n_steps": 8, "learning_rate": 5e-3, "rmsprop_eps": 1e-3, "entropy_coef": 0.02, **LINEAR},
+    "reinforce": {"n_steps": 8, "learning_rate": 1e-2, **LINEAR},
+    "trpo": {"n_steps": 16, "max_kl": 0.05, "critic_epochs": 8, "learning_rate": 3e-3},
+}  # fmt: skip
 
 names = pytest.mark.parametrize("name", AGENTS)
 

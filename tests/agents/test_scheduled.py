@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dbrrl import checkpoint, schedules, train
-from dbrrl.agents import A2C, A3C, C51, DQN, PPO
+from dbrrl.agents import A2C, A3C, C51, DQN, PPO, REINFORCE, TRPO
 from dbrrl.autodiff.tensor import plain
 from dbrrl.buffers import Batch
 from dbrrl.errors import ArgumentError, ConfigError
@@ -28,6 +28,8 @@ SMALL: dict[Any, dict[str, Any]] = {
     PPO: {"n_steps": 5, "batch_size": 10, "n_epochs": 1},
     A2C: {"n_steps": 5},
     A3C: {"n_steps": 5},
+    REINFORCE: {"n_steps": 5},
+    TRPO: {"n_steps": 5, "critic_epochs": 1},
     DQN: {"batch_size": 4, "learning_starts": 2, "update_interval": 2, "buffer_size": 100},
     C51: {"batch_size": 4, "learning_starts": 2, "update_interval": 2, "buffer_size": 100},
 }
@@ -50,11 +52,11 @@ def make(kind: Any, **settings: Any) -> Any:
 
 
 @pytest.mark.parametrize("schedule", KINDS, ids=str)
-@pytest.mark.parametrize("kind", [PPO, A2C, DQN, C51])
+@pytest.mark.parametrize("kind", [PPO, A2C, REINFORCE, TRPO, DQN, C51])
 def test_the_step_size_follows_its_schedule_over_the_run(kind: Any, schedule: Schedule) -> None:
     rates = play(make(kind, learning_rate=schedule), 30)
-    seen = {PPO: 10, A2C: 10, DQN: 2, C51: 2}[kind]  # environment steps between two updates
-    behind = seen if kind in (PPO, A2C) else 0  # a rollout is learned from with the step size of its start
+    seen = {DQN: 2, C51: 2}.get(kind, 10)  # environment steps between two updates
+    behind = 0 if kind in (DQN, C51) else seen  # a rollout is learned from with the step size of its start
     for step in range(seen, 61, seen):
         assert rates[step // 2 - 1] == pytest.approx(schedule((step - behind) / 60), rel=1e-6)
 
@@ -65,7 +67,7 @@ def test_the_learners_of_a3c_follow_it_by_the_steps_of_all() -> None:
     assert agent.statistics()["learning_rate"] == pytest.approx((cosine(1e-2)(50 / 60) + cosine(1e-2)(55 / 60)) / 2)
 
 
-@pytest.mark.parametrize("kind", [PPO, A2C, A3C, DQN, C51])
+@pytest.mark.parametrize("kind", [PPO, A2C, A3C, REINFORCE, DQN, C51])
 def test_a_line_to_nothing_is_what_its_word_says_to_the_bit(kind: Any) -> None:
     by_word = make(kind, learning_rate=1e-2, learning_rate_schedule="linear")
     by_schedule = make(kind, learning_rate=linear(1e-2))
@@ -98,7 +100,7 @@ def test_epsilon_and_beta_follow_theirs() -> None:
     assert make(DQN, epsilon_schedule="cosine").explorer.schedule(0.5) == pytest.approx((1 + 0.05) / 2)
 
 
-@pytest.mark.parametrize("kind", [PPO, A2C, A3C, DQN, C51])
+@pytest.mark.parametrize("kind", [PPO, A2C, A3C, REINFORCE, DQN, C51])
 def test_clipping_of_the_gradient_can_be_off(kind: Any) -> None:
     off, wide, tight = (make(kind, max_grad_norm=norm) for norm in (None, 1e9, 1e-3))
     for agent in (off, wide, tight):

@@ -7,10 +7,27 @@ import numpy as np
 import pytest
 
 from dbrrl import nn, testing
-from dbrrl.agents import A2C, A3C, C51, DDPG, DQN, DRQN, IQN, PPO, QRDQN, SAC, TD3, TQC, DoubleDQN, Rainbow
+from dbrrl.agents import (
+    A2C,
+    A3C,
+    C51,
+    DDPG,
+    DQN,
+    DRQN,
+    IQN,
+    PPO,
+    QRDQN,
+    REINFORCE,
+    SAC,
+    TD3,
+    TQC,
+    TRPO,
+    DoubleDQN,
+    Rainbow,
+)
 
 TWO = gym.spaces.Discrete(2)
-AGENTS = [PPO, A2C, A3C, DQN, DoubleDQN, C51, QRDQN, IQN, Rainbow, DRQN]
+AGENTS = [PPO, A2C, A3C, REINFORCE, TRPO, DQN, DoubleDQN, C51, QRDQN, IQN, Rainbow, DRQN]
 CONTINUOUS = [DDPG, TD3, SAC, TQC]
 SHAPES = [((10, 10, 4), np.bool_), ((10, 10, 6), np.uint8), ((7, 7, 3), np.uint8), ((3, 24, 21), np.uint8)]
 QUICK: dict[str, Any] = {"learning_starts": 16, "batch_size": 8, "update_interval": 4}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dbrrl import backend, nn
-from dbrrl.agents import A2C, A3C, DQN, IQN, PPO
+from dbrrl.agents import A2C, A3C, DQN, IQN, PPO, REINFORCE, TRPO
 from dbrrl.backend import threads
 from dbrrl.errors import ConfigError, ShapeError
 from dbrrl.learning.agent import Agent
@@ -109,10 +109,11 @@ def play(agent: Agent, steps: int) -> None:
         agent.observe(observation, np.zeros(2), nothing, nothing)
 
 
-SOON: dict[Any, dict[str, Any]] = {PPO: {"n_steps": 4}, DQN: {"learning_starts": 4}, IQN: {"learning_starts": 4}}
+SOON: dict[Any, dict[str, Any]] = {kind: {"n_steps": 4} for kind in (PPO, REINFORCE, TRPO)}
+SOON |= {DQN: {"learning_starts": 4}, IQN: {"learning_starts": 4}}
 
 
-@pytest.mark.parametrize("kind", [PPO, A2C, A3C, DQN, IQN])
+@pytest.mark.parametrize("kind", [PPO, A2C, A3C, REINFORCE, TRPO, DQN, IQN])
 def test_in_a_loop_of_your_own_small_networks_use_one_thread(kind: Any, seen: list[int]) -> None:
     agent = kind(OBSERVATION, ACTION, kind.Config(**SOON.get(kind, {})), num_envs=2)
     play(agent, 6)

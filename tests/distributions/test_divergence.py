@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dbrrl.autodiff.engine import grad
 from dbrrl.autodiff.tensor import Tensor
 from dbrrl.distributions import Bernoulli, Categorical, MultiCategorical, Normal, SquashedNormal, kl_divergence
 from dbrrl.errors import DbrrlError, ShapeError
@@ -51,6 +52,44 @@ def test_divergences_are_averages_over_samples(make: Any) -> None:
     x = p.sample(np.random.default_rng(1))
     ratios = array(p.log_prob(x)) - array(q.log_prob(x))
     assert kl_divergence(p, q)[0] == pytest.approx(ratios.mean(), abs=5 * ratios.std() / math.sqrt(n))
+
+
+def test_divergences_of_normals_are_integrals() -> None:
+    """Of each coordinate, by the trapezoidal rule, with the densities written out again."""
+    x = np.linspace(-40, 40, 100_001)[:, None, None]
+    (p_mean, p_log_std), (q_mean, q_log_std) = ((v[:, :2], v[:, 2:4]) for v in (P, Q))
+
+    def log_density(mean: Any, log_std: Any) -> Any:
+        return -(((x - mean) / np.exp(log_std)) ** 2) / 2 - log_std - math.log(2 * math.pi) / 2
+
+    log_p, log_q = log_density(p_mean, p_log_std), log_density(q_mean, q_log_std)
+    expected = np.trapezoid(np.exp(log_p) * (log_p - log_q), x, axis=0).sum(-1)
+    found = kl_divergence(Normal(p_mean, p_log_std), Normal(q_mean, q_log_std))
+    np.testing.assert_allclose(found, expected, rtol=1e-8)
+
+
+@makes
+def test_a_detached_distribution_is_a_constant_copy(make: Any, device: str) -> None:
+    parameters = put(P.copy(), device)
+    live = make(Tensor(parameters, requires_grad=True))
+    kept = live.detached()
+    x = make(put(P, device)).mode()
+    before = array(kept.log_prob(x)).copy()
+    np.testing.assert_array_equal(before, array(live.log_prob(x)))
+    assert not getattr(kept.log_prob(x), "requires_grad", False)
+    parameters += 1
+    np.testing.assert_array_equal(array(kept.log_prob(x)), before)
+    assert type(kept) is type(live)
+
+
+def test_the_curvature_of_a_divergence_from_a_detached_distribution_is_fishers_information() -> None:
+    """Of a normal: 1 / σ² by the mean, 2 by log σ; from one that shares its log σ the second would be 0."""
+    mean, log_std = Tensor(np.array([[0.5]]), requires_grad=True), Tensor(np.array([0.7]), requires_grad=True)
+    policy = Normal(mean, log_std)
+    divergence = kl_divergence(policy.detached(), policy).sum()
+    slopes = grad(divergence, [mean, log_std], create_graph=True)
+    curvature = [grad(slope.sum(), at, retain_graph=True) for slope, at in zip(slopes, (mean, log_std), strict=True)]
+    np.testing.assert_allclose([float(c.array.sum()) for c in curvature], [math.exp(-1.4), 2.0])
 
 
 @makes

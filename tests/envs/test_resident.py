@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dbrrl import backend, seeding
-from dbrrl.agents import A2C, PPO
+from dbrrl.agents import A2C, PPO, REINFORCE
 from dbrrl.envs import device as on_device
 from dbrrl.envs.registration import BATCHED
 from tests import standin
@@ -66,8 +66,10 @@ def test_episodes_end_and_begin_without_a_copy(env_id: str) -> None:
         (PPO, {"n_steps": 16, "batch_size": 64, "n_epochs": 2}),
         (PPO, {"n_steps": 16, "batch_size": 64, "normalize_observation": True, "normalize_reward": True}),
         (A2C, {"n_steps": 16}),
+        (REINFORCE, {"n_steps": 16}),
+        (REINFORCE, {"n_steps": 16, "baseline": "none"}),
     ],
-    ids=["ppo", "ppo normalizing", "a2c"],
+    ids=["ppo", "ppo normalizing", "a2c", "reinforce", "reinforce without baseline"],
 )
 def test_an_agent_plays_on_a_gpu_without_a_copy(kind: Any, settings: dict[str, Any], env_id: str) -> None:
     """None in a step; in an update no array, only the few numbers that are its statistics."""

@@ -31,6 +31,14 @@ SETTINGS = {
         *("--agent", "a2c", "--no-preset", "--steps", "9200", "--num-envs", "3", "--n-steps", "7"),
         *("--learning-rate-schedule", "linear", "--normalize-observation", "--normalize-reward"),
     ],
+    "reinforce": [
+        *("--agent", "reinforce", "--no-preset", "--steps", "5200", "--num-envs", "3", "--n-steps", "40"),
+        *("--learning-rate-schedule", "linear", "--normalize-observation", "--normalize-reward"),
+    ],
+    "trpo": [
+        *("--agent", "trpo", "--no-preset", "--steps", "5200", "--num-envs", "3", "--n-steps", "100"),
+        *("--normalize-observation", "--normalize-reward"),
+    ],
     "ppo-lstm": [
         *("--agent", "ppo", "--no-preset", "--steps", "5200", "--num-envs", "3", "--n-steps", "50", "--n-epochs", "2"),
         *("--recurrent", "lstm", "--env", "dbrrl/CartPoleHidden-v0", "--batch-size", "100", "--normalize-observation"),

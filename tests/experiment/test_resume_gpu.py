@@ -16,6 +16,8 @@ RUNS: dict[str, dict[str, Any]] = {
     "ppo": {"agent": "ppo", "n_steps": 16, "batch_size": 32, "normalize_observation": True, "normalize_reward": True},
     "ppo with a memory": {"agent": "ppo", "n_steps": 8, "batch_size": 32, "recurrent": "gru", "hidden_sizes": (8,)},
     "a2c": {"agent": "a2c", "n_steps": 8},
+    "reinforce": {"agent": "reinforce", "n_steps": 16, "baseline": "none"},
+    "trpo": {"agent": "trpo", "n_steps": 16, "cg_iterations": 3, "critic_batch_size": 32, "normalize_reward": True},
     "dqn": {"agent": "dqn", "buffer_device": "device", "learning_starts": 32, "prioritized": True, "noisy": True},
 }
 

@@ -10,7 +10,7 @@ import pytest
 
 from dbrrl import checkpoint, nn
 from dbrrl import functional as F
-from dbrrl.agents import A2C, A3C, C51, DQN, IQN, PPO, QRDQN, DoubleDQN, Rainbow
+from dbrrl.agents import A2C, A3C, C51, DQN, IQN, PPO, QRDQN, REINFORCE, TRPO, DoubleDQN, Rainbow
 from dbrrl.backend.trees import leaves
 from dbrrl.errors import CheckpointError, ConfigError
 from dbrrl.types import Observation
@@ -109,7 +109,7 @@ class Remembering(nn.Module):
         return self.inner.actor(observation), self.inner.critic(observation)[..., 0], state
 
 
-@pytest.mark.parametrize("kind", [PPO, A2C, A3C])
+@pytest.mark.parametrize("kind", [PPO, A2C, A3C, REINFORCE])
 def test_a_policy_of_another_shape_is_refused(kind: Any) -> None:
     agent = made(kind)
     for network, line in (
@@ -160,7 +160,7 @@ def test_images_and_dicts_are_tried_too() -> None:
         agent.network = Layer(2, inputs=36)
 
 
-@pytest.mark.parametrize("kind", [PPO, A2C, A3C, DQN, QRDQN])
+@pytest.mark.parametrize("kind", [PPO, A2C, A3C, REINFORCE, TRPO, DQN, QRDQN])
 def test_load_refuses_a_file_with_another_network_and_names_the_way_back(kind: Any, tmp_path: Path) -> None:
     def replaced() -> Any:
         agent = made(kind)

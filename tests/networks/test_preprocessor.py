@@ -6,7 +6,24 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from dbrrl.agents import A2C, A3C, C51, DDPG, DQN, DRQN, IQN, PPO, QRDQN, SAC, TD3, TQC, DoubleDQN, Rainbow
+from dbrrl.agents import (
+    A2C,
+    A3C,
+    C51,
+    DDPG,
+    DQN,
+    DRQN,
+    IQN,
+    PPO,
+    QRDQN,
+    REINFORCE,
+    SAC,
+    TD3,
+    TQC,
+    TRPO,
+    DoubleDQN,
+    Rainbow,
+)
 from dbrrl.errors import SpaceError
 from dbrrl.networks.preprocessor import Preprocessor, is_image
 from tests import standin
@@ -212,7 +229,11 @@ def test_normalized_observations_of_large_entries_stay_distinct(
     assert seen.dtype == given.dtype == np.float32
 
 
-@pytest.mark.parametrize("make", [PPO, A2C, A3C, DQN, DoubleDQN, C51, QRDQN, IQN, Rainbow, DRQN, DDPG, TD3, SAC, TQC])
+ON_POLICY = [PPO, A2C, A3C, REINFORCE, TRPO]
+OFF_POLICY = [DQN, DoubleDQN, C51, QRDQN, IQN, Rainbow, DRQN, DDPG, TD3, SAC, TQC]
+
+
+@pytest.mark.parametrize("make", [*ON_POLICY, *OFF_POLICY])
 def test_every_agent_scales_large_entries_before_it_stores_them(make: Any) -> None:
     box = Box(1.7e9, 1.7e9 + 99, (1,), np.float64)
     actions = Discrete(2) if Discrete in make.action_spaces else Box(-1, 1, (1,))
