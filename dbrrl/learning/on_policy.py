@@ -2,6 +2,7 @@
 
 import math
 import operator
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -12,12 +13,12 @@ from dbrrl.backend import capture, module_on, to_numpy
 from dbrrl.backend.trees import leaves
 from dbrrl.buffers import RolloutBuffer
 from dbrrl.buffers.batch import Batch, Rollout
-from dbrrl.checkpoint import State, untrusted
 from dbrrl.config import Config
 from dbrrl.distributions import Distribution
 from dbrrl.distributions.heads import ACTION_SPACES, head_for
+from dbrrl.learning import open_policy
+from dbrrl.learning.agent import Agent
 from dbrrl.learning.gradient_step import LossAndMetrics, StepMetrics, means, number
-from dbrrl.learning.open_policy import OpenPolicy
 from dbrrl.learning.own_agent import statistics_of
 from dbrrl.learning.transition import check_rows, is_on_gpu
 from dbrrl.networks import actor_critic
@@ -32,7 +33,7 @@ from dbrrl.types import Metrics, Observation
 TRANSITIONS, SHORTEST = 2048, 16  # of a rollout whose n_steps is not given: in all, and steps at the least
 
 
-class OnPolicyAgent(OpenPolicy):
+class OnPolicyAgent(Agent):
     """An agent that acts for `n_steps` steps with one policy, learns from them in `update`, and drops them.
 
     A page adds `make_optimizer`, `update` and `loss`; its Config is an `OnPolicyConfig`.
@@ -43,6 +44,10 @@ class OnPolicyAgent(OpenPolicy):
         "num_updates", "latest",
     )  # fmt: skip
     observation_spaces, action_spaces, action_masks = OBSERVATION_SPACES, ACTION_SPACES, True
+    sized_by: ClassVar[Mapping[str, tuple[str, ...]]] = {"rollout": ("n_steps",), "memory": ("n_steps",)}
+    action_distribution, value = open_policy.action_distribution, open_policy.value
+    adapted, begin_elsewhere = open_policy.adapted, open_policy.begin_elsewhere
+    load_state_dict = open_policy.load_state_dict
     encoder, encode, captured = Renamed("preprocessor"), Renamed("preprocess"), Renamed("use_cuda_graphs")
 
     def __init__(
@@ -130,13 +135,6 @@ class OnPolicyAgent(OpenPolicy):
         total = self.config.total_steps
         value = schedules.at(self.config, name, self.learned / total if total else 0.0)
         return math.inf if value is None else value
-
-    def load_state_dict(self, state: State) -> None:
-        """As `Agent.load_state_dict`; recorded graphs are dropped, as their generators were replaced."""
-        untrusted.absent(self, state, "observation_norm", "reward_norm")
-        super().load_state_dict(state)
-        self.step.forget()
-        self.act_graph.forget()
 
     def act(self, observation: Any, explore: bool = True, episode_start: Any = None, *, first: Any = None) -> Any:
         """Sample from the policy, or its mode if not `explore`; `episode_start`, outside training, as in `Agent`."""
