@@ -82,18 +82,9 @@ def masked(x: Any, observation: Observation) -> Any:
     return F.where(mask, x, -np.inf)
 
 
-def uniform(values: Any, rows: Any, rng: np.random.Generator) -> np.ndarray:
-    """Return random actions, each allowed one alike, for the rows in `rows`, bool (B,): int64, one for each of them.
-
-    Args:
-        values: (B, A), anything with that shape; its `allowed`, if it has one, is the mask, bool (B, A).
-        rows: the rows that an action is drawn for.
-        rng: the generator.
-    """
-    mask = getattr(values, "allowed", None)
-    if mask is None:
-        return rng.integers(values.shape[1], size=np.count_nonzero(rows))
-    counts = mask[rows].cumsum(axis=1)
+def uniform(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return a random action for each row of a mask, bool (B, n), each allowed one alike: int64 (B,)."""
+    counts = mask.cumsum(axis=1)
     place = rng.integers(counts[:, -1])  # 0 is the first that is allowed
     found: np.ndarray = (counts > place[:, None]).argmax(axis=1)
     return found

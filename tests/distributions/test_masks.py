@@ -120,11 +120,8 @@ def test_a_mask_of_another_size_or_for_other_actions_is_refused(mask: Any, actio
 
 
 def test_random_actions_are_drawn_alike_from_the_allowed_ones() -> None:
-    class Values:
-        shape, allowed = (3, 4), np.array([[0, 1, 0, 1], [1, 1, 1, 1], [0, 0, 0, 1]], bool)
-
-    rng = np.random.default_rng(0)
-    drawn = np.array([uniform(Values(), np.array([True, False, True]), rng) for _ in range(1000)])
+    mask, rng = np.array([[0, 1, 0, 1], [0, 0, 0, 1]], bool), np.random.default_rng(0)
+    drawn = np.array([uniform(mask, rng) for _ in range(1000)])
     assert set(drawn[:, 1]) == {3}
     share = np.bincount(drawn[:, 0], minlength=4) / 1000
     assert share[0] == share[2] == 0 and share[1] == pytest.approx(0.5, abs=0.05)
