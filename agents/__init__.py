@@ -18,11 +18,12 @@ from .qr_dqn import QRDQN
 from .rainbow import Rainbow
 from .reinforce import REINFORCE
 from .sac import SAC
+from .sac_discrete import SACDiscrete
 from .td3 import TD3
 from .tqc import TQC
 from .trpo import TRPO
 
 __all__ = [
     "A2C", "A3C", "C51", "DDPG", "DQN", "DRQN", "IQN", "PPO", "QRDQN", "REINFORCE", "SAC", "TD3", "TQC", "TRPO",
-    "DoubleDQN", "Rainbow",
+    "DoubleDQN", "Rainbow", "SACDiscrete",
 ]  # fmt: skip

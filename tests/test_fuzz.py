@@ -33,6 +33,7 @@ AGENTS: dict[str, dict[str, Any]] = {
     "trpo": {"n_steps": 3, "cg_iterations": 2, **SMALL},
     "rainbow": {"buffer_size": 12, "learning_starts": 4, "batch_size": 4, **SMALL, "atoms": 5},
     "sac": {"buffer_size": 12, "learning_starts": 4, "batch_size": 4, **SMALL, "prioritized": True},
+    "sac_discrete": {"buffer_size": 12, "learning_starts": 4, "batch_size": 4, **SMALL, "prioritized": True},
     "td3": {"buffer_size": 12, "learning_starts": 4, "batch_size": 4, **SMALL, "noise": "ornstein_uhlenbeck"},
     "iqn": {"buffer_size": 12, "learning_starts": 4, "batch_size": 4, **SMALL, "exploration": "ez_greedy"},
     "drqn": {"buffer_size": 12, "learning_starts": 4, "batch_size": 4, **SMALL, "recurrent_size": 3},

@@ -230,6 +230,8 @@ AGENTS = {
     "categorical_dqn": ("c51", ""),
     "categoricaldqn": ("c51", ""),
     "r2d2": ("drqn", ""),
+    "discrete_sac": ("sac_discrete", ""),
+    "discretesac": ("sac_discrete", ""),
     "recurrentppo": ("ppo", " with recurrent=lstm"),
     "recurrent_ppo": ("ppo", " with recurrent=lstm"),
     "ppo_lstm": ("ppo", " with recurrent=lstm"),
@@ -242,7 +244,7 @@ _CONTINUOUS, _DISCRETE = ("Box", "continuous"), ("Discrete", "discrete")
 # Agents of others that are not here: the kind of action that they are taken for.
 ABSENT_AGENTS = {
     **dict.fromkeys(("redq", "droq", "crossq", "rpo", "ars"), _CONTINUOUS),
-    **dict.fromkeys(("acer", "acktr", "appo", "apex", "discrete_sac", "impala"), _DISCRETE),
+    **dict.fromkeys(("acer", "acktr", "appo", "apex", "impala"), _DISCRETE),
     **dict.fromkeys(("maskable_ppo", "maskableppo", "muzero", "ppg", "pqn"), _DISCRETE),
     **dict.fromkeys(("dreamer", "dreamerv3", "tdmpc2"), _CONTINUOUS),
 }

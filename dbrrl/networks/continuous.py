@@ -130,7 +130,7 @@ class Critics(nn.Module):
 
     Args:
         preprocessor: describes the observations; images go through one encoder that the critics share.
-        actions: k, numbers of an action.
+        actions: k, numbers of an action; 0: the critics read the observation alone.
         members: m.
         hidden_sizes: hidden layers.
         activation: "relu" or "tanh".
@@ -158,10 +158,10 @@ class Critics(nn.Module):
         if out_bound is not None:
             start_within(self.body.layers[-1], out_bound, rng)
 
-    def forward(self, observation: Observation, action: Any, members: slice | None = None) -> Any:
+    def forward(self, observation: Observation, action: Any = None, members: slice | None = None) -> Any:
         """Return (m, B), or (m, B, atoms); of some `members` only, such as slice(0, 1)."""
         features = self.encoder(observation)
-        values = self.body(F.concatenate([features, action], axis=1), members)
+        values = self.body(features if action is None else F.concatenate([features, action], axis=1), members)
         return values if self.atoms is not None else values.reshape(values.shape[:2])
 
 

@@ -24,11 +24,14 @@ from dbrrl.agents import (
     TRPO,
     DoubleDQN,
     Rainbow,
+    SACDiscrete,
 )
+
+from .feeding import actions_for
 
 TWO = gym.spaces.Discrete(2)
 AGENTS = [PPO, A2C, A3C, REINFORCE, TRPO, DQN, DoubleDQN, C51, QRDQN, IQN, Rainbow, DRQN]
-CONTINUOUS = [DDPG, TD3, SAC, TQC]
+ACTOR_CRITICS = [DDPG, TD3, SAC, TQC, SACDiscrete]
 SHAPES = [((10, 10, 4), np.bool_), ((10, 10, 6), np.uint8), ((7, 7, 3), np.uint8), ((3, 24, 21), np.uint8)]
 QUICK: dict[str, Any] = {"learning_starts": 16, "batch_size": 8, "update_interval": 4}
 
@@ -51,9 +54,9 @@ def test_every_agent_keeps_the_protocol_on_small_images(kind: Any, shape: Any, d
     assert any(parameter.shape == (units, flat) for parameter in network.parameters())
 
 
-@pytest.mark.parametrize("kind", CONTINUOUS)
+@pytest.mark.parametrize("kind", ACTOR_CRITICS)
 def test_actors_and_critics_read_small_images(kind: Any) -> None:
-    space, actions = gym.spaces.Box(0, 1, (10, 10, 4), np.bool_), gym.spaces.Box(-1, 1, (2,))
+    space, actions = gym.spaces.Box(0, 1, (10, 10, 4), np.bool_), actions_for(kind)
     config = kind.Config(**QUICK, hidden_sizes=(8,), buffer_size=100)
     testing.check_agent(lambda: kind(space, actions, config, num_envs=2, seed=0), steps=10)
     agent = kind(space, actions, config)

@@ -10,7 +10,7 @@ import pytest
 
 from dbrrl import Experiment, Tensor, backend, nn, optim, returns, seeding, testing
 from dbrrl import functional as F
-from dbrrl.agents import C51, DDPG, DQN, DRQN, IQN, PPO, QRDQN, SAC, TD3, TQC, DoubleDQN, Rainbow
+from dbrrl.agents import C51, DDPG, DQN, DRQN, IQN, PPO, QRDQN, SAC, TD3, TQC, DoubleDQN, Rainbow, SACDiscrete
 from dbrrl.autodiff.engine import backward, grad
 from dbrrl.autodiff.tensor import no_grad, wrap
 from dbrrl.backend import CounterGenerator
@@ -364,11 +364,12 @@ def test_q_learning_on_a_gpu_does_what_it_does_on_the_cpu(kind: Any) -> None:
     assert gpu.statistics() == pytest.approx(cpu.statistics(), rel=0.02, abs=1e-3)
 
 
-@pytest.mark.parametrize("kind", [DDPG, TD3, SAC, TQC], ids=lambda kind: kind.__name__)
-def test_continuous_actions_on_a_gpu_do_what_they_do_on_the_cpu(kind: Any) -> None:
+@pytest.mark.parametrize("kind", [DDPG, TD3, SAC, TQC, SACDiscrete], ids=lambda kind: kind.__name__)
+def test_actors_and_critics_on_a_gpu_do_what_they_do_on_the_cpu(kind: Any) -> None:
+    spaces_of_kind = AGENTS["discrete" if kind is SACDiscrete else "box"]
     settings = {"hidden_sizes": (8, 8), "batch_size": 8, "learning_starts": 8, "buffer_size": 100}
     cpu, gpu = (
-        kind(*AGENTS["box"], kind.Config(**settings), num_envs=2, seed=3, device=device) for device in ("cpu", "cuda")
+        kind(*spaces_of_kind, kind.Config(**settings), num_envs=2, seed=3, device=device) for device in ("cpu", "cuda")
     )
     np.testing.assert_allclose(feed(gpu, 20), feed(cpu, 20), rtol=1e-2, atol=1e-3)
     assert gpu.num_updates == cpu.num_updates > 3

@@ -53,6 +53,10 @@ SETTINGS = {
         *("--buffer-size", "1000", "--batch-size", "16", "--hidden-sizes", "16,16", "--prioritized", "--n-step", "3"),
         *("--noise", "ornstein_uhlenbeck", "--learning-starts", "500", "--update-interval", "4"),
     ],
+    "sac_discrete": [
+        *("--agent", "sac_discrete", "--no-preset", "--steps", "5200", "--num-envs", "2", "--env", "CartPole-v1"),
+        *("--buffer-size", "1000", "--batch-size", "16", "--hidden-sizes", "16,16", "--prioritized", "--n-step", "3"),
+    ],
     "td3": [
         *("--agent", "td3", "--no-preset", "--steps", "5200", "--num-envs", "2", "--env", "Pendulum-v1"),
         *("--buffer-size", "1000", "--batch-size", "16", "--hidden-sizes", "16,16", "--learning-starts", "500"),

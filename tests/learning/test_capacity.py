@@ -21,7 +21,7 @@ WIDE = (10**6, 10**6)
 ON_POLICY = ("ppo", "a2c", "a3c", "reinforce", "trpo")
 Q_LEARNERS = ("dqn", "double_dqn", "c51", "qr_dqn", "rainbow", "iqn", "drqn")
 WITH_MEMORY = (*ON_POLICY, "drqn")
-CONTINUOUS = ("ddpg", "td3", "sac", "tqc")
+ACTOR_CRITICS = ("ddpg", "td3", "sac", "tqc", "sac_discrete")
 REQUESTS = [
     *((name, {"hidden_sizes": WIDE}) for name in (*ON_POLICY, *Q_LEARNERS)),
     *((name, {"batch_size": 10**11}) for name in Q_LEARNERS),
@@ -29,7 +29,7 @@ REQUESTS = [
     *((name, {"recurrent": kind, "recurrent_size": 10**6}) for name in WITH_MEMORY for kind in ("lstm", "gru")),
     ("c51", {"atoms": 10**9}), ("rainbow", {"atoms": 10**9}), ("qr_dqn", {"quantiles": 10**9}),
     ("iqn", {"cosines": 10**9, "hidden_sizes": (64,)}),
-    *((name, asked) for name in CONTINUOUS for asked in ({"hidden_sizes": WIDE}, {"batch_size": 10**11})),
+    *((name, asked) for name in ACTOR_CRITICS for asked in ({"hidden_sizes": WIDE}, {"batch_size": 10**11})),
     ("tqc", {"quantiles": 10**10}),
 ]  # fmt: skip
 GB = 10**9

@@ -23,6 +23,7 @@ from dbrrl.agents import (
     TRPO,
     DoubleDQN,
     Rainbow,
+    SACDiscrete,
 )
 from dbrrl.errors import SpaceError
 from dbrrl.networks.preprocessor import Preprocessor, is_image
@@ -230,7 +231,7 @@ def test_normalized_observations_of_large_entries_stay_distinct(
 
 
 ON_POLICY = [PPO, A2C, A3C, REINFORCE, TRPO]
-OFF_POLICY = [DQN, DoubleDQN, C51, QRDQN, IQN, Rainbow, DRQN, DDPG, TD3, SAC, TQC]
+OFF_POLICY = [DQN, DoubleDQN, C51, QRDQN, IQN, Rainbow, DRQN, DDPG, TD3, SAC, TQC, SACDiscrete]
 
 
 @pytest.mark.parametrize("make", [*ON_POLICY, *OFF_POLICY])
