@@ -65,6 +65,7 @@ def write_suite(*envs: str, steps: int = 300) -> None:
     Path("own.toml").write_text(SUITE.format(envs=", ".join(f'"{env}"' for env in envs), steps=steps))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX's")
 def test_smoke_killed_half_way_and_gone_on_with_gives_the_same_table(tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"

@@ -12,23 +12,23 @@ from dbrrl.buffers.ring import Ring
 
 
 def non_finite(batch: Batch, num_envs: int) -> str:
-    """Return the error message for a number of a sampled batch that no update can use, with its environment; or "".
+    """Return the error message for a number of a sampled batch that no update can use, with its place; or "".
 
     Args:
-        batch: what `ReplayBuffer.sample` returned.
+        batch: what `sample` of a replay buffer returned; the environment is known where it has an `index`.
         num_envs: environments of the buffer.
     """
-    fields = [("observation", batch.observation), ("action", batch.action), ("reward", batch.reward)]
-    fields.append(("next observation", batch.next_observation))
-    for field, array in ((field, to_numpy(array)) for field, tree in fields for array in leaves(tree)):
+    columns = [name for name in ("observation", "action", "reward", "next_observation") if name in batch.columns]
+    for name, array in ((key, to_numpy(array)) for key in columns for array in leaves(batch.columns[key])):
         bad = np.argwhere(~np.isfinite(array)) if array.dtype.kind == "f" else np.zeros(0)
         if len(bad):
-            index = batch.index[bad[0][0]]
+            at, field = tuple(bad[0].tolist()), name.replace("_", " ")
+            place = f"at {at} of the batch"
+            if batch.index is not None:
+                index = batch.index[at[0]]
+                place = f"in environment {index % num_envs}, at index {index} of the replay buffer"
             cure = "check the agent's act()" if field == "action" else "check the environment, or limit what it returns"
-            return (
-                f"{field}: expected finite numbers, got {array[tuple(bad[0])]} in environment {index % num_envs}, at "
-                f"index {index} of the replay buffer: {cure}"
-            )
+            return f"{field}: expected finite numbers, got {array[at]} {place}: {cure}"
     return ""
 
 

@@ -343,6 +343,7 @@ def test_without_a_memory_the_first_observation_is_lost(monkeypatch: pytest.Monk
     assert train("drqn", "dbrrl/ChainHidden-v0", 0, **settings).score < 0.8
 
 
+@pytest.mark.slow
 @over_seeds
 @pytest.mark.parametrize("n_step", [1, 3])
 def test_a_time_limit_is_no_end(n_step: int, seed: int) -> None:

@@ -8,15 +8,20 @@ from tests.autodiff.cases import Case, normal, variants
 
 ENSEMBLE: list[Case] = [
     *variants(
-        "ensemble_perceptron",
+        "ensemble_linear",
         (EnsemblePerceptron,),
         normal,
         (
-            "one layer",
+            "shared inputs",
             F.ensemble_linear,
             lambda x, w, b: np.stack([x @ w[k].T + b[k] for k in range(2)]),
             ((4, 3), (2, 5, 3), (2, 5)),
         ),
+    ),
+    *variants(
+        "ensemble_perceptron",
+        (EnsemblePerceptron,),
+        normal,
         (
             "two layers",
             lambda x, *parameters: F.ensemble_perceptron(x, parameters, ["tanh", None]),
