@@ -217,7 +217,7 @@ def test_a_signal_saves_and_says_how_to_go_on(whole: tuple[str, Path], tmp_path:
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert errors.startswith("stopped and saved at step ") and errors.count("\n") == 1
-    own = " --trust" if kind in ("sync", "batched", "objects") else ""  # those have an agent or functions of this folder
+    own = " --trust" if kind in ("sync", "batched", "objects") else ""  # with code of this folder
     assert errors.rstrip().endswith(f"resume with: python -m dbrrl.train --resume {run}{own}")
     assert resume_until_finished(run) == 1
     assert_same_run(reference, run)
