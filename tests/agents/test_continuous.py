@@ -32,6 +32,12 @@ QUICK: dict[str, Any] = {"learning_starts": 4, "batch_size": 8, "buffer_size": 4
 AGENTS = [TD3, DDPG, SAC, TQC]
 
 over_agents = pytest.mark.parametrize("kind", AGENTS, ids=lambda kind: kind.__name__)
+# Where a test has many cases: DDPG is TD3's parts, TQC is SAC's.
+over_two_agents = pytest.mark.parametrize(
+    "kind",
+    [TD3, SAC, *(pytest.param(kind, marks=pytest.mark.slow) for kind in (DDPG, TQC))],
+    ids=lambda kind: kind.__name__,
+)
 
 
 def make(
@@ -58,20 +64,20 @@ def content(agent: Any) -> bytes:
     return checkpoint.encode(agent.state_dict(), kind="agent")
 
 
-@over_agents
+@over_two_agents
 @pytest.mark.parametrize("observation", OBSERVATIONS)
 def test_the_protocol_is_kept_with_every_observation(kind: Any, observation: str, device: str) -> None:
     steps = 6 if observation in ("image", "dict") else 12
     testing.check_agent(lambda: make(kind, OBSERVATIONS[observation], device=device), steps=steps)
 
 
-@over_agents
+@over_two_agents
 @pytest.mark.parametrize("action", ACTIONS)
 def test_the_protocol_is_kept_with_every_action(kind: Any, action: str, device: str) -> None:
     testing.check_agent(lambda: make(kind, actions=ACTIONS[action], device=device), steps=12)
 
 
-@over_agents
+@over_two_agents
 @pytest.mark.parametrize("noise", ["gaussian", "ornstein_uhlenbeck", "none"])
 @pytest.mark.parametrize("prioritized", [False, True])
 def test_noise_replay_and_returns_combine_freely(kind: Any, noise: str, prioritized: bool, device: str) -> None:
@@ -222,7 +228,7 @@ def test_same_seed_same_bits_other_seed_others(kind: Any) -> None:
     assert content(one) == content(same) != content(other)
 
 
-@over_agents
+@over_two_agents
 @pytest.mark.parametrize("steps", [1, 5, 12])
 @pytest.mark.parametrize("settings", [{}, {"noise": "ornstein_uhlenbeck", "prioritized": True, "n_step": 3}], ids=str)
 def test_a_saved_agent_goes_on_bit_for_bit(kind: Any, settings: dict[str, Any], steps: int, tmp_path: Path) -> None:

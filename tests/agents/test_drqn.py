@@ -321,12 +321,13 @@ CHAIN: dict[str, Any] = {
 
 
 @over_seeds
-@kinds
+@pytest.mark.parametrize("kind", ["lstm", pytest.param("gru", marks=pytest.mark.slow)])
 def test_the_first_observation_is_recalled(kind: str, seed: int) -> None:
     """Only it tells how the others of an episode are shifted; the right actions return 1."""
     assert train("drqn", "dbrrl/ChainHidden-v0", seed, recurrent=kind, **CHAIN).score == 1.0
 
 
+@pytest.mark.slow
 def test_without_a_memory_the_first_observation_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     """A twin whose state is zeros before each step, and a feed-forward DQN."""
     own = ("recurrent_size", "sequence_length", "burn_in")

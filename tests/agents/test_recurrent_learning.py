@@ -42,7 +42,7 @@ def chain(name: str, recurrent: str) -> float:
 
 
 @names
-@pytest.mark.parametrize("recurrent", ["lstm", "gru"])
+@pytest.mark.parametrize("recurrent", ["lstm", pytest.param("gru", marks=pytest.mark.slow)])
 def test_the_first_observation_is_recalled(name: str, recurrent: str) -> None:
     assert chain(name, recurrent) == 1.0
 

@@ -153,7 +153,7 @@ def newest(run: Path) -> str:
     return max((file.name for file in (run / "checkpoints").glob("step-*.dbrrl")), default="")
 
 
-@kinds("sync", "a3c", "dqn", "ppo-lstm", "objects")
+@kinds("sync", "dqn", "objects")
 def test_killed_at_random_moments(whole: tuple[str, Path], tmp_path: Path) -> None:
     (kind, reference), run = whole, tmp_path / "run"
     draw, kills = random.Random(kind), 0
