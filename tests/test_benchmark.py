@@ -146,6 +146,7 @@ def test_a_run_killed_before_it_began_is_begun_anew(call: Call) -> None:
     assert [row["evaluation_episodes"] for row in results(Path("out"))] == ["1"] * 10
 
 
+@pytest.mark.slow
 def test_other_settings_are_refused_or_the_runs_renewed(call: Call) -> None:
     write_suite("CartPole-v1")
     assert call("own.toml", "--trust", "--out", "out")[0] == 0

@@ -89,6 +89,7 @@ def test_probes_give_their_known_return_and_values(name: str, seed: int) -> None
     assert short < 0.01 and error < 0.1
 
 
+@pytest.mark.slow
 @over_seeds
 def test_the_chain_is_walked_to_its_end(seed: int) -> None:
     settings = {**QUICK_DQN, **FEW, "hidden_sizes": (32, 32), "learning_rate": 3e-3}

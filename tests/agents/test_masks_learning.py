@@ -34,7 +34,9 @@ def test_a_policy_takes_the_best_of_the_allowed_actions(agent: str, seed: int) -
 
 
 @over_seeds
-@pytest.mark.parametrize("agent", Q_LEARNERS)
+@pytest.mark.parametrize(
+    "agent", [pytest.param(name, marks=pytest.mark.slow) if name in ("iqn", "rainbow") else name for name in Q_LEARNERS]
+)
 def test_a_q_learner_takes_the_best_of_the_allowed_actions(agent: str, seed: int) -> None:
     settings = {**QUICK_DQN, **QUICK, **Q_LEARNERS[agent]}
     assert train(agent, "dbrrl/Masked-v0", seed, steps=3000, **settings).score == BEST

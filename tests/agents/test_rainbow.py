@@ -47,7 +47,8 @@ def test_probes_give_their_known_return(name: str) -> None:
     assert PROBES[name][0].optimal_return - run.score < 0.01
 
 
-@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1])
 def test_the_chain_is_walked_to_its_end(seed: int) -> None:
     settings = {**QUICK_DQN, **ATOMS, "noisy_sigma": 1.0}
     assert train("rainbow", "dbrrl/Chain-v0", seed, steps=6000, **settings).score == 1.0

@@ -28,7 +28,10 @@ AGENTS: dict[str, dict[str, Any]] = {
     "trpo": {"n_steps": 16, "max_kl": 0.05, "critic_epochs": 8, "learning_rate": 3e-3},
 }  # fmt: skip
 
-names = pytest.mark.parametrize("name", AGENTS)
+SLOW = ("a3c", "trpo")
+names = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in AGENTS]
+)
 
 
 def chain(name: str, recurrent: str) -> float:

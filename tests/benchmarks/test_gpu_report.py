@@ -29,6 +29,7 @@ def made(folder: Path) -> tuple[dict[str, Any], str]:
     return json.loads(text), (folder / "report.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("alone")
 def test_every_section_runs_on_the_stand_in_and_the_page_says_so(tmp_path: Path) -> None:
     before = device_arrays._cupy

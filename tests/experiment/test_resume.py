@@ -153,7 +153,7 @@ def newest(run: Path) -> str:
     return max((file.name for file in (run / "checkpoints").glob("step-*.dbrrl")), default="")
 
 
-@kinds("sync", "dqn", "objects")
+@kinds("sync", "dqn")
 def test_killed_at_random_moments(whole: tuple[str, Path], tmp_path: Path) -> None:
     (kind, reference), run = whole, tmp_path / "run"
     draw, kills = random.Random(kind), 0
@@ -194,10 +194,9 @@ def test_killed_before_the_first_checkpoint(whole: tuple[str, Path], tmp_path: P
     assert_same_run(reference, run)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="forks, and asks Linux which file is open")
-@pytest.mark.parametrize(
-    ("ways", "stride"), [("new", 3), pytest.param("new,extended", 1, marks=pytest.mark.slow)], ids=["some", "all"]
-)
+@pytest.mark.parametrize(("ways", "stride"), [("new", 3), ("new,extended", 1)], ids=["some", "all"])
 def test_a_run_killed_at_any_of_its_file_operations_goes_on_to_the_same_end(
     tmp_path: Path, ways: str, stride: int
 ) -> None:

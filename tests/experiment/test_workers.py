@@ -164,7 +164,14 @@ def children(pid: int) -> list[int]:
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads Linux's list of processes")
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM, "all of them"])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGKILL,
+        "all of them",
+        *(pytest.param(one, marks=pytest.mark.slow) for one in (signal.SIGINT, signal.SIGTERM)),
+    ],
+)
 @pytest.mark.parametrize("mode", [pytest.param("--deterministic", marks=pytest.mark.slow), "--no-deterministic"])
 def test_nothing_stays_when_the_parent_ends(tmp_path: Path, number: Any, mode: str) -> None:
     process = start(tmp_path, mode, "--log-interval", "500")

@@ -196,6 +196,7 @@ def test_bits_are_flipped_with_hindsight_and_not_without(settings: dict[str, Any
         assert train("dqn", env_id, 0, steps=16_000, **HINDSIGHT, **settings).score < -9.5
 
 
+@pytest.mark.slow
 def test_a_few_bits_are_flipped_with_hindsight_and_not_without() -> None:
     settings = {**HINDSIGHT, "env_kwargs": {"size": 8}, "steps": 6000}
     assert train("dqn", env_id, 0, her=True, **settings).score > -4.5
