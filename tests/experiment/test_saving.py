@@ -273,7 +273,9 @@ def two_signals_after_a_byte(pipe: Path) -> Iterator[None]:
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes in folders")
-@pytest.mark.parametrize(("agent", "kind", "step"), [(Stub, "async", 100), pytest.param("a3c", "auto", 80, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("agent", "kind", "step"), [(Stub, "async", 100), pytest.param("a3c", "auto", 80, marks=pytest.mark.slow)]
+)
 def test_a_second_ctrl_c_ends_processes_that_hang(tmp_path: Path, agent: Any, kind: str, step: int) -> None:
     settings = {"vectorization": kind, "log_interval": 40, "eval_interval": 10**6}
     settings |= {"deterministic": True} if agent == "a3c" else {}
