@@ -41,7 +41,8 @@ def test_a_time_limit_is_no_end(seed: int) -> None:
     assert values(train("dbrrl/Endless-v0", seed, 12_000), [[0.0]])[0] == pytest.approx(1 / (1 - GAMMA), rel=0.02)
 
 
-@pytest.mark.parametrize("deterministic", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.slow
+@pytest.mark.parametrize("deterministic", [False, True])
 def test_two_processes_learn_to_walk_the_chain(deterministic: bool) -> None:
     settings = {**QUICK, "num_envs": 2, "steps": 12_000, "deterministic": deterministic}
     assert run_experiment("a3c", "dbrrl/Chain-v0", 0, **settings).score == 1.0
