@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from dbrrl.autodiff.linear import FUSED, before_activation
+from dbrrl.autodiff.linear import FUSED, before_activation, first_layer
 from dbrrl.autodiff.op import Op
 from dbrrl.autodiff.tensor import Tensor, observing
 from dbrrl.errors import ShapeError
@@ -43,24 +43,23 @@ class EnsemblePerceptron(Op):
     def backward(self, g: Any, y: Any, x: Any, *parameters: Any) -> Any:
         outputs, last, twice = self.outputs, len(self.activations) - 1, isinstance(g, Tensor)
         gradients: list[Any] = [None] * (1 + len(parameters))
-        needs = [isinstance(p, Tensor) and p.requires_grad for p in self.inputs or ()]
-        first = needs.index(True) if True in needs else len(needs)  # layers before that one take no part
+        first, to_input, needs = first_layer(self, last), self.needs(0), self.needs
         if twice:  # to be differentiated again: what happened inside is recorded now
             outputs = [x]
             for i, activation in enumerate(self.activations):
                 outputs.append(ensemble_linear(outputs[i], parameters[2 * i], parameters[2 * i + 1], activation))
-        for i in range(last, max((first - 1) // 2, 0) - 1, -1):
+        for i in range(last, first - 1, -1):
             at = 2 * i + 1
             g = before_activation(g, outputs[i + 1], self.activations[i], i < last)
-            if needs[at]:
+            if needs(at):
                 gradients[at] = np.matmul(np.swapaxes(g, 1, 2), outputs[i])
-            if needs[at + 1]:
+            if needs(at + 1):
                 # A product with ones sums rows in a third of the time.
                 gradients[at + 1] = np.sum(g, axis=1) if twice else np.matmul(np.ones_like(g, shape=g.shape[1]), g)
-            if first < at:
+            if i > first or to_input:
                 w = parameters[2 * i]
                 g = g * w if w.shape[1] == 1 else np.matmul(g, w)  # of one column the product is much slower
-        gradients[0] = g if needs[0] else None
+        gradients[0] = g if to_input else None
         return tuple(gradients)
 
 

@@ -89,9 +89,7 @@ class FusedLinear(Layers, Op):
     def backward(self, g: Any, y: Any, x: Any, *parameters: Any) -> Any:
         outputs, last, g = self.outputs, len(self.activations) - 1, _rows(g)
         gradients: list[Any] = [None] * (1 + len(parameters))
-        first, to_input, needs = 0, self.needs(0), self.needs
-        while not to_input and first < last and not (needs(2 * first + 1) or needs(2 * first + 2)):
-            first += 1  # layers before this one take no part
+        first, to_input, needs = first_layer(self, last), self.needs(0), self.needs
         if isinstance(g, Tensor):  # to be differentiated again: what happened inside is recorded now
             outputs = [_rows(x)]
             for i, activation in enumerate(self.activations):
@@ -130,6 +128,17 @@ class Noisy(Layers, Op):
         from_noise, gs, gt = self.layer_gradients(g * self.noise_out, y, scaled, s, None, noise)
         gx, gw, gb = self.layer_gradients(g, y, _rows(x), w, None, mean)
         return _like(from_noise * self.noise_in if further else None, x), _like(gx, x), gw, gb, gs, gt
+
+
+def first_layer(op: Op, last: int) -> int:
+    """Return the first of the layers 0 to `last` of an op that takes part in backward: those before want no gradient.
+
+    The inputs of the op are x, and the weight and the bias of each layer.
+    """
+    needs, first = op.needs, 0
+    while not needs(0) and first < last and not (needs(2 * first + 1) or needs(2 * first + 2)):
+        first += 1
+    return first
 
 
 @replaceable
