@@ -1,79 +1,13 @@
 """Updates of SAC and TD3 written by hand in NumPy, without checks or choices: what the agents are measured against."""
 
 import math
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from floor_network import FloorNetwork
 
 ROWS = 10_000
-HIDDEN, BATCH, TAU, GAMMA = (256, 256), 256, 0.005, 0.99
-
-
-class Network:
-    """Linear layers with relu between them, in one vector, with Adam's moments and a target network."""
-
-    def __init__(self, sizes: tuple[int, ...], rng: np.random.Generator) -> None:
-        self.shapes = [(out, inputs) for inputs, out in pairwise(sizes)]
-        size = sum(rows * (columns + 1) for rows, columns in self.shapes)
-        self.values = (0.05 * rng.standard_normal(size)).astype(np.float32)
-        self.target = self.values.copy()
-        self.grads, self.first, self.second, self.scratch = (np.zeros(size, np.float32) for _ in range(4))
-        self.layers, self.target_layers, self.grad_layers = map(self.views, (self.values, self.target, self.grads))
-        self.ones = np.ones(BATCH, np.float32)
-        self.zeros = [np.zeros((BATCH, out), np.float32) for out, _ in self.shapes]
-
-    def views(self, vector: Any) -> list[tuple[Any, Any]]:
-        """Weight and bias of each layer, in one vector."""
-        found, at = [], 0
-        for out, inputs in self.shapes:
-            end = at + out * inputs
-            found.append((vector[at:end].reshape(out, inputs), vector[end : end + out]))
-            at = end + out
-        return found
-
-    def forward(self, x: Any, layers: list[tuple[Any, Any]]) -> list[Any]:
-        """The input and the output of each layer."""
-        outputs = [x]
-        for i, (weight, bias) in enumerate(layers):
-            x = x.dot(weight.T)
-            x += bias
-            if i + 1 < len(layers):
-                np.maximum(x, self.zeros[i], out=x)
-            outputs.append(x)
-        return outputs
-
-    def backward(self, g: Any, outputs: list[Any], *, weights: bool = True, inputs: bool = False) -> Any:
-        """Write the gradients of the layers, or return that of the input, given that of the output."""
-        for i in range(len(self.layers) - 1, -1, -1):
-            if weights:
-                np.dot(g.T, outputs[i], out=self.grad_layers[i][0])
-                np.dot(self.ones, g, out=self.grad_layers[i][1])
-            if i or inputs:
-                g = g.dot(self.layers[i][0])
-                if i:
-                    g *= np.greater(outputs[i], 0)
-        return g
-
-    def adam(self) -> None:
-        """One step of Adam, its constants taken together."""
-        g, scratch = self.grads, self.scratch
-        self.first *= 0.9
-        self.first += g
-        self.second *= 0.999
-        np.multiply(g, g, out=scratch)
-        self.second += scratch
-        np.sqrt(self.second, out=scratch)
-        scratch += 1e-8
-        np.divide(self.first, scratch, out=scratch)
-        scratch *= 3e-4
-        self.values -= scratch
-
-    def follow(self) -> None:
-        """Move the target network by τ."""
-        np.subtract(self.values, self.target, out=self.scratch)
-        self.scratch *= TAU
-        self.target += self.scratch
+HIDDEN, BATCH, TAU, GAMMA, STEP_SIZE = (256, 256), 256, 0.005, 0.99, 3e-4
 
 
 class Floor:
@@ -88,8 +22,8 @@ class Floor:
     def __init__(self, observation: int, action: int, outputs: int) -> None:
         rng = self.rng = np.random.default_rng(0)
         self.k = action
-        self.actor = Network((observation, *HIDDEN, outputs), rng)
-        self.critics = [Network((observation + action, *HIDDEN, 1), rng) for _ in range(2)]
+        self.actor = FloorNetwork((observation, *HIDDEN, outputs), BATCH, rng)
+        self.critics = [FloorNetwork((observation + action, *HIDDEN, 1), BATCH, rng) for _ in range(2)]
         self.observations = rng.standard_normal((ROWS + 1, observation)).astype(np.float32)
         self.actions = np.tanh(rng.standard_normal((ROWS, action)).astype(np.float32))
         self.rewards, self.discounts = np.ones(ROWS, np.float32), np.full(ROWS, GAMMA, np.float32)
@@ -109,7 +43,7 @@ class Floor:
             g = outputs[-1] - y[:, None]
             g *= 2 / BATCH
             critic.backward(g, outputs)
-            critic.adam()
+            critic.adam(STEP_SIZE)
 
     def least_target(self, s: Any, a: Any) -> Any:
         """The lesser of the target critics' values, (n,)."""
@@ -144,9 +78,9 @@ class TD3Floor(Floor):
         values = critic.forward(np.concatenate([s, action], 1), critic.layers)
         g = critic.backward(np.full((BATCH, 1), -1 / BATCH, np.float32), values, weights=False, inputs=True)
         self.actor.backward(g[:, -self.k :] * (1 - action * action), outputs)
-        self.actor.adam()
+        self.actor.adam(STEP_SIZE)
         for network in (self.actor, *self.critics):
-            network.follow()
+            network.follow(TAU)
 
 
 class SACFloor(Floor):
@@ -190,14 +124,14 @@ class SACFloor(Floor):
         g[:, self.k :] = gu * std * noise - alpha / BATCH
         g[:, self.k :] *= np.abs(outputs[-1][:, self.k :] + 9) <= 11  # within the limits of the deviation
         self.actor.backward(g, outputs)
-        self.actor.adam()
+        self.actor.adam(STEP_SIZE)
         self.step_temperature(-(float(log_prob.mean()) - self.k))
         for critic in self.critics:
-            critic.follow()
+            critic.follow(TAU)
 
     def step_temperature(self, g: float) -> None:
         """One step of Adam for log α."""
         self.updates += 1
         one, two = self.moments = [0.9 * self.moments[0] + 0.1 * g, 0.999 * self.moments[1] + 0.001 * g * g]
         one, two = one / (1 - 0.9**self.updates), two / (1 - 0.999**self.updates)
-        self.log_alpha -= 3e-4 * one / (math.sqrt(two) + 1e-8)
+        self.log_alpha -= STEP_SIZE * one / (math.sqrt(two) + 1e-8)
