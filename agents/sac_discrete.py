@@ -9,7 +9,8 @@ buffer; each update draws a batch and takes three gradient steps, on the critics
     J(α) = mean[ Σ_a π_φ(a|s) (-α (log π_φ(a|s) + H)) ],   H = ρ log n for n actions
 
 (algorithm 1 and section 3). Then the targets follow: θ' ← τ θ + (1 - τ) θ'. The policy gives the probabilities of all
-actions, and each critic the values of all. Time limits bootstrap from the true final observation.
+actions, and each critic the values of all. Time limits bootstrap from the true final observation. Where an observation
+has a mask of actions, the sums are over the allowed ones, and n is their number in that state.
 """
 
 import math
@@ -25,6 +26,7 @@ from dbrrl.backend.trees import count
 from dbrrl.buffers import Batch
 from dbrrl.config import setting
 from dbrrl.distributions import Categorical
+from dbrrl.distributions.masks import allowed, masked, opened, uniform
 from dbrrl.learning.config import OffPolicyConfig
 from dbrrl.learning.gradient_step import LossAndMetrics
 from dbrrl.learning.joined_metrics import JoinedMetrics
@@ -51,7 +53,9 @@ class Config(OffPolicyConfig):
     temperature_learning_rate: float | Schedule = setting(
         3e-4, at_least=0, help="step size of α (paper: 3e-4); 0: α stays"
     )
-    target_entropy: float = setting(0.98, at_least=0, at_most=1, help="ρ, H as a part of the largest entropy")
+    target_entropy: float = setting(
+        0.98, at_least=0, at_most=1, help="ρ, H as a part of the largest entropy, log n of n allowed actions"
+    )
     prioritized: bool = setting(False, help="draw transitions by their last error")
     priority_alpha: float = setting(
         0.6, at_least=0, at_most=1, requires="prioritized", help="α, 0: all alike (Schaul et al. 2016, table 3)"
@@ -74,6 +78,7 @@ class SACDiscrete(OffPolicyAgent):
         "temperature_optimizer", *OffPolicyAgent.saved_attributes,
     )  # fmt: skip
     action_spaces = (gym.spaces.Discrete,)
+    action_masks = True
 
     def make_networks(self, rng: np.random.Generator) -> None:
         """π_φ, Q_θ₁ and Q_θ₂, their targets, and log α."""
@@ -86,7 +91,6 @@ class SACDiscrete(OffPolicyAgent):
         self.critics.to(self.device)
         self.target_critics: Any = nn.target_copy(self.critics)
         self.log_temperature = Parameter(self.to_device(np.full(1, math.log(c.temperature), np.float32)))
-        self.target_entropy = c.target_entropy * math.log(self.actions)
         self.actor_optimizer = Adam(self.actor, c.learning_rate)
         self.critic_optimizer = Adam(self.critics, c.learning_rate)
         self.temperature_optimizer = Adam([self.log_temperature], c.temperature_learning_rate)
@@ -94,31 +98,33 @@ class SACDiscrete(OffPolicyAgent):
         self.critic_step = self.gradient_step_for(self.critic_loss, self.critic_optimizer)
         self.temperature_step = self.gradient_step_for(self.temperature_loss, self.temperature_optimizer)
 
+    def policy(self, observation: Observation) -> Categorical:
+        """Return π_φ(·|s) of a batch of observations, over the actions that they allow."""
+        return Categorical(masked(self.actor(observation), observation))
+
     def act_greedily(self, observation: Observation) -> np.ndarray:
         """Return the most probable actions."""
         with nn.evaluation():
-            return host(Categorical(self.actor(self.to_device(observation))).mode())
+            return host(self.policy(self.to_device(observation)).mode())
 
     def explore(self, observation: Observation) -> np.ndarray:
         """Return samples of the policy; before the first update uniform actions."""
-        rng = self.explorer.rng
+        rng, mask = self.explorer.rng, allowed(observation)
         if not self.num_updates:
-            return rng.integers(self.actions, size=count(observation))
+            return rng.integers(self.actions, size=count(observation)) if mask is None else uniform(mask, rng)
         with nn.evaluation():
-            return host(Categorical(self.actor(self.to_device(observation))).sample(rng))
+            return host(self.policy(self.to_device(observation)).sample(rng))
 
     def action_distribution(self, observation: Any, episode_start: Any = None) -> Categorical:
         """Return π_φ(·|s) of a batch of observations; a single one is a batch of one."""
         with nn.evaluation():
-            return Categorical(self.actor(self.to_device(self.preprocessor(self.as_batch(observation)[0]))))
+            return self.policy(self.to_device(self.preprocessor(self.as_batch(observation)[0])))
 
     def value(self, observation: Any, episode_start: Any = None) -> Any:
         """Return Σ_a π_φ(a|s) minᵢ Q_θᵢ(s, a) of a batch of observations, (B,), or of a single one, a number."""
         return self.evaluated(
             observation,
-            lambda given: (
-                Categorical(self.actor(given)).probs.array * self.critics(given).array.min(axis=0)
-            ).sum(axis=1),
+            lambda given: (self.policy(given).probs.array * self.critics(given).array.min(axis=0)).sum(axis=1),
         )
 
     def update(self, batch: Batch) -> JoinedMetrics:
@@ -147,24 +153,32 @@ class SACDiscrete(OffPolicyAgent):
 
     def target(self, batch: Batch) -> Any:
         """Return y of each transition, (n,)."""
+        following = opened(batch.next_observation)
         with nn.evaluation():
-            log_prob = F.log_softmax(self.actor(batch.next_observation)).array
-            value = self.target_critics(batch.next_observation).array.min(axis=0)
-        soft = np.exp(log_prob) * (value - self.temperature * log_prob)
-        return batch.reward + batch.discount * soft.sum(axis=1)
+            soft = -self.soft_cost(self.policy(following), self.target_critics, following).array
+        return batch.reward + batch.discount * soft
 
     def actor_loss(self, batch: Batch) -> LossAndMetrics:
         """Return J_π(φ), and as metrics the entropy of the policy in each state."""
-        policy = Categorical(self.actor(batch.observation))
-        value = self.critics(batch.observation).array.min(axis=0)
-        loss = F.mean(F.sum(policy.probs * (self.temperature * policy.log_probs - value), axis=1))
+        policy = self.policy(batch.observation)
+        loss = F.mean(self.soft_cost(policy, self.critics, batch.observation))
         return loss, lambda: {"loss": loss.array, "entropy": policy.entropy().array}
+
+    def soft_cost(self, policy: Categorical, critics: Any, observation: Observation) -> Any:
+        """Return Σ_a π(a|s) (α log π(a|s) - minᵢ Qᵢ(s, a)) of each state, (n,), which the policy is to minimize."""
+        value, log_probs = critics(observation).array.min(axis=0), masked(policy.log_probs, observation, 0.0)
+        return F.sum(policy.probs * (self.temperature * log_probs - value), axis=1)
 
     def temperature_loss(self, batch: Batch) -> LossAndMetrics:
         """Return J(α), and as metrics α itself; Σ π log π of each state is `batch.log_prob`."""
-        loss = losses.temperature(self.log_temperature, batch.log_prob, self.target_entropy)
+        loss = losses.temperature(self.log_temperature, batch.log_prob, self.target_entropy(batch.observation))
         alpha = self.temperature.mean()
         return loss, lambda: {"loss": loss.array, "alpha": alpha}
+
+    def target_entropy(self, observation: Observation) -> Any:
+        """Return H, a number, or with masks of actions one for each state, (n,): 0 where one action is allowed."""
+        mask, share = allowed(observation), self.config.target_entropy
+        return share * (math.log(self.actions) if mask is None else np.log(mask.sum(axis=1, dtype=np.float32)))
 
 
 Agent = SACDiscrete

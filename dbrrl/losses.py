@@ -98,12 +98,12 @@ def soft_policy(log_prob: Any, value: Any, temperature: Any) -> Any:
     return F.mean(temperature * log_prob - value)
 
 
-def temperature(log_temperature: Any, log_prob: Any, target_entropy: float) -> Any:
+def temperature(log_temperature: Any, log_prob: Any, target_entropy: Any) -> Any:
     """Return mean[-α (log π(a|s) + H)]: α grows where the policy's entropy is below H (Haarnoja et al. 2018b, eq. 18).
 
     Args:
         log_temperature: log α, (1,).
         log_prob: log π(a|s), (n,), taken as constant.
-        target_entropy: H.
+        target_entropy: H, a number, or one for each transition, (n,).
     """
     return F.mean(-F.exp(log_temperature) * (plain(log_prob) + target_entropy))

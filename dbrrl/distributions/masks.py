@@ -63,10 +63,20 @@ def allowed(observation: Observation) -> Any:
     return observation.get(MASK) if type(observation) is dict else None
 
 
-def masked(x: Any, observation: Observation) -> Any:
-    """Return logits or values (B, n) with -∞ for the actions that the observations do not allow.
+def opened(observation: Observation) -> Observation:
+    """Return observations whose mask allows every action where it allows none, as it may after a true end.
 
-    No gradient reaches those: it is exactly 0. Where observations have no mask it is `x` itself.
+    What is computed of such a state counts 0 times, and so it must be a number.
+    """
+    mask = allowed(observation)
+    return observation if mask is None else observation | {MASK: mask | ~mask.any(axis=1, keepdims=True)}
+
+
+def masked(x: Any, observation: Observation, instead: float = -np.inf) -> Any:
+    """Return logits or values (B, n) with -∞, or `instead`, for the actions that the observations do not allow.
+
+    No gradient reaches those: it is exactly 0. Where observations have no mask it is `x` itself. Of log-probabilities
+    that are multiplied by the probabilities take 0 instead: -∞ times 0 is no number, and the limit of p log p is 0.
 
     Raises:
         ShapeError: x is not one number for each action.
@@ -79,7 +89,7 @@ def masked(x: Any, observation: Observation) -> Any:
             f"{MASK}: expected outputs of the mask's shape {mask.shape}, one for each action, got {x.shape}: only such "
             "a policy can be masked"
         )
-    return F.where(mask, x, -np.inf)
+    return F.where(mask, x, instead)
 
 
 def uniform(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:

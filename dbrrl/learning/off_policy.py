@@ -226,8 +226,11 @@ class OffPolicyAgent(Agent):
     def evaluated(self, observation: Any, function: Callable[[Observation], Any]) -> Any:
         """Return `function` of preprocessed observations, an array (B,); for a single one, a number."""
         batch, single = self.as_batch(observation)
+        given = self.preprocessor(batch)
+        if self.preprocessor.choices:
+            self.preprocessor.check_mask(leaves(given)[-1])
         with nn.evaluation(noise=False):
-            found = host(function(self.to_device(self.preprocessor(batch))))
+            found = host(function(self.to_device(given)))
         return float(found[0]) if single else found
 
     def sample(self) -> Batch:

@@ -5,7 +5,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from dbrrl.agents import A2C, A3C, C51, DQN, DRQN, IQN, PPO, QRDQN, REINFORCE, TRPO, DoubleDQN, Rainbow
+from dbrrl.agents import A2C, A3C, C51, DQN, DRQN, IQN, PPO, QRDQN, REINFORCE, TRPO, DoubleDQN, Rainbow, SACDiscrete
 
 spaces = gym.spaces
 SMALL: dict[str, Any] = {"hidden_sizes": (8,)}
@@ -32,7 +32,12 @@ Q_LEARNERS: dict[str, tuple[type[Any], dict[str, Any]]] = {
     "iqn": (IQN, {**QUICK, "quantiles": 4, "target_quantiles": 4, "action_quantiles": 4, "dueling": True}),
     "rainbow": (Rainbow, {**QUICK, "atoms": 5}),
 }
-ALL = ON_POLICY | Q_LEARNERS
+SOFT: dict[str, tuple[type[Any], dict[str, Any]]] = {
+    "sac_discrete": (SACDiscrete, {**QUICK, "tau": 0.1}),
+    "sac_discrete_all": (SACDiscrete, {**QUICK, "prioritized": True, "n_step": 3, "target_entropy": 0.5}),
+}
+OFF_POLICY = Q_LEARNERS | SOFT
+ALL = ON_POLICY | OFF_POLICY
 SAME_STEP = {"autoreset_mode": gym.vector.AutoresetMode.SAME_STEP}
 SPACE = spaces.Dict({"observation": spaces.Box(-1, 1, (2,), np.float32), "action_mask": spaces.MultiBinary(4)})
 

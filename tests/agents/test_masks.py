@@ -17,10 +17,10 @@ from dbrrl.learning.off_policy import OffPolicyAgent
 from dbrrl.testing import check_agent
 from tests import standin
 
-from .masks import ALL, ON_POLICY, Q_LEARNERS, SPACE, all_allowed, make, play, seen, spaces
+from .masks import ALL, OFF_POLICY, ON_POLICY, SPACE, all_allowed, make, play, seen, spaces
 
 over_all = pytest.mark.parametrize("name", ALL)
-over_q = pytest.mark.parametrize("name", Q_LEARNERS)
+over_off_policy = pytest.mark.parametrize("name", OFF_POLICY)
 
 
 @over_all
@@ -55,7 +55,7 @@ def play_on(agent: Any) -> list[Any]:
 @pytest.mark.parametrize("name", [name for name in ALL if name != "a3c"])
 def test_on_a_gpu_only_allowed_actions_are_taken(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     standin.install(monkeypatch)
-    buffer = {"buffer_device": "device"} if name in ("dqn", "rainbow") else {}
+    buffer = {"buffer_device": "device"} if name in ("dqn", "rainbow", "sac_discrete") else {}
     agent = make(name, device="cuda", **buffer)
     assert all_allowed(play_on(agent))
     assert agent.num_updates > 3 and all(np.isfinite(list(agent.statistics().values())))
@@ -90,8 +90,8 @@ def test_a_choice_of_which_nothing_is_allowed_is_named() -> None:
         agent.act({"observation": np.zeros((2, 1), np.float32), "action_mask": mask})
 
 
-@over_q
-def test_a_q_learner_refuses_to_go_on_from_where_nothing_is_allowed(name: str) -> None:
+@over_off_policy
+def test_a_learner_from_replay_refuses_to_go_on_from_where_nothing_is_allowed(name: str) -> None:
     agent, flags = make(name), np.zeros((3, 2), bool)
     flags[1] = [True, False]
     agent.act(seen(2, 0))
@@ -228,10 +228,11 @@ def test_dueling_streams_learn_nothing_about_a_masked_action(name: str) -> None:
         assert by_action[:2].max() > 0 and by_action[2:].max() == 0
 
 
-@pytest.mark.parametrize("name", ["ppo", "a2c", "ppo_lstm"])
+@pytest.mark.parametrize("name", ["ppo", "a2c", "ppo_lstm", "sac_discrete"])
 def test_a_policy_learns_nothing_about_an_action_that_is_always_masked(name: str) -> None:
-    agent = make(name, entropy_coef=0.1)
-    last = agent.network.actor.layers[-1]
+    soft = name == "sac_discrete"
+    agent = make(name) if soft else make(name, entropy_coef=0.1)
+    last = agent.actor.advantage.layers[-1] if soft else agent.network.actor.layers[-1]
     before = [np.array(last.weight.array), np.array(last.bias.array)]
     rng = np.random.default_rng(0)
     while agent.num_updates < 8:

@@ -43,6 +43,14 @@ def test_a_q_learner_takes_the_best_of_the_allowed_actions(agent: str, seed: int
 
 
 @over_seeds
+def test_a_soft_policy_takes_the_best_of_the_allowed_actions(seed: int) -> None:
+    """Where one action is allowed its entropy is 0, whatever is asked for: the temperature is learned, too."""
+    settings = {**QUICK, "learning_rate": 1e-2, "temperature_learning_rate": 1e-2, "target_entropy": 0.2}
+    settings |= {"learning_starts": 200, "batch_size": 32, "tau": 0.1, "temperature": 0.1}
+    assert train("sac_discrete", "dbrrl/Masked-v0", seed, steps=3000, **settings).score == BEST
+
+
+@over_seeds
 def test_actor_learners_take_the_best_of_the_allowed_actions(seed: int) -> None:
     agent = in_turn.train("dbrrl/Masked-v0", seed, 6000, gamma=0.5)
     assert in_turn.score(agent, "dbrrl/Masked-v0") == BEST

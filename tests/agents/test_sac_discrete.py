@@ -10,7 +10,8 @@ import pytest
 
 from dbrrl import nn, testing
 from dbrrl.agents import SACDiscrete
-from dbrrl.errors import SpaceError
+from dbrrl.autodiff.tensor import Tensor
+from dbrrl.errors import EnvError, SpaceError
 from dbrrl.experiment import Run
 
 from .feeding import ACTIONS, BOX, OBSERVATIONS, content, feed
@@ -93,6 +94,103 @@ def test_the_policy_becomes_the_softmax_of_the_values_over_the_temperature() -> 
         agent.actor_step(batch())
     found = policy(agent.actor(column(0.2)).numpy()[0])
     np.testing.assert_allclose(found, policy(values[0] / ALPHA), atol=0.01)
+
+
+MASK = np.array([[1, 1, 0, 1], [0, 0, 1, 0], [1, 1, 1, 1]], bool)
+MASKED_SPACE = gym.spaces.Dict({"x": gym.spaces.Box(-2, 2, (1,)), "action_mask": gym.spaces.MultiBinary(4)})
+
+
+def of_masked(logits: Any, values: Any, **settings: Any) -> Any:
+    """As `known`, where observations have masks of actions."""
+    config = SACDiscrete.Config(buffer_size=10, hidden_sizes=(4,), temperature=ALPHA, **settings)
+    agent: Any = SACDiscrete(MASKED_SPACE, gym.spaces.Discrete(4), config)
+    agent.actor, agent.critics = Stub(lambda one, s: one * logits), Stub(lambda one, s: one * values)
+    agent.target_critics = agent.critics
+    return agent
+
+
+def masked_batch(mask: Any = MASK, next_mask: Any = MASK, **more: Any) -> Any:
+    seen, following = ({"vector": column(0.2, 0.4, -0.6), "action_mask": m} for m in (mask, next_mask))
+    return batch(**more).add(observation=seen, next_observation=following, action=np.array([0, 2, 3]))
+
+
+def soft(i: int, logits: Any, values: Any) -> tuple[float, float]:
+    """Σ π (α log π - min Q) and Σ π log π over the actions that row i of MASK allows."""
+    allowed = np.flatnonzero(MASK[i])
+    p = policy(logits[i, allowed])
+    negentropy = sum(x * math.log(x) for x in p)
+    value = sum(x * float(min(values[:, i, a])) for x, a in zip(p, allowed, strict=True))
+    return ALPHA * negentropy - value, negentropy
+
+
+def test_masked_actions_are_in_no_expectation() -> None:
+    agent = of_masked(NEXT_LOGITS, NEXT_VALUES)
+    costs, negentropies = zip(*(soft(i, NEXT_LOGITS, NEXT_VALUES) for i in range(3)), strict=True)
+    assert costs[1] == -min(NEXT_VALUES[:, 1, 2])  # the only action there
+    expected = np.array([1, 2, 3]) - [0.5, 0.9, 0.0] * np.array(costs)
+    np.testing.assert_allclose(agent.target(masked_batch()), expected, rtol=1e-5)
+    loss, metrics = agent.actor_loss(masked_batch())
+    assert loss.item() == pytest.approx(np.mean(costs), rel=1e-5)
+    np.testing.assert_allclose(metrics()["entropy"], -np.array(negentropies), rtol=1e-5, atol=1e-7)
+    value = agent.value({"x": column(0.2, 0.4, -0.6), "action_mask": MASK})
+    np.testing.assert_allclose(value, ALPHA * np.array(negentropies) - costs, rtol=1e-5)
+
+
+def test_masked_actions_have_probability_0_and_no_gradient() -> None:
+    agent = of_masked(LOGITS, VALUES)
+    given = {"x": column(0.2, 0.4, -0.6), "action_mask": MASK}
+    assert (agent.action_distribution(given).probs.numpy()[~MASK] == 0).all()
+    for far in (0.0, 50.0, 1e30):  # logits and values of what is masked make no difference
+        logits, values = Tensor(LOGITS + far * ~MASK, requires_grad=True), VALUES + np.float32(far) * ~MASK
+        agent.actor, agent.critics = Stub(lambda one, s, x=logits: x * 1), Stub(lambda one, s, q=values: one * q)
+        agent.actor_loss(masked_batch())[0].backward()
+        gradient = logits.grad
+        assert (gradient[~MASK] == 0).all() and (gradient[1] == 0).all() and (gradient[2] != 0).all()
+        for i in range(3):
+            np.testing.assert_allclose(gradient[i], by_differences(i), rtol=1e-3, atol=1e-5)
+
+
+def by_differences(i: int) -> np.ndarray:
+    """The gradient of J_π by the logits of row i, by central differences in float64."""
+    found, h = np.zeros(4), 1e-6
+    for a in range(4):
+        shift = np.zeros((3, 4))
+        shift[i, a] = h
+        found[a] = (soft(i, LOGITS + shift, VALUES)[0] - soft(i, LOGITS - shift, VALUES)[0]) / (2 * h) / 3
+    return found
+
+
+def test_a_true_end_that_allows_nothing_gives_the_reward() -> None:
+    following = np.array(MASK)
+    following[2] = False  # where the discount is 0
+    target = of_masked(NEXT_LOGITS, NEXT_VALUES).target(masked_batch(next_mask=following))
+    assert target[2] == 3.0 and np.isfinite(target).all()
+
+
+def test_the_entropy_asked_for_is_a_share_of_the_largest_of_the_allowed_actions() -> None:
+    agent = of_masked(LOGITS, VALUES, target_entropy=0.5)
+    log_prob = np.array([-0.3, 0.0, -1.2], np.float32)
+    loss, _ = agent.temperature_loss(masked_batch(log_prob=log_prob))
+    wanted = 0.5 * np.log([3, 1, 4])
+    assert loss.item() == pytest.approx(-ALPHA * np.mean(log_prob + wanted), rel=1e-5)
+    only_one = np.tile(MASK[1], (3, 1))
+    loss, _ = agent.temperature_loss(masked_batch(only_one, log_prob=np.zeros(3, np.float32)))
+    loss.backward()
+    assert loss.item() == 0 and agent.log_temperature.grad[0] == 0  # one action: nothing to say about α
+
+
+def test_with_masks_it_explores_uniformly_until_it_learns_among_the_allowed_actions() -> None:
+    agent: Any = SACDiscrete(MASKED_SPACE, gym.spaces.Discrete(4), SACDiscrete.Config(buffer_size=3000), num_envs=3000)
+    given = {"x": np.zeros((3000, 1), np.float32), "action_mask": np.tile(MASK[0], (3000, 1)).astype(np.int8)}
+    counts = np.bincount(agent.act(given), minlength=4)
+    assert counts[2] == 0 and counts[[0, 1, 3]].min() > 900
+
+
+def test_the_value_of_what_allows_nothing_is_refused() -> None:
+    nothing = np.zeros((3, 4), np.int8)
+    nothing[:2] = 1
+    with pytest.raises(EnvError, match="allowed in environment 2"):
+        of_masked(LOGITS, VALUES).value({"x": column(0.2, 0.4, -0.6), "action_mask": nothing})
 
 
 @pytest.mark.parametrize("observation", OBSERVATIONS)
