@@ -5,7 +5,7 @@ import functools
 import numpy as np
 
 from dbrrl.backend import to_numpy
-from dbrrl.backend.trees import leaves, tree_of
+from dbrrl.backend.trees import leaves
 from dbrrl.buffers.batch import Batch
 from dbrrl.buffers.bits import TERMINATED
 from dbrrl.buffers.ring import Ring
@@ -57,22 +57,20 @@ class ReplayBuffer(Ring):
         `weight`, float32 (n,), importance weights as given; None: all are 1.
         """
         if n_steps == 1:
-            last, reward, ends = index, self.rewards.take(index), self.ends.take(index)
+            last, reward, ends = index, self.rewards[index], self.ends.take(index)
             discount = _discounts(gamma).take(ends)
         else:
             last, ends, reward, discount = self._returns(index, gamma, n_steps)
-        action = self.actions.take(index, 0)
-        names = self.names
         columns = {
-            "observation": tree_of(names, self.take(index)),
-            "action": action,
+            "observation": self.observation_of(self.take(index)),
+            "action": self.actions.take(index, 0),
             "reward": reward,
             "discount": discount,
-            "next_observation": tree_of(names, self.take_next(last, ends)),
+            "next_observation": self.observation_of(self.take_next(last, ends)),
             "index": index,
             "weight": weight,
         }
-        return Batch.of_rows(columns, None)  # in half the time of Batch(**columns)
+        return Batch.of_columns(columns)
 
     def anneal(self, progress: float) -> None:
         """Do nothing: uniform replay has no schedule."""

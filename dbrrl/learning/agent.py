@@ -191,7 +191,7 @@ class Agent(Described, OwnThreads, Checked, SavedAgent, metaclass=AgentType):
 
     def to_device(self, observation: Observation) -> Observation:
         """Return a preprocessed batch of observations on the agent's device."""
-        return to_device_tree(observation, self.device)
+        return observation if self.device == "cpu" else to_device_tree(observation, self.device)
 
     def as_batch(self, observation: Observation) -> tuple[Observation, bool]:
         """`observation` with a leading axis, and whether that axis was put there (a single observation came).

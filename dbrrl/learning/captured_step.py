@@ -82,7 +82,8 @@ class CapturedStep(UncheckedStep):
 
     def _recorded(self, how: tuple[Any, ...], rows: Any, *arrays: Any) -> tuple[list[str], Any, dict[str, Any]]:
         """One step; names and values of its metrics without axes, and all others."""
-        batch = Batch.of_rows(_columns(how[-1], arrays), rows)
+        columns = _columns(how[-1], arrays)
+        batch = Batch.of_columns(columns) if rows is None else Batch.of_rows(columns, rows)
         metrics = self.gradient(batch, **{name: self._numbers[name].value for name in how[3]})
         found = dict(metrics) | {_NORM: metrics.grad_norm}
         self.optimizer.step()

@@ -90,12 +90,13 @@ class ResetWatch:
     def acted(self, observation: Observation, action: Any = None) -> None:
         """Take in the batch of observations that is acted on, and the actions."""
         self._observation, self._action = observation, action
-        for row, final in self._final.items():
-            if _equal(_row(observation, row), final):
-                self._again[row] = final
-            else:
-                self.over = True
-        self._final = {}
+        if self._final:
+            for row, final in self._final.items():
+                if _equal(_row(observation, row), final):
+                    self._again[row] = final
+                else:
+                    self.over = True
+            self._final = {}
 
     def check_action(self) -> None:
         """Raise an AnomalyError if the agent chose an action that is not finite, upon an observation that is."""
