@@ -74,8 +74,7 @@ class Ring(TakesOldNames):
         self.num_envs, self.rows = num_envs, -(-capacity // num_envs)
         self._row = np.array(num_envs)  # from a place to that of the next row; NumPy adds an array in half the time
         depths = depths_of(shapes, dtypes, frame_stack)
-        # More rows than are sampled from: the observation that follows the newest, and frames before the oldest.
-        self._ring = self.rows + max(depths)
+        self._ring = self.rows + max(depths)  # with the observation after the newest row, and frames before the oldest
         self._places = self._ring * num_envs
         layout = [((self._ring, num_envs, *frame_of(s, k)), d) for s, d, k in zip(shapes, dtypes, depths, strict=True)]
         flat, what = (self._places,), type(self).__name__
