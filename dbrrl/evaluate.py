@@ -158,6 +158,8 @@ def _report(result: evaluation.Evaluation, plan: Plan, file: Path) -> None:
         f"mean {row['mean']:.2f} {interval}  median {row['median']:.2f}  "
         f"stdev {row['stdev']:.2f}  min {row['min']:.2f}  max {row['max']:.2f}"
     )
+    if result.successes is not None:
+        print(f"success rate {row['success_rate']:.3f} ({result.successes.sum():.0f} of {count} episodes)")
 
 
 if __name__ == "__main__":

@@ -68,10 +68,11 @@ def _resume(given: dict[str, Any]) -> tuple[Experiment, int | None]:
 
 def _conclude(run: Run) -> None:
     row, chosen = run.scores[-1], run.plan.settings
+    reached = f", success rate {row['success_rate']:.3f}" if "success_rate" in row else ""
     print(
         f"{chosen.agent} on {chosen.env}, seed {chosen.seed}: score {row['mean']:.2f} over "
         f"{row['evaluation_episodes']:.0f} episodes (median {row['median']:.2f}, stdev {row['stdev']:.2f}, "
-        f"{row['min']:.2f} to {row['max']:.2f}) after {row['steps']:,} steps in {row['elapsed']:.1f} s"
+        f"{row['min']:.2f} to {row['max']:.2f}{reached}) after {row['steps']:,} steps in {row['elapsed']:.1f} s"
     )
     files = ["final/agent.dbrrl", "best/agent.dbrrl", "scores.csv", *(["curve.png"] if chosen.curve else [])]
     print(f"files in {run.directory}: {', '.join(files)}")

@@ -9,6 +9,7 @@ from gymnasium import spaces
 
 from dbrrl.errors import EnvError
 
+from . import success
 from .leaves import assemble, copied, leaf, leaf_spaces
 from .validation import observation_fault
 
@@ -28,8 +29,9 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
 
     It also checks each observation and reward before Gymnasium copies them into a batch, which silently casts a wrong
     dtype. Violations and errors of the environment are returned in `info` with a placeholder observation (raised in a
-    worker process, they would kill it), and the adapter raises them. `info` has nothing else: the environment's own is
-    not used, may not fit into a batch, and its keys could conflict with those of Gymnasium or the adapter.
+    worker process, they would kill it), and the adapter raises them. `info` has nothing else but whether an episode
+    that ends was a success: the environment's own may not fit into a batch, and its keys could conflict with those
+    of Gymnasium or the adapter.
 
     The first and final observation of an episode are copied, as environments may reuse one array for the next.
     """
@@ -69,9 +71,9 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
         line = self._step_fault(result)
         if line is not None:
             return self._placeholder(), 0.0, False, False, {VIOLATION: line}
-        observation, reward, terminated, truncated, _ = result
+        observation, reward, terminated, truncated, info = result
         if terminated or truncated:
-            observation = copied(observation)
+            return copied(observation), reward, terminated, truncated, success.said(info)
         return observation, reward, terminated, truncated, {}
 
     def episode_state(self) -> dict[str, Any] | None:

@@ -39,7 +39,7 @@ class Step:
     valid: np.ndarray
     """bool (B,): False for rows that carry no transition (NEXT_STEP resets; beyond an exact step budget)."""
     info: dict[str, Any]
-    """The vector environment's info; {} for "sync" and "async", whose copies' infos are not used."""
+    """The vector environment's info; for "sync" and "async" its copies' successes alone (see `envs/success.py`)."""
     all_valid: bool = True
     """Whether every row of `valid` is True."""
 

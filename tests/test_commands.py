@@ -223,6 +223,18 @@ def test_evaluate_repeats_the_final_score(call: Call) -> None:
     assert call(evaluate, "runs/a", "--trust", "--stochastic", "--seed", "3", "--episodes", "9")[0] == 0
 
 
+def test_the_rate_of_successes_is_printed(call: Call) -> None:
+    words = ["--agent", "tests.experiment.stub:Stub", "--env", "tests.experiment.test_evaluation:Reaching"]
+    words += ["--steps", "40", "--no-curve", "--no-tensorboard", "--final-episodes", "30"]
+    lines = call(train, *words, "--name", "a")[1].splitlines()
+    assert "(5.0 to 5.0, 30 episodes, success rate 0.333)" in lines[-3]
+    assert "5.00 to 5.00, success rate 0.333) after 40 steps" in lines[-2]
+    _, output, errors = call(evaluate, "runs/a", "--trust", "--episodes", "60")
+    assert output.endswith("\nsuccess rate 0.333 (20 of 60 episodes)\n") and errors == ""
+    end = json.loads(call(train, *words, "--name", "b", "--json")[1].splitlines()[-1])
+    assert end["event"] == "end" and end["success_rate"] == pytest.approx(1 / 3)
+
+
 def test_evaluate_takes_the_newest_checkpoint_of_a_run_under_way(call: Call) -> None:
     call(train, *QUICK, *BREAKING, "--checkpoint-interval", "20", "--eval-interval", "1000", "--name", "a")
     assert "a/checkpoints/step-0000000000" in call(evaluate, "runs/a", "--trust", "--episodes", "3")[1]

@@ -14,7 +14,7 @@ from .evaluation import Evaluation
 from .settings import Plan
 
 Row = Mapping[str, float]
-_SCORES = ("mean", "median", "stdev", "min", "max", "evaluation_episodes")
+_SCORES = ("mean", "median", "stdev", "min", "max", "success_rate", "evaluation_episodes")
 
 
 class Running(Protocol):

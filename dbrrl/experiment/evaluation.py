@@ -9,7 +9,7 @@ import numpy as np
 
 from dbrrl import seeding
 from dbrrl.distributions.masks import MASK
-from dbrrl.envs import construct, given, make, vector
+from dbrrl.envs import construct, given, make, success, vector
 from dbrrl.envs.device import make_copies
 from dbrrl.errors import ArgumentError, SpaceError
 from dbrrl.learning.agent import Agent
@@ -27,21 +27,30 @@ PATIENCE = 30_000  # steps of each environment without an ended episode before a
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """Undiscounted returns of the environment's own rewards, and lengths, of complete episodes: arrays (episodes,)."""
+    """Undiscounted returns of the environment's own rewards, and lengths, of complete episodes: arrays (episodes,).
+
+    successes: whether each episode reached its goal, 1 or 0, as `info["is_success"]` said at its end (0 where it said
+        nothing); None if the environment says it of no episode.
+    """
 
     returns: np.ndarray
     lengths: np.ndarray
+    successes: np.ndarray | None = None
 
     def row(self) -> dict[str, float]:
-        """Return mean, median, sample standard deviation, min and max of the returns."""
+        """Return mean, median, sample standard deviation, min and max of the returns.
+
+        Where the environment tells successes, also `success_rate`, the share of episodes that reached their goal.
+        """
         returns = self.returns
+        rate = {} if self.successes is None else {"success_rate": float(self.successes.mean())}
         return {
             "mean": float(returns.mean()),
             "median": float(np.median(returns)),
             "stdev": float(returns.std(ddof=1)) if len(returns) > 1 else 0.0,
             "min": float(returns.min()),
             "max": float(returns.max()),
-        }
+        } | rate
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Return Student's confidence interval of the mean return; (mean, mean) for one episode."""
@@ -69,7 +78,7 @@ def evaluate(
     quota = np.full(lanes, episodes // lanes) + (np.arange(lanes) < episodes % lanes)
     budget = quota if steps is None else np.full(lanes, -(-steps // lanes))
     used = np.zeros(lanes, np.int64)
-    results: list[tuple[float, int]] = []
+    results: list[tuple[float, int, float]] = []
     observation, first = environments.reset(), np.ones(lanes, np.bool_)
     waited, patience = 0, PATIENCE
     while (used < budget).any():
@@ -85,11 +94,12 @@ def evaluate(
             rows = np.flatnonzero((step.terminated | step.truncated) & step.valid)
             for row, (episode_return, length) in zip(rows, environments.finished, strict=True):
                 if used[row] < budget[row]:
-                    results.append((episode_return, length))
+                    results.append((episode_return, length, success.of_ended(step.info, int(row))))
                     waited = 0
                     used[row] += 1 if steps is None else length
-    returns, lengths = zip(*results, strict=True)
-    return Evaluation(np.array(returns, np.float64), np.array(lengths, np.int64))
+    returns, lengths, successes = (np.array(column) for column in zip(*results, strict=True))
+    told = None if np.isnan(successes).all() else np.nan_to_num(successes)
+    return Evaluation(returns.astype(np.float64), lengths.astype(np.int64), told)
 
 
 def endless(env_id: str, steps: int, environments: int = 1) -> str:

@@ -254,9 +254,10 @@ class Loop:
             self.directory.prepare(self.directory.best.parent)
             self.agent.save(self.directory.best)
         self.best = max(self.best, row["mean"])
+        reached = f", success rate {row['success_rate']:.3f}" if "success_rate" in row else ""
         self.display.say(
             f"{self.steps:>11,} steps  {self.episodes:>7,} episodes  score {row['mean']:.1f}"
-            f" ({row['min']:.1f} to {row['max']:.1f}, {len(evaluation.returns)} episodes)"
+            f" ({row['min']:.1f} to {row['max']:.1f}, {len(evaluation.returns)} episodes{reached})"
             f"  {self.steps / max(self.elapsed, 1e-9):,.0f} steps/s  {self.elapsed:.1f} s"
         )
 

@@ -43,9 +43,10 @@ def name_of(agent: type[Agent]) -> str:
 def preset(agent: str, env_id: str) -> dict[str, Any]:
     """Return the preset for `env_id`: fields of the run's Settings and of the agent's Config; {} if there is none.
 
-    A preset's name may be a pattern ("ALE/*"); one with the exact name takes precedence.
+    A preset's name may be a pattern ("ALE/*"); one with the exact name takes precedence. A preset has no module, so
+    "gymnasium_robotics:FetchReach-v4" is found as "FetchReach-v4".
     """
-    name, presets = env_id.removeprefix("dbrrl/"), _presets(agent)
+    name, presets = env_id.rpartition(":")[2].removeprefix("dbrrl/"), _presets(agent)
     family = next((pattern for pattern in presets if fnmatch.fnmatchcase(name, pattern)), "")
     return dict(presets.get(name) or presets.get(family) or {})
 

@@ -129,6 +129,77 @@ def test_evaluations_may_have_other_arguments_than_training(tmp_path: Path) -> N
     assert "eval_env_kwargs" not in resolve_plan({}).to_dict()  # what runs of earlier versions recorded stays equal
 
 
+class Reaching(Scaled):
+    """Each third episode of a copy reaches the goal, which is said at its end."""
+
+    said: Any = staticmethod(bool)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.episodes = 0
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> tuple[np.ndarray, dict[str, Any]]:
+        self.episodes = 1 if seed is not None else self.episodes + 1
+        return super().reset(seed=seed)[0], {"is_success": True}  # of no episode that has ended
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        observation, reward, ended, cut, _ = super().step(action)
+        said = self.said(self.episodes % 3 == 0) if ended else True  # before the end it does not count
+        return observation, reward, ended, cut, {} if said is None else {"is_success": said}
+
+
+class ReachingInNumbers(Reaching):
+    """Says it as a number of NumPy, as Gymnasium-Robotics does."""
+
+    said = np.float32
+
+
+class ReachingSaidIfReached(Reaching):
+    """Says nothing where it is not reached."""
+
+    said: Any = staticmethod(lambda reached: reached or None)
+
+
+class Unintelligible(Reaching):
+    """Says it in words."""
+
+    said = str
+
+
+REACHING = (Reaching, ReachingInNumbers, ReachingSaidIfReached)
+
+
+@pytest.mark.parametrize("env", REACHING)
+def test_the_rate_of_successes_is_what_infos_say_at_the_ends_of_episodes(env: type[Reaching]) -> None:
+    result = dbrrl.evaluate_policy(Stub(env.observation_space, env.action_space), env, 60)  # 6 of each of 10 copies
+    assert result.successes is not None and sorted(set(result.successes)) == [0.0, 1.0]
+    assert result.row()["success_rate"] == result.successes.mean() == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+@pytest.mark.parametrize("mode", list(gym.vector.AutoresetMode))
+def test_successes_are_the_same_in_all_autoreset_modes(kind: str, mode: gym.vector.AutoresetMode) -> None:
+    make_vector: Any = gym.vector.SyncVectorEnv if kind == "sync" else gym.vector.AsyncVectorEnv
+    env = make_vector([Reaching, ReachingSaidIfReached], autoreset_mode=mode)
+    result = dbrrl.evaluate_policy(Stub(Reaching.observation_space, Reaching.action_space, num_envs=2), env, 12)
+    env.close()
+    assert result.successes is not None and result.successes.tolist() == [0, 0, 0, 0, 1, 1] * 2
+
+
+def test_a_run_keeps_the_rate_of_successes(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"curve": False, "tensorboard": False, "progress": False, "steps": 40, "num_envs": 2}
+    options |= {"final_episodes": 30, "eval_episodes": 2, "out": tmp_path, "name": "run"}
+    run = Experiment(Stub, f"{__name__}:Reaching", **options).run()
+    assert run.scores[0]["success_rate"] == 0.0 and run.scores[-1]["success_rate"] == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize("env", [Scaled, Unintelligible, "CartPole-v1"])
+def test_without_a_word_of_success_there_is_no_rate(env: Any) -> None:
+    made = gym.make(env) if isinstance(env, str) else env()
+    result = dbrrl.evaluate_policy(Stub(made.observation_space, made.action_space), env, 6)
+    assert result.successes is None and "success_rate" not in result.row()
+
+
 class Undecided(Scaled):
     """Every second copy that is made never ends an episode."""
 

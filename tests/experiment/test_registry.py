@@ -58,6 +58,11 @@ def test_presets_are_of_the_pair(folder: Path) -> None:
     assert registry.preset("tests.experiment.stub:Stub", "CartPole-v1") == {}
 
 
+def test_the_module_that_registers_an_environment_is_no_part_of_a_presets_name(folder: Path) -> None:
+    assert registry.preset("ppo", "gymnasium.envs:CartPole-v1") == registry.preset("ppo", "CartPole-v1") != {}
+    assert registry.preset("ppo", "tests.experiment.stub:Breaking") == {}
+
+
 def test_a_preset_may_be_of_a_family(folder: Path) -> None:
     (folder / "dqn.toml").write_text('["ALE/*"]\nsteps = 5\n["ALE/Pong-v5"]\nsteps = 6\n')
     assert registry.preset("dqn", "ALE/Breakout-v5") == {"steps": 5}
