@@ -40,7 +40,10 @@ class Config(OnPolicyConfig):
     optimizer: Literal["rmsprop_tf", "rmsprop", "adam"] = setting(
         "rmsprop_tf", help="both RMSprops have ε inside the root; the mean square of rmsprop_tf starts at 1, not 0"
     )
-    rmsprop_alpha: float = setting(0.99, at_least=0, below=1, help="decay of RMSprop's mean square (section 8)")
+    rmsprop_alpha: float = setting(
+        0.99, at_least=0, below=1, requires=("optimizer", "rmsprop_tf", "rmsprop"),
+        help="decay of RMSprop's mean square (section 8)",
+    )  # fmt: skip
     optimizer_eps: float = setting(1e-5, above=0, help="ε of the optimizer (published code)")
     n_steps: int = setting(5, at_least=1, help="T, steps per environment in each rollout (t_max, section 8)")
     gae_lambda: float = setting(1.0, at_least=0, at_most=1, help="λ of the advantage estimate; 1: n-step returns")

@@ -36,6 +36,8 @@ from dbrrl.optim import Adam, Optimizer, RMSprop
 from dbrrl.schedules import Schedule
 from dbrrl.types import Observation
 
+EPSILON = [("noisy", False), ("epsilon", None)]  # what the four settings of a falling ε require
+
 
 @dataclass(frozen=True)
 class Config(OffPolicyConfig):
@@ -55,15 +57,24 @@ class Config(OffPolicyConfig):
     max_grad_norm: float | None = setting(10.0, above=0, help="largest global norm of the gradient; none: no limit")
     hidden_sizes: tuple[int, ...] | None = setting(None, at_least=1, help="hidden layers; none: 120,84; images 512,128")
     exploration: Literal["epsilon_greedy", "ez_greedy"] = setting(
-        "epsilon_greedy", help="ez_greedy: random actions last (Dabney et al. 2021)"
+        "epsilon_greedy", requires=("noisy", False), help="ez_greedy: random actions last (Dabney et al. 2021)"
     )
-    epsilon_start: float = setting(1.0, at_least=0, at_most=1, help="share of random actions at first")
-    epsilon_end: float = setting(0.05, at_least=0, at_most=1, help="share of random actions at last (paper: 0.1)")
-    epsilon_steps: int = setting(10_000, at_least=1, help="environment steps from first to last (paper: 1,000,000)")
-    epsilon_schedule: Literal["linear", "exponential", "cosine"] = setting("linear", help="the way from first to last")
+    epsilon_start: float = setting(
+        1.0, at_least=0, at_most=1, requires=EPSILON, help="share of random actions at first"
+    )
+    epsilon_end: float = setting(
+        0.05, at_least=0, at_most=1, requires=EPSILON, help="share of random actions at last (paper: 0.1)"
+    )
+    epsilon_steps: int = setting(
+        10_000, at_least=1, requires=EPSILON, help="environment steps from first to last (paper: 1,000,000)"
+    )
+    epsilon_schedule: Literal["linear", "exponential", "cosine"] = setting(
+        "linear", requires=EPSILON, help="the way from first to last"
+    )
     epsilon: float | Schedule | None = setting(
-        None, at_least=0, at_most=1, help="share of random actions over the run, in place of the four above"
-    )
+        None, at_least=0, at_most=1, requires=("noisy", False),
+        help="share of random actions over the run, in place of the four above",
+    )  # fmt: skip
     dueling: bool = setting(False, help="value and advantage streams")
     prioritized: bool = setting(False, help="draw transitions by their last error")
     priority_alpha: float = setting(

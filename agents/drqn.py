@@ -60,10 +60,18 @@ class Config(OffPolicyConfig):
     target_update_interval: int = setting(500, at_least=1, help="updates between the target's (paper: 10,000)")
     tau: float = setting(1.0, above=0, at_most=1, help="how far the target moves then; 1: a copy (paper)")
     max_grad_norm: float | None = setting(10.0, above=0, help="largest global norm of the gradient (paper: 10)")
-    epsilon_start: float = setting(1.0, at_least=0, at_most=1, help="share of random actions at first")
-    epsilon_end: float = setting(0.05, at_least=0, at_most=1, help="share of random actions at last (paper: 0.1)")
-    epsilon_steps: int = setting(10_000, at_least=1, help="environment steps from first to last (paper: 1,000,000)")
-    epsilon_schedule: Literal["linear", "exponential", "cosine"] = setting("linear", help="the way from first to last")
+    epsilon_start: float = setting(
+        1.0, at_least=0, at_most=1, requires=("epsilon", None), help="share of random actions at first"
+    )
+    epsilon_end: float = setting(
+        0.05, at_least=0, at_most=1, requires=("epsilon", None), help="share of random actions at last (paper: 0.1)"
+    )
+    epsilon_steps: int = setting(
+        10_000, at_least=1, requires=("epsilon", None), help="environment steps from first to last (paper: 1,000,000)"
+    )
+    epsilon_schedule: Literal["linear", "exponential", "cosine"] = setting(
+        "linear", requires=("epsilon", None), help="the way from first to last"
+    )
     epsilon: float | Schedule | None = setting(
         None, at_least=0, at_most=1, help="share of random actions over the run, in place of the four above"
     )

@@ -45,7 +45,9 @@ class Config(OnPolicyConfig):
     clip_range: float | Schedule | None = setting(
         0.2, above=0, help="ε, how far the ratio may leave 1 (table 3); none: any distance"
     )
-    clip_range_schedule: Literal["constant", "linear"] = setting("constant", help="linear: to 0 at total_steps")
+    clip_range_schedule: Literal["constant", "linear"] = setting(
+        "constant", requires="clip_range", help="linear: to 0 at total_steps"
+    )
     clip_range_value: float | None = setting(None, above=0, help="how far a value may move per update (none: no limit)")
     normalize_advantage: bool = setting(True, help="zero mean, unit deviation in each minibatch")
     entropy_coef: float = setting(0.0, at_least=0, help="c₂, weight of the entropy bonus (eq. 9)")

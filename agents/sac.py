@@ -49,7 +49,9 @@ class Config(ContinuousConfig):
     temperature_learning_rate: float | Schedule = setting(
         3e-4, at_least=0, help="step size of α (paper: 3e-4); 0: α stays"
     )
-    target_entropy: float | None = setting(None, help="H in nats, of actions in [-1, 1]; none: -k (paper)")
+    target_entropy: float | None = setting(
+        None, requires="temperature_learning_rate", help="H in nats, of actions in [-1, 1]; none: -k (paper)"
+    )
 
 
 class SAC(OffPolicyAgent):

@@ -54,8 +54,9 @@ class Config(OffPolicyConfig):
         3e-4, at_least=0, help="step size of α (paper: 3e-4); 0: α stays"
     )
     target_entropy: float = setting(
-        0.98, at_least=0, at_most=1, help="ρ, H as a part of the largest entropy, log n of n allowed actions"
-    )
+        0.98, at_least=0, at_most=1, requires="temperature_learning_rate",
+        help="ρ, H as a part of the largest entropy, log n of n allowed actions",
+    )  # fmt: skip
     prioritized: bool = setting(False, help="draw transitions by their last error")
     priority_alpha: float = setting(
         0.6, at_least=0, at_most=1, requires="prioritized", help="α, 0: all alike (Schaul et al. 2016, table 3)"

@@ -44,7 +44,9 @@ class Config(ContinuousConfig):
     )
     noise: Literal["gaussian", "ornstein_uhlenbeck", "none"] = setting("gaussian", help="added to actions that explore")
     target_noise: float = setting(0.2, at_least=0, help="σ̃, of the noise on the target's actions (paper: 0.2)")
-    target_noise_clip: float = setting(0.5, at_least=0, help="c, bound of that noise (paper: 0.5)")
+    target_noise_clip: float = setting(
+        0.5, at_least=0, requires="target_noise", help="c, bound of that noise (paper: 0.5)"
+    )
     policy_delay: int = setting(2, at_least=1, help="d, updates of the critics for each of the policy (paper: 2)")
 
 

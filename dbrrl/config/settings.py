@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from dbrrl import schedules
+from dbrrl.config.requires import Requirement, requirements
 from dbrrl.config.scalars import SCALARS, TRUTHS
 from dbrrl.config.scheduled import is_schedule, refuse_two_schedules, takes_schedule, without_unused
 from dbrrl.config.suggestions import did_you_mean
@@ -66,7 +67,7 @@ def setting(
     below: float | None = None,
     at_most: float | None = None,
     choices: Iterable[Any] | None = None,
-    requires: str = "",
+    requires: str | tuple[Any, ...] | list[Any] = "",
     help: str = "",
 ) -> Any:
     """Return a dataclass field with its range and meaning.
@@ -75,11 +76,13 @@ def setting(
         default: its default value.
         above, at_least, below, at_most: bounds, of each entry if it is a tuple.
         choices: the values allowed, in place of bounds.
-        requires: name of the setting without which this one has no effect (see `Setting.is_unused`).
+        requires: without which this one has no effect: the name of a setting that must be on, a name and the values of
+            which it must have one, such as ("optimizer", "rmsprop_tf", "rmsprop"), or a list of these that all hold.
         help: its meaning, and its source if it has one.
     """
     limits = Range(above, at_least, below, at_most, None if choices is None else tuple(choices))
-    return dataclasses.field(default=default, metadata={"range": limits, "requires": requires, "help": help})
+    needed = requirements(requires)
+    return dataclasses.field(default=default, metadata={"range": limits, "requires": needed, "help": help})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -91,12 +94,13 @@ class Setting:
     default: Any
     range: Range
     help: str
-    requires: str = ""
+    requires: tuple[Requirement, ...] = ()
 
-    def is_unused(self, config: Any) -> bool:
-        """Return whether `config` sets this field, while the setting that it `requires` is off (False or none)."""
-        off = self.requires and getattr(config, self.requires) in (None, False, "none")
-        return bool(off) and getattr(config, self.name) != self.default
+    def unmet(self, config: Any) -> Requirement | None:
+        """Return what is missing for this field to have an effect, if `config` sets it to another value than usual."""
+        if getattr(config, self.name) == self.default:
+            return None
+        return next((one for one in self.requires if not one.holds(config)), None)
 
     @property
     def expected(self) -> str:
@@ -183,7 +187,7 @@ def settings(config: type[Config]) -> tuple[Setting, ...]:
             field.default,
             field.metadata.get("range", Range()),
             field.metadata.get("help", ""),
-            field.metadata.get("requires", ""),
+            field.metadata.get("requires", ()),
         )
         for field in sorted(dataclasses.fields(config), key=lambda field: bool(field.kw_only))
         if field.init

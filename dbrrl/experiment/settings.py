@@ -210,13 +210,11 @@ def _check(values: Mapping[str, Any], config: type[Config], others: Collection[s
 
 
 def _refuse_unused(explicit: Mapping[str, Any], config: Config) -> None:
-    """Raise ConfigError if an explicit setting has no effect because another one is off."""
+    """Raise ConfigError if an explicit setting has no effect because of another one."""
     for entry in settings(type(config)):
-        if entry.name in explicit and entry.is_unused(config):
-            off = str(getattr(config, entry.requires)).lower()
-            raise ConfigError(
-                f"{entry.name}: has no effect while {entry.requires} is {off}: set {entry.requires}, or leave it out"
-            )
+        missing = entry.unmet(config) if entry.name in explicit else None
+        if missing is not None:
+            raise ConfigError(f"{entry.name}: {missing.error(config)}")
 
 
 def _horizon(explicit: Mapping[str, Any], written: Mapping[str, Any], steps: int) -> Any:

@@ -72,7 +72,7 @@ class ContinuousConfig(OffPolicyConfig):
         0.1, at_least=0, requires="noise", help="σ of that noise, of actions in [-1, 1]"
     )
     noise_theta: float = setting(
-        0.15, at_least=0, at_most=1, requires="noise", help="θ of ornstein_uhlenbeck, how fast it forgets"
+        0.15, at_least=0, at_most=1, requires=("noise", "ornstein_uhlenbeck"), help="θ of it, how fast it forgets"
     )
     prioritized: bool = setting(False, help="draw transitions by their last error")
     priority_alpha: float = setting(
