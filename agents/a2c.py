@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dbrrl import functional as F
-from dbrrl import losses, nn
+from dbrrl import losses, nn, schedules
 from dbrrl.buffers import Batch
 from dbrrl.buffers.batch import Rollout
 from dbrrl.config import setting
@@ -65,11 +65,12 @@ class A2C(OnPolicyAgent):
         """RMSprop as in the paper (S2), its mean square from 1 as TensorFlow's or from 0; or Adam."""
         c = self.config
         if c.optimizer == "adam":
-            return Adam(module, c.learning_rate, eps=c.optimizer_eps)
+            return Adam(module, schedules.course(c, "learning_rate"), eps=c.optimizer_eps)
         start = 1.0 if c.optimizer == "rmsprop_tf" else 0.0
         return RMSprop(
-            module, c.learning_rate, c.rmsprop_alpha, c.optimizer_eps, eps_inside_root=True, initial_mean_square=start
-        )
+            module, schedules.course(c, "learning_rate"), c.rmsprop_alpha, c.optimizer_eps, eps_inside_root=True,
+            initial_mean_square=start,
+        )  # fmt: skip
 
     def update(self, rollout: Rollout) -> Metrics:
         """One gradient step on the whole rollout."""
@@ -77,10 +78,9 @@ class A2C(OnPolicyAgent):
         value, next_value = rollout.values()  # V(s_t) and V(s'_t); at a time limit s' is the final observation
         advantage = gae(rollout.reward, value, next_value, rollout.terminated, rollout.boundary, c.gamma, c.gae_lambda)
         batch = rollout.batch(advantage=advantage, value=value, target=advantage + value)
-        self.optimizer.learning_rate = learning_rate = self.scheduled("learning_rate")
         metrics = self.mean([self.gradient_step(batch)])
         metrics["explained_variance"] = explained_variance(batch.value, batch.target)
-        return metrics | {"learning_rate": learning_rate}
+        return metrics | {"learning_rate": self.optimizer.learning_rate}
 
     def loss(self, batch: Batch) -> LossAndMetrics:
         """Return the weighted terms of -L(θ) on a batch of n transitions, and its metrics."""

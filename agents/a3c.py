@@ -77,8 +77,8 @@ class ActorLearner(OnPolicyAgent):
 
     def make_optimizer(self, module: nn.Module) -> RMSprop:
         """RMSprop, whose rule is applied to the shared vectors."""
-        c = self.config
-        return RMSprop(module, c.learning_rate, c.rmsprop_alpha, c.rmsprop_eps, eps_inside_root=True)
+        c, rate = self.config, schedules.course(self.config, "learning_rate")
+        return RMSprop(module, rate, c.rmsprop_alpha, c.rmsprop_eps, eps_inside_root=True)
 
     def join(self, shared: dict[str, np.ndarray]) -> None:
         """Work on these shared vectors from now on."""
@@ -128,7 +128,7 @@ class ActorLearner(OnPolicyAgent):
         """Change the shared vectors by the gradient of `rows` transitions (eq. S2), and its buffers; θ' follows."""
         c, shared = self.config, self.shared
         progress = int(shared["learned"].sum()) / c.total_steps if c.total_steps else 0.0
-        self.optimizer.learning_rate = schedules.at(c, "learning_rate", progress)
+        self.optimizer.anneal(progress)
         self.optimizer.step_on(shared["values"], mean_square=shared["mean_square"])
         for name, module, attribute in self.buffers:
             shared[name][...] = getattr(module, attribute)

@@ -142,9 +142,10 @@ class DQN(OffPolicyAgent):
     def make_optimizer(self, module: nn.Module) -> Optimizer:
         """Return the optimizer that the settings name."""
         c = self.config
+        rate = schedules.course(c, "learning_rate")
         if c.optimizer == "adam":
-            return Adam(module, c.learning_rate, eps=c.optimizer_eps)
-        return RMSprop(module, c.learning_rate, alpha=0.95, eps=c.optimizer_eps, centered=True, eps_inside_root=True)
+            return Adam(module, rate, eps=c.optimizer_eps)
+        return RMSprop(module, rate, alpha=0.95, eps=c.optimizer_eps, centered=True, eps_inside_root=True)
 
     def make_explorer(self, rng: np.random.Generator) -> Explorer:
         """Return the explorer that the settings name."""
@@ -195,8 +196,6 @@ class DQN(OffPolicyAgent):
     def update(self, batch: Batch) -> StepMetrics:
         """One gradient step on a batch, and one of the target network when that is due."""
         c = self.config
-        if schedules.varies(c, "learning_rate"):
-            self.optimizer.learning_rate = self.scheduled("learning_rate")
         self.draw_noise()
         nn.resample_noise(self.noisy_target_layers, self.noise_rng)
         metrics = self.gradient_step(batch)

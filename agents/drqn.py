@@ -116,7 +116,7 @@ class DRQN(OffPolicyAgent):
         self._network = module.to(self.device)
         self.target_network: Any = nn.target_copy(self._network)
         self.memory = recurrent_q_network.Acting(self._network, self.num_envs)
-        optimizer = Adam(self._network, self.config.learning_rate, eps=self.config.adam_eps)
+        optimizer = Adam(self._network, schedules.course(self.config, "learning_rate"), eps=self.config.adam_eps)
         self.gradient_step = self.gradient_step_for(self.loss, optimizer, captured=False)
         if own is not None:
             self.replay = self.make_replay()  # another network may have another state
@@ -227,8 +227,6 @@ class DRQN(OffPolicyAgent):
     def update(self, batch: Batch) -> StepMetrics:
         """One gradient step on a batch, and one of the target network when that is due."""
         c = self.config
-        if schedules.varies(c, "learning_rate"):
-            self.optimizer.learning_rate = self.scheduled("learning_rate")
         metrics = self.gradient_step(batch)
         self.num_updates += 1
         if self.num_updates % c.target_update_interval == 0:

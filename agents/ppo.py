@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from dbrrl import functional as F
-from dbrrl import losses, nn
+from dbrrl import losses, nn, schedules
 from dbrrl.buffers import Batch
 from dbrrl.buffers.batch import Rollout
 from dbrrl.config import setting
@@ -72,7 +72,7 @@ class PPO(OnPolicyAgent):
 
     def make_optimizer(self, module: nn.Module) -> Adam:
         """Return Adam with the ε of the published code."""
-        return Adam(module, self.config.learning_rate, eps=self.config.adam_eps)
+        return Adam(module, schedules.course(self.config, "learning_rate"), eps=self.config.adam_eps)
 
     def update(self, rollout: Rollout) -> Metrics:
         """Algorithm 1: advantages under π_old, then several epochs of minibatches. Return means of the last epoch."""
@@ -81,11 +81,9 @@ class PPO(OnPolicyAgent):
         advantage = gae(rollout.reward, value, next_value, rollout.terminated, rollout.boundary, c.gamma, c.gae_lambda)
         batch = rollout.batch(advantage=advantage, value=value, target=advantage + value)
         batch = batch.add(log_prob=self.log_prob(batch))
-        learning_rate, clip_range = self.scheduled("learning_rate"), self.scheduled("clip_range")
-        self.optimizer.learning_rate = learning_rate
-        metrics = self.mean(self.epochs(batch, clip_range))
+        metrics = self.mean(self.epochs(batch, self.scheduled("clip_range")))
         metrics["explained_variance"] = explained_variance(batch.value, batch.target)
-        return metrics | {"learning_rate": learning_rate}
+        return metrics | {"learning_rate": self.optimizer.learning_rate}
 
     def epochs(self, batch: Batch, clip_range: float) -> list[StepMetrics]:
         """Minimize the loss over `n_epochs` passes, or fewer where π moves too far; return the last pass's steps."""

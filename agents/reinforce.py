@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from dbrrl import functional as F
-from dbrrl import losses, nn
+from dbrrl import losses, nn, schedules
 from dbrrl.buffers import Batch
 from dbrrl.buffers.batch import Rollout
 from dbrrl.config import setting
@@ -51,13 +51,12 @@ class REINFORCE(OnPolicyAgent):
 
     def make_optimizer(self, module: nn.Module) -> Adam:
         """Return Adam."""
-        return Adam(module, self.config.learning_rate)
+        return Adam(module, schedules.course(self.config, "learning_rate"))
 
     def update(self, rollout: Rollout) -> Metrics:
         """Take one step along the gradient of all transitions of a rollout."""
         batch = self.with_baseline(rollout) if self.config.baseline == "value" else self.without_baseline(rollout)
-        self.optimizer.learning_rate = learning_rate = self.scheduled("learning_rate")
-        return self.mean([self.gradient_step(batch)]) | {"learning_rate": learning_rate}
+        return self.mean([self.gradient_step(batch)]) | {"learning_rate": self.optimizer.learning_rate}
 
     def with_baseline(self, rollout: Rollout) -> Batch:
         """Return the transitions with G and A = G - V(s); G goes on with V where an episode was cut off."""

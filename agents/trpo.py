@@ -91,7 +91,6 @@ class TRPO(OnPolicyAgent):
         advantage = gae(rollout.reward, value, next_value, rollout.terminated, rollout.boundary, c.gamma, c.gae_lambda)
         batch = rollout.batch(advantage=advantage, value=value, target=advantage + value)
         metrics = self.policy_step(batch)
-        self.optimizer.learning_rate = self.scheduled("learning_rate")
         for _ in range(c.critic_epochs):
             minibatches = batch.minibatches(c.critic_batch_size, self.batch_rng)
             steps = [self.gradient_step(minibatch) for minibatch in minibatches]

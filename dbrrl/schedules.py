@@ -199,6 +199,14 @@ def at(config: Any, name: str, progress: float) -> Any:
     return value if value is None else falling(kind, value)(progress)
 
 
+def course(config: Any, name: str) -> Any:
+    """Return a setting as an optimizer takes it: a number, its own schedule, or the one that "NAME_schedule" names."""
+    value = getattr(config, name)
+    if isinstance(value, Schedule) or not varies(config, name):
+        return value
+    return falling(getattr(config, f"{name}_schedule"), value)
+
+
 def varies(config: Any, name: str) -> bool:
     """Return whether a setting changes with the progress of the run."""
     value = getattr(config, name)

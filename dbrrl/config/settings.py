@@ -154,8 +154,8 @@ class Config:
 
     @functools.cached_property
     def varies(self) -> bool:
-        """Whether a setting is a schedule."""
-        return any(isinstance(value, Schedule) for value in vars(self).values())
+        """Whether a setting changes with the progress of the run."""
+        return any(value is not None and schedules.varies(self, name) for name, value in vars(self).items())
 
     def to_dict(self) -> dict[str, Any]:
         """All fields as JSON-able values (tuples become lists)."""

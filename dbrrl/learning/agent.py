@@ -185,6 +185,17 @@ class Agent(Described, OwnThreads, Checked, SavedAgent, metaclass=AgentType):
         step.use_cuda_graphs = self.use_cuda_graphs
         return step
 
+    @property
+    def optimizers(self) -> list[Optimizer]:
+        """The optimizers among its attributes, and those of its gradient steps."""
+        found = (value.optimizer if isinstance(value, GradientStep) else value for value in vars(self).values())
+        return list({id(one): one for one in found if isinstance(one, Optimizer)}.values())
+
+    def anneal(self, progress: float) -> None:
+        """Set the step sizes that have a schedule, where the part `progress` of the run is over; before an update."""
+        for optimizer in self.optimizers if self.config.varies else ():
+            optimizer.anneal(progress)
+
     def explain(self, batch: Batch, found: str) -> str:
         """Return the error message for a batch whose gradient is not finite, given a text about its loss."""
         return f"{self.name}: {no_gradient(self.num_updates, found)}"

@@ -30,7 +30,6 @@ from dbrrl.learning.gradient_step import StepMetrics, finite, number
 from dbrrl.learning.joined_metrics import JoinedMetrics
 from dbrrl.learning.own_agent import check_actions, statistics_of
 from dbrrl.networks.preprocessor import OBSERVATION_SPACES, Preprocessor
-from dbrrl.optim import Optimizer
 from dbrrl.renamed import Renamed
 from dbrrl.types import Metrics, Observation
 
@@ -213,15 +212,9 @@ class OffPolicyAgent(Agent):
         self.steps += self.num_envs if valid is None else int(np.count_nonzero(valid))
         due = self.steps // c.update_interval - before // c.update_interval
         if due and self.steps >= c.learning_starts and len(self.replay):
-            for optimizer in self.optimizers if c.varies else ():
-                optimizer.anneal(self.progress)
+            self.anneal(self.progress)
             for _ in range(due * c.updates_per_interval):
                 self._latest = statistics_of(self.update(self.sample()))
-
-    @property
-    def optimizers(self) -> list[Optimizer]:
-        """The optimizers among its attributes."""
-        return [value for value in vars(self).values() if isinstance(value, Optimizer)]
 
     def evaluated(self, observation: Any, function: Callable[[Observation], Any]) -> Any:
         """Return `function` of preprocessed observations, an array (B,); for a single one, a number."""

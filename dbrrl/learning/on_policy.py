@@ -231,6 +231,7 @@ class OnPolicyAgent(Agent):
         rollout = Rollout(self.rollout, self.memory, self.device)
         self.learned = self.steps - rollout.n
         if rollout.n:
+            self.anneal(self.learned / self.config.total_steps if self.config.total_steps else 0.0)
             self.latest = {name: number(value) for name, value in statistics_of(self.update(rollout)).items()}
         self.rollout.clear()
         self.memory.start_rollout()

@@ -13,6 +13,7 @@ from dbrrl.config import Config as AgentConfig
 from dbrrl.errors import CheckpointError, ConfigError
 from dbrrl.learning import rebuild
 from dbrrl.learning.spaces import space_to_state
+from dbrrl.optim import Optimizer
 from dbrrl.renamed import Renamed, TakesOldNames
 
 
@@ -185,6 +186,10 @@ class SavedAgent(TakesOldNames):
                 getattr(config, one, None) != getattr(self.config, one, None) for one in settings
             ):
                 found[name] = own[name]
+        if any("rate" in name for name, value in vars(self.config).items() if getattr(config, name, None) != value):
+            for name in own:  # another step size is not that of the saved optimizer
+                if isinstance(getattr(self, name), Optimizer):
+                    found[name] = found[name] | {"learning_rate": own[name]["learning_rate"]}
         one_sided = [name for name in own if (found[name] is None) != (own[name] is None)]
         return found | {name: own[name] for name in one_sided}
 

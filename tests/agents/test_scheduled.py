@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dbrrl import checkpoint, schedules, train
-from dbrrl.agents import A2C, A3C, C51, DQN, PPO, REINFORCE, TRPO
+from dbrrl.agents import A2C, A3C, C51, DQN, DRQN, PPO, REINFORCE, TRPO
 from dbrrl.autodiff.tensor import plain
 from dbrrl.buffers import Batch
 from dbrrl.errors import ArgumentError, ConfigError
@@ -31,6 +31,7 @@ SMALL: dict[Any, dict[str, Any]] = {
     REINFORCE: {"n_steps": 5},
     TRPO: {"n_steps": 5, "critic_epochs": 1},
     DQN: {"batch_size": 4, "learning_starts": 2, "update_interval": 2, "buffer_size": 100},
+    DRQN: {"batch_size": 4, "learning_starts": 2, "update_interval": 2, "buffer_size": 100, "sequence_length": 4},
     C51: {"batch_size": 4, "learning_starts": 2, "update_interval": 2, "buffer_size": 100},
 }
 
@@ -52,11 +53,11 @@ def make(kind: Any, **settings: Any) -> Any:
 
 
 @pytest.mark.parametrize("schedule", KINDS, ids=str)
-@pytest.mark.parametrize("kind", [PPO, A2C, REINFORCE, TRPO, DQN, C51])
+@pytest.mark.parametrize("kind", [PPO, A2C, REINFORCE, TRPO, DQN, C51, DRQN])
 def test_the_step_size_follows_its_schedule_over_the_run(kind: Any, schedule: Schedule) -> None:
     rates = play(make(kind, learning_rate=schedule), 30)
-    seen = {DQN: 2, C51: 2}.get(kind, 10)  # environment steps between two updates
-    behind = 0 if kind in (DQN, C51) else seen  # a rollout is learned from with the step size of its start
+    seen = 2 if kind in (DQN, C51, DRQN) else 10  # environment steps between two updates
+    behind = 0 if seen == 2 else seen  # a rollout is learned from with the step size of its start
     for step in range(seen, 61, seen):
         assert rates[step // 2 - 1] == pytest.approx(schedule((step - behind) / 60), rel=1e-6)
 
@@ -76,6 +77,42 @@ def test_a_line_to_nothing_is_what_its_word_says_to_the_bit(kind: Any) -> None:
         play(agent, 25)
     assert checkpoint.same(by_word.state_dict(), by_schedule.state_dict())
     assert checkpoint.same(by_text.state_dict(), by_schedule.state_dict())
+
+
+@pytest.mark.parametrize("word", [True, False])
+@pytest.mark.parametrize("kind", [PPO, A2C, REINFORCE, TRPO, DQN, C51, DRQN])
+def test_the_step_size_is_set_in_one_place_before_an_update(kind: Any, word: bool, monkeypatch: Any) -> None:
+    if word and kind is TRPO:
+        return  # it has no such setting
+    given = {"learning_rate": 1e-2, "learning_rate_schedule": "linear"} if word else {"learning_rate": linear(1e-2)}
+    agent, at = make(kind, **given), []
+    monkeypatch.setattr(agent, "anneal", at.append)
+    play(agent, 30)
+    behind = 0 if kind in (DQN, C51, DRQN) else 10
+    assert at == [(step - behind) / 60 for step in range(behind or 2, 61, behind or 2)]
+    assert agent.optimizer.learning_rate == 1e-2  # as nothing else sets it
+
+
+@pytest.mark.parametrize("kind", [PPO, A2C, REINFORCE, TRPO, DQN, C51, DRQN])
+def test_a_step_size_without_a_schedule_can_be_set_by_hand(kind: Any) -> None:
+    agent = make(kind, **({"learning_rate_schedule": "constant"} if kind is A2C else {}))
+    agent.optimizer.learning_rate = 0.125
+    assert play(agent, 30)[-1] == 0.125 and agent.num_updates
+
+
+@pytest.mark.parametrize("kind", [PPO, A2C, REINFORCE, TRPO, DQN, DRQN])
+def test_a_loaded_agent_learns_with_the_step_size_it_is_given(kind: Any, tmp_path: Path) -> None:
+    agent = make(kind, learning_rate=1e-2)
+    play(agent, 10)
+    agent.optimizer.learning_rate = 1e-4
+    agent.save(tmp_path / "x")
+    assert kind.load(tmp_path / "x").optimizer.learning_rate == 1e-4
+    assert kind.load(tmp_path / "x", config={"gamma": 0.5}).optimizer.learning_rate == 1e-4
+    other = kind.load(tmp_path / "x", config={"learning_rate": 0.5})
+    assert other.optimizer.learning_rate == 0.5
+    assert checkpoint.same(other.optimizer.state_dict() | {"learning_rate": 1e-4}, agent.optimizer.state_dict())
+    falling = kind.load(tmp_path / "x", config={"learning_rate": linear(0.5)})
+    assert play(falling, 20)[-1] == pytest.approx(linear(0.5)(60 / 60 if kind in (DQN, DRQN) else 50 / 60))
 
 
 def test_the_clip_range_follows_its_schedule(monkeypatch: pytest.MonkeyPatch) -> None:
