@@ -86,9 +86,10 @@ def tracked(root: Path) -> list[str]:
     if "pyproject.toml" in names:
         return names
     sources = (path for folder in ("dbrrl", "agents", "envs") for path in (root / folder).rglob("*"))
-    found = [path for path in sources if path.suffix in (".py", ".pyi", ".toml", ".typed") or path.is_symlink()]
+    kinds = (".py", ".pyi", ".toml", ".typed", ".c", ".h", ".inc")
+    found = [path for path in sources if path.suffix in kinds or path.is_symlink()]
     found = [path for path in found if not any(parent.is_symlink() for parent in path.parents)]
-    top = [root / name for name in ("pyproject.toml", "README.md", "LICENSE", "MANIFEST.in")]
+    top = [root / name for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE", "MANIFEST.in")]
     return [path.relative_to(root).as_posix() for path in (*found, *top) if os.path.lexists(path)]
 
 
@@ -155,9 +156,11 @@ def test_the_wheel_holds_each_file_once_and_under_its_name(built: Path) -> None:
     (wheel,) = built.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     ours = [name for name in names if not name.split("/")[0].endswith(".dist-info")]
-    assert sorted(ours) == sorted(expected_files())
+    compiled = [name for name in ours if name.startswith("dbrrl/kernels/cpu/_c.") and not name.endswith(".pyi")]
+    assert sorted(ours) == sorted([*expected_files(), *compiled])
     assert any(name.endswith("licenses/LICENSE") for name in names)
-    assert wheel.name == f"dbrrl-{dbrrl.__version__}-py3-none-any.whl"
+    assert wheel.name.startswith(f"dbrrl-{dbrrl.__version__}-cp311-abi3-")
+    assert len(compiled) == (shutil.which("cc") is not None or shutil.which("gcc") is not None)
 
 
 def test_the_source_archive_builds_the_same_wheel(built: Path, tmp_path: Path) -> None:

@@ -15,10 +15,16 @@ Code that is written in NumPy's functions also runs on CuPy's arrays. Where one 
 
 `autodiff.Op` classes are replaceable as they are; their replacement is a subclass. The modules of a kind are imported
 when the first array of that kind (or the name of such a device) is met.
+
+NumPy's own arrays are of the kind "cpu". Nothing is looked up for them: a function registered for "cpu" is put before
+the formula inside the wrapper, once, and the methods of a class before those of the op. Each returns NotImplemented for
+arguments that it does not serve, whatever they are: arrays of other kinds and numbers reach it, too. The modules of
+"cpu" are imported by `load_kernels`.
 """
 
 import functools
 import importlib
+import inspect
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
@@ -28,7 +34,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 Replacement = TypeVar("Replacement", bound=Callable[..., Any])
 
-_KERNELS = {"cuda": "dbrrl.kernels.cuda"}  # the package that is imported for a kind
+_KERNELS = {"cuda": "dbrrl.kernels.cuda", "cpu": "dbrrl.kernels.cpu"}  # the package that is imported for a kind
 _replacements: dict[tuple[Any, str], Any] = {}
 _kinds: dict[Any, str] = {np.ndarray: "", float: "", int: ""}  # by type of array; "" where nothing is replaced
 
@@ -36,8 +42,8 @@ _kinds: dict[Any, str] = {np.ndarray: "", float: "", int: ""}  # by type of arra
 def replaceable(function: Callable[P, R]) -> Callable[P, R]:
     """Let kernels replace `function` for the kind of its first argument: an array, or the name of a device.
 
-    NumPy's arrays, "cpu" and every kind for which nothing is registered get `function` itself. A function of one to
-    three arguments without defaults is called by position.
+    Every kind for which nothing is registered gets `function` itself. A function of one to three arguments without
+    defaults is called by position.
     """
     arity = function.__code__.co_argcount if function.__defaults__ is None else 0
     call: Any = functools.wraps(function)(_WRAPPERS.get(arity, _any_arguments)(function))
@@ -97,16 +103,76 @@ def _replaced(original: Any, *args: Any) -> Any:
 
 
 def replaces(original: Any, kind: str) -> Callable[[Replacement], Replacement]:
-    """Register the decorated function, or subclass of `Op`, in place of `original` for arrays of `kind` ("cuda").
+    """Register the decorated function, or class, in place of `original` for arrays of `kind` ("cuda" or "cpu").
 
-    A function may return NotImplemented for arguments that it does not serve: then the original is called.
+    A function may return NotImplemented for arguments that it does not serve: then the original is called. For "cuda"
+    a class is a subclass of the op; for "cpu" its methods are such functions, asked before those of the op.
     """
 
     def register(found: Replacement) -> Replacement:
-        _replacements[original, kind] = found
+        if kind != "cpu":
+            _replacements[original, kind] = found
+        elif isinstance(original, type):
+            methods = {name: method for name, method in vars(found).items() if inspect.isfunction(method)}
+            for name, method in methods.items():
+                setattr(original, name, _asked_first(method, getattr(original, name)))
+        else:
+            wrapped = original.__closure__[original.__code__.co_freevars.index("function")]
+            wrapped.cell_contents = _asked_first(found, wrapped.cell_contents)
         return found
 
     return register
+
+
+def _asked_first(kernel: Callable[..., Any], formula: Any) -> Any:
+    """`formula`, but `kernel` where that does not return NotImplemented."""
+    plain = formula.__defaults__ is None and not formula.__code__.co_flags & inspect.CO_VARARGS
+    arity = formula.__code__.co_argcount if plain else 0
+    return functools.wraps(formula)(_FIRST.get(arity, _any_first)(kernel, formula))
+
+
+def _one_first(kernel: Callable[..., Any], formula: Callable[..., Any]) -> Callable[..., Any]:
+    def first(x: Any) -> Any:
+        return result if (result := kernel(x)) is not NotImplemented else formula(x)
+
+    return first
+
+
+def _two_first(kernel: Callable[..., Any], formula: Callable[..., Any]) -> Callable[..., Any]:
+    def first(x: Any, a: Any) -> Any:
+        return result if (result := kernel(x, a)) is not NotImplemented else formula(x, a)
+
+    return first
+
+
+def _three_first(kernel: Callable[..., Any], formula: Callable[..., Any]) -> Callable[..., Any]:
+    def first(x: Any, a: Any, b: Any) -> Any:
+        return result if (result := kernel(x, a, b)) is not NotImplemented else formula(x, a, b)
+
+    return first
+
+
+def _four_first(kernel: Callable[..., Any], formula: Callable[..., Any]) -> Callable[..., Any]:
+    def first(x: Any, a: Any, b: Any, c: Any) -> Any:
+        return result if (result := kernel(x, a, b, c)) is not NotImplemented else formula(x, a, b, c)
+
+    return first
+
+
+def _any_first(kernel: Callable[..., Any], formula: Callable[..., Any]) -> Callable[..., Any]:
+    def first(*args: Any, **named: Any) -> Any:
+        return result if (result := kernel(*args, **named)) is not NotImplemented else formula(*args, **named)
+
+    return first
+
+
+_FIRST = {1: _one_first, 2: _two_first, 3: _three_first, 4: _four_first}
+
+
+@functools.cache
+def load_kernels(kind: str) -> None:
+    """Import the kernels of a kind, once: each registers what it replaces."""
+    importlib.import_module(_KERNELS[kind])
 
 
 def replacement(original: Any, x: Any) -> Any:
@@ -120,11 +186,11 @@ def replacement(original: Any, x: Any) -> Any:
 def _kind(x: Any) -> str:
     """The kind of an array whose type was not met before, or of a device, with its kernels imported."""
     if isinstance(x, str):
-        kind = x.partition(":")[0]
+        kind = x.partition(":")[0].replace("cpu", "")
     else:
         kind = "cuda" if type(x).__module__.partition(".")[0] == "cupy" else ""
     if kind in _KERNELS:
-        importlib.import_module(_KERNELS[kind])
+        load_kernels(kind)
     if not isinstance(x, str):
         _kinds[type(x)] = kind
     return kind

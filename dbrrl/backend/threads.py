@@ -26,6 +26,7 @@ WORK_PER_THREAD = 2**25
 
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")  # "200000 100000": two cores' time; "max 100000": all of it
 _SYMBOLS = ("scipy_openblas_{}64_", "scipy_openblas_{}", "openblas_{}64_", "openblas_{}")
+_CBLAS = ("scipy_cblas_{}64_", "cblas_{}64_", "scipy_cblas_{}", "cblas_{}")
 _VARIABLES = ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS")  # in the order in which OpenBLAS asks
 
 
@@ -164,6 +165,29 @@ def openblas(name: str) -> Any:
     library = _library()
     spellings = (pattern.format(name) for pattern in _SYMBOLS)
     return next((getattr(library, s) for s in spellings if library is not None and hasattr(library, s)), None)
+
+
+def cblas(*names: str) -> tuple[tuple[Any, ...] | None, bool]:
+    """CBLAS functions of NumPy's OpenBLAS, such as "sgemm", and whether their integers have 64 bits.
+
+    None in place of the functions where the BLAS is another, or one of them is missing.
+    """
+    library = _library()
+    for pattern in _CBLAS:
+        spellings = [pattern.format(name) for name in names]
+        if library is not None and all(hasattr(library, s) for s in spellings):
+            wide = "64_" in pattern or "USE64BITINT" in _openblas_config()
+            return tuple(getattr(library, s) for s in spellings), wide
+    return None, False
+
+
+def _openblas_config() -> str:
+    """What OpenBLAS says of how it was built; "" if it says nothing."""
+    ask = openblas("get_config")
+    if ask is None:
+        return ""
+    ask.restype = ctypes.c_char_p
+    return (ask() or b"").decode(errors="replace")
 
 
 @functools.cache

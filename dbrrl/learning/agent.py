@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import gymnasium as gym
 import numpy as np
 
+from dbrrl.backend import load_kernels
 from dbrrl.backend.threads import OwnThreads
 from dbrrl.backend.trees import to_device_tree
 from dbrrl.buffers.batch import Batch
@@ -76,6 +77,7 @@ class Agent(Described, OwnThreads, Checked, SavedAgent, metaclass=AgentType):
         seed: int = 0,
         device: str = "cpu",
     ) -> None:
+        load_kernels("cpu")
         check_space(type(self), "observations", observation_space, self.observation_spaces)
         check_space(type(self), "actions", action_space, self.action_spaces)
         if config is not None and not isinstance(config, self.Config):

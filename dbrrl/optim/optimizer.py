@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dbrrl.backend import DeviceScalar, array_module, replaceable, to_device_of, to_numpy
+from dbrrl.backend import DeviceScalar, array_module, load_kernels, replaceable, to_device_of, to_numpy
 from dbrrl.checkpoint import untrusted
 from dbrrl.errors import CheckpointError, ConfigError, ShapeError
 from dbrrl.nn.flat import Flat
@@ -34,6 +34,7 @@ class Optimizer:
     moments: tuple[str, ...] = ()  # names of the vectors that `state_dict` holds
 
     def __init__(self, parameters: Module | Sequence[Parameter], learning_rate: float | Schedule) -> None:
+        load_kernels("cpu")
         self.schedule = learning_rate if isinstance(learning_rate, Schedule) else None
         learning_rate = learning_rate.start if isinstance(learning_rate, Schedule) else learning_rate
         check(learning_rate=learning_rate)

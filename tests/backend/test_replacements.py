@@ -65,3 +65,43 @@ def test_an_op_is_replaced_when_it_is_called() -> None:
         x = Tensor([3.0], requires_grad=True).to(device)
         assert grad(Square()(x).sum(), x).numpy().tolist() == [expected]
         assert grad(Square()(x).sum(), x, create_graph=True).numpy().tolist() == [6]
+
+
+@replaceable
+def halved(x: Any) -> Any:
+    return x / 2
+
+
+class Cube(Op):
+    """y = x³; dx = 3 x² g."""
+
+    def forward(self, x: Any) -> Any:
+        return x**3
+
+    def backward(self, g: Any, y: Any, x: Any) -> Any:
+        return 3 * x * x * g
+
+
+def test_a_kernel_for_the_cpu_is_asked_before_the_formula_and_costs_nothing_before() -> None:
+    cell = halved.__closure__[halved.__code__.co_freevars.index("function")]
+    assert cell.cell_contents is halved.__wrapped__
+    replaces(halved, "cpu")(lambda x: "kernel" if isinstance(x, np.ndarray) and x.ndim else NotImplemented)
+    try:
+        assert halved(np.ones(2)) == "kernel"
+        assert halved(np.float64(3)) == halved(3) == 1.5
+        assert halved(to_device(np.ones(2), "cuda")).get().tolist() == [0.5, 0.5]
+    finally:
+        cell.cell_contents = halved.__wrapped__
+
+
+def test_methods_of_an_op_are_replaced_for_the_cpu() -> None:
+    @replaces(Cube, "cpu")
+    class _Cube:
+        def backward(self, g: Any, y: Any, x: Any) -> Any:
+            return 30 * x * x * g if isinstance(x, np.ndarray) and x.size == 1 else NotImplemented
+
+    for values, expected in (([2.0], [120]), ([2.0, 1.0], [12, 3])):
+        x = Tensor(values, requires_grad=True)
+        assert grad(Cube()(x).sum(), x).numpy().tolist() == expected
+    assert grad(Cube()(x).sum(), x, create_graph=True).numpy().tolist() == [12, 3]
+    assert Cube.forward.__name__ == "forward" and not hasattr(Cube.forward, "__wrapped__")

@@ -1,0 +1,10 @@
+"""Compiled kernels for the CPU, which take the place of functions and ops for NumPy's arrays.
+
+Imported when an agent or an optimizer is made (`backend.replacements`). Without the extension module, or with
+DBRRL_KERNELS=numpy, nothing is registered and NumPy computes; `python -m dbrrl.doctor` says why.
+"""
+
+from dbrrl.kernels.cpu import extension as extension
+
+if extension.module is not None:
+    from dbrrl.kernels.cpu import optim as optim

@@ -1,0 +1,44 @@
+/* The level of the processor's instructions that the kernels use, chosen at run time, and the table of their loops.
+
+   Each loop is compiled once per level from the same text (loops_*.inc, included by level_*.c through level.inc). Sums
+   are made in the same order at every level, so that a level changes the speed and never a bit of the result. */
+#ifndef DBRRL_DISPATCH_H
+#define DBRRL_DISPATCH_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if (defined(__x86_64__) || defined(_M_X64)) && (defined(__GNUC__) || defined(__clang__))
+#define DBRRL_X86_LEVELS 1
+#else
+#define DBRRL_X86_LEVELS 0 /* plain: NEON on Arm, SSE2 with a compiler that cannot switch inside a file */
+#endif
+
+enum dbrrl_level { DBRRL_NUMPY = -1, DBRRL_PLAIN = 0, DBRRL_AVX2 = 1, DBRRL_AVX512 = 2, DBRRL_LEVELS = 3 };
+
+/* Loops over rows and vectors; [0] is float32, [1] is float64. */
+typedef struct {
+    void (*adam[2])(ptrdiff_t n, void *values, const void *g, void *first, void *second, const double *constants);
+} dbrrl_loops;
+
+extern const dbrrl_loops dbrrl_loops_plain;
+#if DBRRL_X86_LEVELS
+extern const dbrrl_loops dbrrl_loops_avx2, dbrrl_loops_avx512;
+#endif
+
+extern int dbrrl_level;           /* of enum dbrrl_level; DBRRL_NUMPY: every kernel refuses its arguments */
+extern const dbrrl_loops *dbrrl;  /* the loops of this level; those of plain for DBRRL_NUMPY */
+
+/* Whether this build and this processor have a level. */
+int dbrrl_has_level(int level);
+
+/* Matrix products of NumPy's own BLAS: cblas_sgemm and cblas_dgemm, NULL where there are none. With `wide` its integers
+   have 64 bits (ILP64), else 32. */
+typedef struct {
+    void *sgemm, *dgemm, *sgemv, *dgemv;
+    int wide;
+} dbrrl_blas_functions;
+
+extern dbrrl_blas_functions dbrrl_blas;
+
+#endif

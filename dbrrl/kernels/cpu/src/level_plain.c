@@ -1,0 +1,2 @@
+#define LEVEL plain
+#include "level.inc"
