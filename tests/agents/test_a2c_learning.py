@@ -62,6 +62,7 @@ def test_the_chain_is_walked_to_its_end(continuous: bool, seed: int) -> None:
     assert state_values(run, np.eye(5, dtype=np.float32)[:1])[0] == pytest.approx(Chain(3).value(GAMMA), abs=0.05)
 
 
+@pytest.mark.slow
 @over_seeds
 @over_spaces
 def test_the_target_is_named_in_every_action_space(name: str, bar: float, seed: int) -> None:

@@ -38,7 +38,9 @@ def test_probes_give_their_known_return_and_values(name: str, agent: str, seed: 
 
 
 @over_seeds
-@pytest.mark.parametrize("added", ADDED)
+@pytest.mark.parametrize(
+    "added", [name if name in ("plain", "all") else pytest.param(name, marks=pytest.mark.slow) for name in ADDED]
+)
 def test_the_chain_is_walked_to_its_end(added: str, seed: int) -> None:
     run = learned("dbrrl/Chain-v0", seed, steps=6000, **ADDED[added])
     assert run.score == 1.0

@@ -65,6 +65,7 @@ def test_without_a_baseline_the_chain_is_walked_too(seed: int) -> None:
     assert learned("dbrrl/Chain-v0", seed, steps=16_000, n_steps=64, baseline="none").score == 1.0
 
 
+@pytest.mark.slow
 @over_seeds
 @over_spaces
 def test_the_target_is_named_in_every_action_space(name: str, bar: float, seed: int) -> None:

@@ -37,7 +37,9 @@ QUICK: dict[str, Any] = {"learning_starts": 16, "batch_size": 8, "update_interva
 
 
 @pytest.mark.parametrize(("shape", "dtype"), SHAPES)
-@pytest.mark.parametrize("kind", AGENTS)
+@pytest.mark.parametrize(
+    "kind", [kind if kind in (PPO, DQN) else pytest.param(kind, marks=pytest.mark.slow) for kind in AGENTS]
+)
 def test_every_agent_keeps_the_protocol_on_small_images(kind: Any, shape: Any, dtype: Any) -> None:
     settings = QUICK if issubclass(kind, DQN | DRQN) else {"n_steps": 4}
     space = gym.spaces.Box(0, 1 if dtype is np.bool_ else 255, shape, dtype)
