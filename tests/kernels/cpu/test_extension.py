@@ -51,7 +51,7 @@ def test_kernels_of_other_sources_are_not_used(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_choice_there_is_not_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigError, match="DBRRL_KERNELS: expected one of auto, avx512, .*, numpy, got 'fast'"):
+    with pytest.raises(ConfigError, match=r"DBRRL_KERNELS: expected one of auto, avx512, .*, numpy, got 'fast'"):
         extension.load("fast")
     if extension.module is None:
         return

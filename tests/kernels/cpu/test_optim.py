@@ -48,7 +48,8 @@ def test_what_does_not_fit_is_left_to_numpy_unchanged(c: Any) -> None:
     for position in range(4):
         for wrong in (
             np.ones((8, 2), np.float32)[:, 0], np.ones(8), np.ones(8, np.float16), np.ones(8, ">f4"),
-            np.ones(7, np.float32), np.ones((8, 1), np.float32), [1.0] * 8, 1.0, None, np.ones(8, np.int32), np.float32(1), np.ones(8, object),
+            np.ones(7, np.float32), np.ones((8, 1), np.float32),
+            [1.0] * 8, 1.0, None, np.ones(8, np.int32), np.float32(1), np.ones(8, object),
         ):  # fmt: skip
             given: list[Any] = vectors(8, np.float32)
             given[position] = wrong
