@@ -117,7 +117,7 @@ class DRQN(OffPolicyAgent):
         self.target_network: Any = nn.target_copy(self._network)
         self.memory = recurrent_q_network.Acting(self._network, self.num_envs)
         optimizer = Adam(self._network, schedules.course(self.config, "learning_rate"), eps=self.config.adam_eps)
-        self.gradient_step = self.gradient_step_for(self.loss, optimizer, captured=False)
+        self.gradient_step = self.gradient_step_for(self.loss, optimizer)
         if own is not None:
             self.replay = self.make_replay()  # another network may have another state
 
@@ -254,7 +254,7 @@ class DRQN(OffPolicyAgent):
 
 
 def _state(parts: dict[str, Any]) -> State:
-    return tuple(parts.values())
+    return tuple(parts.values()) if parts else ()
 
 
 Agent = DRQN

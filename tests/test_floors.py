@@ -47,7 +47,7 @@ FLOORS: list[list[str]] = [
     [f"dbrrl.{part}" for part in ("optim.", "returns", "normalize", "seeding", "losses")],
     *storeys(
         "dbrrl.kernels.cuda",
-        "blas graph kernels networks",
+        "blas graph kernels networks recurrent",
         "dense loss normalize optim random returns",
         "arrays conv linear",
         "policy",

@@ -94,6 +94,7 @@ TESTED_IN = {
     "dbrrl/kernels/cuda/optim.py": KERNELS,
     "dbrrl/kernels/cuda/policy.py": KERNELS,
     "dbrrl/kernels/cuda/random.py": KERNELS,
+    "dbrrl/kernels/cuda/recurrent.py": "tests/backend/test_device.py",
     "dbrrl/kernels/cuda/returns.py": KERNELS,
     "dbrrl/learning/asynchronous.py": "tests/agents/test_a3c.py",
     "dbrrl/learning/captured_step.py": "tests/learning/test_gradient_step.py",

@@ -9,7 +9,7 @@ import numpy as np
 from dbrrl.autodiff.elementwise import sigmoid, tanh
 from dbrrl.autodiff.linear import linear
 from dbrrl.autodiff.sequence import Arrays, Recurrence, chunks, empty, parted
-from dbrrl.backend import to_device_of
+from dbrrl.backend import replaceable
 
 
 class LSTM(Recurrence):
@@ -33,7 +33,7 @@ class LSTM(Recurrence):
 
     def forwards(self, projected: Iterator[Any], w: Any, biases: Arrays, y: Any) -> Callable[..., Arrays]:
         (_, batch, size), steps = y.shape, len(y) - 2
-        scale, shift = to_device_of(y, _sigmoid_of_tanh(batch, size, y.dtype))
+        scale, shift = sigmoid_of_tanh(y, batch, size)
         self.gate, self.tanh = self.room(y, steps, 4, batch, size), self.room(y, steps, batch, size)
         self.ig, self.fc = self.room(y, steps, batch, size), self.room(y, steps, batch, size)
         cells = empty(y, 2, batch, size)  # of this step and the one before
@@ -91,12 +91,21 @@ class LSTM(Recurrence):
             yield from zip(slope[::-1], through[::-1], strict=True)
 
 
-@functools.lru_cache(maxsize=2)
-def _sigmoid_of_tanh(batch: int, size: int, dtype: np.dtype[Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Arrays s and t for which s tanh(s a) + t is σ(a) for the gates i, f and o, and tanh(a) for g.
+@replaceable
+def sigmoid_of_tanh(like: Any, batch: int, size: int) -> Arrays:
+    """Return arrays s and t (4, B, H) for which s tanh(s a) + t is σ(a) for the gates i, f and o, and tanh(a) for g.
 
     Of full size: broadcasting these small factors would cost more than the product.
+
+    Args:
+        like: an array of the dtype, in the memory where they are to be.
+        batch, size: B and H.
     """
+    return _factors(batch, size, like.dtype)
+
+
+@functools.lru_cache(maxsize=2)
+def _factors(batch: int, size: int, dtype: np.dtype[Any]) -> tuple[np.ndarray, np.ndarray]:
     scale = np.full((4, batch, size), 0.5, dtype)
     shift = scale.copy()
     scale[2], shift[2] = 1, 0

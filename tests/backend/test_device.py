@@ -381,7 +381,10 @@ def test_actors_and_critics_on_a_gpu_do_what_they_do_on_the_cpu(kind: Any) -> No
     assert len(steps) >= 2 and all(step.graph._graphs and not step.refused for step in steps)
 
 
-@pytest.mark.parametrize("settings", [{}, {"recurrent": "gru", "initial_state": "zero", "burn_in": 0}])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"recurrent": "gru", "initial_state": "zero", "burn_in": 0}, {"n_step": 3, "learning_rate": "linear:1e-2:0"}],
+)
 def test_q_learning_with_a_memory_on_a_gpu_does_what_it_does_on_the_cpu(settings: dict[str, Any]) -> None:
     settings = {"recurrent_size": 8, "batch_size": 4, "learning_starts": 8, "target_update_interval": 3} | settings
     cpu, gpu = (
@@ -392,6 +395,7 @@ def test_q_learning_with_a_memory_on_a_gpu_does_what_it_does_on_the_cpu(settings
     assert gpu.num_updates == cpu.num_updates > 3
     close(nn.parameters_to_vector(gpu.network), nn.parameters_to_vector(cpu.network), 1e-2, 1e-3)
     assert gpu.statistics() == pytest.approx(cpu.statistics(), rel=0.02, abs=1e-3)
+    assert gpu.gradient_step.graph._graphs and not gpu.gradient_step.refused
 
 
 @pytest.mark.parametrize("name", ["discrete", "box"])

@@ -18,6 +18,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "a2c": {"agent": "a2c", "n_steps": 8},
     "reinforce": {"agent": "reinforce", "n_steps": 16, "baseline": "none"},
     "trpo": {"agent": "trpo", "n_steps": 16, "cg_iterations": 3, "critic_batch_size": 32, "normalize_reward": True},
+    "drqn": {"agent": "drqn", "learning_starts": 32, "recurrent_size": 8, "batch_size": 8, "sequence_length": 5},
     "dqn": {"agent": "dqn", "buffer_device": "device", "learning_starts": 32, "prioritized": True, "noisy": True},
 }
 
@@ -25,7 +26,9 @@ RUNS: dict[str, dict[str, Any]] = {
 pytestmark = pytest.mark.usefixtures("cuda")
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "drqn" else name for name in RUNS]
+)
 def test_a_resumed_run_is_the_run(name: str, tmp_path: Path) -> None:
     def run(folder: str, steps: int) -> Any:
         settings = {**RUNS[name], **QUIET, "hidden_sizes": (8,), "total_steps": 512, "num_envs": 4, "device": "cuda"}

@@ -13,4 +13,5 @@ from dbrrl.kernels.cuda import normalize as normalize
 from dbrrl.kernels.cuda import optim as optim
 from dbrrl.kernels.cuda import policy as policy
 from dbrrl.kernels.cuda import random as random
+from dbrrl.kernels.cuda import recurrent as recurrent
 from dbrrl.kernels.cuda import returns as returns
