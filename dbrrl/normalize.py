@@ -50,19 +50,10 @@ class RunningMeanStd:
                 f"RunningMeanStd.update: expected a batch of shape {self.mean.shape}, got {x.shape}: "
                 "add the leading axis"
             )
-        new = len(x)
-        if new == 0:
-            return
-        self.move_to(device_name(x))
-        total = self.count + new
-        # The sums are written out: on a batch of 8 small rows `x.var(0)` costs four times as much.
-        batch_mean = np.add.reduce(x, 0, dtype=np.float64) / new
-        deviation = x - batch_mean
-        squares = np.add.reduce(deviation * deviation, 0)
-        delta = batch_mean - self.mean
-        self.mean = self.mean + delta * (new / total)
-        self.var = (self.var * self.count + squares + delta * delta * (self.count * new / total)) / total
-        self.count = total
+        if len(x):
+            self.move_to(device_name(x))
+            self.mean, self.var = merged(x, self.mean, self.var, self.count)
+            self.count += len(x)
 
     def move_to(self, device: str) -> None:
         """Keep the statistics on `device`, that of the arrays to normalize."""
@@ -86,6 +77,20 @@ class RunningMeanStd:
             count = untrusted.whole(state["count"], "statistics: count")
         self.mean, self.var, self.count = np.array(mean, np.float64), np.array(var, np.float64), count
         self.device = "cpu"
+
+
+@replaceable
+def merged(x: Array, mean: Array, var: Array, count: int) -> tuple[Array, Array]:
+    """Return mean and variance, of `count` items so far, with a batch of N >= 1 items x (N, ...) merged in."""
+    new = len(x)
+    total = count + new
+    # The sums are written out: on a batch of 8 small rows `x.var(0)` costs four times as much.
+    batch_mean = np.add.reduce(x, 0, dtype=np.float64) / new
+    deviation = x - batch_mean
+    squares = np.add.reduce(deviation * deviation, 0)
+    delta = batch_mean - mean
+    var = (var * count + squares + delta * delta * (count * new / total)) / total
+    return mean + delta * (new / total), var
 
 
 class ObservationNormalizer:
@@ -117,7 +122,7 @@ class ObservationNormalizer:
             self.statistics.move_to(device_name(x))
             self._narrow = self.statistics.mean.astype(np.float32), (1 / self.statistics.std).astype(np.float32)
         mean, inverse_std = self._narrow
-        return clipped((x - mean) * inverse_std, self._low, self._high)
+        return normalized(x, mean, inverse_std, self._low, self._high)
 
     def state_dict(self) -> State:
         """The running statistics."""
@@ -209,6 +214,12 @@ class RewardNormalizer:
             returns = untrusted.array(state["returns"], "returns", np.float64, self.returns.shape)
         self.statistics.load_state_dict(state["statistics"])
         self.returns = np.array(returns, np.float64)
+
+
+@replaceable
+def normalized(x: Array, mean: Array, inverse_std: Array, low: np.float32, high: np.float32) -> Array:
+    """(x - mean) inverse_std within the bounds, float32."""
+    return clipped((x - mean) * inverse_std, low, high)
 
 
 @replaceable

@@ -54,7 +54,7 @@ FLOORS: list[list[str]] = [
     ),
     ["dbrrl.kernels"],
     ["dbrrl.buffers.", "dbrrl.explorers."],
-    *storeys("dbrrl.kernels.cpu", "_c extension", "optim"),
+    *storeys("dbrrl.kernels.cpu", "_c extension", "normalize optim replay returns"),
     ["dbrrl.networks."],
     ["dbrrl.learning."],
     ["dbrrl.agents.", "dbrrl.envs."],

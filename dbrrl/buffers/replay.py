@@ -9,6 +9,7 @@ from dbrrl.backend.trees import leaves
 from dbrrl.buffers.batch import Batch
 from dbrrl.buffers.bits import TERMINATED
 from dbrrl.buffers.ring import Ring
+from dbrrl.buffers.stores import taken
 
 
 def non_finite(batch: Batch, num_envs: int) -> str:
@@ -56,14 +57,10 @@ class ReplayBuffer(Ring):
         target is `reward + discount * value(next_observation)`, `index`, int64 (n,), places in the buffer, and
         `weight`, float32 (n,), importance weights as given; None: all are 1.
         """
-        if n_steps == 1:
-            last, reward, ends = index, self.rewards[index], self.ends.take(index)
-            discount = _discounts(gamma).take(ends)
-        else:
-            last, ends, reward, discount = self._returns(index, gamma, n_steps)
+        last, ends, reward, discount = self._returns(index, gamma, n_steps)
         columns = {
             "observation": self.observation_of(self.take(index)),
-            "action": self.actions.take(index, 0),
+            "action": taken(self.actions, index),
             "reward": reward,
             "discount": discount,
             "next_observation": self.observation_of(self.take_next(last, ends)),
@@ -82,6 +79,9 @@ class ReplayBuffer(Ring):
         self, index: np.ndarray, gamma: float, n_steps: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Return the last place of n-step transitions, its bits, and their return and discount."""
+        if n_steps == 1:
+            ends = self.ends.take(index)
+            return index, ends, self.rewards[index], _discounts(gamma).take(ends)
         places, ends, belong = self.run(index, n_steps)
         steps = np.count_nonzero(belong, axis=1)
         powers = (gamma ** np.arange(n_steps + 1)).astype(np.float32)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from dbrrl.backend import to_device_of, to_numpy
+from dbrrl.backend import replaceable, to_device_of, to_numpy
 from dbrrl.buffers.loading import check_numbers
 from dbrrl.buffers.queue import Queue
 from dbrrl.checkpoint import untrusted
@@ -210,6 +210,7 @@ def frame_of(shape: tuple[int, ...], depth: int) -> tuple[int, ...]:
     return shape if depth == 1 else (shape[0] // depth, *shape[1:])
 
 
+@replaceable
 def taken(flat: Any, places: np.ndarray) -> Any:
     """Return rows of `flat` by number, which begins again from 0 after the last, on its device."""
     if type(flat) is np.ndarray:

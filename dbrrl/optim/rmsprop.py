@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dbrrl.backend import replaceable
 from dbrrl.nn.module import Module, Parameter
 from dbrrl.optim.optimizer import Optimizer, check
 from dbrrl.schedules import Schedule
-from dbrrl.types import Array
+from dbrrl.types import Array, Scalar
 
 
 class RMSprop(Optimizer):
@@ -46,25 +47,51 @@ class RMSprop(Optimizer):
 
     def update(self, values: Array, g: Array, scratch: Array) -> None:
         """One step of RMSprop."""
-        self.mean_square *= self.alpha
-        np.multiply(g, g, out=scratch)
-        scratch *= 1 - self.alpha
-        self.mean_square += scratch
-        np.copyto(scratch, self.mean_square)
-        if self.centered:
-            self.mean *= self.alpha
-            self.mean += (1 - self.alpha) * g
-            scratch -= self.mean * self.mean
-            np.maximum(scratch, 0, out=scratch)  # rounding can take a variance of zero below it
-        if self.eps_inside_root:
-            scratch += self.eps
-        np.sqrt(scratch, out=scratch)
-        if not self.eps_inside_root:
-            scratch += self.eps
-        np.divide(g, scratch, out=scratch)
-        if self.momentum:
-            self.velocity *= self.momentum
-            self.velocity += scratch
-            np.copyto(scratch, self.velocity)
-        scratch *= self._learning_rate.value
-        values -= scratch
+        mean = self.mean if self.centered else None
+        velocity = self.velocity if self.momentum else None
+        rate, inside = self._learning_rate.value, self.eps_inside_root
+        rmsprop_step(
+            values, g, self.mean_square, mean, velocity, scratch, rate, self.alpha, self.eps, inside, self.momentum
+        )
+
+
+@replaceable
+def rmsprop_step(
+    values: Array,
+    g: Array,
+    mean_square: Array,
+    mean: Array | None,
+    velocity: Array | None,
+    scratch: Array,
+    learning_rate: Scalar,
+    alpha: float,
+    eps: float,
+    eps_inside_root: bool,
+    momentum: float,
+) -> None:
+    """Change `values` and the moments (n,) by one step of RMSprop, given the gradient `g` (n,).
+
+    Those that a variant does not have are None.
+    """
+    mean_square *= alpha
+    np.multiply(g, g, out=scratch)
+    scratch *= 1 - alpha
+    mean_square += scratch
+    np.copyto(scratch, mean_square)
+    if mean is not None:
+        mean *= alpha
+        mean += (1 - alpha) * g
+        scratch -= mean * mean
+        np.maximum(scratch, 0, out=scratch)  # rounding can take a variance of zero below it
+    if eps_inside_root:
+        scratch += eps
+    np.sqrt(scratch, out=scratch)
+    if not eps_inside_root:
+        scratch += eps
+    np.divide(g, scratch, out=scratch)
+    if velocity is not None:
+        velocity *= momentum
+        velocity += scratch
+        np.copyto(scratch, velocity)
+    scratch *= learning_rate
+    values -= scratch

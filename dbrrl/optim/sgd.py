@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dbrrl.backend import replaceable
 from dbrrl.nn.module import Module, Parameter
 from dbrrl.optim.optimizer import Optimizer, check
 from dbrrl.schedules import Schedule
-from dbrrl.types import Array
+from dbrrl.types import Array, Scalar
 
 
 class SGD(Optimizer):
@@ -32,9 +33,24 @@ class SGD(Optimizer):
         """One step of gradient descent."""
         if self.weight_decay:
             g = g + self.weight_decay * values
-        if self.momentum:
-            self.velocity *= self.momentum
-            self.velocity += g
-            g = g + self.momentum * self.velocity if self.nesterov else self.velocity
-        np.multiply(g, self._learning_rate.value, out=scratch)
-        values -= scratch
+        velocity = self.velocity if self.momentum else None
+        sgd_step(values, g, velocity, scratch, self._learning_rate.value, self.momentum, self.nesterov)
+
+
+@replaceable
+def sgd_step(
+    values: Array,
+    g: Array,
+    velocity: Array | None,
+    scratch: Array,
+    learning_rate: Scalar,
+    momentum: float,
+    nesterov: bool,
+) -> None:
+    """Change `values` and `velocity` (n,) by one step of SGD, given the gradient `g` (n,); None: without momentum."""
+    if velocity is not None:
+        velocity *= momentum
+        velocity += g
+        g = g + momentum * velocity if nesterov else velocity
+    np.multiply(g, learning_rate, out=scratch)
+    values -= scratch

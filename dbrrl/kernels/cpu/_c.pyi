@@ -26,3 +26,47 @@ def adam_step(
     eps: float,
     /,
 ) -> Any: ...
+def rmsprop_step(
+    values: Array,
+    g: Array,
+    mean_square: Array,
+    mean: Array | None,
+    velocity: Array | None,
+    scratch: Array,
+    learning_rate: Any,
+    alpha: float,
+    eps: float,
+    eps_inside_root: bool,
+    momentum: float,
+    /,
+) -> Any: ...
+def sgd_step(
+    values: Array,
+    g: Array,
+    velocity: Array | None,
+    scratch: Array,
+    learning_rate: Any,
+    momentum: float,
+    nesterov: bool,
+    /,
+) -> Any: ...
+def gae(
+    reward: Array,
+    value: Array,
+    next_value: Array,
+    terminated: Array,
+    boundary: Array,
+    gamma: float,
+    lambda_: float,
+    /,
+) -> Any: ...
+def merged(x: Array, mean: Any, var: Any, count: int, /) -> Any: ...
+def normalized(x: Array, mean: Array, inverse_std: Array, low: Any, high: Any, /) -> Any: ...
+def standardized(x: Array, /) -> Any: ...
+def take_wrapped(x: Array, index: Array, /) -> Any: ...
+def take_columns(columns: dict[str, Any], index: Array, /) -> Any: ...
+def n_step(
+    rewards: Array, ends: Array, index: Array, head: int, num_envs: int, gamma: float, n_steps: int, /
+) -> Any: ...
+def tree_set(nodes: Array, leaves: int, roots: int, index: Array, values: Any, /) -> Any: ...
+def tree_find(nodes: Array, leaves: int, roots: int, share: Array, /) -> Any: ...

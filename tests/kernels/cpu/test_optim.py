@@ -5,7 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dbrrl.optim import adam
+from dbrrl.kernels.cpu import extension
+from dbrrl.optim import adam, rmsprop, sgd
+from tests.kernels.cpu.conftest import using
 
 BETAS = (0.9, 0.999)
 
@@ -79,3 +81,56 @@ def test_the_optimizer_takes_the_kernel(c: Any) -> None:
     adam.adam_step(*ours, 1e-3, 1, BETAS, 1e-8)
     formula(*right, 1e-3, 1, BETAS, 1e-8)
     assert ours[0].tobytes() == right[0].tobytes() and (ours[4] == 7).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("centered", "momentum"), [(False, 0.0), (True, 0.0), (False, 0.9), (True, 0.9)])
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_step_of_rmsprop_has_the_bits_of_the_formula(
+    c: Any, centered: bool, momentum: float, inside: bool, dtype: Any
+) -> None:
+    ours, right = (_rmsprop(1037, dtype, centered, bool(momentum)) for _ in range(2))
+    for _ in range(3):
+        assert c.rmsprop_step(*ours, 1e-2, 0.99, 1e-5, inside, momentum) is None
+        rmsprop.rmsprop_step.__wrapped__(*right, 1e-2, 0.99, 1e-5, inside, momentum)
+    for a, b in zip(ours[:5], right[:5], strict=True):
+        assert a is b is None or a.tobytes() == b.tobytes()
+
+
+def _rmsprop(n: int, dtype: Any, centered: bool, momentum: bool) -> list[Any]:
+    """Values, gradient, mean square, mean, velocity and scratch."""
+    values, g, mean, square, scratch = vectors(n, dtype)
+    g[:5], square[:5], mean[:5] = 0, 0, 1  # a variance below 0, which is cut off
+    g[7] = np.nan
+    return [values, g, square, mean if centered else None, mean.copy() if momentum else None, scratch]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.9, False), (0.9, True)])
+def test_a_step_of_sgd_has_the_bits_of_the_formula(c: Any, momentum: float, nesterov: bool, dtype: Any) -> None:
+    ours, right = vectors(1037, dtype), vectors(1037, dtype)
+    for values, g, velocity, _, scratch in (ours, right):
+        step = c.sgd_step if values is ours[0] else sgd.sgd_step.__wrapped__
+        for _ in range(3):
+            assert step(values, g, velocity if momentum else None, scratch, 0.1, momentum, nesterov) is None
+    for a, b in zip(ours[:3], right[:3], strict=True):
+        assert a.tobytes() == b.tobytes()
+
+
+def test_moments_that_do_not_fit_the_settings_are_left_to_numpy(c: Any) -> None:
+    values, g, square, mean, scratch = vectors(8, np.float32)
+    rest = scratch, 1e-2, 0.99, 1e-5, False
+    for given in ((square, mean, mean, *rest, 0.9), (None, None, None, *rest, 0.0), (square, None, None, *rest, 0.9)):
+        assert c.rmsprop_step(values, g, *given) is NotImplemented
+    assert c.rmsprop_step(values, g, square, None, None, scratch, 1e-2, 0.99, 1e-5, 0, 0.0) is NotImplemented
+    assert c.sgd_step(values, g, None, scratch, 1e-2, 0.9, False) is NotImplemented
+    assert c.sgd_step(values, g, square, scratch, 1e-2, 0.9, None) is NotImplemented
+    assert c.sgd_step(values, g[::-1], square, scratch, 1e-2, 0.9, False) is NotImplemented
+
+
+def test_all_levels_refuse_when_numpy_is_chosen() -> None:
+    if extension.module is None:
+        pytest.skip(extension.reason)
+    with using("numpy") as module:
+        assert module.adam_step(*vectors(8, np.float32), 1e-3, 1, BETAS, 1e-8) is NotImplemented
+        assert module.level() == "numpy"

@@ -51,10 +51,14 @@ static inline int dbrrl_overlap(PyArrayObject *a, PyArrayObject *b)
     return p != q && p < q + PyArray_NBYTES(b) && q < p + PyArray_NBYTES(a);
 }
 
-/* Whether `x` is one of Python's numbers (NumPy's float64 is a float); its value is put into `*value`. */
+/* Whether `x` is one of Python's numbers, or a floating one of NumPy's; its value is put into `*value`. */
 static inline int dbrrl_number(PyObject *x, double *value)
 {
     if (PyFloat_Check(x)) {
+        *value = PyFloat_AsDouble(x);
+        return 1;
+    }
+    if (PyArray_IsScalar(x, Floating)) {
         *value = PyFloat_AsDouble(x);
         return 1;
     }
@@ -66,5 +70,38 @@ static inline int dbrrl_number(PyObject *x, double *value)
     }
     return 1;
 }
+
+/* The same for whole numbers. */
+static inline int dbrrl_whole(PyObject *x, Py_ssize_t *value)
+{
+    if (!PyLong_CheckExact(x)) return 0;
+    *value = PyLong_AsSsize_t(x);
+    if (*value == -1 && PyErr_Occurred()) {
+        PyErr_Clear();
+        return 0;
+    }
+    return 1;
+}
+
+/* The array behind `x`, as by `dbrrl_array`, of one axis of n entries; else NULL. */
+static inline PyArrayObject *dbrrl_vector(PyObject *x, int type, int write, Py_ssize_t n)
+{
+    PyArrayObject *a = dbrrl_array(x, type, write);
+    return a && PyArray_NDIM(a) == 1 && PyArray_DIM(a, 0) == n ? a : NULL;
+}
+
+/* Whether `a` and `b` have the same shape. */
+static inline int dbrrl_alike(PyArrayObject *a, PyArrayObject *b)
+{
+    return PyArray_NDIM(a) == PyArray_NDIM(b) && PyArray_CompareLists(PyArray_DIMS(a), PyArray_DIMS(b), PyArray_NDIM(a));
+}
+
+/* Loops over many elements run without the interpreter lock. */
+#define BEGIN_LOOP(n) PyThreadState *lock_ = (n) >= LONG_WORK ? PyEval_SaveThread() : NULL
+#define END_LOOP \
+    if (lock_) PyEval_RestoreThread(lock_)
+
+#define FUNCTION(name) {#name, (PyCFunction)(void (*)(void))name, METH_FASTCALL, name##_doc}
+#define END_OF_FUNCTIONS {NULL, NULL, 0, NULL}
 
 #endif

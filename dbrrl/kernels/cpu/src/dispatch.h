@@ -19,6 +19,16 @@ enum dbrrl_level { DBRRL_NUMPY = -1, DBRRL_PLAIN = 0, DBRRL_AVX2 = 1, DBRRL_AVX5
 /* Loops over rows and vectors; [0] is float32, [1] is float64. */
 typedef struct {
     void (*adam[2])(ptrdiff_t n, void *values, const void *g, void *first, void *second, const double *constants);
+    void (*rmsprop[2])(ptrdiff_t n, void *values, const void *g, void *mean_square, void *mean, void *velocity,
+                       const double *constants, int eps_inside_root);
+    void (*sgd[2])(ptrdiff_t n, void *values, const void *g, void *velocity, double momentum, double learning_rate,
+                   int nesterov);
+    void (*gae[2])(ptrdiff_t steps, ptrdiff_t batch, const void *reward, const void *value, const void *next_value,
+                   const uint8_t *terminated, const uint8_t *boundary, double gamma, double decay, void *advantage);
+    void (*moments[2])(ptrdiff_t n, ptrdiff_t size, const void *x, double *mean, double *squares);
+    void (*normalize[2])(ptrdiff_t n, ptrdiff_t size, const void *x, const void *mean, const void *inverse_std,
+                         double low, double high, void *y);
+    void (*standardize[2])(ptrdiff_t n, const void *x, void *y);
 } dbrrl_loops;
 
 extern const dbrrl_loops dbrrl_loops_plain;
