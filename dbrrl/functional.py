@@ -52,10 +52,11 @@ from dbrrl.autodiff.ensemble import ensemble_linear, ensemble_perceptron
 from dbrrl.autodiff.index import embedding, getitem, one_hot, pick, take, take_along_axis
 from dbrrl.autodiff.linalg import matmul
 from dbrrl.autodiff.linear import linear, noisy_linear, perceptron
-from dbrrl.autodiff.loss import cross_entropy, dropout, huber_loss, layer_norm, mse_loss, quantile_huber_loss
+from dbrrl.autodiff.loss import cross_entropy, dropout, huber_loss, layer_norm, mse_loss
 from dbrrl.autodiff.lstm import lstm
 from dbrrl.autodiff.policy import categorical_log_prob, clipped_surrogate, entropy, normal_log_prob
 from dbrrl.autodiff.pool import avg_pool2d, max_pool2d
+from dbrrl.autodiff.quantile import quantile_huber_loss
 from dbrrl.autodiff.recurrent import gru, rnn
 from dbrrl.autodiff.reduce import log_softmax, logsumexp, max, mean, min, softmax, sum
 from dbrrl.autodiff.remainder import fmod, nan_to_num, remainder

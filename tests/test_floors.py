@@ -36,7 +36,7 @@ FLOORS: list[list[str]] = [
         "op register",
         "arithmetic detach elementwise engine inplace linalg reduce remainder steps trigonometry",
         "index linear shape variance weighted",
-        "arrange chosen conv cumulative ensemble loss sequence",
+        "arrange chosen conv cumulative ensemble loss quantile sequence",
         "diagonal lstm policy pool recurrent",
         "contraction",
     ),

@@ -94,61 +94,6 @@ def huber_loss(prediction: Any, target: Any, delta: float = 1.0, reduction: str 
     return _reduce(Huber(float(delta))(prediction, target), reduction, "huber_loss")
 
 
-class QuantileHuber(Op):
-    """y = Σᵢ mean_j w h(d), d = bⱼ - aᵢ, w = |τᵢ - 1{d < 0}|, h Huber's with delta 1; daᵢ = -mean_j w clip(d, ±1).
-
-    `forward` leaves d in `error`, (n, N, M) as all that is computed within.
-    """
-
-    sums = True
-
-    def __init__(self, fractions: Any) -> None:
-        self.fractions = fractions
-
-    def forward(self, a: Any, b: Any) -> Any:
-        error = self.error = b[:, None, :] - a[:, :, None]
-        weight = self.weight = np.less(error, 0).astype(error.dtype)
-        np.subtract(self.fractions[..., None], weight, out=weight)
-        np.abs(weight, out=weight)
-        weight /= b.shape[1]
-        each = np.abs(error)
-        inside = np.minimum(each, constant_like(each, 1))
-        each -= 0.5 * inside
-        each *= inside
-        each *= weight
-        return np.add.reduce(each, axis=(1, 2))
-
-    def backward(self, g: Any, y: Any, a: Any, b: Any) -> Any:
-        each = self.weight * np.reshape(g, (-1, 1, 1))
-        if isinstance(g, Tensor):
-            each = each * np.clip(np.expand_dims(b, 1) - np.expand_dims(a, 2), -1, 1)
-        else:
-            slope = np.minimum(self.error, constant_like(self.error, 1))
-            each *= np.maximum(slope, constant_like(slope, -1), out=slope)
-        return -np.sum(each, axis=2), np.sum(each, axis=1) if self.needs(1) else None
-
-
-def quantile_huber_loss(prediction: Any, target: Any, fractions: Any) -> Any:
-    """The quantile Huber loss (Dabney et al. 2018, eq. 9 and 10, κ = 1), summed over predictions, a mean over targets.
-
-    Args:
-        prediction: (n, N), quantiles of a distribution at `fractions`.
-        target: (n, M), samples of it.
-        fractions: array (N,) or (n, N).
-
-    Returns:
-        (n,), one loss for each row.
-    """
-    wrong = len(prediction.shape) != 2 or len(target.shape) != 2 or prediction.shape[0] != target.shape[0]
-    if wrong or fractions.shape not in (prediction.shape, prediction.shape[1:]):
-        raise ShapeError(
-            f"quantile_huber_loss: expected prediction (n, N), target (n, M) and fractions (N,) or (n, N), got "
-            f"{prediction.shape}, {target.shape} and {fractions.shape}: reshape them"
-        )
-    fractions = kept(constant(fractions, "quantile_huber_loss: fractions"))
-    return QuantileHuber(to_device_of(plain(prediction), fractions))(prediction, target)
-
-
 class CrossEntropy(Op):
     """y = -Σ p log softmax(x) over the last axis; dx = g (softmax(x) Σ p - p), dp = -g log softmax(x)."""
 

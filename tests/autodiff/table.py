@@ -41,6 +41,7 @@ from tests.autodiff.cases import (
     variants,
 )  # fmt: skip
 from tests.autodiff.ensembles import ENSEMBLE
+from tests.autodiff.quantiles import QUANTILE
 from tests.autodiff.reference import (
     SAMPLES,
     conv2d,
@@ -53,7 +54,6 @@ from tests.autodiff.reference import (
     softmax,
     surrogate,
 )
-from tests.autodiff.reference import quantile_huber as by_pairs
 from tests.autodiff.reference import recurrent as plainly
 from tests.autodiff.weighted import WEIGHTED
 
@@ -85,7 +85,6 @@ ROWS, COLUMNS = np.array([0, 2, 2, 1, 0]), np.array([[1], [0], [3]])
 REPEATED = np.array([[1, 1, 0], [2, 2, 2]])
 CLASSES = np.array([2, 0, 3])
 NOISE = np.array([0.5, -1.0, 2.0]), np.array([1.5, -0.5, 0.3, 1.0])
-FRACTIONS = np.array([0.1, 0.4, 0.5, 0.95])
 PROBABILITIES = softmax(np.arange(12.0).reshape(3, 4) % 5)
 SEED = 3
 
@@ -565,23 +564,6 @@ CASES: list[Case] = [
         ),
     ),
     *variants(
-        "quantile_huber_loss",
-        (loss.QuantileHuber,),
-        distinct,
-        (
-            "midpoints",
-            lambda a, b: F.quantile_huber_loss(a, b, FRACTIONS),
-            lambda a, b: by_pairs(a, b, FRACTIONS),
-            ((3, 4), (3, 2)),
-        ),
-        (
-            "of each row",
-            lambda a, b: F.quantile_huber_loss(a, b, PROBABILITIES),
-            lambda a, b: by_pairs(a, b, PROBABILITIES),
-            ((3, 4), (3, 5)),
-        ),
-    ),
-    *variants(
         "cross_entropy",
         (reduce.LogSoftmax,),
         normal,
@@ -682,7 +664,7 @@ CASES: list[Case] = [
         ("shared", lambda m, s: F.normal_log_prob(m, s, SAMPLES), gaussian, ((4, 3), (3,))),
         ("own", lambda m, s: F.normal_log_prob(m, s, SAMPLES), gaussian, ((4, 3), (4, 3))),
     ),
-    *(BREADTH + WEIGHTED + ENSEMBLE),
+    *(BREADTH + WEIGHTED + ENSEMBLE + QUANTILE),
 ]
 
 # They give plain arrays, or what is cut off: tested on their own.
