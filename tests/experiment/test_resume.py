@@ -62,6 +62,16 @@ SETTINGS = {
         *("--buffer-size", "1000", "--batch-size", "16", "--hidden-sizes", "16,16", "--learning-starts", "500"),
         *("--noise", "ornstein_uhlenbeck", "--update-interval", "4"),
     ],
+    "ddpg": [
+        *("--agent", "ddpg", "--no-preset", "--steps", "5200", "--num-envs", "2", "--env", "Pendulum-v1"),
+        *("--buffer-size", "1000", "--batch-size", "16", "--hidden-sizes", "16,16", "--prioritized", "--n-step", "3"),
+        *("--learning-starts", "500", "--update-interval", "4", "--actor-learning-rate", "cosine:1e-3:0"),
+    ],
+    "tqc": [
+        *("--agent", "tqc", "--no-preset", "--steps", "5200", "--num-envs", "2", "--env", "Pendulum-v1"),
+        *("--buffer-size", "1000", "--batch-size", "16", "--hidden-sizes", "16,16", "--critics", "3"),
+        *("--learning-starts", "500", "--update-interval", "8", "--learning-rate", "linear:1e-3:0"),
+    ],
     "objects": [
         *("--agent", "ppo", "--env", "tests.experiment.test_objects:cart", "--no-preset", "--steps", "5200"),
         *("--network", "tests.experiment.test_objects:make_net", "--num-envs", "3", "--n-steps", "100"),
