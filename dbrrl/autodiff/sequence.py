@@ -109,9 +109,22 @@ class Recurrence(Op, abc.ABC):
         for t, mask in self.keep.items():
             before[t] *= mask
         d = empty(y, steps, batch, self.slots * w_hh.shape[1])
-        step = self.backwards(d, w_hh, y, before)
-        flow: Arrays = tuple(g[steps:].copy())  # the gradient of the state after step t
-        for t in range(steps - 1, -1, -1):
+        flow = self.scan_back(g, y, inputs, before, d)
+        d = d.reshape(steps * batch, d.shape[-1])
+        gx = self.shares(d)[0].dot(w_ih).reshape(x.shape) if self.needs(0) else None
+        biases = range(3 + self.parts, len(inputs))
+        if not any(self.needs(i) for i in (1, 2, *biases)):
+            return gx, None, None, *flow, *(None for _ in biases)
+        ones = np.ones_like(y, shape=(steps, batch, 1))
+        read = np.concatenate([x, ones, before], -1).reshape(steps * batch, n + 1 + w_hh.shape[1])
+        ih, hh = self.shares(read.T.dot(d))  # the gradients of all weights in one product
+        return gx, ih[:n].T, hh[n + 1 :].T, *flow, *((ih[n], hh[n]) if biases else ())
+
+    def scan_back(self, g: Any, y: Any, inputs: Arrays, before: Any, d: Any) -> Arrays:
+        """Fill `d` (T, B, slots H) from the last step to the first; return the gradient of the first state."""
+        step = self.backwards(d, inputs[2], y, before)
+        flow: Arrays = tuple(g[len(d) :].copy())  # the gradient of the state after step t
+        for t in range(len(d) - 1, -1, -1):
             arriving, mask = g[t], self.alive.get(t)
             if mask is not None:
                 past = tuple(part * ~mask for part in flow)
@@ -123,15 +136,7 @@ class Recurrence(Op, abc.ABC):
                 flow = tuple(a + b for a, b in zip(flow, past, strict=True))
             if t in self.keep:
                 flow = tuple(part * self.keep[t] for part in flow)
-        d = d.reshape(steps * batch, d.shape[-1])
-        gx = self.shares(d)[0].dot(w_ih).reshape(x.shape) if self.needs(0) else None
-        biases = range(3 + self.parts, len(inputs))
-        if not any(self.needs(i) for i in (1, 2, *biases)):
-            return gx, None, None, *flow, *(None for _ in biases)
-        ones = np.ones_like(y, shape=(steps, batch, 1))
-        read = np.concatenate([x, ones, before], -1).reshape(steps * batch, n + 1 + w_hh.shape[1])
-        ih, hh = self.shares(read.T.dot(d))  # the gradients of all weights in one product
-        return gx, ih[:n].T, hh[n + 1 :].T, *flow, *((ih[n], hh[n]) if biases else ())
+        return flow
 
     def recorded(self, x: Any, w_ih: Any, w_hh: Any, *rest: Any) -> Any:
         """The output of `forward` step by step in recorded ops, whose gradients can be differentiated again."""

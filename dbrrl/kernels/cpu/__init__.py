@@ -9,5 +9,6 @@ from dbrrl.kernels.cpu import extension as extension
 if extension.module is not None:
     from dbrrl.kernels.cpu import normalize as normalize
     from dbrrl.kernels.cpu import optim as optim
+    from dbrrl.kernels.cpu import recurrent as recurrent
     from dbrrl.kernels.cpu import replay as replay
     from dbrrl.kernels.cpu import returns as returns

@@ -16,6 +16,8 @@
 
 enum dbrrl_level { DBRRL_NUMPY = -1, DBRRL_PLAIN = 0, DBRRL_AVX2 = 1, DBRRL_AVX512 = 2, DBRRL_LEVELS = 3 };
 
+enum dbrrl_function { DBRRL_EXP, DBRRL_TANH, DBRRL_SIGMOID }; /* of `apply` */
+
 /* Loops over rows and vectors; [0] is float32, [1] is float64. */
 typedef struct {
     void (*adam[2])(ptrdiff_t n, void *values, const void *g, void *first, void *second, const double *constants);
@@ -29,6 +31,16 @@ typedef struct {
     void (*normalize[2])(ptrdiff_t n, ptrdiff_t size, const void *x, const void *mean, const void *inverse_std,
                          double low, double high, void *y);
     void (*standardize[2])(ptrdiff_t n, const void *x, void *y);
+    void (*product[2])(ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, const void *a, ptrdiff_t lda, const void *b, ptrdiff_t ldb,
+                       double beta, void *c, ptrdiff_t ldc);
+    void (*apply)(int function, ptrdiff_t n, const float *x, float *y);
+    void (*lstm_cell)(ptrdiff_t batch, ptrdiff_t size, float *gates, const float *bias, const float *c, float *c_after,
+                      float *h_after);
+    void (*lstm_back)(ptrdiff_t batch, ptrdiff_t size, const float *gates, const float *c, const float *c_after,
+                      const float *dh, float *dc, float *d);
+    void (*gru_cell)(ptrdiff_t batch, ptrdiff_t size, const float *input, const float *recurrent, const float *bias_i,
+                     const float *bias_h, const float *h, float *gates, float *h_after);
+    void (*gru_back)(ptrdiff_t batch, ptrdiff_t size, const float *gates, const float *h, float *dh, float *d);
 } dbrrl_loops;
 
 extern const dbrrl_loops dbrrl_loops_plain;

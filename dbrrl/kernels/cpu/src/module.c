@@ -9,7 +9,7 @@ extern PyMethodDef program_methods[];
 #endif
 #endif
 
-extern PyMethodDef optim_methods[], returns_methods[], normalize_methods[], replay_methods[];
+extern PyMethodDef optim_methods[], returns_methods[], normalize_methods[], replay_methods[], recurrent_methods[];
 
 int dbrrl_level = DBRRL_PLAIN;
 const dbrrl_loops *dbrrl = &dbrrl_loops_plain;
@@ -121,6 +121,7 @@ static int fill(PyObject *module)
         returns_methods,
         normalize_methods,
         replay_methods,
+        recurrent_methods,
 #ifdef DBRRL_HAS_PROGRAM
         program_methods,
 #endif
