@@ -24,6 +24,7 @@ from .sync import SameStepSync
 
 VECTORIZATIONS = ("auto", "batched", "vector", "sync", "async")
 EXTRAS = {
+    "gymnasium_robotics": "robotics",
     "box2d": "box2d",
     "mujoco": "mujoco",
     "ale_py": "atari",
@@ -206,7 +207,7 @@ def _import(module: str, env: str) -> Any:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name is not None and (module == error.name or module.startswith(f"{error.name}.")):
-            if module == "ale_py":
+            if module in EXTRAS:
                 raise missing(env, error) from error
             raise EnvError(
                 f"{env}: no module named {error.name!r}: check the spelling, and run from the folder that holds it"

@@ -202,6 +202,12 @@ def test_atari_without_its_library(monkeypatch: Any) -> None:
         build("ALE/Pong-v5")
 
 
+def test_robotics_without_its_library(monkeypatch: Any) -> None:
+    monkeypatch.setitem(sys.modules, "gymnasium_robotics", None)
+    with pytest.raises(EnvError, match=r'FetchReach-v4 needs a library .*: pip install "dbrrl\[robotics\]"'):
+        build("gymnasium_robotics:FetchReach-v4")
+
+
 def test_a_module_that_fails_is_one_line(tmp_path: Path, monkeypatch: Any) -> None:
     (tmp_path / "failing_module.py").write_text("import math\n1 / 0\n")
     (tmp_path / "missing_module.py").write_text("import not_there_at_all\n")
