@@ -23,11 +23,12 @@ from dbrrl.autodiff.tensor import no_grad
 from dbrrl.buffers import Batch
 from dbrrl.config import setting
 from dbrrl.explorers import Explorer, continuous_explorer
+from dbrrl.learning import actor_and_critics
 from dbrrl.learning.config import ContinuousConfig
 from dbrrl.learning.gradient_step import LossAndMetrics
 from dbrrl.learning.joined_metrics import JoinedMetrics
 from dbrrl.learning.off_policy import OffPolicyAgent, host
-from dbrrl.networks.continuous import Critics, DeterministicActor, UnitBoxHead
+from dbrrl.networks.continuous import ActorAndCritics, Critics, DeterministicActor, UnitBoxHead
 from dbrrl.optim import Adam
 from dbrrl.schedules import Schedule
 from dbrrl.types import Observation
@@ -65,23 +66,36 @@ class DDPG(OffPolicyAgent):
         *OffPolicyAgent.saved_attributes,
     )  # fmt: skip
     action_spaces = (gym.spaces.Box,)
+    network = actor_and_critics.network
+    actor: Any
+    critics: Any
 
     def make_head(self) -> UnitBoxHead:
         """From [-1, 1]ᵏ to the bounds."""
         return UnitBoxHead(self.action_space, self.name)  # type: ignore[arg-type]
 
     def make_networks(self, rng: np.random.Generator) -> None:
-        """μ_φ and Q_θ, an ensemble of one critic, and their targets."""
+        """μ_φ and Q_θ, an ensemble of one critic."""
         c, k = self.config, self.head.size
         sizes = c.hidden_sizes, c.activation
-        self.actor: Any = DeterministicActor(self.preprocessor, k, *sizes, out_bound=OUT_BOUND, rng=rng).to(self.device)
-        self.critics: Any = Critics(self.preprocessor, k, 1, *sizes, out_bound=OUT_BOUND, rng=rng).to(self.device)
+        actor = DeterministicActor(self.preprocessor, k, *sizes, out_bound=OUT_BOUND, rng=rng)
+        critics = Critics(self.preprocessor, k, 1, *sizes, out_bound=OUT_BOUND, rng=rng)
+        self.network = ActorAndCritics(actor, critics)
+
+    def make_steps(self) -> None:
+        """The targets of both, and a gradient step for each."""
+        c = self.config
         self.target_actor: Any = nn.target_copy(self.actor)
         self.target_critics: Any = nn.target_copy(self.critics)
         self.actor_optimizer = Adam(self.actor, c.actor_learning_rate)
         self.critic_optimizer = Adam(self.critics, c.learning_rate)
         self.actor_step = self.gradient_step_for(self.actor_loss, self.actor_optimizer)
         self.critic_step = self.gradient_step_for(self.critic_loss, self.critic_optimizer)
+
+    def outputs(self, network: Any, observation: Observation) -> dict[str, Any]:
+        """Return what an actor and critics give for a batch of observations: one's own must give as much."""
+        action = network.actor(observation)
+        return {"actions of actor": action, "values of critics": network.critics(observation, action)}
 
     def make_explorer(self, rng: np.random.Generator) -> Explorer:
         """Uniform actions at first, then the noise that the settings name."""

@@ -27,11 +27,12 @@ from dbrrl.buffers import Batch
 from dbrrl.config import setting
 from dbrrl.distributions import SquashedNormal
 from dbrrl.explorers import Explorer, continuous_explorer
+from dbrrl.learning import actor_and_critics, own_agent
 from dbrrl.learning.config import ContinuousConfig
 from dbrrl.learning.gradient_step import LossAndMetrics
 from dbrrl.learning.joined_metrics import JoinedMetrics
 from dbrrl.learning.off_policy import OffPolicyAgent, host
-from dbrrl.networks.continuous import Critics, SquashedNormalActor, UnitBoxHead
+from dbrrl.networks.continuous import ActorAndCritics, Critics, SquashedNormalActor, UnitBoxHead
 from dbrrl.nn import Parameter
 from dbrrl.optim import Adam
 from dbrrl.schedules import Schedule
@@ -67,32 +68,49 @@ class SAC(OffPolicyAgent):
         "temperature_optimizer", *OffPolicyAgent.saved_attributes, "action_rng",
     )  # fmt: skip
     action_spaces = (gym.spaces.Box,)
+    network = actor_and_critics.network
+    actor: Any
+    critics: Any
 
     def make_head(self) -> UnitBoxHead:
         """From [-1, 1]ᵏ to the bounds."""
         return UnitBoxHead(self.action_space, self.name)  # type: ignore[arg-type]
 
     def make_networks(self, rng: np.random.Generator) -> None:
-        """π_φ, Q_θ₁ and Q_θ₂, their targets, and log α."""
+        """π_φ, Q_θ₁ and Q_θ₂, and log α with its gradient step."""
         c, k = self.config, self.head.size
-        self.actor: Any = SquashedNormalActor(self.preprocessor, k, c.hidden_sizes, c.activation, rng=rng)
-        self.actor.to(self.device)
-        self.critics: Any = self.make_critics(rng).to(self.device)
-        self.target_critics: Any = nn.target_copy(self.critics)
+        actor = SquashedNormalActor(self.preprocessor, k, c.hidden_sizes, c.activation, rng=rng)
+        self.network = ActorAndCritics(actor, self.make_critics(rng))
         self.log_temperature = Parameter(self.to_device(np.full(1, math.log(c.temperature), np.float32)))
         self.target_entropy = float(-k if c.target_entropy is None else c.target_entropy)
-        self.actor_optimizer = Adam(self.actor, c.learning_rate)
-        self.critic_optimizer = Adam(self.critics, c.learning_rate)
         self.temperature_optimizer = Adam([self.log_temperature], c.temperature_learning_rate)
-        self.actor_step = self.gradient_step_for(self.actor_loss, self.actor_optimizer)
-        self.critic_step = self.gradient_step_for(self.critic_loss, self.critic_optimizer)
         self.temperature_step = self.gradient_step_for(self.temperature_loss, self.temperature_optimizer)
         self.action_rng = self.generator("actions")
+
+    def make_steps(self) -> None:
+        """The targets of the critics, and a gradient step for the actor and the critics."""
+        self.target_critics: Any = nn.target_copy(self.critics)
+        self.actor_optimizer = Adam(self.actor, self.config.learning_rate)
+        self.critic_optimizer = Adam(self.critics, self.config.learning_rate)
+        self.actor_step = self.gradient_step_for(self.actor_loss, self.actor_optimizer)
+        self.critic_step = self.gradient_step_for(self.critic_loss, self.critic_optimizer)
 
     def make_critics(self, rng: np.random.Generator) -> nn.Module:
         """Return the critics, with initial weights from `rng`."""
         c = self.config
         return Critics(self.preprocessor, self.head.size, 2, c.hidden_sizes, c.activation, rng=rng)
+
+    def outputs(self, network: Any, observation: Observation) -> dict[str, Any]:
+        """Return what an actor and critics give for a batch of observations: one's own must give as much."""
+        policy = own_agent.distribution(network.actor(observation))
+        mode = policy.mode()
+        action, log_prob = policy.of_noise(np.zeros_like(mode))
+        actor = {"actions of actor": mode, "sampled actions": action, "log-probabilities of these": log_prob}
+        return actor | self.critic_outputs(network.critics(observation, action))
+
+    def critic_outputs(self, values: Any) -> dict[str, Any]:
+        """Return what critics gave: any number of critics may take the place of two."""
+        return {"values of each critic": values[0]}
 
     def make_explorer(self, rng: np.random.Generator) -> Explorer:
         """Uniform actions at first, then samples of the policy, with noise if the settings name one."""

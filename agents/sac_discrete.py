@@ -27,11 +27,12 @@ from dbrrl.buffers import Batch
 from dbrrl.config import setting
 from dbrrl.distributions import Categorical
 from dbrrl.distributions.masks import allowed, masked, opened, uniform
+from dbrrl.learning import actor_and_critics
 from dbrrl.learning.config import OffPolicyConfig
 from dbrrl.learning.gradient_step import LossAndMetrics
 from dbrrl.learning.joined_metrics import JoinedMetrics
 from dbrrl.learning.off_policy import OffPolicyAgent, host
-from dbrrl.networks.continuous import Critics
+from dbrrl.networks.continuous import ActorAndCritics, Critics
 from dbrrl.networks.q_network import QNetwork
 from dbrrl.nn import Parameter
 from dbrrl.optim import Adam
@@ -80,24 +81,33 @@ class SACDiscrete(OffPolicyAgent):
     )  # fmt: skip
     action_spaces = (gym.spaces.Discrete,)
     action_masks = True
+    network = actor_and_critics.network
+    actor: Any
+    critics: Any
 
     def make_networks(self, rng: np.random.Generator) -> None:
-        """π_φ, Q_θ₁ and Q_θ₂, their targets, and log α."""
+        """π_φ, Q_θ₁ and Q_θ₂, and log α with its gradient step."""
         c = self.config
         self.actions = int(self.action_space.n)  # type: ignore[attr-defined]
-        self.actor: Any = QNetwork(self.preprocessor, self.actions, c.hidden_sizes, c.activation, rng=rng)
+        actor = QNetwork(self.preprocessor, self.actions, c.hidden_sizes, c.activation, rng=rng)
         sizes = () if c.hidden_sizes is None else c.hidden_sizes
-        self.critics: Any = Critics(self.preprocessor, 0, 2, sizes, c.activation, self.actions, rng=rng)
-        self.actor.to(self.device)
-        self.critics.to(self.device)
-        self.target_critics: Any = nn.target_copy(self.critics)
+        critics = Critics(self.preprocessor, 0, 2, sizes, c.activation, self.actions, rng=rng)
+        self.network = ActorAndCritics(actor, critics)
         self.log_temperature = Parameter(self.to_device(np.full(1, math.log(c.temperature), np.float32)))
-        self.actor_optimizer = Adam(self.actor, c.learning_rate)
-        self.critic_optimizer = Adam(self.critics, c.learning_rate)
         self.temperature_optimizer = Adam([self.log_temperature], c.temperature_learning_rate)
+        self.temperature_step = self.gradient_step_for(self.temperature_loss, self.temperature_optimizer)
+
+    def make_steps(self) -> None:
+        """The targets of the critics, and a gradient step for the actor and the critics."""
+        self.target_critics: Any = nn.target_copy(self.critics)
+        self.actor_optimizer = Adam(self.actor, self.config.learning_rate)
+        self.critic_optimizer = Adam(self.critics, self.config.learning_rate)
         self.actor_step = self.gradient_step_for(self.actor_loss, self.actor_optimizer)
         self.critic_step = self.gradient_step_for(self.critic_loss, self.critic_optimizer)
-        self.temperature_step = self.gradient_step_for(self.temperature_loss, self.temperature_optimizer)
+
+    def outputs(self, network: Any, observation: Observation) -> dict[str, Any]:
+        """Return what an actor and critics give for a batch of observations: one's own must give as much."""
+        return {"logits of actor": network.actor(observation), "values of each critic": network.critics(observation)[0]}
 
     def policy(self, observation: Observation) -> Categorical:
         """Return π_φ(·|s) of a batch of observations, over the actions that they allow."""

@@ -63,6 +63,10 @@ class TQC(SAC):
         sizes = c.hidden_sizes if c.critic_hidden_sizes is None else c.critic_hidden_sizes
         return Critics(self.preprocessor, self.head.size, c.critics, sizes, c.activation, c.quantiles, rng=rng)
 
+    def critic_outputs(self, values: Any) -> dict[str, Any]:
+        """Return what critics gave: as many critics and quantiles as the settings say."""
+        return {"quantiles of critics": values}
+
     def value(self, observation: Any, episode_start: Any = None) -> Any:
         """Return the mean of all quantiles for tanh m_φ(s) of a batch of observations, (B,), or of one, a number."""
         return self.evaluated(observation, lambda given: self.critic_values(given).mean(axis=(0, 2)))

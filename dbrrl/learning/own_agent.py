@@ -30,6 +30,15 @@ def check_actions(method: str, actions: Any, shape: tuple[int, ...]) -> None:
         )
 
 
+def distribution(policy: Any) -> Any:
+    """Return what the actor of a stochastic policy gave; DtypeError if it is no distribution with `of_noise`."""
+    if not hasattr(policy, "of_noise"):
+        raise DtypeError(
+            f"actor: expected a distribution such as SquashedNormal(mean, log_std), got {type(policy).__name__}"
+        )
+    return policy
+
+
 def wrong_loss(found: Any) -> ArgumentError:
     """Return the error for what the loss of a gradient step returned in place of a loss and its metrics."""
     return ArgumentError(

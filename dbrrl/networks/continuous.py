@@ -165,6 +165,22 @@ class Critics(nn.Module):
         return values if self.atoms is not None else values.reshape(values.shape[:2])
 
 
+class ActorAndCritics(nn.Module):
+    """The network of an agent that learns an actor and critics from replay; any module with both can take its place.
+
+    They are called apart, and learn apart. What they share, such as an encoder, learns from the critics alone.
+
+    Args:
+        actor: of an observation gives actions in [-1, 1]ᵏ, (B, k); for SAC and TQC distributions over these, such as a
+            SquashedNormal; for SAC with discrete actions logits (B, n).
+        critics: of an observation and actions give values (m, B); for TQC quantiles (m, B, M); for SAC with discrete
+            actions, of the observation alone, (m, B, n).
+    """
+
+    def __init__(self, actor: nn.Module, critics: nn.Module) -> None:
+        self.actor, self.critics = actor, critics
+
+
 def perceptron(sizes: tuple[int, ...], activation: str, rng: np.random.Generator) -> nn.Sequential:
     """Return a multilayer perceptron whose initial weights are uniform up to 1 / √(inputs), as in the authors' code."""
     layers: list[nn.Module] = []
