@@ -15,6 +15,7 @@ import numpy as np
 
 import dbrrl.functional as F
 from dbrrl.autodiff.tensor import Tensor, no_grad
+from dbrrl.backend import load_kernels
 
 KERNELS = (((32, 4, 8, 8), 4), ((64, 32, 4, 4), 2), ((64, 64, 3, 3), 1))
 
@@ -59,6 +60,7 @@ def theirs(frames: Any, torch: Any) -> tuple[Callable[[], Any], Callable[[], Any
 
 def main() -> None:
     """Time both sides in turn and print medians and their ratio."""
+    load_kernels("cpu")
     try:
         torch = importlib.import_module("torch")
     except ImportError:

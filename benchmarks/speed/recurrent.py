@@ -14,6 +14,7 @@ import numpy as np
 
 from dbrrl import nn
 from dbrrl.autodiff.tensor import no_grad
+from dbrrl.backend import load_kernels
 
 INPUT, HIDDEN = 8, 64
 
@@ -63,6 +64,7 @@ def by_hand(model: Any, x: Any) -> Callable[[], Any]:
 
 def main() -> None:
     """Time both sides in turn and print medians and their ratio."""
+    load_kernels("cpu")
     try:
         torch = importlib.import_module("torch")
     except ImportError:
