@@ -1,4 +1,4 @@
-"""Set-up of all tests: one BLAS thread, also in processes they start, figures without a window, and devices."""
+"""Set-up of all tests: one BLAS thread, also in processes they start, figures without a window, kernels and devices."""
 
 import os
 
@@ -10,6 +10,8 @@ import pytest
 from dbrrl import backend
 from dbrrl.errors import ConfigError
 from tests import standin
+
+backend.load_kernels("cpu")  # those of DBRRL_KERNELS, for all tests: the ones that make no optimizer too
 
 
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.slow)])

@@ -7,6 +7,7 @@ DBRRL_KERNELS=numpy, nothing is registered and NumPy computes; `python -m dbrrl.
 from dbrrl.kernels.cpu import extension as extension
 
 if extension.module is not None:
+    from dbrrl.kernels.cpu import conv as conv
     from dbrrl.kernels.cpu import normalize as normalize
     from dbrrl.kernels.cpu import optim as optim
     from dbrrl.kernels.cpu import recurrent as recurrent

@@ -18,6 +18,16 @@ enum dbrrl_level { DBRRL_NUMPY = -1, DBRRL_PLAIN = 0, DBRRL_AVX2 = 1, DBRRL_AVX5
 
 enum dbrrl_function { DBRRL_EXP, DBRRL_TANH, DBRRL_SIGMOID }; /* of `apply` */
 
+enum dbrrl_activation { DBRRL_NONE, DBRRL_RELU, DBRRL_TANH_AFTER }; /* of `activate` */
+
+/* A convolution of images by kernels; strides are in bytes, those of the images as they are given. */
+typedef struct {
+    ptrdiff_t images, channels, height, width, out, kernel_down, kernel_across, step_down, step_across, pad_down, pad_across;
+    ptrdiff_t stride_image, stride_channel, stride_row, stride_column;
+    ptrdiff_t down, across, places; /* places of the kernel: down times across */
+    ptrdiff_t row, image, chunk;    /* numbers in a patch, and in an image with what is around it; images at a time */
+} dbrrl_conv;
+
 /* Loops over rows and vectors; [0] is float32, [1] is float64. */
 typedef struct {
     void (*adam[2])(ptrdiff_t n, void *values, const void *g, void *first, void *second, const double *constants);
@@ -40,6 +50,11 @@ typedef struct {
                       const float *dh, float *dc, float *d);
     void (*gru_cell)(ptrdiff_t batch, ptrdiff_t size, const float *input, const float *recurrent, const float *bias_i,
                      const float *bias_h, const float *h, float *gates, float *h_after);
+    void (*channels_last)(const dbrrl_conv *sizes, const char *x, int bytes, float *y);
+    void (*patches)(const dbrrl_conv *sizes, const float *x, float *to);
+    void (*scatter)(const dbrrl_conv *sizes, const float *from, float *y);
+    void (*activate)(int activation, ptrdiff_t n, ptrdiff_t size, const float *bias, float *y);
+    void (*gradient)(int activation, ptrdiff_t n, ptrdiff_t size, const float *g, const float *y, float *to, float *sums);
     void (*gru_back)(ptrdiff_t batch, ptrdiff_t size, const float *gates, const float *h, float *dh, float *d);
 } dbrrl_loops;
 

@@ -9,7 +9,7 @@ extern PyMethodDef program_methods[];
 #endif
 #endif
 
-extern PyMethodDef optim_methods[], returns_methods[], normalize_methods[], replay_methods[], recurrent_methods[];
+extern PyMethodDef optim_methods[], returns_methods[], normalize_methods[], replay_methods[], recurrent_methods[], conv_methods[];
 
 int dbrrl_level = DBRRL_PLAIN;
 const dbrrl_loops *dbrrl = &dbrrl_loops_plain;
@@ -122,6 +122,7 @@ static int fill(PyObject *module)
         normalize_methods,
         replay_methods,
         recurrent_methods,
+        conv_methods,
 #ifdef DBRRL_HAS_PROGRAM
         program_methods,
 #endif
