@@ -87,7 +87,7 @@ def running_sums(b: Any) -> tuple[Any, Any]:
 
 
 def below(b: Any, limits: Any) -> Any:
-    """Return how many entries of each row of b (n, M) lie below each limit of the row, (n, L): integers (n, L)."""
+    """Return how many entries of each row of b (n, M) are below each limit of the row, (n, L): integers (n, L)."""
     order = np.argsort(np.concatenate([b, limits], axis=1), axis=1)
     place = np.empty_like(order)
     np.put_along_axis(place, order, np.arange(order.shape[1])[None], axis=1)
@@ -100,7 +100,7 @@ def entries(x: Any, index: Any) -> Any:
 
 
 def parts(first: Any, whole: Any) -> tuple[Any, Any, Any, Any]:
-    """Return what lies below the first of three limits, between two of them, and above: of sums (n, 3 N) below each."""
+    """Return the sums below, between and above three limits, from the sums below each of them, (n, 3 N)."""
     low, middle, high = np.split(first, 3, axis=1)
     return low, middle - low, high - middle, whole - high
 

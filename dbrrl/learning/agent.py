@@ -189,7 +189,7 @@ class Agent(Described, OwnThreads, Checked, SavedAgent, metaclass=AgentType):
 
     @property
     def optimizers(self) -> list[Optimizer]:
-        """The optimizers among its attributes, and those of its gradient steps."""
+        """The optimizers that it has as attributes, and the optimizers of its gradient steps."""
         found = (value.optimizer if isinstance(value, GradientStep) else value for value in vars(self).values())
         return list({id(one): one for one in found if isinstance(one, Optimizer)}.values())
 

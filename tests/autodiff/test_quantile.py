@@ -1,4 +1,4 @@
-"""The quantile Huber loss from sorted targets: the numbers of all pairs, wherever they lie."""
+"""The quantile Huber loss from sorted targets: the same numbers as from all pairs."""
 
 from typing import Any
 
