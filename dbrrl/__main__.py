@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Sequence
 
-from dbrrl import benchmark, evaluate, plot, train
+from dbrrl import benchmark, doctor, evaluate, plot, train
 from dbrrl.config.suggestions import did_you_mean
 from dbrrl.errors import ConfigError
 from dbrrl.experiment import command, registry
@@ -13,6 +13,7 @@ _COMMANDS: dict[str, tuple[Callable[[Sequence[str]], None], str]] = {
     "evaluate": (evaluate.main, "play episodes with a trained agent, print its score, write a video"),
     "plot": (plot.main, "draw the learning curves of several runs"),
     "benchmark": (benchmark.main, "run a suite of agents, environments and seeds, and report on it"),
+    "doctor": (doctor.main, "say what a slow or failing installation depends on, and what to do"),
 }
 
 

@@ -80,7 +80,7 @@ FLOORS: list[list[str]] = [
         "pool report",
         "session",
     ),
-    ["dbrrl.train", "dbrrl.evaluate", "dbrrl.plot", "dbrrl.benchmark"],
+    ["dbrrl.train", "dbrrl.evaluate", "dbrrl.plot", "dbrrl.benchmark", "dbrrl.doctor"],
     ["dbrrl.__main__"],
     ["dbrrl"],
 ]

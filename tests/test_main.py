@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 
 def test_python_m_dbrrl_lists_commands_and_agents() -> None:
     found = subprocess.run([sys.executable, "-m", "dbrrl"], capture_output=True, text=True, check=True, cwd=ROOT)
-    for name in ("train", "evaluate", "plot", "benchmark"):
+    for name in ("train", "evaluate", "plot", "benchmark", "doctor"):
         assert f"python -m dbrrl {name} " in found.stdout
     assert ", ".join(registry.agent_names()) in found.stdout and found.stderr == ""
 
@@ -31,7 +31,7 @@ def test_the_version_is_said(flag: str, capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_a_command_gets_the_words_after_its_name(capsys: pytest.CaptureFixture[str]) -> None:
-    for name in ("train", "evaluate", "plot", "benchmark"):
+    for name in ("train", "evaluate", "plot", "benchmark", "doctor"):
         with pytest.raises(SystemExit, match="0"):
             __main__.main([name, "--help"])
         assert capsys.readouterr().out.startswith(f"usage: python -m dbrrl.{name} ")

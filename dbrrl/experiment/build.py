@@ -9,6 +9,7 @@ from dbrrl import backend
 from dbrrl.checkpoint import State
 from dbrrl.errors import ConfigError, RunError, SpaceError
 from dbrrl.experiment import registry
+from dbrrl.kernels.cpu import extension
 from dbrrl.learning.agent import Agent
 from dbrrl.learning.rebuild import set_network
 
@@ -197,7 +198,8 @@ def full_record(plan: Plan, driver: Driver) -> dict[str, Any]:
     chosen = {"vectorization": driver.kind, "threads": backend.blas_threads()}
     if plan.device_reason:
         chosen["device"] = f"{plan.settings.device}: {plan.device_reason}"
-    about = {"versions": record.versions(), "machine": backend.machine_record(plan.settings.device)}
+    machine = backend.machine_record(plan.settings.device) | {"kernels": extension.level()}
+    about = {"versions": record.versions(), "machine": machine}
     if plan.given.agent is not None:
         about["given"] = {"agent": True}
     return plan.to_dict() | {"preset": plan.preset, "chosen": chosen} | about

@@ -8,6 +8,8 @@ import ctypes
 import hashlib
 import importlib
 import os
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,11 @@ from dbrrl.errors import ConfigError
 
 CHOICES = ("auto", "avx512", "avx2", "plain", "numpy")
 SOURCES = Path(__file__).parent / "src"  # of a checkout; an installed package has none
+INSTALL = (
+    "python -m pip install -e ."
+    if SOURCES.is_dir()
+    else "python -m pip install --force-reinstall --no-deps --no-cache-dir dbrrl"
+)
 _MODULE = "dbrrl.kernels.cpu._c"
 
 
@@ -26,7 +33,7 @@ def digest(folder: Path) -> str:
 
 
 def load(choice: str) -> tuple[Any, str]:
-    """The extension module, set to the level `choice`, and ""; or None, and the reason why NumPy computes.
+    """The extension module, set to the level `choice`, and ""; or None, and why NumPy computes, with the cure.
 
     Raises:
         ConfigError: the choice is none of `CHOICES`, or a level that this processor does not have.
@@ -34,15 +41,15 @@ def load(choice: str) -> tuple[Any, str]:
     if choice not in CHOICES:
         raise ConfigError(f"DBRRL_KERNELS: expected one of {', '.join(CHOICES)}, got {choice!r}")
     if choice == "numpy":
-        return None, "DBRRL_KERNELS=numpy turns them off"
+        return None, "DBRRL_KERNELS=numpy turns them off: unset it"
     try:
         found: Any = importlib.import_module(_MODULE)
     except ModuleNotFoundError:
-        return None, "they were not compiled when dbrrl was installed"
+        return None, f"they were not compiled when dbrrl was installed: {_compiler()}, then {INSTALL}"
     except ImportError as error:  # compiled for another platform or NumPy
-        return None, f"the extension module does not load: {error}"
+        return None, f'the extension module does not load ("{error}"): {INSTALL}'
     if SOURCES.is_dir() and found.sources != digest(SOURCES):
-        return None, "they were compiled from other sources than those of this checkout"
+        return None, f"they were compiled from other sources than those of this checkout: {INSTALL}"
     levels = found.levels()
     if choice != "auto" and choice not in levels:
         raise ConfigError(
@@ -51,6 +58,21 @@ def load(choice: str) -> tuple[Any, str]:
     found.use_level(levels[-1] if choice == "auto" else choice)
     _give_blas(found)
     return found, ""
+
+
+def _compiler() -> str:
+    """What to install, if anything, before the kernels can be compiled."""
+    named = os.environ.get("CC", "").split(maxsplit=1)
+    names = named[:1] or ["cc", "gcc", "clang", "cl"]
+    if any(shutil.which(name) for name in names):
+        return "there is a C compiler here"
+    what = {"win32": "Build Tools for Visual Studio", "darwin": "xcode-select --install"}.get(sys.platform, "gcc")
+    return f"get a C compiler ({what})"
+
+
+def level() -> str:
+    """The level in use, or "numpy"."""
+    return "numpy" if module is None else str(module.level())
 
 
 def _give_blas(found: Any) -> None:
