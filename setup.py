@@ -32,6 +32,7 @@ def extension() -> Extension | None:
         define_macros=[("DBRRL_SOURCES", f'"{digest}"')] + [("Py_LIMITED_API", "0x030B0000")] * stable,
         extra_compile_args=["/O2", "/std:c11"] if sys.platform == "win32" else GNU,
         py_limited_api=stable,
+        libraries=[] if sys.platform == "win32" else ["m"],
         optional=True,
     )
 

@@ -54,7 +54,7 @@ FLOORS: list[list[str]] = [
     ),
     ["dbrrl.kernels"],
     ["dbrrl.buffers.", "dbrrl.explorers."],
-    *storeys("dbrrl.kernels.cpu", "_c extension", "conv normalize optim recurrent replay returns"),
+    *storeys("dbrrl.kernels.cpu", "_c extension", "conv heads normalize optim recurrent replay returns"),
     ["dbrrl.networks."],
     ["dbrrl.learning."],
     ["dbrrl.agents.", "dbrrl.envs."],

@@ -54,6 +54,14 @@ typedef struct {
     void (*patches)(const dbrrl_conv *sizes, const float *x, float *to);
     void (*scatter)(const dbrrl_conv *sizes, const float *from, float *y);
     void (*activate)(int activation, ptrdiff_t n, ptrdiff_t size, const float *bias, float *y);
+    void (*log_softmax)(ptrdiff_t n, ptrdiff_t k, const float *x, float *y, float *room);
+    void (*log_softmax_back)(ptrdiff_t n, ptrdiff_t k, const float *g, const float *y, float *dx);
+    void (*entropy)(ptrdiff_t n, ptrdiff_t k, const float *log_p, float *p, float *y);
+    void (*entropy_back)(ptrdiff_t n, ptrdiff_t k, const float *g, const float *log_p, const float *p, float *dl);
+    void (*log_prob)(ptrdiff_t n, ptrdiff_t k, const float *x, const int64_t *index, float *p, float *y, float *room);
+    void (*log_prob_back)(ptrdiff_t n, ptrdiff_t k, const float *g, const int64_t *index, const float *p, float *dx);
+    double (*surrogate)(ptrdiff_t n, const float *log_p, const float *old, const float *advantage, double low, double high,
+                        float *ratio, uint8_t *active);
     void (*gradient)(int activation, ptrdiff_t n, ptrdiff_t size, const float *g, const float *y, float *to, float *sums);
     void (*gru_back)(ptrdiff_t batch, ptrdiff_t size, const float *gates, const float *h, float *dh, float *d);
 } dbrrl_loops;

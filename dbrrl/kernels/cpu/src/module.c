@@ -9,7 +9,7 @@ extern PyMethodDef program_methods[];
 #endif
 #endif
 
-extern PyMethodDef optim_methods[], returns_methods[], normalize_methods[], replay_methods[], recurrent_methods[], conv_methods[];
+extern PyMethodDef optim_methods[], returns_methods[], normalize_methods[], replay_methods[], recurrent_methods[], conv_methods[], heads_methods[];
 
 int dbrrl_level = DBRRL_PLAIN;
 const dbrrl_loops *dbrrl = &dbrrl_loops_plain;
@@ -123,6 +123,7 @@ static int fill(PyObject *module)
         replay_methods,
         recurrent_methods,
         conv_methods,
+        heads_methods,
 #ifdef DBRRL_HAS_PROGRAM
         program_methods,
 #endif
