@@ -27,7 +27,7 @@ from dbrrl.learning import actor_and_critics
 from dbrrl.learning.config import ContinuousConfig
 from dbrrl.learning.gradient_step import LossAndMetrics
 from dbrrl.learning.joined_metrics import JoinedMetrics
-from dbrrl.learning.off_policy import OffPolicyAgent, host
+from dbrrl.learning.off_policy import OffPolicyAgent
 from dbrrl.networks.continuous import ActorAndCritics, Critics, DeterministicActor, UnitBoxHead
 from dbrrl.optim import Adam
 from dbrrl.schedules import Schedule
@@ -103,8 +103,7 @@ class DDPG(OffPolicyAgent):
 
     def act_greedily(self, observation: Observation) -> np.ndarray:
         """Return μ_φ(s)."""
-        with nn.evaluation():
-            return host(self.actor(self.to_device(observation)))
+        return self.computed(lambda given: self.actor(given), observation)
 
     def value(self, observation: Any, episode_start: Any = None) -> Any:
         """Return Q_θ(s, μ_φ(s)) of a batch of observations, (B,), or of a single one, a number."""

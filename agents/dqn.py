@@ -30,7 +30,7 @@ from dbrrl.distributions.masks import allowed, masked
 from dbrrl.explorers import EpsilonGreedy, Explorer, EZGreedy, LazyValues, NoisyGreedy, greedy
 from dbrrl.learning.config import OffPolicyConfig
 from dbrrl.learning.gradient_step import LossAndMetrics, StepMetrics
-from dbrrl.learning.off_policy import OffPolicyAgent, host
+from dbrrl.learning.off_policy import OffPolicyAgent
 from dbrrl.networks import q_network
 from dbrrl.optim import Adam, Optimizer, RMSprop
 from dbrrl.schedules import Schedule
@@ -172,12 +172,14 @@ class DQN(OffPolicyAgent):
 
     def act_greedily(self, observation: Observation) -> np.ndarray:
         """Return the actions of the largest value, without noise."""
-        return greedy(host(self.action_values(self.to_device(observation), noise=False)))
+        return greedy(self.computed(self.action_values, observation))
 
     def explore(self, observation: Observation) -> np.ndarray:
         """Return actions by the explorer; the values are computed only if it asks for them."""
         shape = (count(observation), self.actions)
-        values = LazyValues(shape, lambda: host(self.action_values(self.to_device(observation))), allowed(observation))
+        values = LazyValues(
+            shape, lambda: self.computed(self.action_values, observation, noise=True), allowed(observation)
+        )
         explorer = self.explorer if self.training else self.explorer.stateless
         return explorer(values, self.exploration_progress)
 

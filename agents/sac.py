@@ -31,7 +31,7 @@ from dbrrl.learning import actor_and_critics, own_agent
 from dbrrl.learning.config import ContinuousConfig
 from dbrrl.learning.gradient_step import LossAndMetrics
 from dbrrl.learning.joined_metrics import JoinedMetrics
-from dbrrl.learning.off_policy import OffPolicyAgent, host
+from dbrrl.learning.off_policy import OffPolicyAgent
 from dbrrl.networks.continuous import ActorAndCritics, Critics, SquashedNormalActor, UnitBoxHead
 from dbrrl.nn import Parameter
 from dbrrl.optim import Adam
@@ -118,13 +118,11 @@ class SAC(OffPolicyAgent):
 
     def act_greedily(self, observation: Observation) -> np.ndarray:
         """Return tanh m_φ(s), the median of the policy."""
-        with nn.evaluation():
-            return host(self.actor(self.to_device(observation)).mode())
+        return self.computed(lambda given: self.actor(given).mode(), observation)
 
     def policy_actions(self, observation: Observation) -> np.ndarray:
         """Return samples of the policy."""
-        with nn.evaluation():
-            return host(self.actor(self.to_device(observation)).sample(self.explorer.rng))
+        return self.computed(lambda given, rng: self.actor(given).sample(rng), observation, self.explorer.rng)
 
     def action_distribution(self, observation: Any, episode_start: Any = None) -> SquashedNormal:
         """Return π_φ(·|s) of a batch of observations, actions in [-1, 1]ᵏ; a single one is a batch of one."""

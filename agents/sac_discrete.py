@@ -31,7 +31,7 @@ from dbrrl.learning import actor_and_critics
 from dbrrl.learning.config import OffPolicyConfig
 from dbrrl.learning.gradient_step import LossAndMetrics
 from dbrrl.learning.joined_metrics import JoinedMetrics
-from dbrrl.learning.off_policy import OffPolicyAgent, host
+from dbrrl.learning.off_policy import OffPolicyAgent
 from dbrrl.networks.continuous import ActorAndCritics, Critics
 from dbrrl.networks.q_network import QNetwork
 from dbrrl.nn import Parameter
@@ -115,16 +115,14 @@ class SACDiscrete(OffPolicyAgent):
 
     def act_greedily(self, observation: Observation) -> np.ndarray:
         """Return the most probable actions."""
-        with nn.evaluation():
-            return host(self.policy(self.to_device(observation)).mode())
+        return self.computed(lambda given: self.policy(given).mode(), observation)
 
     def explore(self, observation: Observation) -> np.ndarray:
         """Return samples of the policy; before the first update uniform actions."""
         rng, mask = self.explorer.rng, allowed(observation)
         if not self.num_updates:
             return rng.integers(self.actions, size=count(observation)) if mask is None else uniform(mask, rng)
-        with nn.evaluation():
-            return host(self.policy(self.to_device(observation)).sample(rng))
+        return self.computed(lambda given, rng: self.policy(given).sample(rng), observation, rng)
 
     def action_distribution(self, observation: Any, episode_start: Any = None) -> Categorical:
         """Return π_φ(·|s) of a batch of observations; a single one is a batch of one."""

@@ -21,6 +21,8 @@ class EnsemblePerceptron(Op):
     def __init__(self, activations: Sequence[str | None]) -> None:
         self.activations = activations
 
+    before = staticmethod(before_activation)
+
     @staticmethod
     def layer(x: Any, w: Any, b: Any, activation: str | None) -> Any:
         """One layer forward. The members take turns, so that what one has computed is still in the cache."""
@@ -50,7 +52,7 @@ class EnsemblePerceptron(Op):
                 outputs.append(ensemble_linear(outputs[i], parameters[2 * i], parameters[2 * i + 1], activation))
         for i in range(last, first - 1, -1):
             at = 2 * i + 1
-            g = before_activation(g, outputs[i + 1], self.activations[i], i < last)
+            g = self.before(g, outputs[i + 1], self.activations[i], i < last)
             if needs(at):
                 gradients[at] = np.matmul(np.swapaxes(g, 1, 2), outputs[i])
             if needs(at + 1):

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from dbrrl.autodiff.memory import clock
+from dbrrl.autodiff.recording import tracing
 from dbrrl.autodiff.tensor import Tensor, observing, state, wrap
 from dbrrl.backend import device_name, replacement, to_device_of
 from dbrrl.errors import DbrrlError, DeviceError, DtypeError, GraphError, ShapeError
@@ -70,6 +71,8 @@ class Op:
             inputs = _align(inputs, arrays, self.takes_integers)
         if self.sums and arrays[0].dtype.char == "e":
             return self._in_float32(inputs)
+        if tracing:
+            arrays = tracing[-1](arrays)
         if type(arrays[0]) is not _ndarray:
             self.__class__ = replacement(type(self), arrays[0]) or type(self)
         try:

@@ -19,6 +19,9 @@ state = _State()
 observing: list[Any] = []  # the observers of all threads: quicker to find empty than a thread's own
 
 
+tracing: list[Any] = []  # of what records programs: functions that make traced arrays of constants beside these
+
+
 class no_grad:
     """Context manager and decorator: ops inside compute without recording a graph (this thread only).
 

@@ -15,6 +15,7 @@ from dbrrl.backend.capture import Direct as Direct
 from dbrrl.backend.capture import capture as capture
 from dbrrl.backend.counter_generator import CounterGenerator as CounterGenerator
 from dbrrl.backend.precision import using_tf32 as using_tf32
+from dbrrl.backend.replacements import add_kind as add_kind
 from dbrrl.backend.replacements import load_kernels as load_kernels
 from dbrrl.backend.replacements import replaceable as replaceable
 from dbrrl.backend.replacements import replacement as replacement

@@ -19,10 +19,14 @@ from dbrrl.backend.threads import set_blas_threads as set_blas_threads
 from dbrrl.backend.threads import using_blas_threads as using_blas_threads
 from dbrrl.errors import ConfigError
 
+namespaces: dict[type, Any] = {np.ndarray: np}  # by type of array, what has the functions that make others like it
+
 
 def array_module(x: Any) -> Any:
     """The module whose functions take `x`: `cupy` for an array on a GPU, `numpy` for all else."""
-    if type(x) is not np.ndarray and type(x).__module__.partition(".")[0] == "cupy":
+    if type(x) in namespaces:
+        return namespaces[type(x)]
+    if type(x).__module__.partition(".")[0] == "cupy":
         return _cupy("cuda")
     return np
 
@@ -111,7 +115,7 @@ def to_numpy(x: Any) -> np.ndarray:
 
 def device_name(x: Any) -> str:
     """The device of the array `x`: "cpu", "cuda:0", "cuda:1", ..."""
-    return "cpu" if array_module(x) is np else f"cuda:{x.device.id}"
+    return "cpu" if array_module(x) is np or type(x) in namespaces else f"cuda:{x.device.id}"
 
 
 def parse_device(device: str) -> tuple[str, int]:

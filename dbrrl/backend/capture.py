@@ -33,3 +33,12 @@ def capture(device: str, function: Callable[..., Any]) -> Direct:
     On the CPU it is called as it is. `kernels.cuda.graph.Captured` describes what the function must keep to.
     """
     return Direct(function)
+
+
+@replaceable
+def recorder(device: str) -> Any:
+    """Return what records functions of arrays as programs of this device's processor; None where nothing does.
+
+    It has `record(function, arrays, learned)`, see `kernels.cpu.recorder`.
+    """
+    return None

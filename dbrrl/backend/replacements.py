@@ -169,6 +169,11 @@ def _any_first(kernel: Callable[..., Any], formula: Callable[..., Any]) -> Calla
 _FIRST = {1: _one_first, 2: _two_first, 3: _three_first, 4: _four_first}
 
 
+def add_kind(array: type, kind: str) -> None:
+    """Let arrays of a type be of a kind of their own, for which ops and functions are replaced."""
+    _kinds[array] = kind
+
+
 @functools.cache
 def load_kernels(kind: str) -> None:
     """Import the kernels of a kind, once: each registers what it replaces."""

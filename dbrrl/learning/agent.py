@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import gymnasium as gym
 import numpy as np
 
+from dbrrl.autodiff.tensor import Tensor
 from dbrrl.backend import load_kernels
 from dbrrl.backend.threads import OwnThreads
 from dbrrl.backend.trees import to_device_tree
@@ -16,12 +17,14 @@ from dbrrl.distributions import Distribution
 from dbrrl.errors import ArgumentError, ConfigError, no_gradient
 from dbrrl.learning import capacity
 from dbrrl.learning.captured_step import CapturedStep, UncheckedStep
+from dbrrl.learning.compiled_step import CompiledStep
 from dbrrl.learning.gradient_step import GradientStep, Loss
 from dbrrl.learning.own_loop import Checked, ResetWatch
 from dbrrl.learning.saved_agent import SavedAgent
 from dbrrl.learning.spaces import Observation, as_batch
 from dbrrl.learning.transition import true_next_observation as true_next_observation
 from dbrrl.learning.transition import valid_rows as valid_rows
+from dbrrl.nn.module import Module
 from dbrrl.optim import Optimizer
 from dbrrl.renamed import Renamed
 
@@ -180,7 +183,7 @@ class Agent(Described, OwnThreads, Checked, SavedAgent, metaclass=AgentType):
         """
         limit = self.config.max_grad_norm
         if self.device == "cpu":
-            return GradientStep(loss, optimizer, limit, self.explain)
+            return CompiledStep(loss, optimizer, limit, self.explain, lambda: self.config, self.parameters)
         if not captured:
             return UncheckedStep(loss, optimizer, limit, self.explain)
         step = CapturedStep(loss, optimizer, limit, self.device, lambda: self.config)
@@ -197,6 +200,13 @@ class Agent(Described, OwnThreads, Checked, SavedAgent, metaclass=AgentType):
         """Set the step sizes that have a schedule, where the part `progress` of the run is over; before an update."""
         for optimizer in self.optimizers if self.config.varies else ():
             optimizer.anneal(progress)
+
+    def parameters(self) -> list[Tensor]:
+        """Return the parameters of all modules among the attributes, and those that are attributes themselves."""
+        found: list[Tensor] = []
+        for value in vars(self).values():
+            found += value.parameters() if isinstance(value, Module) else [value] if isinstance(value, Tensor) else []
+        return found
 
     def explain(self, batch: Batch, found: str) -> str:
         """Return the error message for a batch whose gradient is not finite, given a text about its loss."""

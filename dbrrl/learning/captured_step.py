@@ -64,13 +64,13 @@ class CapturedStep(UncheckedStep):
         check_numbers(numbers)
         columns, rows = batch.split()
         if self._columns is not columns:
-            self._columns, self._arrays = columns, _arrays(columns)
+            self._columns, self._arrays = columns, arrays_of(columns)
         for name, value in numbers.items():
             if name not in self._numbers:
                 self._numbers[name] = DeviceScalar(self._arrays[0], value)
             self._numbers[name].set(value)
         run = self.graph if self.use_cuda_graphs else self.direct
-        how = (self.loss, self.optimizer, self.settings(), tuple(numbers), _structure(columns))
+        how = (self.loss, self.optimizer, self.settings(), tuple(numbers), structure_of(columns))
         names, scalars, vectors = run(how, rows, fixed=self._arrays)
         found = dict(zip(names, scalars.copy(), strict=True)) | {key: vector.copy() for key, vector in vectors.items()}
         norm = found.pop(_NORM)
@@ -82,7 +82,7 @@ class CapturedStep(UncheckedStep):
 
     def _recorded(self, how: tuple[Any, ...], rows: Any, *arrays: Any) -> tuple[list[str], Any, dict[str, Any]]:
         """One step; names and values of its metrics without axes, and all others."""
-        columns = _columns(how[-1], arrays)
+        columns = columns_of(how[-1], arrays)
         batch = Batch.of_columns(columns) if rows is None else Batch.of_rows(columns, rows)
         metrics = self.gradient(batch, **{name: self._numbers[name].value for name in how[3]})
         found = dict(metrics) | {_NORM: metrics.grad_norm}
@@ -92,7 +92,7 @@ class CapturedStep(UncheckedStep):
         return list(scalars), packed(list(scalars.values())), vectors
 
 
-def _structure(columns: Mapping[str, Any]) -> tuple[Any, ...]:
+def structure_of(columns: Mapping[str, Any]) -> tuple[Any, ...]:
     """The names of a batch's columns and of the arrays in each: None for one array, () for a column that is None."""
     return tuple(
         (name, () if column is None else tuple(column) if isinstance(column, dict) else None)
@@ -100,7 +100,7 @@ def _structure(columns: Mapping[str, Any]) -> tuple[Any, ...]:
     )
 
 
-def _arrays(columns: Mapping[str, Any]) -> list[Any]:
+def arrays_of(columns: Mapping[str, Any]) -> list[Any]:
     """The arrays of all columns."""
     arrays: list[Any] = []
     for column in columns.values():
@@ -109,7 +109,7 @@ def _arrays(columns: Mapping[str, Any]) -> list[Any]:
     return arrays
 
 
-def _columns(structure: tuple[Any, ...], arrays: Iterable[Any]) -> dict[str, Any]:
+def columns_of(structure: tuple[Any, ...], arrays: Iterable[Any]) -> dict[str, Any]:
     """The columns that `_structure` and `_arrays` describe."""
     left, columns = iter(arrays), {}
     for name, keys in structure:

@@ -128,20 +128,25 @@ class GradientStep:
 
     def gradient(self, batch: Batch, **numbers: Any) -> StepMetrics:
         """Compute the clipped gradient alone, without a step (see `__call__` for errors)."""
+        self.optimizer.zero_grad()
+        loss, metrics = self.backward(batch, **numbers)
+        norm = self.optimizer.clip_grad_norm(self.max_grad_norm)
+        self.check(norm, batch, loss)
+        return StepMetrics(metrics, norm)
+
+    def backward(self, batch: Batch, **numbers: Any) -> LossAndMetrics:
+        """Compute the loss and add its gradient; return the loss, and what computes the metrics."""
         found = self.loss(batch, **numbers)
         if type(found) is not tuple or len(found) != 2:
             raise wrong_loss(found)
         loss, metrics = found
-        self.optimizer.zero_grad()
         if type(loss) is list:
             backward([term for _, term in loss], [weight for weight, _ in loss])
         elif loss.array.ndim:
             backward([loss], [shares(loss.array, batch.weight)])
         else:
             backward([loss])
-        norm = self.optimizer.clip_grad_norm(self.max_grad_norm)
-        self.check(norm, batch, loss)
-        return StepMetrics(metrics, norm)
+        return loss, metrics
 
     def check(self, norm: Any, batch: Batch, loss: Any) -> None:
         """Raise an AnomalyError if the norm of the gradient is not finite."""

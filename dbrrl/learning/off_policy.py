@@ -26,6 +26,7 @@ from dbrrl.errors import ConfigError, SpaceError
 from dbrrl.explorers import Explorer, LazyValues
 from dbrrl.learning import goals
 from dbrrl.learning.agent import Agent
+from dbrrl.learning.evaluated import Evaluated
 from dbrrl.learning.gradient_step import StepMetrics, finite, number
 from dbrrl.learning.joined_metrics import JoinedMetrics
 from dbrrl.learning.own_agent import check_actions, statistics_of
@@ -64,6 +65,7 @@ class OffPolicyAgent(Agent):
                 "not heed them (a page that does says action_masks = True); leave the entry out, or take another agent"
             )
         self.head = self.make_head()
+        self.computed = Evaluated(self.device, lambda: self.config, self.parameters)
         self.checked: set[bool] = set()  # whether what `explore` and `act_greedily` return was looked at
         self.replay_rng = self.generator("replay")
         self.make_networks(self.generator("network"))

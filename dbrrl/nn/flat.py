@@ -48,6 +48,17 @@ class Flat:
                 _check_place(p, own)
                 p.grad = own_grad
 
+    def ready(self) -> bool:
+        """Prepare for a program that computes all gradients and changes the values; False where parameters are frozen
+        or in other vectors.
+        """
+        now = change()
+        for p, own, own_grad in self.places:
+            if p.array is not own or not p.requires_grad:
+                return False
+            p.grad, p.memory.changed = own_grad, now
+        return True
+
     def gather(self) -> Any:
         """`grads`, after taking in gradients that were set from outside the vector."""
         for p, own, own_grad in self.places:

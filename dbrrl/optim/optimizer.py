@@ -128,6 +128,16 @@ class Optimizer:
         for array, before in frozen:
             array[...] = before
 
+    def settings(self) -> tuple[float, ...]:
+        """Return the numbers of the next step that a program of compiled kernels reads; here it reads none."""
+        return ()
+
+    def stepped(self) -> None:
+        """Take in that a program made a step, and declared the parameters changed."""
+        self._steps.add(1)
+        if self._steps.host % SWEEP_INTERVAL == 0:
+            self._clear_tiny()
+
     def step_on(self, values: Array, **moments: Array) -> None:
         """Apply one step by this optimizer's gradient to other arrays, such as memory of several processes.
 

@@ -11,6 +11,8 @@ if extension.module is not None:
     from dbrrl.kernels.cpu import heads as heads
     from dbrrl.kernels.cpu import normalize as normalize
     from dbrrl.kernels.cpu import optim as optim
+    from dbrrl.kernels.cpu import recorder as recorder
     from dbrrl.kernels.cpu import recurrent as recurrent
     from dbrrl.kernels.cpu import replay as replay
     from dbrrl.kernels.cpu import returns as returns
+    from dbrrl.kernels.cpu import traced_ops as traced_ops

@@ -1,0 +1,475 @@
+/* Recorded updates: instructions that are decoded once and run in one call, without the interpreter lock.
+
+   program.py writes the instructions as one array of int64: for each its kind, the number of words that follow, and
+   these. An operand is a buffer's number and an offset in bytes. Buffer 0 is the program's own memory, the next ones
+   are inputs, given with each call, the last ones arrays that stay where they are. */
+#define PY_SSIZE_T_CLEAN
+#ifndef Py_LIMITED_API
+#define Py_LIMITED_API 0x030B0000
+#endif
+#include <Python.h>
+#include <math.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "dispatch.h"
+#include "program.h"
+
+#if DBRRL_X86_LEVELS
+#define MANY 1
+extern const Loop loops_avx512[], loops_avx2[];
+extern const Reduction reductions_avx512[], reductions_avx2[];
+void quantiles_f4_avx512(int64_t, int64_t, const void *, const void *, const void *, void *, void *);
+void quantiles_f8_avx512(int64_t, int64_t, const void *, const void *, const void *, void *, void *);
+void quantiles_f4_avx2(int64_t, int64_t, const void *, const void *, const void *, void *, void *);
+void quantiles_f8_avx2(int64_t, int64_t, const void *, const void *, const void *, void *, void *);
+#endif
+extern const Loop loops_plain[];
+extern const Reduction reductions_plain[];
+void quantiles_f4_plain(int64_t, int64_t, const void *, const void *, const void *, void *, void *);
+void quantiles_f8_plain(int64_t, int64_t, const void *, const void *, const void *, void *, void *);
+
+static const Loop *loops_now(void) {
+#ifdef MANY
+  if (dbrrl_level == DBRRL_AVX512) return loops_avx512;
+  if (dbrrl_level == DBRRL_AVX2) return loops_avx2;
+#endif
+  return loops_plain;
+}
+
+static const Reduction *reductions_now(void) {
+#ifdef MANY
+  if (dbrrl_level == DBRRL_AVX512) return reductions_avx512;
+  if (dbrrl_level == DBRRL_AVX2) return reductions_avx2;
+#endif
+  return reductions_plain;
+}
+
+static Quantiles quantiles_now(int wide) {
+#ifdef MANY
+  if (dbrrl_level == DBRRL_AVX512) return wide ? quantiles_f8_avx512 : quantiles_f4_avx512;
+  if (dbrrl_level == DBRRL_AVX2) return wide ? quantiles_f8_avx2 : quantiles_f4_avx2;
+#endif
+  return wide ? quantiles_f8_plain : quantiles_f4_plain;
+}
+
+/* ---- matrix products ---- */
+
+typedef void (*Sgemm64)(int, int, int, int64_t, int64_t, int64_t, float, const float *, int64_t, const float *, int64_t, float, float *, int64_t);
+typedef void (*Dgemm64)(int, int, int, int64_t, int64_t, int64_t, double, const double *, int64_t, const double *, int64_t, double, double *, int64_t);
+typedef void (*Sgemm32)(int, int, int, int, int, int, float, const float *, int, const float *, int, float, float *, int);
+typedef void (*Dgemm32)(int, int, int, int, int, int, double, const double *, int, const double *, int, double, double *, int);
+
+#define PLAIN_GEMM(name, T)                                                                                             \
+  static void name(int ta, int tb, int64_t m, int64_t n, int64_t k, const T *a, int64_t lda, const T *b, int64_t ldb, T beta, T *c, int64_t ldc) { \
+    for (int64_t i = 0; i < m; i++) {                                                                                   \
+      T *row = c + i * ldc;                                                                                             \
+      if (beta == 0) for (int64_t j = 0; j < n; j++) row[j] = 0;                                                        \
+      if (tb) {                                                                                                         \
+        for (int64_t j = 0; j < n; j++) {                                                                               \
+          T total = 0;                                                                                                  \
+          for (int64_t q = 0; q < k; q++) total += (ta ? a[q * lda + i] : a[i * lda + q]) * b[j * ldb + q];             \
+          row[j] += total;                                                                                              \
+        }                                                                                                               \
+      } else {                                                                                                          \
+        for (int64_t q = 0; q < k; q++) {                                                                               \
+          const T x = ta ? a[q * lda + i] : a[i * lda + q];                                                             \
+          const T *y = b + q * ldb;                                                                                     \
+          for (int64_t j = 0; j < n; j++) row[j] += x * y[j];                                                           \
+        }                                                                                                               \
+      }                                                                                                                 \
+    }                                                                                                                   \
+  }
+PLAIN_GEMM(plain_sgemm, float)
+PLAIN_GEMM(plain_dgemm, double)
+
+/* c = a b, or c + a b where `more`; row-major, each factor as it is or transposed */
+static void product(int wide, int ta, int tb, int64_t m, int64_t n, int64_t k, const void *a, int64_t lda, const void *b,
+                    int64_t ldb, int more, void *c, int64_t ldc) {
+  const int order = 101, x = ta ? 112 : 111, y = tb ? 112 : 111;
+  if (wide) {
+    if (!dbrrl_blas.dgemm) plain_dgemm(ta, tb, m, n, k, a, lda, b, ldb, more, c, ldc);
+    else if (dbrrl_blas.wide) ((Dgemm64)dbrrl_blas.dgemm)(order, x, y, m, n, k, 1, a, lda, b, ldb, more, c, ldc);
+    else ((Dgemm32)dbrrl_blas.dgemm)(order, x, y, (int)m, (int)n, (int)k, 1, a, (int)lda, b, (int)ldb, more, c, (int)ldc);
+  } else {
+    if (!dbrrl_blas.sgemm) plain_sgemm(ta, tb, m, n, k, a, lda, b, ldb, (float)more, c, ldc);
+    else if (dbrrl_blas.wide) ((Sgemm64)dbrrl_blas.sgemm)(order, x, y, m, n, k, 1, a, lda, b, ldb, (float)more, c, ldc);
+    else ((Sgemm32)dbrrl_blas.sgemm)(order, x, y, (int)m, (int)n, (int)k, 1, a, (int)lda, b, (int)ldb, (float)more, c, (int)ldc);
+  }
+}
+
+/* ---- programs ---- */
+
+enum { LOOP, REDUCE, GEMM, TAKE, PUT, CHECK, SORT, PLACES, QUANTILES, CLIP, ADAM, KINDS };
+enum { MOST_AXES = 4, MOST_OPERANDS = 5 };
+
+typedef struct {
+  int kind, operands, axes, flags;
+  int buffer[MOST_OPERANDS];
+  int64_t offset[MOST_OPERANDS], stride[MOST_OPERANDS][MOST_AXES], n[MOST_AXES], k[8];
+  union {
+    void (*loop)(int64_t, char *const *, const int64_t *);
+    void (*reduce)(int64_t, int64_t, int64_t, char *const *, const int64_t *);
+    Quantiles quantiles;
+  } run;
+} Instruction;
+
+typedef struct {
+  int64_t count, buffers, inputs, *sizes;
+  Instruction *code;
+  char **base, *memory;
+  atomic_flag busy;
+} Program;
+
+static void free_program(Program *program) {
+  if (!program) return;
+  free(program->code); free(program->base); free(program->memory); free(program->sizes);
+  free(program);
+}
+
+static void run_loop(const Instruction *x, char *const *base) {
+  char *p[MOST_OPERANDS];
+  int64_t inner[MOST_OPERANDS];
+  const int last = x->axes - 1;
+  for (int j = 0; j < x->operands; j++) { p[j] = base[x->buffer[j]] + x->offset[j]; inner[j] = x->stride[j][last]; }
+  if (last == 0) { x->run.loop(x->n[0], p, inner); return; }
+  int64_t at[MOST_AXES] = {0};
+  for (;;) {
+    x->run.loop(x->n[last], p, inner);
+    int axis = last - 1;
+    for (; axis >= 0; axis--) {
+      for (int j = 0; j < x->operands; j++) p[j] += x->stride[j][axis];
+      if (++at[axis] < x->n[axis]) break;
+      for (int j = 0; j < x->operands; j++) p[j] -= x->stride[j][axis] * x->n[axis];
+      at[axis] = 0;
+    }
+    if (axis < 0) return;
+  }
+}
+
+/* axes: those that are kept, the last one in the reduction's own loop; k[0] elements, k[1] bytes apart */
+static void run_reduction(const Instruction *x, char *const *base) {
+  char *p[2] = {base[x->buffer[0]] + x->offset[0], base[x->buffer[1]] + x->offset[1]};
+  const int last = x->axes - 1;
+  const int64_t inner[2] = {x->stride[0][last], x->stride[1][last]};
+  int64_t at[MOST_AXES] = {0};
+  for (;;) {
+    x->run.reduce(x->k[0], x->k[1], x->n[last], p, inner);
+    int axis = last - 1;
+    for (; axis >= 0; axis--) {
+      for (int j = 0; j < 2; j++) p[j] += x->stride[j][axis];
+      if (++at[axis] < x->n[axis]) break;
+      for (int j = 0; j < 2; j++) p[j] -= x->stride[j][axis] * x->n[axis];
+      at[axis] = 0;
+    }
+    if (axis < 0) return;
+  }
+}
+
+#define P(j) (base[x->buffer[j]] + x->offset[j])
+
+static inline void copy_row(char *to, const char *from, int64_t bytes) {
+  switch (bytes) { /* a size that the compiler knows is one move */
+    case 1: *to = *from; break;
+    case 4: memcpy(to, from, 4); break;
+    case 8: memcpy(to, from, 8); break;
+    case 16: memcpy(to, from, 16); break;
+    default: memcpy(to, from, (size_t)bytes);
+  }
+}
+
+/* Ascending, what is no number last; short runs by insertion, halves merged through memory on the stack where it suffices. */
+#define SORTS(name, T)                                                              \
+  static void name(T *x, int64_t n) {                                               \
+    T kept[512];                                                                    \
+    if (n > 24) {                                                                   \
+      const int64_t half = n / 2;                                                   \
+      T *left = half <= 512 ? kept : malloc((size_t)half * sizeof(T));              \
+      if (left) {                                                                   \
+        name(x, half);                                                              \
+        name(x + half, n - half);                                                   \
+        memcpy(left, x, (size_t)half * sizeof(T));                                  \
+        int64_t i = 0, j = half, at = 0;                                            \
+        while (i < half && j < n) x[at++] = (x[j] < left[i] || (left[i] != left[i] && x[j] == x[j])) ? x[j++] : left[i++]; \
+        while (i < half) x[at++] = left[i++];                                       \
+        if (left != kept) free(left);                                               \
+        return;                                                                     \
+      }                                                                             \
+    }                                                                               \
+    for (int64_t i = 1; i < n; i++) {                                               \
+      const T a = x[i];                                                             \
+      int64_t j = i;                                                                \
+      for (; j > 0 && (a < x[j - 1] || (x[j - 1] != x[j - 1] && a == a)); j--) x[j] = x[j - 1]; \
+      x[j] = a;                                                                     \
+    }                                                                               \
+  }
+SORTS(sort_f4, float)
+SORTS(sort_f8, double)
+
+/* The places of the elements in ascending order, equal ones in their order, what is no number last. */
+#define SORTS_PLACES(name, T)                                                       \
+  static void name(const T *x, int64_t *place, int64_t n) {                         \
+    for (int64_t i = 0; i < n; i++) {                                               \
+      const T a = x[i];                                                             \
+      int64_t j = i;                                                                \
+      for (; j > 0 && (a < x[place[j - 1]] || (x[place[j - 1]] != x[place[j - 1]] && a == a)); j--) place[j] = place[j - 1]; \
+      place[j] = i;                                                                 \
+    }                                                                               \
+  }
+SORTS_PLACES(places_f4, float)
+SORTS_PLACES(places_f8, double)
+
+#define SQUARES(name, T)                                                  \
+  static double name(const T *x, int64_t n) {                             \
+    T part[32] = {0};                                                     \
+    int64_t i = 0;                                                        \
+    for (; i + 32 <= n; i += 32)                                          \
+      for (int q = 0; q < 32; q++) part[q] += x[i + q] * x[i + q];        \
+    for (int q = 0; i < n; i++, q++) part[q] += x[i] * x[i];              \
+    double total = 0;                                                     \
+    for (int q = 0; q < 32; q++) total += (double)part[q];                \
+    return total;                                                         \
+  }
+SQUARES(squares_f4, float)
+SQUARES(squares_f8, double)
+
+static double squares(int wide, const void *x, int64_t n) { return wide ? squares_f8(x, n) : squares_f4(x, n); }
+
+static void scale(int wide, void *x, int64_t n, double by) {
+  if (wide) for (int64_t i = 0; i < n; i++) ((double *)x)[i] *= by;
+  else for (int64_t i = 0; i < n; i++) ((float *)x)[i] *= (float)by;
+}
+
+enum { NOT_FINITE = -2 };
+
+/* Returns 0; the number of the instruction that met an index out of range, from 1 on; NOT_FINITE for such a gradient. */
+static int64_t run_program(const Program *program, char *const *base) {
+  for (int64_t at = 0; at < program->count; at++) {
+    const Instruction *x = program->code + at;
+    const int64_t *k = x->k;
+    switch (x->kind) {
+      case LOOP: run_loop(x, base); break;
+      case REDUCE: run_reduction(x, base); break;
+      case GEMM: /* c, a, b; m, n, k, lda, ldb, ldc */
+        product(x->flags >> 3 & 1, x->flags & 1, x->flags >> 1 & 1, k[0], k[1], k[2], P(1), k[3], P(2), k[4], x->flags >> 2 & 1, P(0), k[5]);
+        break;
+      case TAKE: { /* rows of k[1] bytes, of k[2] that there are, k[3] bytes apart: result, rows, places (k[0],) */
+        char *to = P(0);
+        const char *from = P(1);
+        const int64_t *index = (const int64_t *)P(2);
+        for (int64_t i = 0; i < k[0]; i++, to += k[1]) {
+          int64_t row = index[i];
+          if (row < 0) row += k[2];
+          if (row < 0 || row >= k[2]) return at + 1;
+          copy_row(to, from + row * k[3], k[1]);
+        }
+        break;
+      }
+      case PUT: { /* x[index[i]] = y[i], or += : x, y, index; rows, bytes of one, rows of x, bytes between them, elements of one;
+                     flags 1: add, 2: float64 */
+        char *to = P(0);
+        const char *from = P(1);
+        const int64_t *index = (const int64_t *)P(2);
+        for (int64_t i = 0; i < k[0]; i++, from += k[1]) {
+          int64_t row = index[i];
+          if (row < 0) row += k[2];
+          if (row < 0 || row >= k[2]) return at + 1;
+          char *place = to + row * k[3];
+          if (!(x->flags & 1)) copy_row(place, from, k[1]);
+          else if (x->flags & 2) for (int64_t j = 0; j < k[4]; j++) ((double *)place)[j] += ((const double *)from)[j];
+          else for (int64_t j = 0; j < k[4]; j++) ((float *)place)[j] += ((const float *)from)[j];
+        }
+        break;
+      }
+      case CHECK: { /* integers: how many, below what and at least minus what */
+        const int64_t *index = (const int64_t *)P(0);
+        for (int64_t i = 0; i < k[0]; i++) if (index[i] >= k[1] || index[i] < -k[1]) return at + 1;
+        break;
+      }
+      case PLACES: /* places, elements; rows, and elements of each; flags 2: float64 */
+        for (int64_t i = 0; i < k[0]; i++) {
+          if (x->flags & 2) places_f8((const double *)P(1) + i * k[1], (int64_t *)P(0) + i * k[1], k[1]);
+          else places_f4((const float *)P(1) + i * k[1], (int64_t *)P(0) + i * k[1], k[1]);
+        }
+        break;
+      case CLIP: { /* norm, gradient, largest norm; elements; flags 2: float64 */
+        const double most = *(const double *)P(2), norm = sqrt(squares(x->flags >> 1 & 1, P(1), k[0]));
+        *(double *)P(0) = norm;
+        if (!isfinite(norm)) return NOT_FINITE;
+        if (norm > most) scale(x->flags >> 1 & 1, P(1), k[0], most / norm);
+        break;
+      }
+      case ADAM: { /* values, gradient, first, second; step size, steps, betas, eps; elements; flags 2: float64 */
+        const double *s = (const double *)P(4);
+        const double power1 = 1 - pow(s[2], s[1]), power2 = 1 - pow(s[3], s[1]);
+        const double root = sqrt((1 - s[3]) / power2), size = s[0] * (1 - s[2]) / power1;
+        const double constants[4] = {s[2], s[3], s[4] / root, size / root};
+        dbrrl->adam[x->flags >> 1 & 1](k[0], P(0), P(1), P(2), P(3), constants);
+        break;
+      }
+      case QUANTILES: { /* losses, slopes, predictions, targets, fractions; rows, predictions and targets of each, bytes of
+                           an element and between rows of fractions */
+        const int64_t row = k[1] * k[3];
+        for (int64_t i = 0; i < k[0]; i++)
+          x->run.quantiles(k[1], k[2], P(2) + i * row, P(3) + i * k[2] * k[3], P(4) + i * k[4], P(0) + i * k[3], P(1) + i * row);
+        break;
+      }
+      case SORT: /* rows, and elements of each; flags 2: float64 */
+        for (int64_t i = 0; i < k[0]; i++) {
+          if (x->flags & 2) sort_f8((double *)P(0) + i * k[1], k[1]);
+          else sort_f4((float *)P(0) + i * k[1], k[1]);
+        }
+        break;
+    }
+  }
+  return 0;
+}
+
+/* ---- the face to Python ---- */
+
+static const char CAPSULE[] = "dbrrl.program";
+
+static void destroy(PyObject *capsule) { free_program(PyCapsule_GetPointer(capsule, CAPSULE)); }
+
+static int fits(const Program *program, const Instruction *x) {
+  for (int j = 0; j < x->operands; j++)
+    if (x->buffer[j] < 0 || x->buffer[j] >= program->buffers || x->offset[j] < 0) return 0;
+  return 1;
+}
+
+static int decode(Program *program, const int64_t *word, int64_t words) {
+  const Loop *loops = loops_now();
+  const Reduction *reductions = reductions_now();
+  int64_t n_loops = 0, n_reductions = 0, at = 0;
+  while (loops[n_loops].name) n_loops++;
+  while (reductions[n_reductions].name) n_reductions++;
+  for (int64_t i = 0; i < program->count; i++) {
+    if (at + 6 > words) return 0;
+    Instruction *x = program->code + i;
+    x->kind = (int)word[at]; x->flags = (int)word[at + 2]; x->operands = (int)word[at + 3]; x->axes = (int)word[at + 4];
+    const int64_t which = word[at + 1], numbers = word[at + 5];
+    at += 6;
+    if (x->operands < 1 || x->operands > MOST_OPERANDS || x->axes < 0 || x->axes > MOST_AXES || numbers < 0 || numbers > 8) return 0;
+    if (at + x->axes + x->operands * (2 + x->axes) + numbers > words) return 0;
+    for (int axis = 0; axis < x->axes; axis++) x->n[axis] = word[at++];
+    for (int j = 0; j < x->operands; j++) {
+      x->buffer[j] = (int)word[at++];
+      x->offset[j] = word[at++];
+      for (int axis = 0; axis < x->axes; axis++) x->stride[j][axis] = word[at++];
+    }
+    for (int64_t j = 0; j < numbers; j++) x->k[j] = word[at++];
+    if (x->kind == LOOP) {
+      if (which < 0 || which >= n_loops || !x->axes) return 0;
+      x->run.loop = loops[which].run;
+    } else if (x->kind == REDUCE) {
+      if (which < 0 || which >= n_reductions || !x->axes || x->operands != 2) return 0;
+      x->run.reduce = reductions[which].run;
+    } else if (x->kind == QUANTILES) {
+      if (x->operands != 5 || numbers != 5) return 0;
+      x->run.quantiles = quantiles_now(x->flags >> 1 & 1);
+    }
+    if (x->kind < 0 || x->kind >= KINDS || !fits(program, x)) return 0;
+  }
+  return at == words;
+}
+
+/* make(code: int64 bytes, count, memory: bytes needed, sizes: int64 bytes of the inputs, addresses: of what stays) */
+static PyObject *make(PyObject *self, PyObject *args) {
+  (void)self;
+  const char *code, *sizes, *addresses;
+  Py_ssize_t code_bytes, sizes_bytes, addresses_bytes, count, memory;
+  if (!PyArg_ParseTuple(args, "y#nny#y#", &code, &code_bytes, &count, &memory, &sizes, &sizes_bytes, &addresses, &addresses_bytes)) return NULL;
+  Program *program = calloc(1, sizeof(Program));
+  if (!program) return PyErr_NoMemory();
+  atomic_flag_clear(&program->busy);
+  program->count = count;
+  program->inputs = sizes_bytes / 8;
+  program->buffers = 1 + program->inputs + addresses_bytes / 8;
+  program->code = calloc((size_t)(count ? count : 1), sizeof(Instruction));
+  program->base = calloc((size_t)program->buffers, sizeof(char *));
+  program->memory = aligned_alloc(64, ((size_t)memory + 127) / 64 * 64);
+  program->sizes = malloc((size_t)(sizes_bytes ? sizes_bytes : 1));
+  int64_t *words = malloc((size_t)(code_bytes ? code_bytes : 1)); /* bytes of Python's may not be aligned */
+  if (!program->code || !program->base || !program->memory || !program->sizes || !words) {
+    free(words); free_program(program);
+    return PyErr_NoMemory();
+  }
+  memcpy(words, code, (size_t)code_bytes);
+  memcpy(program->sizes, sizes, (size_t)sizes_bytes);
+  memset(program->memory, 0, ((size_t)memory + 127) / 64 * 64);
+  program->base[0] = program->memory;
+  memcpy(program->base + 1 + program->inputs, addresses, (size_t)addresses_bytes);
+  int decoded = decode(program, words, code_bytes / 8);
+  free(words);
+  if (!decoded) {
+    free_program(program);
+    PyErr_SetString(PyExc_ValueError, "program: expected well-formed instructions");
+    return NULL;
+  }
+  PyObject *capsule = PyCapsule_New(program, CAPSULE, destroy);
+  if (!capsule) free_program(program);
+  return capsule;
+}
+
+/* run(program, *inputs): 0; the number of an instruction whose index was out of range; -1 where it is running already */
+static PyObject *run(PyObject *self, PyObject *const *args, Py_ssize_t n) {
+  (void)self;
+  Program *program = n ? PyCapsule_GetPointer(args[0], CAPSULE) : NULL;
+  if (!program) {
+    if (!PyErr_Occurred()) PyErr_SetString(PyExc_TypeError, "run: expected a program");
+    return NULL;
+  }
+  if (n - 1 != program->inputs) return PyErr_Format(PyExc_TypeError, "run: expected %lld inputs, got %zd", (long long)program->inputs, n - 1);
+  if (atomic_flag_test_and_set(&program->busy)) return PyLong_FromLong(-1);
+  Py_buffer views[32];
+  Py_ssize_t taken = 0;
+  int64_t found = 0;
+  int well = n - 1 <= 32;
+  for (; well && taken < n - 1; taken++) {
+    if (PyObject_GetBuffer(args[taken + 1], views + taken, PyBUF_C_CONTIGUOUS) < 0) { well = 0; break; }
+    if (views[taken].len != program->sizes[taken]) {
+      PyErr_Format(PyExc_ValueError, "run: expected %lld bytes of input %zd, got %zd", (long long)program->sizes[taken], taken, views[taken].len);
+      taken++;
+      well = 0;
+      break;
+    }
+    program->base[1 + taken] = views[taken].buf;
+  }
+  if (well) {
+    Py_BEGIN_ALLOW_THREADS
+    found = run_program(program, program->base);
+    Py_END_ALLOW_THREADS
+  }
+  for (Py_ssize_t i = 0; i < taken; i++) PyBuffer_Release(views + i);
+  atomic_flag_clear(&program->busy);
+  if (!well) {
+    if (!PyErr_Occurred()) PyErr_SetString(PyExc_ValueError, "run: expected at most 32 inputs");
+    return NULL;
+  }
+  return PyLong_FromLongLong(found);
+}
+
+/* memory(program): the address of its own memory */
+static PyObject *memory(PyObject *self, PyObject *capsule) {
+  (void)self;
+  Program *program = PyCapsule_GetPointer(capsule, CAPSULE);
+  return program ? PyLong_FromVoidPtr(program->memory) : NULL;
+}
+
+static PyObject *names(PyObject *self, PyObject *ignored) {
+  (void)self; (void)ignored;
+  PyObject *first = PyList_New(0), *second = PyList_New(0);
+  for (const Loop *x = loops_plain; x->name; x++) { PyObject *s = PyUnicode_FromString(x->name); PyList_Append(first, s); Py_DECREF(s); }
+  for (const Reduction *x = reductions_plain; x->name; x++) { PyObject *s = PyUnicode_FromString(x->name); PyList_Append(second, s); Py_DECREF(s); }
+  return Py_BuildValue("NN", first, second);
+}
+
+PyMethodDef program_methods[] = {
+  {"program_make", make, METH_VARARGS, "Make a program of instructions."},
+  {"program_run", (PyCFunction)(void (*)(void))run, METH_FASTCALL, "Run a program on its inputs."},
+  {"program_memory", memory, METH_O, "The address of a program's own memory."},
+  {"program_names", names, METH_NOARGS, "The names of loops and of reductions, in their order."},
+  {NULL, NULL, 0, NULL},
+};

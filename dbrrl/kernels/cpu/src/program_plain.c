@@ -1,0 +1,3 @@
+/* The program's loops for any processor. */
+#define VARIANT(name) name##_plain
+#include "program_loops.inc"

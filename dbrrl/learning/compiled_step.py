@@ -1,0 +1,152 @@
+"""Gradient steps on the CPU whose loss and gradient are recorded once, and run in one call of a program."""
+
+import functools
+import operator
+from collections.abc import Callable, Hashable, Iterable
+from typing import Any
+
+import numpy as np
+
+from dbrrl.autodiff.recording import observing
+from dbrrl.autodiff.tensor import Tensor
+from dbrrl.backend.capture import recorder
+from dbrrl.buffers.batch import Batch
+from dbrrl.learning.captured_step import arrays_of, columns_of, structure_of
+from dbrrl.learning.gradient_step import GradientStep, Loss, StepMetrics, check_numbers
+from dbrrl.learning.programs import Programs
+from dbrrl.nn.module import structure
+from dbrrl.optim import Optimizer
+
+
+class CompiledStep(GradientStep):
+    """A gradient step whose loss is recorded as a program, and run by it while shapes and settings stay the same.
+
+    So the loss must not read numbers that change from step to step, except its keyword arguments and the arrays of the
+    batch, and draw none. What cannot be recorded runs op by op. The metrics are computed with every step.
+
+    Args:
+        loss, optimizer, max_grad_norm, explain: as of `GradientStep`.
+        settings: returns what else a recorded step depends on; another object, another record.
+        parameters: returns the tensors that the loss may read, such as those of a target network, beside those of the
+            optimizer.
+
+    Attributes:
+        compiled: set it to False to run each step op by op.
+    """
+
+    compiled = True
+
+    def __init__(
+        self,
+        loss: Loss,
+        optimizer: Optimizer,
+        max_grad_norm: float | None,
+        explain: Callable[[Batch, str], str] | None = None,
+        settings: Callable[[], Hashable] = lambda: None,
+        parameters: Callable[[], Iterable[Tensor]] = tuple,
+    ) -> None:
+        super().__init__(loss, optimizer, max_grad_norm, explain)
+        self.settings, self.parameters = settings, parameters
+        self.programs = Programs()
+        self._columns: Any = None
+        self._arrays: list[np.ndarray] = []
+        self._layouts: dict[Hashable, int] = {}  # numbers of the batches' layouts, quicker to compare than these
+        self._layout = 0
+        self._state: tuple[Any, ...] = (None,) * 4  # what the programs depend on beside a batch
+        self._version = -1
+        self._takes_steps = False
+
+    @property
+    def refused(self) -> str:
+        """The reason why steps run op by op; "" if they do not."""
+        return self.programs.refused
+
+    def __call__(self, batch: Batch, **numbers: float) -> StepMetrics:
+        """Take one step (see `GradientStep`)."""
+        if numbers:
+            check_numbers(numbers)
+        metrics = self._run(batch, numbers, True)
+        if metrics is None:
+            metrics = super().gradient(batch, **numbers)
+            self.optimizer.step()
+        return metrics
+
+    def gradient(self, batch: Batch, **numbers: Any) -> StepMetrics:
+        """Compute the clipped gradient alone, without a step (see `GradientStep`)."""
+        return self._run(batch, numbers, False) or super().gradient(batch, **numbers)
+
+    def forget(self) -> None:
+        """Drop what was recorded of earlier steps."""
+        self.programs.forget()
+        self._columns = None
+
+    def _run(self, batch: Batch, numbers: dict[str, Any], step: bool) -> StepMetrics | None:
+        """Let a program compute the gradient, and take the step if that is asked for; None where no program did."""
+        if self.programs.refused or observing or not self.compiled:
+            return None
+        columns, rows = batch.split()
+        if columns is not self._columns:
+            self._take(columns)
+        optimizer = self.optimizer
+        state = self.settings(), self.loss, optimizer, optimizer.flat.values
+        if structure.version != self._version or any(map(operator.is_not, state, self._state)):
+            self._state, self._version = state, structure.version
+            self._takes_steps = recorder("cpu") is not None and recorder("cpu").takes_steps_of(optimizer)
+            self.programs.forget()
+        inside = step and self._takes_steps
+        given = [*numbers.values(), self.max_grad_norm]
+        if inside:
+            given += optimizer.settings()
+        settings = np.array(given)
+        inputs = [*self._arrays, settings] if rows is None else [*self._arrays, rows, settings]
+        key = self._layout, -1 if rows is None else len(rows), inside, *numbers
+        program = self.programs.get(key) or self._record(key, columns, rows is not None, tuple(numbers), inside, inputs)
+        if program is None or not optimizer.flat.ready() or not program.run(*inputs):
+            return None
+        if inside:
+            optimizer.stepped()
+        elif step:
+            optimizer.step()
+        return RunMetrics(program)
+
+    def _record(
+        self, key: Hashable, columns: Any, picked: bool, names: tuple[str, ...], inside: bool, inputs: list[np.ndarray]
+    ) -> Any:
+        self.optimizer.zero_grad()
+        makes = recorder("cpu")
+        closing = makes and functools.partial(makes.closing, self.optimizer, inside, len(names))
+        function = self._recorded(columns, picked, names)
+        flat = self.optimizer.flat
+        return self.programs.record(key, function, inputs, flat.places, self.parameters(), closing=closing)
+
+    def _take(self, columns: Any) -> None:
+        """Note the arrays of a batch, each in one piece, and its layout."""
+        self._columns = columns
+        self._arrays = [np.ascontiguousarray(x) for x in arrays_of(columns)]
+        layout = structure_of(columns), tuple((x.shape, x.dtype.char) for x in self._arrays)
+        self._layout = self._layouts.setdefault(layout, len(self._layouts))
+
+    def _recorded(self, columns: Any, picked: bool, names: tuple[str, ...]) -> Callable[..., dict[str, Any]]:
+        """Return the function that is recorded: of the arrays of a batch, the rows that are picked, and numbers."""
+
+        def gradient(*given: Any) -> dict[str, Any]:
+            *arrays, settings = given
+            rows = arrays.pop() if picked else None
+            found = columns_of(structure_of(columns), arrays)
+            batch = Batch.of_columns(found) if rows is None else Batch.of_rows(found, rows)
+            numbers = {name: settings[i] for i, name in enumerate(names)}
+            _, metrics = self.backward(batch, **numbers)
+            return dict(StepMetrics(metrics, 0.0))
+
+        return gradient
+
+
+class RunMetrics(StepMetrics):
+    """The metrics of a step that a program took."""
+
+    def __init__(self, program: Any) -> None:
+        packed = program.packed.tolist()
+        self.grad_norm = packed.pop()
+        vectors = [array.copy() for array in program.results]
+        self._values = None
+        self._compute = functools.partial(program.named, packed, vectors)

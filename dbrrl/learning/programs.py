@@ -1,0 +1,78 @@
+"""Programs of one function by the shapes of its inputs: recorded when one is new, and traced twice to be sure of it."""
+
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from dbrrl.autodiff.tensor import Tensor
+from dbrrl.backend.capture import recorder
+
+MOST = 32  # programs of one function
+_TRACES = 2  # of one program: the second shows numbers that change from call to call and are no inputs
+
+
+class Programs:
+    """The programs of one function.
+
+    Attributes:
+        refused: why the function is not run by programs; "" if it is.
+        get: returns the program for a key; None where it is new, or has to be traced once more.
+    """
+
+    def __init__(self) -> None:
+        self.refused = ""
+        self._found: dict[Hashable, Any] = {}
+        self._traced: dict[Hashable, tuple[Any, int]] = {}  # programs that are not traced often enough, how often
+        self._records = 0
+        self.get = self._found.get
+
+    def record(
+        self,
+        key: Hashable,
+        function: Callable[..., Mapping[str, Any]],
+        inputs: Sequence[np.ndarray],
+        learned: Any = (),
+        others: Iterable[Tensor] = (),
+        rng: np.random.Generator | None = None,
+        closing: Callable[..., Any] | None = None,
+    ) -> Any:
+        """Trace a function; return its program for inputs like these, or None where `refused` says why there is none.
+
+        Args:
+            key: what the program depends on, shapes and types of the inputs among it.
+            function, inputs, learned, others, rng, closing: as `kernels.cpu.recorder.Recorder.record` takes them.
+        """
+        makes = recorder("cpu")
+        if makes is None:
+            self.refused = "there are no compiled kernels here: `python -m dbrrl.doctor` says why"
+            return None
+        self._records += 1
+        if self._records > 8 * MOST:
+            self.refused = "its inputs have other shapes nearly every time"
+            return None
+        try:
+            program = makes.record(function, inputs, learned, others, rng, closing)
+        except Exception as error:  # an error of the function itself comes again, op by op, where it is to be seen
+            self.refused = str(error) if isinstance(error, makes.refusal) else f"{type(error).__name__}: {error}"
+            return None
+        return self._seen(key, program)
+
+    def _seen(self, key: Hashable, program: Any) -> Any:
+        before, traces = self._traced.pop(key, (None, 0))
+        if before is not None and (difference := before.differs(program)):
+            self.refused = difference
+            return None
+        if before is not None:
+            before.drawn, program = program.drawn, before
+        store = self._found if traces + 1 >= _TRACES else self._traced
+        store[key] = program if store is self._found else (program, traces + 1)
+        while len(store) > MOST:
+            del store[next(iter(store))]  # the oldest
+        return program
+
+    def forget(self) -> None:
+        """Drop all programs: for when arrays that they read were replaced by others."""
+        self._found.clear()
+        self._traced.clear()
+        self.refused, self._records = "", 0
