@@ -5,7 +5,19 @@ from typing import Any
 import numpy as np
 
 from dbrrl.kernels.cpu.record import refuse
-from dbrrl.kernels.cpu.trace import HANDLERS, Traced, as_type, cast, fresh, in_one_piece, move, note, product_of, traced
+from dbrrl.kernels.cpu.trace import (
+    HANDLERS,
+    Traced,
+    as_type,
+    cast,
+    fresh,
+    in_one_piece,
+    in_order,
+    move,
+    note,
+    product_of,
+    traced,
+)
 
 _FLOAT64, _INT64 = np.dtype(np.float64), np.dtype(np.int64)
 
@@ -54,8 +66,9 @@ def _rows_of(x: Traced, index: Any) -> tuple[Traced, Traced, tuple[int, ...]]:
     for part, n in zip(arrays, sizes, strict=True):
         part = part if part.dtype == _INT64 else cast(part, _INT64)
         constant = part.buffer.kind == "fixed" and not part.buffer.array.flags.writeable and part.size
-        if not (constant and part.values.min() >= 0 and part.values.max() < n):
-            part = part if in_one_piece(part) else part.copy()
+        known = constant and part.values.min() >= 0 and part.values.max() < n
+        if len(sizes) > 1 and not known:  # of one axis the step that reads or writes rows looks itself
+            part = in_order(part)
             note("check", "", (part,), (part.size, n))
             part = traced(np.where(np.less(part, 0), part + n, part))
         total = part if total is None else total * n + part

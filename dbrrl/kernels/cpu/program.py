@@ -15,6 +15,7 @@ from dbrrl.kernels.cpu.trace import CODES, Traced
 _KINDS = ("loop", "reduce", "gemm", "take", "put", "check", "sort", "places", "quantiles", "clip", "adam")  # as in C
 _ALIGNMENT = 64  # bytes, of a vector of the widest processors
 _MOST_AXES = 4
+_SHORT = 8  # elements of a last axis from which on a run along it is worth its start
 
 
 class Program:
@@ -212,6 +213,8 @@ def _joined(shape: Sequence[int], strides: list[Any], by: int = 0) -> tuple[list
     """
     axes = [(n, tuple(s[i] for s in strides)) for i, n in enumerate(shape) if n != 1]
     axes.sort(key=lambda axis: -abs(axis[1][by]))
+    if len(axes) > 1 and 4 * axes[-1][0] <= max(n for n, _ in axes) and axes[-1][0] < _SHORT:
+        axes.append(axes.pop(max(range(len(axes)), key=lambda i: axes[i][0])))  # few long runs in place of many short
     joined: list[tuple[int, tuple[int, ...]]] = []
     for n, steps in axes:
         if joined and all(before == step * n for before, step in zip(joined[-1][1], steps, strict=True)):

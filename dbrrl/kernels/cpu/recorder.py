@@ -1,5 +1,6 @@
 """Records a function of arrays, and the gradient of a loss, as a program."""
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -19,9 +20,7 @@ Learned = Sequence[tuple[Any, np.ndarray, np.ndarray]]
 """Parameters, each with its array and the array of its gradient, which are views into the vectors of an optimizer."""
 
 
-Closing = Callable[[Traced], tuple[list[Step], Traced]]
-
-NORM = "gradient norm"
+Closing = Callable[[Traced, Traced], list[Step]]
 
 
 class Namespace:
@@ -76,16 +75,17 @@ class Recorded:
     """
 
     def __init__(
-        self, record: Recording, found: Mapping[str, Any], written: Any, draws: Draws, last: Sequence[Step]
+        self, record: Recording, found: Mapping[str, Any], written: Any, draws: Draws, end: Any
     ) -> None:
         self.numbers = {name: value for name, value in found.items() if type(value) is not Traced}
         arrays = {name: value for name, value in found.items() if type(value) is Traced}
         self.scalars = [name for name, value in arrays.items() if not value.ndim]
         self.vectors = [name for name, value in arrays.items() if value.ndim]
         with recording(record):
-            packed = numpy_functions.empty(len(self.scalars))
+            packed = numpy_functions.empty(len(self.scalars) + (end is not None))
             for i, name in enumerate(self.scalars):
                 move(packed[i], arrays[name])
+            last = [] if end is None else end(packed[-1])
         self.program = Program(record, [packed, *(arrays[name] for name in self.vectors)], written, last)
         self.packed, *self.results = self.program.outputs
         self.run = self.program.run
@@ -119,7 +119,8 @@ class Recorder:
     """Records functions as programs of the processor."""
 
     refusal = Untraceable
-    takes_steps_of, closing = map(staticmethod, (steps.takes_steps_of, steps.closing))
+    takes_steps_of = staticmethod(steps.takes_steps_of)
+    closing = staticmethod(steps.closing)
 
     @staticmethod
     def record(
@@ -137,7 +138,7 @@ class Recorder:
             arrays: examples of the inputs; later ones have their shapes and types.
             learned: the parameters whose gradients, 0 where there is none, are written into their arrays.
             others: tensors that the function may read, whose arrays may change between calls.
-            closing: returns steps that come last, and a number that they compute, given the last of the inputs.
+            closing: returns steps that come last, given the last input, and the place of a number that they compute.
             rng: a generator; the function gets first what draws from it: the same kind of numbers at each call.
 
         Raises:
@@ -153,8 +154,8 @@ class Recorder:
                 (numpy_functions.zeros(own.shape, own.dtype) if grad is None else traced(grad), own)
                 for grad, (_, _, own) in zip(grads, learned, strict=True)
             ]
-            last, number = closing(traced_arrays[-1]) if closing is not None else ([], None)
-        return Recorded(record, found if number is None else {**found, NORM: number}, written, draws, last)
+            end = None if closing is None else functools.partial(closing, traced_arrays[-1])
+        return Recorded(record, found, written, draws, end)
 
 
 @contextmanager

@@ -7,6 +7,7 @@
 #pragma GCC target("avx2,fma")
 #endif
 #define VARIANT(name) name##_avx2
+#define FUSED
 #include "program_loops.inc"
 #ifdef __clang__
 #pragma clang attribute pop

@@ -7,6 +7,7 @@
 #pragma GCC target("avx512f,avx512vl,avx512dq,avx512bw,avx2,fma,prefer-vector-width=512")
 #endif
 #define VARIANT(name) name##_avx512
+#define FUSED
 #include "program_loops.inc"
 #ifdef __clang__
 #pragma clang attribute pop
