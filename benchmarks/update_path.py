@@ -24,7 +24,7 @@ from dbrrl.config import Config
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("learning", "networks", "buffers")
-CORE = ("autodiff", "backend", "kernels", "nn", "optim", "distributions")
+CORE = ("autodiff", "backend", "compiled", "kernels", "nn", "optim", "distributions")
 GROUPS = ("page and learning/, networks/, buffers/", "formulas", "core")
 AGENTS: dict[str, dict[str, Any]] = {
     "PPO": {"n_steps": 8, "batch_size": 32, "n_epochs": 2},

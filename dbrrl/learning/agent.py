@@ -1,6 +1,8 @@
 """The protocol of all agents: two verbs, `act` and `observe`, and a state to give and take back."""
 
 import abc
+import functools
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -11,20 +13,21 @@ from dbrrl.backend import load_kernels
 from dbrrl.backend.threads import OwnThreads
 from dbrrl.backend.trees import to_device_tree
 from dbrrl.buffers.batch import Batch
+from dbrrl.compiled.evaluated import Evaluated
+from dbrrl.compiled.layout import parameters_of
+from dbrrl.compiled.step import CompiledStep
 from dbrrl.config import Config as AgentConfig
 from dbrrl.config.arguments import AgentType, Described, check_space
 from dbrrl.distributions import Distribution
 from dbrrl.errors import ArgumentError, ConfigError, no_gradient
 from dbrrl.learning import capacity
 from dbrrl.learning.captured_step import CapturedStep, UncheckedStep
-from dbrrl.learning.compiled_step import CompiledStep
 from dbrrl.learning.gradient_step import GradientStep, Loss
 from dbrrl.learning.own_loop import Checked, ResetWatch
 from dbrrl.learning.saved_agent import SavedAgent
 from dbrrl.learning.spaces import Observation, as_batch
 from dbrrl.learning.transition import true_next_observation as true_next_observation
 from dbrrl.learning.transition import valid_rows as valid_rows
-from dbrrl.nn.module import Module
 from dbrrl.optim import Optimizer
 from dbrrl.renamed import Renamed
 
@@ -65,7 +68,7 @@ class Agent(Described, OwnThreads, Checked, SavedAgent, metaclass=AgentType):
     resident, resident_at = Renamed("keeps_data_on_gpu"), Renamed("supports_device_envs")
     largest_product = Renamed("largest_matmul")
     old_arguments = {"act": ("first", "episode_start")}  # noqa: RUF012
-    _use_cuda_graphs = True
+    _use_cuda_graphs = _compiled = True
     asynchronous: ClassVar[bool] = False  # whether the runner starts a process per environment (see dbrrl.agents.a3c)
     observation_spaces: ClassVar[tuple[type[gym.Space[Any]], ...]]
     action_spaces: ClassVar[tuple[type[gym.Space[Any]], ...]]
@@ -175,6 +178,25 @@ class Agent(Described, OwnThreads, Checked, SavedAgent, metaclass=AgentType):
             if isinstance(step, CapturedStep):
                 step.use_cuda_graphs = use
 
+    @property
+    def recorded_with(self) -> tuple[Callable[[], Any], Callable[[], Iterable[Tensor]]]:
+        """What returns the settings and the parameters that programs of this agent depend on."""
+        return functools.partial(getattr, self, "config"), functools.partial(parameters_of, self)
+
+    @property
+    def compiled(self) -> bool:
+        """Whether acting and learning run as compiled programs on the CPU, where the kernels are installed; False runs
+        them op by op. The numbers are the same to rounding.
+        """
+        return self._compiled
+
+    @compiled.setter
+    def compiled(self, use: bool) -> None:
+        self._compiled = use
+        for value in vars(self).values():
+            if isinstance(value, CompiledStep | Evaluated):
+                value.compiled = use
+
     def gradient_step_for(self, loss: Loss, optimizer: Optimizer, *, captured: bool = True) -> GradientStep:
         """Return the gradient step of a loss by an optimizer, with the gradient clipped as the settings say.
 
@@ -183,7 +205,9 @@ class Agent(Described, OwnThreads, Checked, SavedAgent, metaclass=AgentType):
         """
         limit = self.config.max_grad_norm
         if self.device == "cpu":
-            return CompiledStep(loss, optimizer, limit, self.explain, lambda: self.config, self.parameters)
+            compiled = CompiledStep(loss, optimizer, limit, self.explain, *self.recorded_with)
+            compiled.compiled = self.compiled
+            return compiled
         if not captured:
             return UncheckedStep(loss, optimizer, limit, self.explain)
         step = CapturedStep(loss, optimizer, limit, self.device, lambda: self.config)
@@ -200,13 +224,6 @@ class Agent(Described, OwnThreads, Checked, SavedAgent, metaclass=AgentType):
         """Set the step sizes that have a schedule, where the part `progress` of the run is over; before an update."""
         for optimizer in self.optimizers if self.config.varies else ():
             optimizer.anneal(progress)
-
-    def parameters(self) -> list[Tensor]:
-        """Return the parameters of all modules among the attributes, and those that are attributes themselves."""
-        found: list[Tensor] = []
-        for value in vars(self).values():
-            found += value.parameters() if isinstance(value, Module) else [value] if isinstance(value, Tensor) else []
-        return found
 
     def explain(self, batch: Batch, found: str) -> str:
         """Return the error message for a batch whose gradient is not finite, given a text about its loss."""

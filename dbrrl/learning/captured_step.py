@@ -1,6 +1,6 @@
 """Gradient steps on a GPU: one CUDA graph each, recorded once and replayed."""
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import numpy as np
@@ -8,6 +8,7 @@ import numpy as np
 from dbrrl.backend import DeviceScalar, capture
 from dbrrl.backend.capture import Direct
 from dbrrl.buffers.batch import Batch
+from dbrrl.compiled.layout import arrays_of, columns_of, structure_of
 from dbrrl.learning.gradient_step import GradientStep, Loss, StepMetrics, check_numbers, packed
 from dbrrl.optim import Optimizer
 
@@ -90,31 +91,3 @@ class CapturedStep(UncheckedStep):
         scalars = {name: value for name, value in found.items() if not np.ndim(value)}
         vectors = {name: value for name, value in found.items() if np.ndim(value)}
         return list(scalars), packed(list(scalars.values())), vectors
-
-
-def structure_of(columns: Mapping[str, Any]) -> tuple[Any, ...]:
-    """The names of a batch's columns and of the arrays in each: None for one array, () for a column that is None."""
-    return tuple(
-        (name, () if column is None else tuple(column) if isinstance(column, dict) else None)
-        for name, column in columns.items()
-    )
-
-
-def arrays_of(columns: Mapping[str, Any]) -> list[Any]:
-    """The arrays of all columns."""
-    arrays: list[Any] = []
-    for column in columns.values():
-        if column is not None:
-            arrays += column.values() if isinstance(column, dict) else [column]
-    return arrays
-
-
-def columns_of(structure: tuple[Any, ...], arrays: Iterable[Any]) -> dict[str, Any]:
-    """The columns that `_structure` and `_arrays` describe."""
-    left, columns = iter(arrays), {}
-    for name, keys in structure:
-        if keys is None:
-            columns[name] = next(left)
-        else:
-            columns[name] = {key: next(left) for key in keys} if keys else None
-    return columns

@@ -19,6 +19,7 @@ from dbrrl.buffers import (
 from dbrrl.buffers.cutting import cut
 from dbrrl.buffers.replay import non_finite
 from dbrrl.checkpoint import State
+from dbrrl.compiled.evaluated import Evaluated
 from dbrrl.config import Config
 from dbrrl.distributions.heads import ACTION_SPACES, Head, head_for
 from dbrrl.distributions.masks import MASK
@@ -26,7 +27,6 @@ from dbrrl.errors import ConfigError, SpaceError
 from dbrrl.explorers import Explorer, LazyValues
 from dbrrl.learning import goals
 from dbrrl.learning.agent import Agent
-from dbrrl.learning.evaluated import Evaluated
 from dbrrl.learning.gradient_step import StepMetrics, finite, number
 from dbrrl.learning.joined_metrics import JoinedMetrics
 from dbrrl.learning.own_agent import check_actions, statistics_of
@@ -65,7 +65,7 @@ class OffPolicyAgent(Agent):
                 "not heed them (a page that does says action_masks = True); leave the entry out, or take another agent"
             )
         self.head = self.make_head()
-        self.computed = Evaluated(self.device, lambda: self.config, self.parameters)
+        self.computed = Evaluated(self.device, *self.recorded_with)
         self.checked: set[bool] = set()  # whether what `explore` and `act_greedily` return was looked at
         self.replay_rng = self.generator("replay")
         self.make_networks(self.generator("network"))

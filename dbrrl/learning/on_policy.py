@@ -13,12 +13,12 @@ from dbrrl.backend import capture, module_on, to_numpy
 from dbrrl.backend.trees import leaves
 from dbrrl.buffers import RolloutBuffer
 from dbrrl.buffers.batch import Batch, Rollout
+from dbrrl.compiled.evaluated import Evaluated
 from dbrrl.config import Config
 from dbrrl.distributions import Distribution
 from dbrrl.distributions.heads import ACTION_SPACES, head_for
 from dbrrl.learning import open_policy
 from dbrrl.learning.agent import Agent
-from dbrrl.learning.evaluated import Evaluated
 from dbrrl.learning.gradient_step import LossAndMetrics, StepMetrics, means, number
 from dbrrl.learning.own_agent import statistics_of
 from dbrrl.learning.transition import check_rows, is_on_gpu
@@ -91,7 +91,7 @@ class OnPolicyAgent(Agent):
         rest = head.sample_shape, head.sample_dtype, place, given.names
         self.rollout = RolloutBuffer(self.n_steps, self.num_envs, given.shapes, given.dtypes, *rest)
         self.act_graph = capture(place, operator.call)
-        self.computed = Evaluated(self.device, lambda: self.config, self.parameters)
+        self.computed = Evaluated(self.device, *self.recorded_with)
 
     @property
     def optimizer(self) -> Optimizer:
@@ -152,27 +152,12 @@ class OnPolicyAgent(Agent):
             sample, action = run(self._sample, explore, *leaves(given))
             action = to_numpy(action) if isinstance(observation, np.ndarray | dict) else action.copy()
         else:
-            sample = self._choose(given, explore, learning, episode_start)
+            sample = open_policy.choose(self, given, explore, learning, episode_start)
             action = self.head.to_action(sample)
         if learning:
             self.rollout.add_action(given, sample)
             self.watch.acted(observation, sample)
         return action[0] if single else action
-
-    def _choose(self, given: Observation, explore: bool, learning: bool, episode_start: Any) -> np.ndarray:
-        """Return actions as the rollout stores them; of a policy without a state by a program, where there is one."""
-        if not self.recurrent:
-            rng = self.policy_rng if explore else None
-            return self.computed(self._sampled if explore else self._mode, given, rng, noise=explore)
-        with nn.evaluation(noise=explore):
-            policy = self.distribution(self.memory.act(self.to_device(given), learning, episode_start))
-        return to_numpy(policy.sample(self.policy_rng) if explore else policy.mode())
-
-    def _sampled(self, given: Observation, rng: Any) -> Any:
-        return self.policy(given).sample(rng)
-
-    def _mode(self, given: Observation) -> Any:
-        return self.policy(given).mode()
 
     def _sample(self, explore: bool, *arrays: Any) -> tuple[Any, Any]:  # on the device of the observation's arrays
         with nn.evaluation(noise=explore):

@@ -1,5 +1,5 @@
-"""Methods of `OnPolicyAgent` that no update needs: what it tells of its policy and its values, how it takes back a
-state, and how it goes on in other environments.
+"""Methods of `OnPolicyAgent` that no update needs: how it chooses actions, what it tells of its policy and its values,
+how it takes back a state, and how it goes on in other environments.
 """
 
 from typing import Any
@@ -13,6 +13,7 @@ from dbrrl.checkpoint import State, untrusted
 from dbrrl.config import Config
 from dbrrl.distributions import Distribution
 from dbrrl.learning.agent import Agent
+from dbrrl.types import Observation
 
 
 def adapted(self: Any, state: State, config: Config, num_envs: int) -> State:
@@ -29,6 +30,21 @@ def load_state_dict(self: Any, state: State) -> None:
     Agent.load_state_dict(self, state)
     self.step.forget()
     self.act_graph.forget()
+    self.computed.programs.forget()
+
+
+def choose(self: Any, given: Observation, explore: bool, learning: bool, episode_start: Any) -> np.ndarray:
+    """Return actions as the rollout stores them, for preprocessed observations.
+
+    Those of a policy without a state are computed by a program, where there is one.
+    """
+    if not self.recurrent:
+        if explore:
+            return self.computed(lambda x, rng: self.policy(x).sample(rng), given, self.policy_rng, noise=True)  # type: ignore[no-any-return]
+        return self.computed(lambda x: self.policy(x).mode(), given)  # type: ignore[no-any-return]
+    with nn.evaluation(noise=explore):
+        policy = self.distribution(self.memory.act(self.to_device(given), learning, episode_start))
+    return to_numpy(policy.sample(self.policy_rng) if explore else policy.mode())
 
 
 def begin_elsewhere(self: Any) -> None:

@@ -57,6 +57,7 @@ def test_other_spaces_and_settings_out_of_range_are_refused() -> None:
 def test_returns_by_hand_across_an_end_and_a_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     found: list[Any] = []
     agent = known(2, n_steps=4, gamma=0.5)
+    agent.compiled = False  # a program does not call the loss
     monkeypatch.setattr(agent.step, "loss", lambda batch: found.append(batch) or agent.loss(batch))
     # Both environments see V 1, 2, 3, 4 and then 6, with rewards 1, 2, 4, 8. After the second step the first one's
     # episode ends, and the second one's is cut by a time limit in an observation with V = 8.
@@ -173,6 +174,7 @@ def test_rows_after_the_last_transition_of_an_environment_do_not_affect_it() -> 
     agents, found = [make(n_steps=4, gae_lambda=0.9) for _ in range(2)], []
     no, first = np.zeros(2, bool), np.array([True, False])
     for agent, last in zip(agents, (99.0, -99.0), strict=True):
+        agent.compiled = False
         agent.step.loss = lambda batch, agent=agent: found.append(batch) or agent.loss(batch)
         play(agent, 3)
         agent.act(np.ones((2, 3), np.float32))

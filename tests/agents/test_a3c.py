@@ -47,6 +47,7 @@ def test_a_gpu_is_refused() -> None:
 def test_returns_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     agent, found = known(1, n_steps=4, gamma=0.5), []
     learner = agent.learner(0)
+    learner.compiled = False
     monkeypatch.setattr(learner.step, "loss", lambda batch: found.append(batch) or learner.loss(batch))
     for v, following, reward, ended in ((1, 2, 1, NO), (2, 8, 2, YES), (3, 4, 4, NO), (4, 6, 8, NO)):
         agent.act(column(v))

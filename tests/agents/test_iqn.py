@@ -55,6 +55,7 @@ def test_a_target_moves_the_quantiles_of_the_best_action() -> None:
     agent = make(IQN, **FEW)
     feed(agent, 3)
     seen: list[Any] = []
+    agent.compiled = False
     agent.gradient_step.loss = lambda batch: seen.append(batch) or agent.loss(batch)
     agent.fraction_rng, rng = np.random.default_rng(5), np.random.default_rng(5)
     agent.update(agent.sample())

@@ -142,7 +142,7 @@ def test_the_bound_is_one_and_a_half_times_target_kl(
 
 def test_every_epoch_sees_every_transition_once_in_an_order_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     agent, seen = make(num_envs=5, n_epochs=3), []
-    loss, agent.step.compiled = agent.loss, False  # a program does not call it
+    loss, agent.compiled = agent.loss, False  # a program does not call it
     monkeypatch.setattr(
         agent.step, "loss", lambda batch, **numbers: seen.append(batch.observation[:, 0]) or loss(batch, **numbers)
     )

@@ -31,7 +31,7 @@ def make(
 def noted(agent: Any) -> list[Batch]:
     """The batches that an agent learns from, from now on."""
     found: list[Batch] = []
-    loss = agent.step.loss
+    loss, agent.compiled = agent.step.loss, False
     agent.step.loss = lambda batch: found.append(batch) or loss(batch)
     return found
 

@@ -130,7 +130,7 @@ def _without_copies(steps: list[Step], kept: set[int]) -> list[Step]:
     return result
 
 
-_PLAIN_COPIES = {f"{code}_from_{code}" for code in ("f4", "f8", "i8", "i4", "b1")}
+_PLAIN_COPIES = {f"{code}_from_{code}" for code in ("f4", "f8", "i8", "i4", "i1", "b1")}
 
 
 def _needed(steps: list[Step], kept: set[int]) -> list[Step]:

@@ -74,9 +74,7 @@ class Recorded:
         drawn: what the function drew while it was traced.
     """
 
-    def __init__(
-        self, record: Recording, found: Mapping[str, Any], written: Any, draws: Draws, end: Any
-    ) -> None:
+    def __init__(self, record: Recording, found: Mapping[str, Any], written: Any, draws: Draws, end: Any) -> None:
         self.numbers = {name: value for name, value in found.items() if type(value) is not Traced}
         arrays = {name: value for name, value in found.items() if type(value) is Traced}
         self.scalars = [name for name, value in arrays.items() if not value.ndim]

@@ -16,6 +16,7 @@ from dbrrl.kernels.cpu.record import Buffer, Operand, Step, now, refuse
 
 CODES = {
     np.dtype(np.float32): "f4", np.dtype(np.float64): "f8", np.dtype(np.int64): "i8", np.dtype(np.int32): "i4",
+    np.dtype(np.int8): "i1",
     np.dtype(np.bool_): "b1", np.dtype(np.uint8): "b1",
 }  # fmt: skip
 

@@ -10,7 +10,7 @@ from dbrrl.autodiff.recording import observing
 from dbrrl.autodiff.tensor import Tensor
 from dbrrl.backend import to_numpy
 from dbrrl.backend.trees import leaves, to_device_tree, tree_of
-from dbrrl.learning.programs import Programs
+from dbrrl.compiled.programs import Programs
 from dbrrl.nn.module import structure
 from dbrrl.types import Observation
 

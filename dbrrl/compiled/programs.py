@@ -51,12 +51,15 @@ class Programs:
         if self._records > 8 * MOST:
             self.refused = "its inputs have other shapes nearly every time"
             return None
+        before: Any = None if rng is None else rng.bit_generator.state
         try:
-            program = makes.record(function, inputs, learned, others, rng, closing)
+            program = self._seen(key, makes.record(function, inputs, learned, others, rng, closing))
         except Exception as error:  # an error of the function itself comes again, op by op, where it is to be seen
             self.refused = str(error) if isinstance(error, makes.refusal) else f"{type(error).__name__}: {error}"
-            return None
-        return self._seen(key, program)
+            program = None
+        if program is None and rng is not None:
+            rng.bit_generator.state = before  # what was drawn is drawn again
+        return program
 
     def _seen(self, key: Hashable, program: Any) -> Any:
         before, traces = self._traced.pop(key, (None, 0))

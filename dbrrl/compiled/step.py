@@ -11,9 +11,9 @@ from dbrrl.autodiff.recording import observing
 from dbrrl.autodiff.tensor import Tensor
 from dbrrl.backend.capture import recorder
 from dbrrl.buffers.batch import Batch
-from dbrrl.learning.captured_step import arrays_of, columns_of, structure_of
+from dbrrl.compiled.layout import arrays_of, columns_of, structure_of
+from dbrrl.compiled.programs import Programs
 from dbrrl.learning.gradient_step import GradientStep, Loss, StepMetrics, check_numbers
-from dbrrl.learning.programs import Programs
 from dbrrl.nn.module import structure
 from dbrrl.optim import Optimizer
 

@@ -1,0 +1,1 @@
+"""Acting and learning on the CPU by compiled programs: what is recorded, when it runs, and when it does not."""
