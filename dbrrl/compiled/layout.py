@@ -8,7 +8,7 @@ from dbrrl.nn.module import Module
 
 
 def parameters_of(agent: object) -> list[Tensor]:
-    """Return the parameters of the modules among the attributes of an agent, and those that are attributes themselves."""
+    """Return the parameters of the modules among an agent's attributes, and those that are attributes themselves."""
     found: list[Tensor] = []
     for value in vars(agent).values():
         found += value.parameters() if isinstance(value, Module) else [value] if isinstance(value, Tensor) else []
