@@ -90,7 +90,7 @@ class Evaluated:
                 found = function(tree_of(names, given), *draws)
             return {"": getattr(found, "array", found)}
 
-        return self.programs.record(key, recorded, arrays, (), self.parameters(), rng)
+        return self.programs.record(key, recorded, arrays, (), self.parameters, rng)
 
     @staticmethod
     def _run(program: Any, arrays: list[np.ndarray], drawn: list[np.ndarray]) -> bool:

@@ -4,15 +4,37 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dbrrl.autodiff.tensor import Tensor
+from dbrrl.compiled.programs import NotRecorded
 from dbrrl.nn.module import Module
 
 
 def parameters_of(agent: object) -> list[Tensor]:
-    """Return the parameters of the modules among an agent's attributes, and those that are attributes themselves."""
+    """Return the parameters of the modules among an agent's attributes, and those that are attributes themselves.
+
+    Raises:
+        NotRecorded: the agent, or one of the modules, is of a class that is not the library's, and does not say
+            `recordable = True`: its code may read numbers that change from call to call, which a program would not see.
+    """
+    check_class(agent)
     found: list[Tensor] = []
     for value in vars(agent).values():
-        found += value.parameters() if isinstance(value, Module) else [value] if isinstance(value, Tensor) else []
+        if isinstance(value, Module):
+            for module in value.modules():
+                check_class(module)
+            found += value.parameters()
+        elif isinstance(value, Tensor):
+            found.append(value)
     return found
+
+
+def check_class(x: object) -> None:
+    """Raise NotRecorded for an object of a class that is neither the library's nor says `recordable = True`."""
+    kind = type(x)
+    if not kind.__module__.startswith("dbrrl.") and not vars(kind).get("recordable", False):
+        raise NotRecorded(
+            f"{kind.__qualname__} is a class of one's own: say `recordable = True` in it if its code reads no numbers "
+            "that change from call to call but its arguments"
+        )
 
 
 def structure_of(columns: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -7,9 +7,14 @@ import numpy as np
 
 from dbrrl.autodiff.tensor import Tensor
 from dbrrl.backend.capture import recorder
+from dbrrl.errors import DbrrlError
 
 MOST = 32  # programs of one function
 _TRACES = 2  # of one program: the second shows numbers that change from call to call and are no inputs
+
+
+class NotRecorded(DbrrlError):
+    """What must not be recorded; the message says why."""
 
 
 class Programs:
@@ -27,13 +32,16 @@ class Programs:
         self._records = 0
         self.get = self._found.get
 
+    def __reduce__(self) -> Any:
+        return Programs, ()  # a copy records programs of its own
+
     def record(
         self,
         key: Hashable,
         function: Callable[..., Mapping[str, Any]],
         inputs: Sequence[np.ndarray],
         learned: Any = (),
-        others: Iterable[Tensor] = (),
+        others: Callable[[], Iterable[Tensor]] = tuple,
         rng: np.random.Generator | None = None,
         closing: Callable[..., Any] | None = None,
     ) -> Any:
@@ -41,7 +49,8 @@ class Programs:
 
         Args:
             key: what the program depends on, shapes and types of the inputs among it.
-            function, inputs, learned, others, rng, closing: as `kernels.cpu.recorder.Recorder.record` takes them.
+            function, inputs, learned, rng, closing: as `kernels.cpu.recorder.Recorder.record` takes them.
+            others: returns what it takes as `others`.
         """
         makes = recorder("cpu")
         if makes is None:
@@ -53,9 +62,10 @@ class Programs:
             return None
         before: Any = None if rng is None else rng.bit_generator.state
         try:
-            program = self._seen(key, makes.record(function, inputs, learned, others, rng, closing))
+            program = self._seen(key, makes.record(function, inputs, learned, others(), rng, closing))
         except Exception as error:  # an error of the function itself comes again, op by op, where it is to be seen
-            self.refused = str(error) if isinstance(error, makes.refusal) else f"{type(error).__name__}: {error}"
+            known = isinstance(error, makes.refusal | NotRecorded)
+            self.refused = str(error) if known else f"{type(error).__name__}: {error}"
             program = None
         if program is None and rng is not None:
             rng.bit_generator.state = before  # what was drawn is drawn again

@@ -48,13 +48,14 @@ class CompiledStep(GradientStep):
         super().__init__(loss, optimizer, max_grad_norm, explain)
         self.settings, self.parameters = settings, parameters
         self.programs = Programs()
+        self._loss = loss  # another one, set later, runs op by op: nobody says that it may be recorded
         self._columns: Any = None
-        self._arrays: list[np.ndarray] = []
+        self._given: list[Any] = []
+        self._in_one_piece = True
         self._layouts: dict[Hashable, int] = {}  # numbers of the batches' layouts, quicker to compare than these
         self._layout = 0
-        self._state: tuple[Any, ...] = (None,) * 4  # what the programs depend on beside a batch
+        self._state: tuple[Any, ...] = (None,) * 3  # what the programs depend on beside a batch
         self._version = -1
-        self._takes_steps = False
 
     @property
     def refused(self) -> str:
@@ -82,23 +83,23 @@ class CompiledStep(GradientStep):
 
     def _run(self, batch: Batch, numbers: dict[str, Any], step: bool) -> StepMetrics | None:
         """Let a program compute the gradient, and take the step if that is asked for; None where no program did."""
-        if self.programs.refused or observing or not self.compiled:
+        if self.programs.refused or observing or not self.compiled or self.loss is not self._loss:
             return None
         columns, rows = batch.split()
-        if columns is not self._columns:
-            self._take(columns)
+        arrays = arrays_of(columns)
+        if columns is not self._columns or not all(map(operator.is_, arrays, self._given)):
+            self._take(columns, arrays)
+        if not self._in_one_piece:
+            arrays = list(map(np.ascontiguousarray, arrays))
         optimizer = self.optimizer
-        state = self.settings(), self.loss, optimizer, optimizer.flat.values
+        state = self.settings(), optimizer, optimizer.flat.values
         if structure.version != self._version or any(map(operator.is_not, state, self._state)):
             self._state, self._version = state, structure.version
-            self._takes_steps = recorder("cpu") is not None and recorder("cpu").takes_steps_of(optimizer)
             self.programs.forget()
-        inside = step and self._takes_steps
-        given = [*numbers.values(), self.max_grad_norm]
-        if inside:
-            given += optimizer.settings()
-        settings = np.array(given)
-        inputs = [*self._arrays, settings] if rows is None else [*self._arrays, rows, settings]
+        own = optimizer.settings() if step else None
+        inside = own is not None
+        settings = np.array([*numbers.values(), self.max_grad_norm, *(own or ())])
+        inputs = [*arrays, settings] if rows is None else [*arrays, rows, settings]
         key = self._layout, -1 if rows is None else len(rows), inside, *numbers
         program = self.programs.get(key) or self._record(key, columns, rows is not None, tuple(numbers), inside, inputs)
         if program is None or not optimizer.flat.ready() or not program.run(*inputs):
@@ -117,13 +118,13 @@ class CompiledStep(GradientStep):
         closing = makes and functools.partial(makes.closing, self.optimizer, inside, len(names))
         function = self._recorded(columns, picked, names)
         flat = self.optimizer.flat
-        return self.programs.record(key, function, inputs, flat.places, self.parameters(), closing=closing)
+        return self.programs.record(key, function, inputs, flat.places, self.parameters, closing=closing)
 
-    def _take(self, columns: Any) -> None:
-        """Note the arrays of a batch, each in one piece, and its layout."""
-        self._columns = columns
-        self._arrays = [np.ascontiguousarray(x) for x in arrays_of(columns)]
-        layout = structure_of(columns), tuple((x.shape, x.dtype.char) for x in self._arrays)
+    def _take(self, columns: Any, arrays: list[Any]) -> None:
+        """Note the arrays of a batch, and the layout that a program depends on."""
+        self._columns, self._given = columns, arrays
+        self._in_one_piece = all(x.flags.c_contiguous for x in arrays)
+        layout = structure_of(columns), tuple((x.shape, x.dtype.char) for x in arrays)
         self._layout = self._layouts.setdefault(layout, len(self._layouts))
 
     def _recorded(self, columns: Any, picked: bool, names: tuple[str, ...]) -> Callable[..., dict[str, Any]]:

@@ -35,8 +35,10 @@ class Adam(Optimizer):
         super().__init__(parameters, learning_rate)
         self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
 
-    def settings(self) -> tuple[float, ...]:
-        """Return the step size, the number of the next step, β₁, β₂ and ε."""
+    def settings(self) -> tuple[float, ...] | None:
+        """Return the step size, the number of the next step, β₁, β₂ and ε; None where weights decay, or of a subclass."""
+        if type(self) is not Adam or self.weight_decay:
+            return None
         return self._learning_rate.host, self._steps.host + 1, *self.betas, self.eps
 
     def update(self, values: Array, g: Array, scratch: Array) -> None:

@@ -128,9 +128,9 @@ class Optimizer:
         for array, before in frozen:
             array[...] = before
 
-    def settings(self) -> tuple[float, ...]:
-        """Return the numbers of the next step that a program of compiled kernels reads; here it reads none."""
-        return ()
+    def settings(self) -> tuple[float, ...] | None:
+        """Return the numbers of the next step that a program of compiled kernels reads; None where it takes none."""
+        return None
 
     def stepped(self) -> None:
         """Take in that a program made a step, and declared the parameters changed."""

@@ -10,6 +10,7 @@ from dbrrl.kernels.cpu.trace import (
     Traced,
     as_type,
     cast,
+    check_own,
     fresh,
     in_one_piece,
     in_order,
@@ -82,8 +83,7 @@ def _rows_of(x: Traced, index: Any) -> tuple[Traced, Traced, tuple[int, ...]]:
 
 def setitem(x: Traced, index: Any, value: Any, add: bool = False) -> None:
     """Note x[index] = value, or x[index] += value where places may come twice."""
-    if x.buffer.kind == "fixed":
-        raise refuse("a write into an array that is not the program's")
+    check_own(x)
     if _basic(index):
         view = x._view(x.values[_with_rest(index)])
         new = traced(value, x.dtype) if isinstance(value, bool | int | float) else traced(value)

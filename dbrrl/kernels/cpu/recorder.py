@@ -117,7 +117,6 @@ class Recorder:
     """Records functions as programs of the processor."""
 
     refusal = Untraceable
-    takes_steps_of = staticmethod(steps.takes_steps_of)
     closing = staticmethod(steps.closing)
 
     @staticmethod

@@ -6,14 +6,8 @@ import numpy as np
 
 from dbrrl.kernels.cpu.record import Operand, Step, now
 from dbrrl.kernels.cpu.trace import Traced
-from dbrrl.optim import Adam, Optimizer
 
 _WIDE = 2  # the flag of float64
-
-
-def takes_steps_of(optimizer: Optimizer) -> bool:
-    """Whether a program can take the steps of an optimizer."""
-    return type(optimizer) is Adam and not optimizer.weight_decay
 
 
 def closing(optimizer: Any, steps_too: bool, at: int, settings: Traced, norm: Traced) -> list[Step]:

@@ -254,6 +254,8 @@ def cast(x: Traced, dtype: np.dtype[Any]) -> Traced:
     """Return x in another type."""
     if x.dtype not in CODES or dtype not in CODES or (dtype == np.uint8):
         raise refuse(f"a cast from {x.dtype} to {dtype}")
+    if x.dtype == np.uint8 and dtype == np.bool_:
+        return loop("not_equal_b1", fresh(x.values != 0), x, traced(0, np.uint8))
     result = fresh(x.values.astype(dtype))
     return loop(f"{CODES[dtype]}_from_{CODES[x.dtype]}", result, x)
 
@@ -264,10 +266,15 @@ def as_type(x: Any, dtype: Any) -> Traced:
     return array if array.dtype == dtype else cast(array, dtype)
 
 
+def check_own(to: Traced) -> None:
+    """Refuse a write into an input of the program, or into an array of somebody else."""
+    if to.buffer.kind != "own":
+        raise refuse("a write into an array that is not the program's")
+
+
 def move(to: Traced, x: Traced) -> None:
     """Note a copy of x, broadcast and cast, into `to`; its numbers are copied, too."""
-    if to.buffer.kind == "fixed":
-        raise refuse("a write into an array that is not the program's")
+    check_own(to)
     if x.buffer is to.buffer and np.may_share_memory(x.values, to.values) and x.operand != to.operand:
         x = x.copy()  # the two may overlap
     if to.values is not x.values:

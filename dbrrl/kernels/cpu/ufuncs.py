@@ -54,7 +54,7 @@ def _redirect(result: Traced, to: Traced) -> None:
     last = steps[-1] if steps else None
     fits = (
         last is not None and last.kind == "loop" and last.operands[0].buffer is result.buffer and to.size
-        and result.shape == to.shape and result.dtype == to.dtype and to.buffer.kind != "fixed"
+        and result.shape == to.shape and result.dtype == to.dtype and to.buffer.kind == "own"
         and all(_aligned(x, to) for x in last.operands[1:] if x.buffer is to.buffer)
     )  # fmt: skip
     if not fits:
