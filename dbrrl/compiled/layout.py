@@ -27,6 +27,17 @@ def parameters_of(agent: object) -> list[Tensor]:
     return found
 
 
+def sizes_of(agent: Any) -> set[int]:
+    """Return the numbers of transitions that the batches of an agent's gradient steps usually have.
+
+    Steps on others, such as rollouts with rows that are no transition, run op by op: each would need a program of its
+    own, and which ones are recorded must not depend on what came before, or a resumed run would not be the run.
+    """
+    rollout = getattr(agent, "n_steps", 0) * agent.num_envs
+    size: int = getattr(agent.config, "batch_size", None) or rollout
+    return {size, rollout, rollout % size if size else 0} - {0}
+
+
 def check_class(x: object) -> None:
     """Raise NotRecorded for an object of a class that is neither the library's nor says `recordable = True`."""
     kind = type(x)

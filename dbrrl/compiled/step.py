@@ -29,6 +29,7 @@ class CompiledStep(GradientStep):
         settings: returns what else a recorded step depends on; another object, another record.
         parameters: returns the tensors that the loss may read, such as those of a target network, beside those of the
             optimizer.
+        sizes: returns the numbers of transitions of batches that are recorded; None: all are.
 
     Attributes:
         compiled: set it to False to run each step op by op.
@@ -44,9 +45,10 @@ class CompiledStep(GradientStep):
         explain: Callable[[Batch, str], str] | None = None,
         settings: Callable[[], Hashable] = lambda: None,
         parameters: Callable[[], Iterable[Tensor]] = tuple,
+        sizes: Callable[[], set[int]] | None = None,
     ) -> None:
         super().__init__(loss, optimizer, max_grad_norm, explain)
-        self.settings, self.parameters = settings, parameters
+        self.settings, self.parameters, self.sizes = settings, parameters, sizes
         self.programs = Programs()
         self._loss = loss  # another one, set later, runs op by op: nobody says that it may be recorded
         self._columns: Any = None
@@ -56,6 +58,7 @@ class CompiledStep(GradientStep):
         self._layout = 0
         self._state: tuple[Any, ...] = (None,) * 3  # what the programs depend on beside a batch
         self._version = -1
+        self._sizes: set[int] | None = None
 
     @property
     def refused(self) -> str:
@@ -95,12 +98,16 @@ class CompiledStep(GradientStep):
         state = self.settings(), optimizer, optimizer.flat.values
         if structure.version != self._version or any(map(operator.is_not, state, self._state)):
             self._state, self._version = state, structure.version
+            self._sizes = None if self.sizes is None else self.sizes()
             self.programs.forget()
+        n = len(batch)
+        if self._sizes is not None and n not in self._sizes:
+            return None
         own = optimizer.settings() if step else None
         inside = own is not None
         settings = np.array([*numbers.values(), self.max_grad_norm, *(own or ())])
         inputs = [*arrays, settings] if rows is None else [*arrays, rows, settings]
-        key = self._layout, -1 if rows is None else len(rows), inside, *numbers
+        key = self._layout, -1 if rows is None else n, inside, *numbers
         program = self.programs.get(key) or self._record(key, columns, rows is not None, tuple(numbers), inside, inputs)
         if program is None or not optimizer.flat.ready() or not program.run(*inputs):
             return None

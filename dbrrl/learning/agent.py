@@ -14,7 +14,7 @@ from dbrrl.backend.threads import OwnThreads
 from dbrrl.backend.trees import to_device_tree
 from dbrrl.buffers.batch import Batch
 from dbrrl.compiled.evaluated import Evaluated
-from dbrrl.compiled.layout import parameters_of
+from dbrrl.compiled.layout import parameters_of, sizes_of
 from dbrrl.compiled.step import CompiledStep
 from dbrrl.config import Config as AgentConfig
 from dbrrl.config.arguments import AgentType, Described, check_space
@@ -205,7 +205,8 @@ class Agent(Described, OwnThreads, Checked, SavedAgent, metaclass=AgentType):
         """
         limit = self.config.max_grad_norm
         if self.device == "cpu":
-            compiled = CompiledStep(loss, optimizer, limit, self.explain, *self.recorded_with)
+            sizes = functools.partial(sizes_of, self)
+            compiled = CompiledStep(loss, optimizer, limit, self.explain, *self.recorded_with, sizes)
             compiled.compiled = self.compiled
             return compiled
         if not captured:

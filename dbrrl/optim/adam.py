@@ -36,7 +36,7 @@ class Adam(Optimizer):
         self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
 
     def settings(self) -> tuple[float, ...] | None:
-        """Return the step size, the number of the next step, β₁, β₂ and ε; None where weights decay, or of a subclass."""
+        """Return the step size, the number of the next step, β₁, β₂ and ε; None with weight decay, or of a subclass."""
         if type(self) is not Adam or self.weight_decay:
             return None
         return self._learning_rate.host, self._steps.host + 1, *self.betas, self.eps
