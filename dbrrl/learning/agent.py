@@ -200,20 +200,20 @@ class Agent(Described, OwnThreads, Checked, SavedAgent, metaclass=AgentType):
     def gradient_step_for(self, loss: Loss, optimizer: Optimizer, *, captured: bool = True) -> GradientStep:
         """Return the gradient step of a loss by an optimizer, with the gradient clipped as the settings say.
 
-        On a GPU it is recorded as a CUDA graph (see `CapturedStep` for what the loss must keep to), unless `captured`
-        is False.
+        On a GPU it is recorded as a CUDA graph (see `CapturedStep` for what the loss must keep to), on the CPU as a
+        compiled program (see `CompiledStep`), unless `captured` is False.
         """
-        limit = self.config.max_grad_norm
-        if self.device == "cpu":
-            sizes = functools.partial(sizes_of, self)
-            compiled = CompiledStep(loss, optimizer, limit, self.explain, *self.recorded_with, sizes)
-            compiled.compiled = self.compiled
-            return compiled
+        limit, cpu = self.config.max_grad_norm, self.device == "cpu"
         if not captured:
-            return UncheckedStep(loss, optimizer, limit, self.explain)
-        step = CapturedStep(loss, optimizer, limit, self.device, lambda: self.config)
-        step.use_cuda_graphs = self.use_cuda_graphs
-        return step
+            return (GradientStep if cpu else UncheckedStep)(loss, optimizer, limit, self.explain)
+        if not cpu:
+            step = CapturedStep(loss, optimizer, limit, self.device, lambda: self.config)
+            step.use_cuda_graphs = self.use_cuda_graphs
+            return step
+        sizes = functools.partial(sizes_of, self)
+        compiled = CompiledStep(loss, optimizer, limit, self.explain, *self.recorded_with, sizes)
+        compiled.compiled = self.compiled
+        return compiled
 
     @property
     def optimizers(self) -> list[Optimizer]:

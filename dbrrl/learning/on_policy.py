@@ -85,7 +85,7 @@ class OnPolicyAgent(Agent):
         kind: type[FeedForward] | type[Recurrent] = Recurrent if hasattr(network, "initial_state") else FeedForward
         self.memory = kind(network, self.num_envs)
         self.recurrent, self.keeps_data_on_gpu = kind.recurrent, not kind.recurrent and self.device != "cpu"
-        self.step = self.gradient_step_for(self.loss, self.make_optimizer(module), captured=self.keeps_data_on_gpu)
+        self.step = self.gradient_step_for(self.loss, self.make_optimizer(module), captured=not self.recurrent)
         # A rollout is kept where the agent computes; the sequences of a recurrent one are cut on the host.
         given, head, place = self.preprocessor, self.head, self.device if self.keeps_data_on_gpu else "cpu"
         rest = head.sample_shape, head.sample_dtype, place, given.names
