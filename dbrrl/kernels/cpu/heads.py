@@ -10,13 +10,24 @@ from dbrrl.kernels.cpu import _c
 
 @replaces(reduce.LogSoftmax, "cpu")
 class _LogSoftmax:
-    """Over the last axis of a matrix."""
+    """Over the last axis."""
 
     def forward(self: Any, x: Any) -> Any:
-        return _c.log_softmax(x) if self.axis == 1 else NotImplemented
+        return _c.log_softmax(x) if self.axis == x.ndim - 1 else NotImplemented
 
     def backward(self: Any, g: Any, y: Any, x: Any) -> Any:
-        return _c.log_softmax_back(g, y) if self.axis == 1 else NotImplemented
+        return _c.log_softmax_back(g, y) if self.axis == y.ndim - 1 else NotImplemented
+
+
+@replaces(reduce.Softmax, "cpu")
+class _Softmax:
+    """Over the last axis."""
+
+    def forward(self: Any, x: Any) -> Any:
+        return _c.softmax(x) if self.axis == x.ndim - 1 else NotImplemented
+
+    def backward(self: Any, g: Any, y: Any, x: Any) -> Any:
+        return _c.softmax_back(g, y) if self.axis == y.ndim - 1 else NotImplemented
 
 
 @replaces(policy.Entropy, "cpu")

@@ -42,6 +42,7 @@ def log_softmax(x: Any, wide: Any) -> Any:
 
 OPS: dict[str, Callable[[Any, Any], Any]] = {
     "log_softmax": log_softmax,
+    "softmax": lambda x, wide: F.softmax(x),
     "entropy": lambda x, wide: entropy(F.log_softmax(x)),
     "log_prob": lambda x, wide: categorical_log_prob(x, choices(*x.shape)),
     "huber": lambda x, wide: picked_huber_loss(x, choices(*x.shape), numbers(len(x.array), 2).astype(wide))[0],
@@ -114,6 +115,22 @@ def test_a_gradient_that_is_no_plain_array_goes_through_the_formula(c: Any, name
     assert second is None or np.isfinite(second.array).all()
 
 
+@pytest.mark.parametrize("shape", [(5,), (2, 3, 51), (1, 2, 3, 4)])
+@pytest.mark.parametrize("function", [F.log_softmax, F.softmax])
+def test_a_softmax_goes_over_the_last_axis_of_any_array(c: Any, function: Any, shape: tuple[int, ...]) -> None:
+    x = np.random.default_rng(6).normal(size=shape).astype(np.float32)
+    for axis in range(-1, len(shape) - 1):
+        wide = np.exp(x.astype(np.float64))
+        right = wide / wide.sum(axis, keepdims=True)
+        tensor = Tensor(x, requires_grad=True)
+        y = function(tensor, axis)
+        np.testing.assert_allclose(y.array, np.log(right) if function is F.log_softmax else right, rtol=1e-5, atol=1e-5)
+        g = np.random.default_rng(7).normal(size=shape).astype(np.float32)
+        dot = (g if function is F.log_softmax else g * right).sum(axis, keepdims=True)
+        expected = g - right * dot if function is F.log_softmax else right * (g - dot)
+        np.testing.assert_allclose(grad((y * g).sum(), tensor).array, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_what_is_not_finite_stays_in_its_row(c: Any) -> None:
     x = logits(5, 4)
     x[2, 3], x[3] = np.nan, np.inf
@@ -129,7 +146,12 @@ def test_what_is_not_finite_stays_in_its_row(c: Any) -> None:
 def test_other_arguments_are_left_to_numpy(c: Any) -> None:
     x, index, v = logits(6, 4), choices(6, 4), numbers(6, 5)
     for wrong in (x.astype(np.float64), x.T, x[:, ::2], x[:0], x[0], x[None], x.astype("f2"), None, 1.0, [[1.0]]):
-        assert c.log_softmax(wrong) is c.entropy(wrong) is c.log_prob(wrong, index) is NotImplemented
+        if getattr(wrong, "size", 0) and wrong.flags.c_contiguous and wrong.dtype == x.dtype:
+            assert c.log_softmax(wrong).shape == c.softmax(wrong).shape == wrong.shape
+        else:
+            assert c.log_softmax(wrong) is c.softmax(wrong) is NotImplemented
+        assert c.softmax_back(wrong, x) is c.softmax_back(x, wrong) is NotImplemented
+        assert c.entropy(wrong) is c.log_prob(wrong, index) is NotImplemented
         assert c.log_softmax_back(wrong, x) is c.log_softmax_back(x, wrong) is NotImplemented
         assert c.picked_huber(wrong, index, v) is c.entropy_back(v, x, wrong) is NotImplemented
         assert c.log_prob_back(v, index, wrong) is NotImplemented

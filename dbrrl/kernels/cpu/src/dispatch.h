@@ -56,6 +56,8 @@ typedef struct {
     void (*activate)(int activation, ptrdiff_t n, ptrdiff_t size, const float *bias, float *y);
     void (*log_softmax)(ptrdiff_t n, ptrdiff_t k, const float *x, float *y, float *room);
     void (*log_softmax_back)(ptrdiff_t n, ptrdiff_t k, const float *g, const float *y, float *dx);
+    void (*softmax)(ptrdiff_t n, ptrdiff_t k, const float *x, float *y, float *room);
+    void (*softmax_back)(ptrdiff_t n, ptrdiff_t k, const float *g, const float *y, float *dx);
     void (*entropy)(ptrdiff_t n, ptrdiff_t k, const float *log_p, float *p, float *y);
     void (*entropy_back)(ptrdiff_t n, ptrdiff_t k, const float *g, const float *log_p, const float *p, float *dl);
     void (*log_prob)(ptrdiff_t n, ptrdiff_t k, const float *x, const int64_t *index, float *p, float *y, float *room);

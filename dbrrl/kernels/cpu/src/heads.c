@@ -33,24 +33,62 @@ static float *data(PyObject *x)
     return PyArray_DATA((PyArrayObject *)x);
 }
 
-PyDoc_STRVAR(log_softmax_doc, "log_softmax(x)\n--\n\nOf the rows of x (n, k); NotImplemented for what it does not serve.");
-
-static PyObject *log_softmax(PyObject *module, PyObject *const *args, Py_ssize_t count)
+/* An array of float32 of one axis or more with something in it, or NULL; `k` is the length of its last axis. */
+static PyArrayObject *rows(PyObject *x, ptrdiff_t *k)
 {
+    PyArrayObject *a = dbrrl_array(x, NPY_FLOAT32, READ);
+    if (!a || PyArray_NDIM(a) < 1 || !PyArray_SIZE(a)) return NULL;
+    *k = PyArray_DIM(a, PyArray_NDIM(a) - 1);
+    return a;
+}
+
+/* By `logarithms` log-softmax or softmax of the last axis of the one argument. */
+static PyObject *run_softmax(PyObject *const *args, Py_ssize_t count, int logarithms)
+{
+    ptrdiff_t k;
     REFUSE_UNLESS(count == 1 && dbrrl_level >= 0);
-    PyArrayObject *x = matrix(args[0]);
+    PyArrayObject *x = rows(args[0], &k);
     REFUSE_UNLESS(x);
-    PyObject *y = PyArray_SimpleNew(2, PyArray_DIMS(x), NPY_FLOAT32);
+    PyObject *y = PyArray_SimpleNew(PyArray_NDIM(x), PyArray_DIMS(x), NPY_FLOAT32);
     float *room = y ? malloc((size_t)PyArray_NBYTES(x)) : NULL;
     if (!room) {
         Py_XDECREF(y);
         return PyErr_NoMemory();
     }
     BEGIN_LOOP(PyArray_SIZE(x));
-    dbrrl->log_softmax(PyArray_DIM(x, 0), PyArray_DIM(x, 1), PyArray_DATA(x), data(y), room);
+    (logarithms ? dbrrl->log_softmax : dbrrl->softmax)(PyArray_SIZE(x) / k, k, PyArray_DATA(x), data(y), room);
     END_LOOP;
     free(room);
     return y;
+}
+
+static PyObject *run_softmax_back(PyObject *const *args, Py_ssize_t count, int logarithms)
+{
+    ptrdiff_t k;
+    REFUSE_UNLESS(count == 2 && dbrrl_level >= 0);
+    PyArrayObject *g = rows(args[0], &k), *y = rows(args[1], &k);
+    REFUSE_UNLESS(g && y && dbrrl_alike(g, y));
+    PyObject *dx = PyArray_SimpleNew(PyArray_NDIM(y), PyArray_DIMS(y), NPY_FLOAT32);
+    if (!dx) return NULL;
+    BEGIN_LOOP(PyArray_SIZE(y));
+    (logarithms ? dbrrl->log_softmax_back : dbrrl->softmax_back)(PyArray_SIZE(y) / k, k, PyArray_DATA(g), PyArray_DATA(y),
+                                                                 data(dx));
+    END_LOOP;
+    return dx;
+}
+
+PyDoc_STRVAR(log_softmax_doc, "log_softmax(x)\n--\n\nOver the last axis; NotImplemented for what it does not serve.");
+
+static PyObject *log_softmax(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    return run_softmax(args, count, 1);
+}
+
+PyDoc_STRVAR(softmax_doc, "softmax(x)\n--\n\nOver the last axis; NotImplemented for what it does not serve.");
+
+static PyObject *softmax(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    return run_softmax(args, count, 0);
 }
 
 PyDoc_STRVAR(log_softmax_back_doc, "log_softmax_back(g, y)\n--\n\nThe gradient for x, given y of log_softmax(x); "
@@ -58,13 +96,15 @@ PyDoc_STRVAR(log_softmax_back_doc, "log_softmax_back(g, y)\n--\n\nThe gradient f
 
 static PyObject *log_softmax_back(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
-    REFUSE_UNLESS(count == 2 && dbrrl_level >= 0);
-    PyArrayObject *g = matrix(args[0]), *y = matrix(args[1]);
-    REFUSE_UNLESS(g && y && dbrrl_alike(g, y));
-    PyObject *dx = PyArray_SimpleNew(2, PyArray_DIMS(y), NPY_FLOAT32);
-    if (!dx) return NULL;
-    dbrrl->log_softmax_back(PyArray_DIM(y, 0), PyArray_DIM(y, 1), PyArray_DATA(g), PyArray_DATA(y), data(dx));
-    return dx;
+    return run_softmax_back(args, count, 1);
+}
+
+PyDoc_STRVAR(softmax_back_doc, "softmax_back(g, y)\n--\n\nThe gradient for x, given y of softmax(x); NotImplemented for "
+                               "what it does not serve.");
+
+static PyObject *softmax_back(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    return run_softmax_back(args, count, 0);
 }
 
 PyDoc_STRVAR(entropy_doc, "entropy(log_probs)\n--\n\n"
@@ -229,5 +269,5 @@ static PyObject *picked_huber_back(PyObject *module, PyObject *const *args, Py_s
 PyMethodDef heads_methods[] = {
     FUNCTION(log_softmax),   FUNCTION(log_softmax_back), FUNCTION(entropy),      FUNCTION(entropy_back),
     FUNCTION(log_prob),      FUNCTION(log_prob_back),    FUNCTION(surrogate),    FUNCTION(picked_huber),
-    FUNCTION(picked_huber_back), END_OF_FUNCTIONS,
+    FUNCTION(picked_huber_back), FUNCTION(softmax), FUNCTION(softmax_back), END_OF_FUNCTIONS,
 };
