@@ -9,7 +9,6 @@
 #endif
 #include <Python.h>
 #include <math.h>
-#include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -119,13 +118,13 @@ typedef struct {
 typedef struct {
   int64_t count, buffers, inputs, *sizes;
   Instruction *code;
-  char **base, *memory;
-  atomic_flag busy;
+  char **base, *memory, *block; /* memory: the aligned part of the block */
+  int busy;                     /* changed under the interpreter lock alone */
 } Program;
 
 static void free_program(Program *program) {
   if (!program) return;
-  free(program->code); free(program->base); free(program->memory); free(program->sizes);
+  free(program->code); free(program->base); free(program->block); free(program->sizes);
   free(program);
 }
 
@@ -383,22 +382,21 @@ static PyObject *make(PyObject *self, PyObject *args) {
   if (!PyArg_ParseTuple(args, "y#nny#y#", &code, &code_bytes, &count, &memory, &sizes, &sizes_bytes, &addresses, &addresses_bytes)) return NULL;
   Program *program = calloc(1, sizeof(Program));
   if (!program) return PyErr_NoMemory();
-  atomic_flag_clear(&program->busy);
   program->count = count;
   program->inputs = sizes_bytes / 8;
   program->buffers = 1 + program->inputs + addresses_bytes / 8;
   program->code = calloc((size_t)(count ? count : 1), sizeof(Instruction));
   program->base = calloc((size_t)program->buffers, sizeof(char *));
-  program->memory = aligned_alloc(64, ((size_t)memory + 127) / 64 * 64);
+  program->block = calloc((size_t)memory + 128, 1);
   program->sizes = malloc((size_t)(sizes_bytes ? sizes_bytes : 1));
   int64_t *words = malloc((size_t)(code_bytes ? code_bytes : 1)); /* bytes of Python's may not be aligned */
-  if (!program->code || !program->base || !program->memory || !program->sizes || !words) {
+  if (!program->code || !program->base || !program->block || !program->sizes || !words) {
     free(words); free_program(program);
     return PyErr_NoMemory();
   }
   memcpy(words, code, (size_t)code_bytes);
   memcpy(program->sizes, sizes, (size_t)sizes_bytes);
-  memset(program->memory, 0, ((size_t)memory + 127) / 64 * 64);
+  program->memory = program->block + (64 - (uintptr_t)program->block % 64) % 64;
   program->base[0] = program->memory;
   memcpy(program->base + 1 + program->inputs, addresses, (size_t)addresses_bytes);
   int decoded = decode(program, words, code_bytes / 8);
@@ -422,7 +420,8 @@ static PyObject *run(PyObject *self, PyObject *const *args, Py_ssize_t n) {
     return NULL;
   }
   if (n - 1 != program->inputs) return PyErr_Format(PyExc_TypeError, "run: expected %lld inputs, got %zd", (long long)program->inputs, n - 1);
-  if (atomic_flag_test_and_set(&program->busy)) return PyLong_FromLong(-1);
+  if (program->busy) return PyLong_FromLong(-1);
+  program->busy = 1;
   Py_buffer views[32];
   Py_ssize_t taken = 0;
   int64_t found = 0;
@@ -443,7 +442,7 @@ static PyObject *run(PyObject *self, PyObject *const *args, Py_ssize_t n) {
     Py_END_ALLOW_THREADS
   }
   for (Py_ssize_t i = 0; i < taken; i++) PyBuffer_Release(views + i);
-  atomic_flag_clear(&program->busy);
+  program->busy = 0;
   if (!well) {
     if (!PyErr_Occurred()) PyErr_SetString(PyExc_ValueError, "run: expected at most 32 inputs");
     return NULL;
