@@ -56,7 +56,8 @@ class Evaluated:
             noise: whether layers with exploration noise have it.
         """
         programs = self.programs
-        if self.compiled and self.device == "cpu" and not (programs.refused or observing):
+        known = rng is None or type(rng) is np.random.Generator
+        if self.compiled and self.device == "cpu" and known and not (programs.refused or observing):
             settings, version = self.settings(), structure.version
             if settings is not self._settings or version != self._version:
                 self._settings, self._version = settings, version

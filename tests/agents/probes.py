@@ -13,7 +13,7 @@ GAMMA = 0.9
 QUIET: dict[str, Any] = {"curve": False, "tensorboard": False, "progress": False}
 RUN: dict[str, Any] = {"eval_interval": 1_000_000, "final_episodes": 20, **QUIET}
 # Settings of the DQN family with which it learns these in seconds.
-QUICK_DQN: dict[str, Any] = {
+QUICK_NOISY: dict[str, Any] = {
     "num_envs": 4,
     "learning_rate": 1e-2,
     "learning_rate_schedule": "linear",
@@ -25,9 +25,9 @@ QUICK_DQN: dict[str, Any] = {
     "learning_starts": 100,
     "target_update_interval": 1,
     "tau": 0.05,
-    "epsilon_steps": 1000,
-    "epsilon_end": 0.2,
 }
+EPSILON: dict[str, Any] = {"epsilon_steps": 1000, "epsilon_end": 0.2}  # of those that do not explore by noisy layers
+QUICK_DQN: dict[str, Any] = {**QUICK_NOISY, **EPSILON}
 PROBES = {
     "Constant": (ProbeConstant, [0.0]),
     "Observation": (ProbeObservation, [-1.0, 1.0]),

@@ -9,7 +9,17 @@ from dbrrl.agents import DQN
 from dbrrl.envs.chain import Chain
 from dbrrl.experiment import Run
 
-from .probes import GAMMA, QUICK_DQN, greedy_values, over_probes, over_seeds, probe_errors, solves_cartpole, train
+from .probes import (
+    GAMMA,
+    QUICK_DQN,
+    QUICK_NOISY,
+    greedy_values,
+    over_probes,
+    over_seeds,
+    probe_errors,
+    solves_cartpole,
+    train,
+)
 
 ADDED: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -26,7 +36,8 @@ over_agents = pytest.mark.parametrize("agent", AGENTS)
 
 def learned(env: str, seed: int, agent: str = "dqn", **settings: Any) -> Run:
     """A run with what the toy problems have in common."""
-    return train(agent, env, seed, **{**QUICK_DQN, **settings})
+    quick = QUICK_NOISY if settings.get("noisy") else QUICK_DQN
+    return train(agent, env, seed, **{**quick, **settings})
 
 
 @over_seeds

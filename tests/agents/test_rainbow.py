@@ -9,7 +9,7 @@ from dbrrl.buffers import Batch, PrioritizedReplayBuffer
 from dbrrl.explorers import Greedy
 
 from .making import make_q_learner as make
-from .probes import PROBES, QUICK_DQN, train
+from .probes import PROBES, QUICK_NOISY, train
 
 ATOMS = {"atoms": 21, "value_min": -2.0, "value_max": 2.0}
 
@@ -43,12 +43,12 @@ def test_the_protocol_is_kept_with_any_part_off(device: str, off: str | None) ->
 
 @pytest.mark.parametrize("name", ["Action", "Both", "Delayed"])
 def test_probes_give_their_known_return(name: str) -> None:
-    run = train("rainbow", f"dbrrl/Probe{name}-v0", 0, steps=3000, **{**QUICK_DQN, **ATOMS})
+    run = train("rainbow", f"dbrrl/Probe{name}-v0", 0, steps=3000, **{**QUICK_NOISY, **ATOMS})
     assert PROBES[name][0].optimal_return - run.score < 0.01
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_chain_is_walked_to_its_end(seed: int) -> None:
-    settings = {**QUICK_DQN, **ATOMS, "noisy_sigma": 1.0}
+    settings = {**QUICK_NOISY, **ATOMS, "noisy_sigma": 1.0}
     assert train("rainbow", "dbrrl/Chain-v0", seed, steps=6000, **settings).score == 1.0

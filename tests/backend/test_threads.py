@@ -134,6 +134,7 @@ def test_large_products_use_more_threads(seen: list[int], monkeypatch: pytest.Mo
 
 def test_a_number_that_was_given_is_kept(seen: list[int]) -> None:
     agent = PPO(OBSERVATION, ACTION, num_envs=2)
+    agent.compiled = False  # the products of a program are not seen
     seen.clear()
     with backend.using_blas_threads(3):
         play(agent, 1)

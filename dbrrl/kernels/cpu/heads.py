@@ -42,7 +42,7 @@ class _Entropy:
         return y
 
     def backward(self: Any, g: Any, y: Any, log_probs: Any) -> Any:
-        return _c.entropy_back(g, log_probs, self.p)
+        return _c.entropy_back(g, log_probs, self.p) if hasattr(self, "p") else NotImplemented
 
 
 @replaces(policy.CategoricalLogProb, "cpu")

@@ -427,7 +427,12 @@ static PyObject *run(PyObject *self, PyObject *const *args, Py_ssize_t n) {
   int64_t found = 0;
   int well = n - 1 <= 32;
   for (; well && taken < n - 1; taken++) {
-    if (PyObject_GetBuffer(args[taken + 1], views + taken, PyBUF_C_CONTIGUOUS) < 0) { well = 0; break; }
+    if (PyObject_GetBuffer(args[taken + 1], views + taken, PyBUF_C_CONTIGUOUS) < 0) {
+      PyErr_Clear();
+      PyErr_Format(PyExc_BufferError, "run: expected an array in one piece for input %zd", taken);
+      well = 0;
+      break;
+    }
     if (views[taken].len != program->sizes[taken]) {
       PyErr_Format(PyExc_ValueError, "run: expected %lld bytes of input %zd, got %zd", (long long)program->sizes[taken], taken, views[taken].len);
       taken++;
