@@ -47,6 +47,16 @@ def choose(self: Any, given: Observation, explore: bool, learning: bool, episode
     return to_numpy(policy.sample(self.policy_rng) if explore else policy.mode())
 
 
+def preprocess(self: Any, observation: Any, update: bool = False) -> Observation:
+    """Return the network's input for a batch of observations; `update` adds them to the running statistics."""
+    if self.observation_norm is None:
+        return self.preprocessor(observation)  # type: ignore[no-any-return]
+    vector, *images = self.preprocessor.exact(observation)
+    if update:
+        self.observation_norm.update(vector)
+    return self.preprocessor.named([self.observation_norm(vector), *images])  # type: ignore[no-any-return]
+
+
 def begin_elsewhere(self: Any) -> None:
     """Drop the rollout that is not full, as what is acted on next does not follow it."""
     Agent.begin_elsewhere(self)
