@@ -47,7 +47,8 @@ class OnPolicyAgent(Agent):
     observation_spaces, action_spaces, action_masks = OBSERVATION_SPACES, ACTION_SPACES, True
     sized_by: ClassVar[Mapping[str, tuple[str, ...]]] = {"rollout": ("n_steps",), "memory": ("n_steps",)}
     action_distribution, value = open_policy.action_distribution, open_policy.value
-    preprocess = open_policy.preprocess
+    preprocess, generator = open_policy.preprocess, open_policy.generator
+    make_network, statistics = open_policy.make_network, open_policy.statistics
     adapted, begin_elsewhere = open_policy.adapted, open_policy.begin_elsewhere
     load_state_dict = open_policy.load_state_dict
     encoder, encode, captured = Renamed("preprocessor"), Renamed("preprocess"), Renamed("use_cuda_graphs")
@@ -103,10 +104,6 @@ class OnPolicyAgent(Agent):
     def optimizer(self, optimizer: Optimizer) -> None:
         self.step.optimizer = optimizer
 
-    def make_network(self, rng: np.random.Generator) -> nn.Module:
-        """Return the networks that the settings ask for."""
-        return actor_critic.network_for(self.config, self.preprocessor, self.head, rng)
-
     def make_optimizer(self, module: nn.Module) -> Optimizer:
         """Return the optimizer of the network's parameters."""
         raise NotImplementedError
@@ -118,10 +115,6 @@ class OnPolicyAgent(Agent):
     def loss(self, *args: Any, **numbers: Any) -> LossAndMetrics:
         """Return what a step minimizes, `loss(batch, **numbers)`, and a function that computes its metrics."""
         raise NotImplementedError
-
-    def generator(self, name: str) -> Any:
-        """Return a random generator of the agent's own, by name, which draws where its batches are kept."""
-        return seeding.generator_on(self.device if self.keeps_data_on_gpu else "cpu", self.seed, name)
 
     def gradient_step(self, batch: Batch, **numbers: float) -> StepMetrics:
         """Take one step of the optimizer along the gradient of `loss(batch, **numbers)`."""
@@ -181,14 +174,15 @@ class OnPolicyAgent(Agent):
 
     def log_prob(self, batch: Batch) -> Any:
         """Return log π(a|s) of a batch's actions under the present policy, (n,), without a graph."""
-        names, given = self.preprocessor.names, dict(enumerate([batch.action, *leaves(batch.observation)]))
         if self._evaluates(len(batch)):
-            return self.computed(lambda x: self._log_prob(x[0], tree_of(names, list(x.values())[1:])), given, noise=True)
+            names, parts = self.preprocessor.names, leaves(batch.observation)
+            given = tree_of((), [batch.action, *parts])  # the action is "0"
+            return self.computed(lambda x: self._log_prob(names, *x.values()), given, noise=True)
         with nn.evaluation(noise=True):
-            return self._log_prob(batch.action, batch.observation).array
+            return self.policy(batch.observation).log_prob(batch.action).array
 
-    def _log_prob(self, action: Any, observation: Observation) -> Any:
-        return self.policy(observation).log_prob(action)
+    def _log_prob(self, names: Any, action: Any, *parts: Any) -> Any:
+        return self.policy(tree_of(names, parts)).log_prob(action)
 
     def _values(self, observations: Observation, ended: Any, finals: Observation | None, state: list[Any]) -> Any:
         """As `PolicyState.values`."""
@@ -251,7 +245,3 @@ class OnPolicyAgent(Agent):
         """Multiply-adds of the largest layer over a minibatch, or over the rollout where there are none."""
         rows = getattr(self.config, "batch_size", self.n_steps * self.num_envs)
         return self.memory.rows_at_once(rows, self.n_steps) * max(int(p.size) for p in self.network.parameters())
-
-    def statistics(self) -> Metrics:
-        """Return the statistics of the latest update."""
-        return dict(self.latest)
