@@ -71,7 +71,8 @@ def ppo_update(batch: int) -> Callable[[argparse.Namespace], Sides]:
             library = c_update.load()
         except Exception as error:
             raise PeerError(f"{error!r} (--reference FOLDER has c_update.py; it needs cc)") from error
-        agent, rows, rng = ppo.agent_for(entropy_coef=0.01), Floor(2048), np.random.default_rng(0)
+        agent, rows = ppo.agent_for(entropy_coef=0.01, batch_size=batch), Floor(2048)
+        rng = np.random.default_rng(0)
         columns = {"log_prob": rows.old, "advantage": rows.adv, "value": rows.ret, "target": rows.ret}
         whole = Batch(observation=rows.x, action=rows.a, **columns)
 
@@ -151,8 +152,8 @@ def continuous_run(name: str) -> Callable[[argparse.Namespace], Sides]:
         calls = products.sac(3, 1) if name == "SAC" else products.td3(3, 1)
         each = 1 if name == "SAC" else 2  # updates that have these products
         update = Update(calls, lambda: each * median_of(timed(lambda: agent.update(agent.sample()), 20)), 1 / each)
-        theirs = turns(sys.executable, peers.EARLIER, *peers.earlier(name, options.before), size=500)
-        return Sides(lambda: loop.rate(500), theirs, update, rate=True)
+        theirs = turns(sys.executable, peers.EARLIER, *peers.earlier(name, options.before), size=200)
+        return Sides(lambda: loop.rate(200), theirs, update, rate=True)
 
     return sides
 

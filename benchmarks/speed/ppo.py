@@ -47,7 +47,7 @@ def agent_for(num_envs: int = 8, **changes: Any) -> PPO:
 def against_floor() -> None:
     """One minibatch update and one acting step of the real agent, against the floor's."""
     for batch in (64, 128, 256):
-        floor, agent = Floor(batch), agent_for(entropy_coef=0.01)
+        floor, agent = Floor(batch), agent_for(entropy_coef=0.01, batch_size=batch)
         columns = {"log_prob": floor.old, "advantage": floor.adv, "value": floor.ret, "target": floor.ret}
         given = Batch(observation=floor.x, action=floor.a, **columns)
         ours, theirs = in_turn(
