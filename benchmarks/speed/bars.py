@@ -83,16 +83,17 @@ def shown(value: float, rate: bool) -> str:
     return f"{value * 1e6:.1f} us" if value < 1e-3 else f"{value * 1e3:.2f} ms" if value < 0.5 else f"{value:.2f} s"
 
 
-def without_products(both: sides.Sides, ours: float, allowed: float) -> str:
+def without_products(both: sides.Sides, allowed: float, rounds: int) -> str:
     """Whether a bar that is missed is met, as products alone forbid it, and why.
 
     Args:
-        allowed: the seconds that the bar leaves for what takes `ours`.
+        allowed: the seconds that the bar leaves us.
+        rounds: turns of the products and of whole updates.
     """
     if both.update is None:
         return "missed"
-    alone = products.time_of(both.update.calls)
-    whole = ours if both.update.seconds is None else both.update.seconds()
+    multiply, update = products.turn(both.update.calls), both.update.seconds or both.ours
+    alone, whole, _ = medians([(multiply(), update()) for _ in range(rounds + 1)][1:])
     forbidden, rest = alone * both.update.share >= allowed, 1 - alone / whole
     verdict = "met by the rest" if forbidden and rest < 1 / 3 else "missed"
     taken = f"products alone take {alone * 1e6:.1f} us of an update's {whole * 1e6:.1f}, the rest {rest:.0%}"
@@ -113,8 +114,8 @@ def compare(row: Row, options: argparse.Namespace) -> str:
         if ratio >= row.bar if both.rate else ratio <= row.bar:
             return line + "met"
         if both.rate:
-            return line + without_products(both, 1 / ours, 1 / (row.bar * theirs))
-        return line + without_products(both, ours, row.bar * theirs)
+            return line + without_products(both, 1 / (row.bar * theirs), options.rounds)
+        return line + without_products(both, row.bar * theirs, options.rounds)
 
 
 def parsed() -> argparse.Namespace:

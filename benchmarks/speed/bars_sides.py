@@ -106,7 +106,7 @@ def ppo_run(settings: dict[str, Any], peer: str) -> Callable[[argparse.Namespace
         rollout = settings["n_envs"] * settings["n_steps"]
         update = Update(
             products.ppo(batch),
-            lambda: median_of(ppo_update(batch)(options).ours),
+            ppo_update(batch)(options).ours,
             settings["n_epochs"] * max(1, rollout // batch) / rollout,
         )
         if peer == "sb3":
@@ -133,7 +133,7 @@ def dqn_run(settings: dict[str, Any]) -> Callable[[argparse.Namespace], Sides]:
         agent: Any = loop.agent
         update = Update(
             products.dqn(settings["hidden_sizes"], settings["batch_size"]),
-            lambda: median_of(timed(lambda: agent.update(agent.sample()), 50)),
+            timed(lambda: agent.update(agent.sample()), 50),
             settings["updates_per_interval"] / settings["update_interval"],
         )
         size = TURN if settings is dqn.SMALL else TURN // 2
@@ -151,7 +151,7 @@ def continuous_run(name: str) -> Callable[[argparse.Namespace], Sides]:
         agent: Any = loop.agent
         calls = products.sac(3, 1) if name == "SAC" else products.td3(3, 1)
         each = 1 if name == "SAC" else 2  # updates that have these products
-        update = Update(calls, lambda: each * median_of(timed(lambda: agent.update(agent.sample()), 20)), 1 / each)
+        update = Update(calls, lambda: each * seconds(lambda: agent.update(agent.sample()), 20), 1 / each)
         theirs = turns(sys.executable, peers.EARLIER, *peers.earlier(name, options.before), size=200)
         return Sides(lambda: loop.rate(200), theirs, update, rate=True)
 
@@ -188,8 +188,3 @@ def turns(python: str, script: str, *arguments: str, size: int = TURN) -> Turn:
     peer = RUNNING.enter_context(Peer(python, script, *arguments))
     peer.turn(size)
     return lambda: peer.turn(size)
-
-
-def median_of(turn: Turn) -> float:
-    """Median of 15 turns, after one that does not count."""
-    return float(np.median([turn() for _ in range(16)][1:]))
