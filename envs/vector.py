@@ -235,13 +235,16 @@ class Environments:
             fault = final_fault(self.observation_space, info["final_obs"], ended)
             if fault is not None:
                 self._refuse(fault)
-        final = with_final(observation, info["final_obs"], ended, self._leaves)
+        if self.kind == "batched":  # all rows as they were before any began another episode
+            final = info["final_obs"]
+        else:
+            final = with_final(observation, info["final_obs"], ended, self._leaves)
         self._check_observation(final, info)
         info = {key: value for key, value in info.items() if key not in ("final_obs", "_final_obs")}
         return final, observation, info
 
     def _account(self, ended: np.ndarray, valid: np.ndarray) -> None:
-        for row in np.flatnonzero(ended & valid):
+        for row in np.flatnonzero(ended & valid).tolist():
             self.finished.append((float(self.episode_return[row]), int(self.steps - self._began[row])))
         self.episode_return[ended], self._began[ended] = 0.0, self.steps
 

@@ -5,6 +5,7 @@
 --sb3 names a Python that has stable-baselines3 installed (its own environment; default: this one, skipped if absent).
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from timing import LEARN, Loop, against_peer, in_turn, peer_options
@@ -46,7 +47,7 @@ def agent_for(num_envs: int = 8, **changes: Any) -> PPO:
 def against_floor() -> None:
     """One minibatch update and one acting step of the real agent, against the floor's."""
     for batch in (64, 128, 256):
-        floor, agent = Floor(batch), agent_for(entropy_coef=0.01)
+        floor, agent = Floor(batch), agent_for(entropy_coef=0.01, batch_size=batch)
         columns = {"log_prob": floor.old, "advantage": floor.adv, "value": floor.ret, "target": floor.ret}
         given = Batch(observation=floor.x, action=floor.a, **columns)
         ours, theirs = in_turn(
@@ -59,11 +60,11 @@ def against_floor() -> None:
     report("acting on 8", ours, theirs, 1.5)
 
 
-def loop() -> Loop:
+def loop(settings: Mapping[str, Any] = TUNED) -> Loop:
     """PPO on CartPole-v1 in the runner's own environments, with the peer's settings."""
-    tuned = {key: value for key, value in TUNED.items() if key != "n_envs"}
+    tuned = {key: value for key, value in settings.items() if key != "n_envs"}
     schedules = {"learning_rate_schedule": "linear", "clip_range_schedule": "linear", "total_steps": 100_000}
-    envs = make("CartPole-v1", TUNED["n_envs"], seed=np.random.SeedSequence(0))
+    envs = make("CartPole-v1", settings["n_envs"], seed=np.random.SeedSequence(0))
     return Loop(agent_for(**tuned, **schedules, learning_rate=1e-3, clip_range=0.2), envs)
 
 

@@ -1,7 +1,7 @@
 """`Batch` and `Rollout`: transitions as named arrays, one after the other, or with axes of time and environments."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -153,9 +153,12 @@ class Rollout:
         n: number of transitions: T B without the rows that carry none.
     """
 
-    def __init__(self, buffer: RolloutBuffer, state: PolicyState, device: str) -> None:
+    def __init__(
+        self, buffer: RolloutBuffer, state: PolicyState, device: str, evaluate: Callable[..., Any] | None = None
+    ) -> None:
         rows = buffer.size
         self.buffer, self.state, self.device = buffer, state, device
+        self.evaluate = evaluate or state.values  # what is called as PolicyState.values
         self.reward, self.terminated = buffer.rewards[:rows], buffer.terminated[:rows]
         self.observation = buffer.observation(rows + 1)  # one more than transitions: the last one follows them
         self.boundary = self.terminated | buffer.truncated[:rows]
@@ -188,7 +191,7 @@ class Rollout:
             finals, state = tree_of(buffer.names, columns[:arrays]), columns[arrays:]
         with nn.evaluation(noise=True):
             observations = to_device_tree(self.observation, self.device)
-            values, ends = self.state.values(observations, self.ended, finals, state)
+            values, ends = self.evaluate(observations, self.ended, finals, state)
         if buffer.device == "cpu":
             values, ends = to_numpy(values), None if ends is None else to_numpy(ends)
         if buffer.next_rows:

@@ -185,7 +185,8 @@ def means(steps: list[StepMetrics], agent: Named) -> Metrics:
     """
     names = list(steps[0])
     if isinstance(steps[0].grad_norm, float):
-        return {key: float(np.mean([number(step[key]) for step in steps])) for key in names}
+        numbers = [[number(value) for value in step.values()] for step in steps]
+        return dict(zip(names, np.array(numbers).T.copy().mean(1).tolist(), strict=True))
     rows = to_numpy(np.concatenate([packed([step[key].mean() for key in names]) for step in steps]))
     found: Metrics = dict(zip(names, rows.reshape(len(steps), -1).mean(0).tolist(), strict=True))
     return finite(found, agent)

@@ -10,9 +10,9 @@ import numpy as np
 
 from dbrrl import nn, schedules, seeding
 from dbrrl.backend import capture, module_on, to_numpy
-from dbrrl.backend.trees import leaves
+from dbrrl.backend.trees import leaves, mapped, tree_of
 from dbrrl.buffers import RolloutBuffer
-from dbrrl.buffers.batch import Batch, Rollout
+from dbrrl.buffers.batch import Batch, Rollout, flat_rows
 from dbrrl.compiled.evaluated import Evaluated
 from dbrrl.config import Config
 from dbrrl.distributions import Distribution
@@ -47,6 +47,8 @@ class OnPolicyAgent(Agent):
     observation_spaces, action_spaces, action_masks = OBSERVATION_SPACES, ACTION_SPACES, True
     sized_by: ClassVar[Mapping[str, tuple[str, ...]]] = {"rollout": ("n_steps",), "memory": ("n_steps",)}
     action_distribution, value = open_policy.action_distribution, open_policy.value
+    preprocess, generator = open_policy.preprocess, open_policy.generator
+    make_network, statistics = open_policy.make_network, open_policy.statistics
     adapted, begin_elsewhere = open_policy.adapted, open_policy.begin_elsewhere
     load_state_dict = open_policy.load_state_dict
     encoder, encode, captured = Renamed("preprocessor"), Renamed("preprocess"), Renamed("use_cuda_graphs")
@@ -102,10 +104,6 @@ class OnPolicyAgent(Agent):
     def optimizer(self, optimizer: Optimizer) -> None:
         self.step.optimizer = optimizer
 
-    def make_network(self, rng: np.random.Generator) -> nn.Module:
-        """Return the networks that the settings ask for."""
-        return actor_critic.network_for(self.config, self.preprocessor, self.head, rng)
-
     def make_optimizer(self, module: nn.Module) -> Optimizer:
         """Return the optimizer of the network's parameters."""
         raise NotImplementedError
@@ -117,10 +115,6 @@ class OnPolicyAgent(Agent):
     def loss(self, *args: Any, **numbers: Any) -> LossAndMetrics:
         """Return what a step minimizes, `loss(batch, **numbers)`, and a function that computes its metrics."""
         raise NotImplementedError
-
-    def generator(self, name: str) -> Any:
-        """Return a random generator of the agent's own, by name, which draws where its batches are kept."""
-        return seeding.generator_on(self.device if self.keeps_data_on_gpu else "cpu", self.seed, name)
 
     def gradient_step(self, batch: Batch, **numbers: float) -> StepMetrics:
         """Take one step of the optimizer along the gradient of `loss(batch, **numbers)`."""
@@ -165,15 +159,6 @@ class OnPolicyAgent(Agent):
         sample = policy.sample(self.policy_rng) if explore else policy.mode()
         return sample, self.head.to_action(sample)
 
-    def preprocess(self, observation: Any, update: bool = False) -> Observation:
-        """Return the network's input for a batch of observations; `update` adds them to the running statistics."""
-        if self.observation_norm is None:
-            return self.preprocessor(observation)
-        vector, *images = self.preprocessor.exact(observation)
-        if update:
-            self.observation_norm.update(vector)
-        return self.preprocessor.named([self.observation_norm(vector), *images])
-
     def distribution(self, outputs: Any) -> Distribution:
         """Return the policy π(·|s) of a batch of the network's outputs."""
         return self.head.distribution(outputs, getattr(self.network, "log_std", None))
@@ -189,8 +174,27 @@ class OnPolicyAgent(Agent):
 
     def log_prob(self, batch: Batch) -> Any:
         """Return log π(a|s) of a batch's actions under the present policy, (n,), without a graph."""
+        if self._evaluates(len(batch)):
+            names, parts = self.preprocessor.names, leaves(batch.observation)
+            given = tree_of((), [batch.action, *parts])  # the action is "0"
+            return self.computed(lambda x: self._log_prob(names, *x.values()), given, noise=True)
         with nn.evaluation(noise=True):
             return self.policy(batch.observation).log_prob(batch.action).array
+
+    def _log_prob(self, names: Any, action: Any, *parts: Any) -> Any:
+        return self.policy(tree_of(names, parts)).log_prob(action)
+
+    def _values(self, observations: Observation, ended: Any, finals: Observation | None, state: list[Any]) -> Any:
+        """As `PolicyState.values`."""
+        rows, envs = leaves(observations)[0].shape[:2]
+        if not self._evaluates((rows - 1) * envs):
+            return self.memory.values(observations, ended, finals, state)
+        found = self.computed(lambda x: self.network.value(x), mapped(flat_rows, observations), noise=True)
+        return found.reshape(rows, envs), None if finals is None else self.network.value(finals).array
+
+    def _evaluates(self, n: int) -> bool:
+        """Whether n transitions are a full rollout, which a program evaluates; others would each need one."""
+        return not self.recurrent and self.device == "cpu" and n == self.n_steps * self.num_envs
 
     def observe(
         self, next_observation: Any, reward: Any, terminated: Any, truncated: Any,
@@ -228,7 +232,7 @@ class OnPolicyAgent(Agent):
     def _learn(self, following: Observation) -> None:
         """Close the rollout with the observations that follow it, learn from it, and begin another."""
         self.rollout.close(following)
-        rollout = Rollout(self.rollout, self.memory, self.device)
+        rollout = Rollout(self.rollout, self.memory, self.device, self._values)
         self.learned = self.steps - rollout.n
         if rollout.n:
             self.anneal(self.learned / self.config.total_steps if self.config.total_steps else 0.0)
@@ -241,7 +245,3 @@ class OnPolicyAgent(Agent):
         """Multiply-adds of the largest layer over a minibatch, or over the rollout where there are none."""
         rows = getattr(self.config, "batch_size", self.n_steps * self.num_envs)
         return self.memory.rows_at_once(rows, self.n_steps) * max(int(p.size) for p in self.network.parameters())
-
-    def statistics(self) -> Metrics:
-        """Return the statistics of the latest update."""
-        return dict(self.latest)

@@ -6,14 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from dbrrl import nn
+from dbrrl import nn, seeding
 from dbrrl.autodiff.tensor import plain
 from dbrrl.backend import to_numpy
 from dbrrl.checkpoint import State, untrusted
 from dbrrl.config import Config
 from dbrrl.distributions import Distribution
 from dbrrl.learning.agent import Agent
-from dbrrl.types import Observation
+from dbrrl.networks import actor_critic
+from dbrrl.types import Metrics, Observation
 
 
 def adapted(self: Any, state: State, config: Config, num_envs: int) -> State:
@@ -45,6 +46,31 @@ def choose(self: Any, given: Observation, explore: bool, learning: bool, episode
     with nn.evaluation(noise=explore):
         policy = self.distribution(self.memory.act(self.to_device(given), learning, episode_start))
     return to_numpy(policy.sample(self.policy_rng) if explore else policy.mode())
+
+
+def preprocess(self: Any, observation: Any, update: bool = False) -> Observation:
+    """Return the network's input for a batch of observations; `update` adds them to the running statistics."""
+    if self.observation_norm is None:
+        return self.preprocessor(observation)  # type: ignore[no-any-return]
+    vector, *images = self.preprocessor.exact(observation)
+    if update:
+        self.observation_norm.update(vector)
+    return self.preprocessor.named([self.observation_norm(vector), *images])  # type: ignore[no-any-return]
+
+
+def generator(self: Any, name: str) -> Any:
+    """Return a random generator of the agent's own, by name, which draws where its batches are kept."""
+    return seeding.generator_on(self.device if self.keeps_data_on_gpu else "cpu", self.seed, name)
+
+
+def make_network(self: Any, rng: np.random.Generator) -> nn.Module:
+    """Return the networks that the settings ask for."""
+    return actor_critic.network_for(self.config, self.preprocessor, self.head, rng)
+
+
+def statistics(self: Any) -> Metrics:
+    """Return the statistics of the latest update."""
+    return dict(self.latest)
 
 
 def begin_elsewhere(self: Any) -> None:

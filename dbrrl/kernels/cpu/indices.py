@@ -25,7 +25,11 @@ _FLOAT64, _INT64 = np.dtype(np.float64), np.dtype(np.int64)
 
 def _basic(index: Any) -> bool:
     parts = index if isinstance(index, tuple) else (index,)
-    return all(part is None or part is Ellipsis or isinstance(part, int | np.integer | slice) for part in parts)
+    return all(part is None or part is Ellipsis or _is_number(part) or isinstance(part, slice) for part in parts)
+
+
+def _is_number(part: Any) -> bool:
+    return isinstance(part, int | np.integer) and not isinstance(part, bool)
 
 
 def _with_rest(index: Any) -> tuple[Any, ...]:
@@ -95,7 +99,9 @@ def setitem(x: Traced, index: Any, value: Any, add: bool = False) -> None:
     rest = rows.shape[1:]
     new = as_type(value, x.dtype)
     spread = new._view(np.broadcast_to(new.values, (*shape, *rest)))
-    spread = (spread if in_one_piece(spread) else spread.copy()).reshape((places.size, *rest))
+    apart = in_one_piece(spread) and spread.buffer is not x.buffer  # else it would be read after it was written
+    spread = (spread if apart else spread.copy()).reshape((places.size, *rest))
+    places = places.copy() if places.buffer is x.buffer else places
     if add and x.dtype.kind != "f":
         raise refuse(f"a sum of {x.dtype} at places")
     if add:

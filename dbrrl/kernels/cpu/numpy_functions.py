@@ -14,7 +14,9 @@ from dbrrl.kernels.cpu.ufuncs import where
 _FLOAT64, _INT64 = np.dtype(np.float64), np.dtype(np.int64)
 
 
-def _concatenate(arrays: Any, axis: int = 0, out: Any = None, dtype: Any = None, casting: str = "same_kind") -> Traced:
+def _concatenate(arrays: Any, axis: Any = 0, out: Any = None, dtype: Any = None, casting: str = "same_kind") -> Traced:
+    if out is not None or axis is None:
+        raise refuse("numpy.concatenate of this kind")
     parts = [traced(x) for x in arrays]
     result = fresh(np.concatenate([x.values for x in parts], axis, dtype=dtype))
     start, axis = 0, axis % result.ndim
@@ -25,24 +27,22 @@ def _concatenate(arrays: Any, axis: int = 0, out: Any = None, dtype: Any = None,
     return result
 
 
-def _stack(arrays: Any, axis: int = 0, out: Any = None, **_: Any) -> Traced:
+def _stack(arrays: Any, axis: int = 0) -> Traced:
     return _concatenate([np.expand_dims(traced(x), axis) for x in arrays], axis)
 
 
-def _like(make: Callable[..., np.ndarray], value: Any) -> Callable[..., Traced]:
-    def call(x: Any, *arguments: Any, dtype: Any = None, shape: Any = None, **_: Any) -> Traced:
-        like = plain(x)
-        fill = arguments[0] if value is None and arguments else value
-        if dtype is None and value is not None and arguments:
-            dtype = arguments[0]
-        result = fresh(np.empty(like.shape if shape is None else shape, dtype or like.dtype))
-        if fill is None:
-            result.values.fill(0)
-            return result
-        move(result, traced(fill, result.dtype) if not isinstance(fill, Traced) else fill)
-        return result
+def _like(value: Any) -> Callable[..., Traced]:
+    def call(x: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None) -> Traced:
+        return _full_like(x, value, dtype, order, subok, shape)
 
     return call
+
+
+def _full_like(
+    x: Any, fill_value: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None
+) -> Traced:
+    like = plain(x)
+    return full(np.shape(like) if shape is None else shape, fill_value, like.dtype if dtype is None else dtype)
 
 
 def empty(shape: Any, dtype: Any = np.float64, order: str = "C") -> Traced:
@@ -53,7 +53,7 @@ def empty(shape: Any, dtype: Any = np.float64, order: str = "C") -> Traced:
 def full(shape: Any, value: Any, dtype: Any = None) -> Traced:
     """Return an array of one number."""
     result = empty(shape, np.asarray(plain(value)).dtype if dtype is None else dtype)
-    move(result, traced(value, result.dtype))
+    move(result, traced(value, result.dtype) if isinstance(value, bool | int | float) else traced(value))
     return result
 
 
@@ -63,14 +63,17 @@ def zeros(shape: Any, dtype: Any = np.float64, order: str = "C") -> Traced:
 
 
 def _copyto(to: Any, x: Any, casting: str = "same_kind", where: Any = True) -> None:
+    if where is not True:
+        raise refuse("numpy.copyto of some elements")
     if type(to) is not Traced:
         raise refuse("a write into an array that is not traced")
     x = traced(x, to.dtype) if isinstance(x, bool | int | float) else traced(x)
-    move(to, x if where is True else where(where, x, to))
+    move(to, x)
 
 
-def _clip(x: Any, low: Any = None, high: Any = None, out: Any = None, **_: Any) -> Any:
-    x = x if low is None else np.maximum(x, low)
+def _clip(x: Any, a_min: Any = None, a_max: Any = None, out: Any = None, *, min: Any = None, max: Any = None) -> Any:
+    low, high = (a_min if min is None else min), (a_max if max is None else max)
+    x = x.copy() if low is None else np.maximum(x, low)
     x = x if high is None else np.minimum(x, high)
     if out is not None:
         move(out, x)
@@ -133,7 +136,13 @@ def _view(name: str) -> Callable[..., Traced]:
     return call
 
 
+def _count_nonzero(x: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+    return reduce(np.add, traced(x) != 0, axis, _INT64, keepdims=keepdims)
+
+
 def _dot(a: Any, b: Any, out: Any = None) -> Any:
+    if out is not None:
+        raise refuse("numpy.dot into an array")
     return traced(a).dot(b)
 
 
@@ -146,12 +155,13 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "repeat": _repeat, "bincount": _bincount, "sort": _sort, "argsort": _argsort, "copyto": _copyto, "clip": _clip,
     "take_along_axis": _take_along_axis,
     "dot": _dot,
-    "zeros_like": _like(np.zeros, 0), "ones_like": _like(np.ones, 1), "empty_like": _like(np.empty, None),
-    "full_like": _like(np.full, None), "reshape": lambda x, shape, *_, **__: traced(x).reshape(shape),
-    "ravel": lambda x, *_: traced(x).reshape(-1), "copy": lambda x, *_, **__: traced(x).copy(),
+    "zeros_like": _like(0), "ones_like": _like(1), "empty_like": _like(0), "full_like": _full_like,
+    "reshape": lambda x, shape, order="C": traced(x).reshape(shape, order=order),
+    "ravel": lambda x, order="C": traced(x).ravel(order),
+    "copy": lambda x, order="K", subok=False: traced(x).copy(),
     "expand_dims": _view("expand_dims"), "squeeze": _view("squeeze"), "transpose": _view("transpose"),
     "moveaxis": _view("moveaxis"), "swapaxes": _view("swapaxes"), "broadcast_to": _view("broadcast_to"),
-    "count_nonzero": lambda x, axis=None, **_: reduce(np.add, traced(x) != 0, axis),
+    "count_nonzero": _count_nonzero,
     "shape": lambda x: x.shape, "ndim": lambda x: x.ndim, "size": lambda x: x.size,
     "may_share_memory": lambda a, b, *_: np.may_share_memory(plain(a), plain(b)),
     "result_type": lambda *x: np.result_type(*map(plain, x)),

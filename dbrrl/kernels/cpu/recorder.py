@@ -80,6 +80,7 @@ class Recorded:
         self.scalars = [name for name, value in arrays.items() if not value.ndim]
         self.vectors = [name for name, value in arrays.items() if value.ndim]
         with recording(record):
+            arrays = {name: x.copy() if x.buffer.kind == "input" else x for name, x in arrays.items()}
             packed = numpy_functions.empty(len(self.scalars) + (end is not None))
             for i, name in enumerate(self.scalars):
                 move(packed[i], arrays[name])

@@ -95,8 +95,12 @@ def extreme(name: str, which: Any) -> Callable[..., Any]:
     return lambda x, axis=None, out=None, keepdims=False, **rest: found(x, axis, None, out, keepdims, **rest)
 
 
-def mean(x: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: Any = False, **_: Any) -> Any:
+def mean(
+    x: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: Any = False, where: Any = np._NoValue
+) -> Any:
     """`numpy.mean`."""
+    if out is not None or (where is not True and where is not np._NoValue):
+        raise refuse("numpy.mean of some elements, or into an array")
     x = traced(x)
     if x.dtype.kind != "f" and dtype is None:
         dtype = _FLOAT64
@@ -108,9 +112,11 @@ def mean(x: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims:
 
 
 def var(
-    x: Any, axis: Any = None, dtype: Any = None, out: Any = None, ddof: int = 0, keepdims: Any = False, **_: Any
+    x: Any, axis: Any = None, dtype: Any = None, out: Any = None, ddof: int = 0, keepdims: Any = False, **rest: Any
 ) -> Any:
     """`numpy.var`."""
+    if out is not None or any(value is not np._NoValue for value in rest.values()):
+        raise refuse(f"numpy.var with {sorted(rest)}")
     x = traced(x)
     n = 1
     for a in _axes(axis, x.ndim):
@@ -129,10 +135,11 @@ def place(name: str) -> Callable[..., Any]:
     """Return argmax or argmin."""
 
     def call(x: Any, axis: Any = None, out: Any = None, *, keepdims: Any = False) -> Any:
-        x = traced(x)
+        x, keep = traced(x), bool(keepdims) and keepdims is not np._NoValue
+        if out is not None or (keep and axis is None):
+            raise refuse(f"numpy.{name} of this kind")
         if axis is None:
             x, axis = x.reshape(-1), 0
-        keep = bool(keepdims) and keepdims is not np._NoValue
         found = _reduced(name, x, axis % x.ndim, getattr(np, name))
         return _kept(found, axis, x.shape, keep)
 

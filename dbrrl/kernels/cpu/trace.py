@@ -48,13 +48,13 @@ def traced(x: Any, dtype: Any = None) -> "Traced":
     """Return an array or a number as a traced array; one of somebody else is read where it is."""
     if type(x) is Traced:
         return x
-    if isinstance(x, np.ndarray) and x.ndim:
+    if isinstance(x, np.ndarray):
         if x.dtype not in CODES:
             raise refuse(f"an array of {x.dtype}")
+        if not x.flags.aligned:
+            raise refuse("an array that is not aligned in memory")
         return Traced(x, now().buffer_of(x))
-    if isinstance(x, np.ndarray) and type(x.base) is np.ndarray:  # a number inside an array: it may change
-        return Traced(x, now().buffer_of(x))
-    if isinstance(x, bool | int | float | np.generic | np.ndarray):
+    if isinstance(x, bool | int | float | np.generic):
         number = now().scalar(x, np.dtype(dtype) if dtype is not None else np.asarray(x).dtype)
         return Traced(number.array, number)
     raise refuse(f"an operand of type {type(x).__name__}")
@@ -116,7 +116,7 @@ class Traced(NDArrayOperatorsMixin):
     # ---- NumPy's protocols ----
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **options: Any) -> Any:
-        if not all(type(x) in _OPERANDS or isinstance(x, np.generic) for x in inputs):
+        if method != "at" and not all(type(x) in _OPERANDS or isinstance(x, np.generic) for x in inputs):
             return NotImplemented  # a tensor, for instance, does it itself
         return HANDLERS["ufunc"](ufunc, method, inputs, out, options)
 
@@ -149,6 +149,8 @@ class Traced(NDArrayOperatorsMixin):
 
     def reshape(self, *shape: Any, **options: Any) -> "Traced":
         """A view of another shape, or a copy where none is possible."""
+        if options.get("order", "C") != "C":
+            raise refuse("reshape() in another order")
         shape = shape[0] if len(shape) == 1 else shape
         view = self.values.reshape(shape, **options)
         if np.may_share_memory(view, self.values) or not view.size:
@@ -159,11 +161,13 @@ class Traced(NDArrayOperatorsMixin):
         copy = self.copy()
         return copy._view(copy.values.reshape(shape))
 
-    def ravel(self, *_: Any) -> "Traced":
+    def ravel(self, order: str = "C") -> "Traced":
         """All elements in a row."""
-        return self.reshape(-1)
+        return self.reshape(-1, order=order)
 
-    flatten = ravel
+    def flatten(self, order: str = "C") -> "Traced":
+        """All elements in a row, copied."""
+        return self.ravel(order).copy()
 
     # ---- the rest: written with NumPy's functions ----
 
@@ -186,11 +190,13 @@ class Traced(NDArrayOperatorsMixin):
 
     def dot(self, other: Any) -> Any:
         """The matrix product."""
+        if np.ndim(other) > 2:
+            raise refuse("dot() by an array of more than two axes")
         return np.matmul(self, other) if self.ndim and np.ndim(other) else self * other
 
     def take(self, indices: Any, axis: Any = None, out: Any = None, mode: str = "raise") -> Any:
         """Elements, or rows along an axis, by their numbers."""
-        if axis in (0, None) and (self.ndim == 1 or axis == 0):
+        if out is None and mode == "raise" and axis in (0, None) and (self.ndim == 1 or axis == 0):
             return self[indices]
         raise refuse(f"take() along axis {axis}")
 
@@ -210,22 +216,9 @@ def _method(name: str) -> Callable[..., Any]:
 
 
 for _name in (
-    "sum",
-    "mean",
-    "max",
-    "min",
-    "prod",
-    "any",
-    "all",
-    "argmax",
-    "argmin",
-    "std",
-    "var",
-    "clip",
-    "repeat",
-    "argsort",
+    "sum", "mean", "max", "min", "prod", "any", "all", "argmax", "argmin", "std", "var", "clip", "repeat", "argsort",
     "cumsum",
-):
+):  # fmt: skip
     setattr(Traced, _name, _method(_name))
 
 
@@ -252,10 +245,9 @@ def loop(name: str, out: Traced, *inputs: Traced) -> Traced:
 
 def cast(x: Traced, dtype: np.dtype[Any]) -> Traced:
     """Return x in another type."""
-    if x.dtype not in CODES or dtype not in CODES or (dtype == np.uint8):
-        raise refuse(f"a cast from {x.dtype} to {dtype}")
     if x.dtype == np.uint8 and dtype == np.bool_:
         return loop("not_equal_b1", fresh(x.values != 0), x, traced(0, np.uint8))
+    check_cast(x.dtype, dtype)
     result = fresh(x.values.astype(dtype))
     return loop(f"{CODES[dtype]}_from_{CODES[x.dtype]}", result, x)
 
@@ -275,14 +267,19 @@ def check_own(to: Traced) -> None:
 def move(to: Traced, x: Traced) -> None:
     """Note a copy of x, broadcast and cast, into `to`; its numbers are copied, too."""
     check_own(to)
+    check_cast(x.dtype, to.dtype)
     if x.buffer is to.buffer and np.may_share_memory(x.values, to.values) and x.operand != to.operand:
         x = x.copy()  # the two may overlap
     if to.values is not x.values:
         to.values[...] = x.values
     if to.size and (x.buffer is not to.buffer or x.operand != to.operand):
-        if x.dtype not in CODES or to.dtype not in CODES:
-            raise refuse(f"a copy of {x.dtype}")
         loop(f"{CODES[to.dtype]}_from_{CODES[x.dtype]}", to, x)
+
+
+def check_cast(x: np.dtype[Any], to: np.dtype[Any]) -> None:
+    """Refuse casts to and from bytes that no loop does: those of booleans have 0 and 1 alone."""
+    if x not in CODES or to not in CODES or (x != to and (to == np.uint8 or (x == np.uint8 and to == np.bool_))):
+        raise refuse(f"a cast from {x} to {to}")
 
 
 def in_one_piece(x: Traced) -> bool:

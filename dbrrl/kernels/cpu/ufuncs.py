@@ -9,12 +9,13 @@ from dbrrl.kernels.cpu.names import NAMES
 from dbrrl.kernels.cpu.products import matmul
 from dbrrl.kernels.cpu.record import now, refuse
 from dbrrl.kernels.cpu.reductions import reduce
-from dbrrl.kernels.cpu.trace import CODES, HANDLERS, Traced, as_type, fresh, loop, move, plain, traced
+from dbrrl.kernels.cpu.trace import CODES, HANDLERS, Traced, as_type, check_own, fresh, loop, move, plain, traced
 
 _SAME = {  # ufuncs that are one loop, by the type that they compute in
     "negative", "square", "absolute", "exp", "log", "tanh", "sqrt", "sin", "cos", "expm1", "log1p", "arctanh", "floor",
     "ceil", "rint", "sign", "isnan", "isfinite", "add", "subtract", "multiply", "divide", "maximum", "minimum", "power",
     "less", "less_equal", "greater", "greater_equal", "equal", "not_equal", "logical_and", "logical_or", "logical_not",
+    "copysign",
 }  # fmt: skip
 _LOGICAL = {"bitwise_and": "logical_and", "bitwise_or": "logical_or", "invert": "logical_not"}
 
@@ -28,8 +29,10 @@ def ufunc(which: Any, method: str, inputs: tuple[Any, ...], out: Any, options: d
     if method == "reduce":
         return reduce(which, inputs[0], out=out, **options)
     if method == "at":
+        if name != "add" or not all(type(x) is Traced for x in inputs[:1]):
+            raise refuse(f"numpy.{name}.at of this kind")
         array, index, value = inputs
-        setitem(array, index, value, add=name == "add")
+        setitem(array, index, value, add=True)
         return None
     if method != "__call__" or {name for name, value in options.items() if value is not None}:
         raise refuse(f"numpy.{name}.{method} with {sorted(options)}")
@@ -44,6 +47,7 @@ def ufunc(which: Any, method: str, inputs: tuple[Any, ...], out: Any, options: d
     (to,) = out
     if type(to) is not Traced:
         raise refuse("a write into an array that is not traced")
+    check_own(to)
     _redirect(result, to)
     return to
 
@@ -78,11 +82,9 @@ def _elementwise(name: str, which: Any, inputs: tuple[Any, ...]) -> Traced:
     with np.errstate(all="ignore"):
         values = which(*numbers)
     name = _LOGICAL.get(name, name) if np.asarray(values).dtype == _BOOL else name
-    if name == "reciprocal":
+    if name == "reciprocal" and np.asarray(values).dtype.kind == "f":
         name, inputs, numbers = "divide", (1.0, *inputs), [1.0, *numbers]
         which = np.divide
-    if name == "copysign":
-        return _copysign(*inputs)
     if name not in _SAME:
         raise refuse(f"numpy.{which.__name__}")
     kinds: list[Any] = [type(x) if type(x) in (int, float) else np.asarray(x).dtype for x in numbers]
@@ -94,12 +96,6 @@ def _elementwise(name: str, which: Any, inputs: tuple[Any, ...]) -> Traced:
         raise refuse(f"numpy.{which.__name__} of {dtype}")
     arrays = [as_type(x, dtype) for x in inputs]
     return loop(f"{name}_{CODES[dtype]}", fresh(values), *arrays)
-
-
-def _copysign(x: Any, sign: Any) -> Traced:
-    """Return |x| with the sign of another array: x where that is 0 or above, else -x."""
-    size = np.abs(x)
-    return where(np.less(sign, 0), -size, size)
 
 
 def _power(x: Traced, exponent: float) -> Any:
