@@ -26,6 +26,7 @@ _MODULES = (
 _HOMES = {
     "Experiment": "dbrrl.experiment",
     "Tensor": "dbrrl.autodiff.tensor",
+    "compile": "dbrrl.compiled.public",
     "detect_anomaly": "dbrrl.debugging.debug",
     "draw_graph": "dbrrl.debugging.draw",
     "evaluate_policy": "dbrrl.experiment",

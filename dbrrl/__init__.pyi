@@ -10,6 +10,7 @@ from . import testing as testing
 from .autodiff.engine import grad as grad
 from .autodiff.recording import no_grad as no_grad
 from .autodiff.tensor import Tensor as Tensor
+from .compiled.public import compile as compile
 from .debugging.debug import detect_anomaly as detect_anomaly
 from .debugging.debug import profile as profile
 from .debugging.draw import draw_graph as draw_graph
@@ -21,6 +22,7 @@ __all__ = [
     "Experiment",
     "Tensor",
     "agents",
+    "compile",
     "detect_anomaly",
     "distributions",
     "draw_graph",

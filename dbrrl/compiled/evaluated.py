@@ -10,6 +10,7 @@ from dbrrl.autodiff.recording import observing
 from dbrrl.autodiff.tensor import Tensor
 from dbrrl.backend import to_numpy
 from dbrrl.backend.trees import leaves, to_device_tree, tree_of
+from dbrrl.compiled import check
 from dbrrl.compiled.programs import Programs
 from dbrrl.nn.module import structure
 from dbrrl.types import Observation
@@ -63,31 +64,52 @@ class Evaluated:
                 self._settings, self._version = settings, version
                 programs.forget()
             arrays = [observation] if type(observation) is np.ndarray else leaves(observation)
-            key: tuple[Any, ...] = (function.__code__, noise)
-            if function.__closure__ is not None:
-                key += tuple([cell.cell_contents for cell in function.__closure__])
+            key = (*_identity(function), noise)
+            if type(observation) is dict:
+                key += tuple(observation)
             for x in arrays:
                 key += x.shape, x.dtype
-            program = programs.get(key)
+            try:
+                program = programs.get(key)
+            except TypeError:
+                programs.refused = f"{code_of(function)} refers to something whose numbers may change, such as an array"
+                return self._op_by_op(function, observation, rng, noise)
             if program is not None:
                 drawn = program.draw(rng)
             else:
-                program = self._record(key, function, observation, arrays, rng)
+                program = self._record(key, function, observation, arrays, noise, rng)
                 drawn = program.drawn if program is not None else []
-            if program is not None and self._run(program, arrays, drawn):
-                result: np.ndarray = program.results[0].copy()
-                return result
+            if program is not None:
+                with program.lock:
+                    if self._run(program, arrays, drawn):
+                        result: np.ndarray = program.results[0].copy()
+                        return self._checked(program, result, drawn, (function, observation, rng, noise))
+        return self._op_by_op(function, observation, rng, noise)
+
+    def _op_by_op(self, function: Any, observation: Any, rng: Any, noise: bool) -> np.ndarray:
         with nn.evaluation(noise=noise):
             observation = to_device_tree(observation, self.device)
             found = function(observation) if rng is None else function(observation, rng)
             return to_numpy(getattr(found, "array", found))
 
-    def _record(self, key: Any, function: Any, observation: Any, arrays: list[np.ndarray], rng: Any) -> Any:
+    def _checked(self, program: Any, result: np.ndarray, drawn: list[np.ndarray], given: Any) -> np.ndarray:
+        """Return a result of a program; under DBRRL_CHECK=1 it is compared with that of the ops."""
+        if program.runs < check.RUNS:
+            program.runs += 1
+            function, observation, rng, noise = given
+            again = None if rng is None else Again(drawn)
+            right = self._op_by_op(function, observation, again, noise)
+            check.compare(code_of(function), result, right)
+        return result
+
+    def _record(
+        self, key: Any, function: Any, observation: Any, arrays: list[np.ndarray], noise: bool, rng: Any
+    ) -> Any:
         names = tuple(observation) if isinstance(observation, dict) else ()
 
         def recorded(*given: Any) -> dict[str, Any]:
             draws, given = (given[:1], given[1:]) if rng is not None else ((), given)
-            with nn.evaluation(noise=key[1]):
+            with nn.evaluation(noise=noise):
                 found = function(tree_of(names, given), *draws)
             return {"": getattr(found, "array", found)}
 
@@ -98,5 +120,31 @@ class Evaluated:
         """Run a program on observations and what was drawn; False where another thread runs it."""
         try:
             return program.run(*arrays, *drawn)  # type: ignore[no-any-return]
-        except BufferError:  # an array that is not in one piece
+        except (BufferError, ValueError):  # an array that is not in one piece
             return program.run(*map(np.ascontiguousarray, arrays), *drawn)  # type: ignore[no-any-return]
+
+
+class Again:
+    """A generator that gives what another one drew, in its order."""
+
+    def __init__(self, drawn: list[np.ndarray]) -> None:
+        self._left = iter(drawn)
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *_, **__: next(self._left).copy()
+
+
+def code_of(function: Any) -> str:
+    """Return the name of a function and its line."""
+    code = getattr(function, "__code__", None)
+    return type(function).__qualname__ if code is None else f"{code.co_name} ({code.co_filename}:{code.co_firstlineno})"
+
+
+def _identity(function: Any) -> tuple[Any, ...]:
+    """Return what says whether a function is the same: its code, and the objects that it refers to."""
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return (function,)
+    cells = function.__closure__ or ()
+    known = (code, getattr(function, "__self__", None), *[cell.cell_contents for cell in cells])
+    return known if function.__defaults__ is None else (*known, *function.__defaults__)

@@ -84,6 +84,16 @@ class Programs:
             del store[next(iter(store))]  # the oldest
         return program
 
+    def explain(self) -> str:
+        """Say how the function runs: by which programs, or why op by op."""
+        if self.refused:
+            return f"runs op by op: {self.refused}"
+        known = [*self._found.values(), *(program for program, _ in self._traced.values())]
+        if not known:
+            return "has not run yet"
+        sizes = ", ".join(str(n) for n in sorted({len(one.program.steps) for one in known}))
+        return f"runs as {'a program' if len(known) == 1 else f'{len(known)} programs'} of {sizes} steps"
+
     def forget(self) -> None:
         """Drop all programs: for when arrays that they read were replaced by others."""
         self._found.clear()

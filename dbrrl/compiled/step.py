@@ -11,9 +11,11 @@ from dbrrl.autodiff.recording import observing
 from dbrrl.autodiff.tensor import Tensor
 from dbrrl.backend.capture import recorder
 from dbrrl.buffers.batch import Batch
+from dbrrl.compiled import check
 from dbrrl.compiled.layout import arrays_of, columns_of, structure_of
 from dbrrl.compiled.programs import Programs
 from dbrrl.learning.gradient_step import GradientStep, Loss, StepMetrics, check_numbers
+from dbrrl.nn.mode import state as mode
 from dbrrl.nn.module import structure
 from dbrrl.optim import Optimizer
 
@@ -57,7 +59,7 @@ class CompiledStep(GradientStep):
         self._layouts: dict[Hashable, int] = {}  # numbers of the batches' layouts, quicker to compare than these
         self._layout = 0
         self._state: tuple[Any, ...] = (None,) * 3  # what the programs depend on beside a batch
-        self._version = -1
+        self._version, self._frozen = -1, False
         self._sizes: set[int] | None = None
 
     @property
@@ -79,6 +81,19 @@ class CompiledStep(GradientStep):
         """Compute the clipped gradient alone, without a step (see `GradientStep`)."""
         return self._run(batch, numbers, False) or super().gradient(batch, **numbers)
 
+    def explain(self) -> str:
+        """Say how the steps run: as a program of how many steps, or op by op, and because of which line."""
+        if not self.compiled:
+            return "runs op by op: compiled is False"
+        if self.loss is not self._loss:
+            return "runs op by op: the loss was replaced by another one"
+        if self._frozen:
+            return "runs op by op: parameters are frozen, or were moved by a newer optimizer"
+        found = self.programs.explain()
+        if self._sizes is None or found != "has not run yet":
+            return found
+        return f"{found} by a batch of {' or '.join(map(str, sorted(self._sizes)))} transitions; others run op by op"
+
     def forget(self) -> None:
         """Drop what was recorded of earlier steps."""
         self.programs.forget()
@@ -93,7 +108,9 @@ class CompiledStep(GradientStep):
         if columns is not self._columns or not all(map(operator.is_, arrays, self._given)):
             self._take(columns, arrays)
         if not self._in_one_piece:
-            arrays = list(map(np.ascontiguousarray, arrays))
+            arrays = [np.require(x, requirements=("C", "A")) for x in arrays]
+        if rows is not None and not (rows.dtype == np.int64 and rows.flags.c_contiguous):
+            rows = np.ascontiguousarray(rows, np.int64)
         optimizer = self.optimizer
         state = self.settings(), optimizer, optimizer.flat.values
         if structure.version != self._version or any(map(operator.is_not, state, self._state)):
@@ -107,15 +124,33 @@ class CompiledStep(GradientStep):
         inside = own is not None
         settings = np.array([*numbers.values(), self.max_grad_norm, *(own or ())])
         inputs = [*arrays, settings] if rows is None else [*arrays, rows, settings]
-        key = self._layout, -1 if rows is None else n, inside, *numbers
+        key = self._layout, -1 if rows is None else n, inside, mode.allowed, *numbers
         program = self.programs.get(key) or self._record(key, columns, rows is not None, tuple(numbers), inside, inputs)
-        if program is None or not optimizer.flat.ready() or not program.run(*inputs):
+        self._frozen = program is not None and not optimizer.flat.ready()
+        if program is None or self._frozen:
             return None
+        checked = None
+        if program.runs < check.RUNS:
+            checked = super().gradient(batch, **numbers), optimizer.flat.grads.copy()
+        with program.lock:
+            if not program.run(*inputs):
+                return None
+            metrics = RunMetrics(program)
+        if checked is not None:
+            self._compare(program, metrics, *checked)
         if inside:
             optimizer.stepped()
         elif step:
             optimizer.step()
-        return RunMetrics(program)
+        return metrics
+
+    def _compare(self, program: Any, metrics: StepMetrics, right: StepMetrics, gradient: np.ndarray) -> None:
+        """Raise an AnomalyError where a program did not compute the gradient and the metrics that the ops compute."""
+        program.runs += 1
+        name = getattr(self.loss, "__qualname__", type(self.loss).__qualname__)
+        check.compare(f"norm of the gradient of {name}", metrics.grad_norm / right.grad_norm, 1.0)
+        check.compare(f"gradient of {name}", self.optimizer.flat.grads, gradient)
+        check.compare_all(f"metrics of {name}", metrics, right)
 
     def _record(
         self, key: Hashable, columns: Any, picked: bool, names: tuple[str, ...], inside: bool, inputs: list[np.ndarray]
@@ -130,8 +165,8 @@ class CompiledStep(GradientStep):
     def _take(self, columns: Any, arrays: list[Any]) -> None:
         """Note the arrays of a batch, and the layout that a program depends on."""
         self._columns, self._given = columns, arrays
-        self._in_one_piece = all(x.flags.c_contiguous for x in arrays)
-        layout = structure_of(columns), tuple((x.shape, x.dtype.char) for x in arrays)
+        self._in_one_piece = all(x.flags.c_contiguous and x.flags.aligned for x in arrays)
+        layout = structure_of(columns), tuple((x.shape, x.dtype.str) for x in arrays)
         self._layout = self._layouts.setdefault(layout, len(self._layouts))
 
     def _recorded(self, columns: Any, picked: bool, names: tuple[str, ...]) -> Callable[..., dict[str, Any]]:

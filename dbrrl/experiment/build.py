@@ -175,10 +175,13 @@ def callbacks(
 
 
 def use_threads(plan: Plan, agent: Agent, stack: contextlib.ExitStack) -> None:
-    """Use the BLAS threads of the settings, or as many as suit the agent's layers, until `stack` is closed."""
+    """Use the BLAS threads of the settings, or as many as suit the agent's layers, until `stack` is closed; let the
+    agent run by programs, or op by op.
+    """
     backend.keep_freed_memory()
     threads = plan.settings.threads or backend.auto_blas_threads(agent.largest_matmul)
     stack.enter_context(backend.using_blas_threads(threads))
+    agent.compiled = agent.compiled and plan.settings.compile
 
 
 def use_precision(plan: Plan, stack: contextlib.ExitStack) -> str:

@@ -63,6 +63,7 @@ class Settings(Config):
     )
     stop_at: float | None = setting(None, help="end the run once the mean return of an evaluation reaches this")
     threads: int | None = setting(None, at_least=1, help="BLAS threads; none: chosen by the size of the work")
+    compile: bool = setting(True, help="on the CPU: act and learn by compiled programs; false: op by op")
     curve: bool = setting(True, help="draw the learning curve at the end")
     tensorboard: bool | None = setting(None, help="write TensorBoard events; none: if it is installed")
 

@@ -142,6 +142,7 @@ class Worker:
         agent = asynchronous(made)
         agent.attach(shared)
         self.learner, self.deterministic = agent.learner(index), agent.deterministic
+        self.learner.compiled = plan.settings.compile
         if self.deterministic:
             self.learner.turn = Turn(self.learner, index, self.count, turn, lock)
 

@@ -77,6 +77,12 @@ class CapturedStep(UncheckedStep):
         norm = found.pop(_NORM)
         return StepMetrics(lambda: found, norm)
 
+    def explain(self) -> str:
+        """Say how the steps run (see `GradientStep.explain`)."""
+        if not self.use_cuda_graphs:
+            return "runs op by op: use_cuda_graphs is False"
+        return f"runs op by op: {self.refused}" if self.refused else "runs as a CUDA graph"
+
     def forget(self) -> None:
         """Drop what was recorded: for when arrays or generators that the loss uses were replaced by others."""
         self.graph.forget()

@@ -110,7 +110,7 @@ class GradientStep:
         max_grad_norm: float | None = None,
         explain: Callable[[Batch, str], str] | None = None,
     ) -> None:
-        self.loss, self.optimizer, self.explain = loss, optimizer, explain
+        self.loss, self.optimizer, self.error_message = loss, optimizer, explain
         self.max_grad_norm = math.inf if max_grad_norm is None else max_grad_norm
 
     def __call__(self, batch: Batch, **numbers: float) -> StepMetrics:
@@ -154,7 +154,11 @@ class GradientStep:
             terms = [term for _, term in loss] if type(loss) is list else [loss]
             values = ", ".join(f"{float(term.array.mean()):g}" for term in terms)
             found = f" (loss {values})" if len(terms) == 1 else f" (terms of the loss {values})"
-            raise AnomalyError(self.explain(batch, found) if self.explain else no_gradient(None, found))
+            raise AnomalyError(self.error_message(batch, found) if self.error_message else no_gradient(None, found))
+
+    def explain(self) -> str:
+        """Say how the steps run: op by op and why, as a program, or as a CUDA graph."""
+        return "runs op by op: it is not made to be compiled"
 
     def forget(self) -> None:
         """Drop what was recorded of earlier steps; here nothing is."""

@@ -94,6 +94,7 @@ class OnPolicyAgent(Agent):
         self.rollout = RolloutBuffer(self.n_steps, self.num_envs, given.shapes, given.dtypes, *rest)
         self.act_graph = capture(place, operator.call)
         self.computed = Evaluated(self.device, *self.recorded_with)
+        self.computed.compiled = self.compiled
 
     @property
     def optimizer(self) -> Optimizer:

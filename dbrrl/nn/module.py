@@ -81,6 +81,7 @@ class Module:
 
     @training.setter
     def training(self, mode: bool) -> None:
+        structure.version += mode != self.__dict__.get("training", True)
         self.__dict__["training"] = mode
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:

@@ -78,6 +78,7 @@ class Recording:
     steps: list[Step] = field(default_factory=list)
     inputs: list[Buffer] = field(default_factory=list)
     fixed: dict[int, Buffer] = field(default_factory=dict)
+    learned: list[np.ndarray] = field(default_factory=list)  # memory of parameters, among what is fixed
     scalars: dict[tuple[Any, str], Buffer] = field(default_factory=dict)
 
     def buffer_of(self, array: np.ndarray) -> Buffer:
@@ -115,6 +116,19 @@ def recording(into: Recording) -> Iterator[Recording]:
         yield into
     finally:
         _state.recording = before
+
+
+def is_recording() -> bool:
+    """Whether this thread records."""
+    return _state.recording is not None
+
+
+def are_fixed(arguments: Any) -> bool:
+    """Whether all traced arrays are in memory of somebody else: another thread may use them while one traces."""
+    if isinstance(arguments, tuple | list):
+        return all(map(are_fixed, arguments))
+    buffer = getattr(arguments, "buffer", None)
+    return not isinstance(buffer, Buffer) or buffer.kind == "fixed"
 
 
 def now() -> Recording:

@@ -1,6 +1,7 @@
 """Records a function of arrays, and the gradient of a loss, as a program."""
 
 import functools
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -13,8 +14,8 @@ from dbrrl.backend.arrays import namespaces
 from dbrrl.backend.capture import recorder
 from dbrrl.kernels.cpu import numpy_functions, steps
 from dbrrl.kernels.cpu.program import Program
-from dbrrl.kernels.cpu.record import Recording, Step, Untraceable, recording
-from dbrrl.kernels.cpu.trace import CODES, Traced, given, move, traced
+from dbrrl.kernels.cpu.record import Recording, Step, Untraceable, is_recording, recording
+from dbrrl.kernels.cpu.trace import CODES, Traced, given, move, plain, traced
 
 Learned = Sequence[tuple[Any, np.ndarray, np.ndarray]]
 """Parameters, each with its array and the array of its gradient, which are views into the vectors of an optimizer."""
@@ -71,10 +72,14 @@ class Recorded:
     Attributes:
         program: what runs.
         results: the arrays with axes that were found, as the latest run left them.
+        runs: how many were compared with what the ops compute.
+        lock: held from the start of a run until its results are read.
         drawn: what the function drew while it was traced.
     """
 
     def __init__(self, record: Recording, found: Mapping[str, Any], written: Any, draws: Draws, end: Any) -> None:
+        self.lock, self.runs = threading.Lock(), 0
+        self.steps, self.learned = signature(record), {id(x) for x in record.learned}
         self.numbers = {name: value for name, value in found.items() if type(value) is not Traced}
         arrays = {name: value for name, value in found.items() if type(value) is Traced}
         self.scalars = [name for name, value in arrays.items() if not value.ndim]
@@ -90,7 +95,6 @@ class Recorded:
         self.run = self.program.run
         self.draws, self.drawn = draws.calls, draws.drawn
         self.fixed = [buffer.array for buffer in (*record.fixed.values(), *record.scalars.values())]
-        self.steps = [(step.kind, step.name, step.numbers, step.flags) for step in record.steps]
 
     def draw(self, rng: Any) -> list[np.ndarray]:
         """Return what the function draws, from a generator: the last inputs of a run."""
@@ -106,12 +110,41 @@ class Recorded:
 
     def differs(self, other: "Recorded") -> str:
         """Return what another trace of the same function did differently; "" if nothing."""
-        if self.steps != other.steps:
+        if self.steps != other.steps or self.draws != other.draws or len(self.fixed) != len(other.fixed):
             return "it computes something else from one step to the next"
+        for name, value in self.numbers.items():
+            if name not in other.numbers or not same_number(value, other.numbers[name]):
+                return f"{name!r} is a number that Python computes, and another one at each step"
         for one, two in zip(self.fixed, other.fixed, strict=True):
+            if one is not two and (id(one) in self.learned or id(two) in other.learned):
+                return "it computes with other parameters from one step to the next"
             if one is not two and (one.dtype != two.dtype or one.tobytes() != two.tobytes()):
                 return f"an array {one.shape} of {one.dtype} is made by NumPy, and of other numbers at each step"
         return ""
+
+
+def signature(record: Recording) -> list[Any]:
+    """Return the steps of a trace and where their operands are, such that it is the same for the same computation."""
+    numbers = {id(buffer): i for i, buffer in enumerate(record.inputs)}
+    return [
+        (
+            step.kind, step.name, step.numbers, step.flags,
+            [(numbers.setdefault(id(x.buffer), len(numbers)), x.offset, x.shape, x.strides) for x in step.operands],
+        )
+        for step in record.steps
+    ]  # fmt: skip
+
+
+def same_number(one: Any, two: Any) -> bool:
+    """Whether two results that were not traced are the same, NaN being NaN."""
+    if type(one) is not type(two):
+        return False
+    if isinstance(one, np.ndarray):
+        return one.shape == two.shape and np.array_equal(one, two, equal_nan=one.dtype.kind == "f")
+    return bool(one == two) or (one != one and two != two)
+
+
+_tracing = threading.Lock()  # parameters have traced arrays meanwhile
 
 
 class Recorder:
@@ -142,8 +175,10 @@ class Recorder:
         Raises:
             Untraceable: something in it cannot be part of a program.
         """
+        if is_recording():
+            raise Untraceable("a program inside of a program")
         record = Recording()
-        with np.errstate(all="ignore"), recording(record), lifted(record, learned, others):
+        with _tracing, np.errstate(all="ignore"), recording(record), lifted(record, learned, others):
             draws = Draws(rng)
             traced_arrays = list(map(given, arrays))
             found = function(*traced_arrays) if rng is None else function(draws, *traced_arrays)
@@ -164,7 +199,9 @@ def lifted(record: Recording, learned: Learned, others: Iterable[Any]) -> Iterat
     tracing.append(beside_traced)
     for p, array, _ in before:
         if array.dtype in CODES:
-            p.array, p.grad = Traced(array, record.buffer_of(array)), None
+            buffer = record.buffer_of(array)
+            record.learned.append(buffer.array)
+            p.array, p.grad = Traced(array, buffer), None
     try:
         yield
     finally:
@@ -174,7 +211,12 @@ def lifted(record: Recording, learned: Learned, others: Iterable[Any]) -> Iterat
 
 
 def beside_traced(arrays: list[Any]) -> list[Any]:
-    """Return the inputs of an op with traced arrays in place of NumPy's, if one of them is traced."""
+    """Return the inputs of an op with traced arrays in place of NumPy's, if one of them is traced.
+
+    In another thread than that which traces, return NumPy's arrays.
+    """
+    if not is_recording():
+        return [plain(x) for x in arrays]
     if not any(type(x) is Traced for x in arrays):
         return arrays
     return [traced(x) if isinstance(x, np.ndarray) else x for x in arrays]

@@ -12,15 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from dbrrl.kernels.cpu.record import Buffer, Operand, Step, now, refuse
+from dbrrl.kernels.cpu.record import Buffer, Operand, Step, are_fixed, is_recording, now, refuse
 
 CODES = {
     np.dtype(np.float32): "f4", np.dtype(np.float64): "f8", np.dtype(np.int64): "i8", np.dtype(np.int32): "i4",
     np.dtype(np.int8): "i1",
     np.dtype(np.bool_): "b1", np.dtype(np.uint8): "b1",
 }  # fmt: skip
-
-
 HANDLERS: dict[str, Callable[..., Any]] = {}  # what traced arrays do with ufuncs, functions and indices
 
 
@@ -118,11 +116,15 @@ class Traced(NDArrayOperatorsMixin):
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **options: Any) -> Any:
         if method != "at" and not all(type(x) in _OPERANDS or isinstance(x, np.generic) for x in inputs):
             return NotImplemented  # a tensor, for instance, does it itself
+        if not is_recording() and are_fixed(inputs):
+            return getattr(ufunc, method)(*plain(inputs), out=out, **options)
         return HANDLERS["ufunc"](ufunc, method, inputs, out, options)
 
     def __array_function__(self, function: Any, types: Any, arguments: Any, options: Any) -> Any:
         if not all(t in _OPERANDS for t in types):
             return NotImplemented
+        if not is_recording() and are_fixed(arguments):
+            return function(*plain(arguments), **options)
         return HANDLERS["function"](function, arguments, options)
 
     # ---- views ----

@@ -15,7 +15,7 @@ from dbrrl.envs import make
 from dbrrl.kernels.cuda import dense
 from tests import standin
 from tests.autodiff.table import CASES
-from tests.compiled import COMPILER, add_compiler
+from tests.on_host import COMPILER, add_compiler
 
 needs_compiler = pytest.mark.skipif(COMPILER is None, reason="needs g++ or clang++")
 compiled = pytest.mark.usefixtures("compiling")
