@@ -16,12 +16,14 @@ class Learner(Protocol):
         steps: transitions that it has observed.
         num_updates: updates that it has made.
         checks_input: whether it checks what it is given; False for environments that have checked it.
+        compiled: whether it acts and learns by compiled programs (see `Agent.compiled`).
         turn: a context that it enters for each change of the shared arrays; set by whoever orders the changes.
     """
 
     steps: int
     num_updates: int
     checks_input: bool
+    compiled: bool
     turn: contextlib.AbstractContextManager[Any]
 
     def act(self, observation: Observation, explore: bool = True) -> Any:
