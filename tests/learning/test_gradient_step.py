@@ -139,7 +139,7 @@ def test_a_gradient_that_is_not_finite_raises_and_leaves_the_parameters(poison: 
         step(bad)
     np.testing.assert_array_equal(loss.point.x.numpy(), before)
     np.testing.assert_equal(step.optimizer.state_dict(), state)
-    step.explain = lambda bad, found: f"a batch of {len(bad)}{found}"
+    step.error_message = lambda bad, found: f"a batch of {len(bad)}{found}"
     with pytest.raises(AnomalyError, match=rf"a batch of 3 \(loss {poison}\)"):
         step(bad)
 
