@@ -138,6 +138,7 @@ TESTED_IN = {
     "envs/masked.py": "tests/envs/test_toys.py",
     "envs/mountain_car.py": "tests/envs/test_batched.py",
     "envs/names.py": "tests/envs/test_construct.py",
+    "envs/success.py": "tests/experiment/test_evaluation.py",
     "envs/pendulum.py": "tests/envs/test_batched.py",
     "envs/probes.py": "tests/envs/test_toys.py",
     "envs/recorder.py": "tests/envs/test_resume.py",
