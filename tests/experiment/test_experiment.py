@@ -533,3 +533,13 @@ def test_nothing_warns(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         short(OtherStub, out=tmp_path, curve=True).run()
+
+
+def test_a_run_may_act_and_learn_op_by_op(tmp_path: Path) -> None:
+    options = SHORT | {"steps": 64, "n_steps": 16, "num_envs": 2, "batch_size": 16, "out": tmp_path}
+    for compiled in (True, False):
+        run = Experiment("ppo", "CartPole-v1", compile=compiled, name=str(compiled), **options).run()
+        config = tomllib.loads((tmp_path / str(compiled) / "config.toml").read_text())
+        assert config["compile"] is compiled
+        assert run.agent.compiled is run.agent.step.compiled is run.agent.computed.compiled is compiled
+        assert Experiment.resume(tmp_path / str(compiled)).run(steps=96).agent.compiled is compiled
