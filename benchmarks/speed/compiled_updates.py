@@ -1,6 +1,6 @@
 """A loss of one's own, op by op and compiled by dbrrl.compile, in turn in one process: docs/compiled-updates.md.
 
-    .venv/bin/python benchmarks/speed/compiled_updates.py
+.venv/bin/python benchmarks/speed/compiled_updates.py
 """
 
 from collections.abc import Callable

@@ -22,11 +22,13 @@ Parameters = Module | Tensor | Iterable[Module | Tensor]
 @overload
 def compile(
     function: Loss, optimizer: Optimizer, max_grad_norm: float | None = None, *, parameters: Parameters = ()
-) -> CompiledStep: ...
+) -> CompiledStep:
+    """Of a loss."""
 
 
 @overload
-def compile(function: Callable[..., Any], *, parameters: Parameters = ()) -> "CompiledFunction": ...
+def compile(function: Callable[..., Any], *, parameters: Parameters = ()) -> "CompiledFunction":
+    """Of arrays."""
 
 
 def compile(
