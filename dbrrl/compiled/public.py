@@ -1,7 +1,7 @@
 """`dbrrl.compile`: functions and gradient steps of one's own as programs of compiled kernels."""
 
 from collections.abc import Callable, Iterable
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 
@@ -11,24 +11,11 @@ from dbrrl.backend import load_kernels
 from dbrrl.compiled.evaluated import code_of
 from dbrrl.compiled.programs import Programs
 from dbrrl.compiled.step import CompiledStep
-from dbrrl.learning.gradient_step import Loss
 from dbrrl.nn.mode import state as mode
 from dbrrl.nn.module import Module, structure
 from dbrrl.optim import Optimizer
 
 Parameters = Module | Tensor | Iterable[Module | Tensor]
-
-
-@overload
-def compile(
-    function: Loss, optimizer: Optimizer, max_grad_norm: float | None = None, *, parameters: Parameters = ()
-) -> CompiledStep:
-    """Of a loss."""
-
-
-@overload
-def compile(function: Callable[..., Any], *, parameters: Parameters = ()) -> "CompiledFunction":
-    """Of arrays."""
 
 
 def compile(
