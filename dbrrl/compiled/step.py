@@ -131,7 +131,9 @@ class CompiledStep(GradientStep):
             return None
         checked = None
         if program.runs < check.RUNS:
-            checked = super().gradient(batch, **numbers), optimizer.flat.grads.copy()
+            right = super().gradient(batch, **numbers)
+            _ = right.values_now  # before the weights change
+            checked = right, optimizer.flat.grads.copy()
         with program.lock:
             if not program.run(*inputs):
                 return None

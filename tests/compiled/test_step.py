@@ -426,3 +426,15 @@ def test_a_program_that_computes_something_else_is_found_when_checked(monkeypatc
     hidden["factor"] = 2.0  # a program does not see it
     with pytest.raises(AnomalyError, match=r"norm of the gradient of .*: expected the program to compute what"):
         pair.steps[0](data())
+
+
+def test_a_metric_of_the_weights_is_checked_with_those_before_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check, "RUNS", 3)
+
+    def loss(net: Any, batch: Batch) -> Any:
+        found, _ = squared(net, batch)
+        return found, lambda: {"weight": net.parameters()[0].array.sum() * 100}
+
+    pair = Pair(loss, rate=0.5)
+    for seed in range(4):
+        pair.steps[0](data(seed=seed))

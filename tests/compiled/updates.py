@@ -49,12 +49,16 @@ CASES: dict[str, tuple[str, Any, Any, dict[str, Any]]] = {
 }
 
 
-def make(case: str, seed: int = 0) -> Any:
+# With seed 0 a unit of C51's network is within rounding of 0 for a transition, where the slope of ReLU jumps.
+SEEDS = {"c51": 1}
+
+
+def make(case: str) -> Any:
     """The agent of a case."""
     name, observation, action, settings = CASES[case]
     kind = getattr(agents, name)
     known = {key: value for key, value in settings.items() if key in kind.Config.__dataclass_fields__}
-    return kind(observation, action, kind.Config(**known), num_envs=2, seed=seed)
+    return kind(observation, action, kind.Config(**known), num_envs=2, seed=SEEDS.get(case, 0))
 
 
 def seen(agent: Any, rng: np.random.Generator) -> Any:
