@@ -28,6 +28,18 @@ typedef struct {
     ptrdiff_t row, image, chunk;    /* numbers in a patch, and in an image with what is around it; images at a time */
 } dbrrl_conv;
 
+/* Loops of a recorded program, by the names that program.py asks for; the last one has none. */
+typedef struct {
+    const char *name;
+    void (*run)(int64_t n, char *const *p, const int64_t *strides);
+} dbrrl_named_loop;
+typedef struct {
+    const char *name;
+    void (*run)(int64_t n, int64_t step, int64_t kept, char *const *p, const int64_t *strides);
+} dbrrl_named_reduction;
+typedef void (*dbrrl_quantiles)(int64_t n, int64_t m, const void *a, const void *b, const void *fractions, void *y,
+                                void *slope);
+
 /* Loops over rows and vectors; [0] is float32, [1] is float64. */
 typedef struct {
     void (*adam[2])(ptrdiff_t n, void *values, const void *g, void *first, void *second, const double *constants);
@@ -66,6 +78,9 @@ typedef struct {
                         float *ratio, uint8_t *active);
     void (*gradient)(int activation, ptrdiff_t n, ptrdiff_t size, const float *g, const float *y, float *to, float *sums);
     void (*gru_back)(ptrdiff_t batch, ptrdiff_t size, const float *gates, const float *h, float *dh, float *d);
+    const dbrrl_named_loop *named;
+    const dbrrl_named_reduction *reductions;
+    dbrrl_quantiles quantiles[2];
 } dbrrl_loops;
 
 extern const dbrrl_loops dbrrl_loops_plain;

@@ -9,6 +9,7 @@
 #pragma GCC target("avx2,fma")
 #endif
 #define LEVEL avx2
+#define FUSED /* a b + c is one instruction */
 #include "level.inc"
 #if defined(__clang__)
 #pragma clang attribute pop

@@ -9,6 +9,7 @@
 #pragma GCC target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma,prefer-vector-width=512")
 #endif
 #define LEVEL avx512
+#define FUSED /* a b + c is one instruction */
 #include "level.inc"
 #if defined(__clang__)
 #pragma clang attribute pop

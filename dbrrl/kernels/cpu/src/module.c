@@ -2,14 +2,8 @@
 #define DBRRL_IMPORTS_NUMPY
 #include "arrays.h"
 
-#if defined(__has_include)
-#if __has_include("program.h")
-#define DBRRL_HAS_PROGRAM
-extern PyMethodDef program_methods[];
-#endif
-#endif
-
-extern PyMethodDef optim_methods[], returns_methods[], normalize_methods[], replay_methods[], recurrent_methods[], conv_methods[], heads_methods[];
+extern PyMethodDef optim_methods[], returns_methods[], normalize_methods[], replay_methods[], recurrent_methods[];
+extern PyMethodDef conv_methods[], heads_methods[], program_methods[];
 
 int dbrrl_level = DBRRL_PLAIN;
 const dbrrl_loops *dbrrl = &dbrrl_loops_plain;
@@ -124,9 +118,7 @@ static int fill(PyObject *module)
         recurrent_methods,
         conv_methods,
         heads_methods,
-#ifdef DBRRL_HAS_PROGRAM
         program_methods,
-#endif
     };
     if (PyArray_ImportNumPyAPI() < 0) return -1;
     for (size_t i = 0; i < sizeof groups / sizeof *groups; ++i)

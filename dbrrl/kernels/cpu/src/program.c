@@ -13,91 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "blas.h"
 #include "dispatch.h"
-#include "program.h"
-
-#if DBRRL_X86_LEVELS
-#define MANY 1
-extern const Loop loops_avx512[], loops_avx2[];
-extern const Reduction reductions_avx512[], reductions_avx2[];
-void quantiles_f4_avx512(int64_t, int64_t, const void *, const void *, const void *, void *, void *);
-void quantiles_f8_avx512(int64_t, int64_t, const void *, const void *, const void *, void *, void *);
-void quantiles_f4_avx2(int64_t, int64_t, const void *, const void *, const void *, void *, void *);
-void quantiles_f8_avx2(int64_t, int64_t, const void *, const void *, const void *, void *, void *);
-#endif
-extern const Loop loops_plain[];
-extern const Reduction reductions_plain[];
-void quantiles_f4_plain(int64_t, int64_t, const void *, const void *, const void *, void *, void *);
-void quantiles_f8_plain(int64_t, int64_t, const void *, const void *, const void *, void *, void *);
-
-static const Loop *loops_now(void) {
-#ifdef MANY
-  if (dbrrl_level == DBRRL_AVX512) return loops_avx512;
-  if (dbrrl_level == DBRRL_AVX2) return loops_avx2;
-#endif
-  return loops_plain;
-}
-
-static const Reduction *reductions_now(void) {
-#ifdef MANY
-  if (dbrrl_level == DBRRL_AVX512) return reductions_avx512;
-  if (dbrrl_level == DBRRL_AVX2) return reductions_avx2;
-#endif
-  return reductions_plain;
-}
-
-static Quantiles quantiles_now(int wide) {
-#ifdef MANY
-  if (dbrrl_level == DBRRL_AVX512) return wide ? quantiles_f8_avx512 : quantiles_f4_avx512;
-  if (dbrrl_level == DBRRL_AVX2) return wide ? quantiles_f8_avx2 : quantiles_f4_avx2;
-#endif
-  return wide ? quantiles_f8_plain : quantiles_f4_plain;
-}
-
-/* ---- matrix products ---- */
-
-typedef void (*Sgemm64)(int, int, int, int64_t, int64_t, int64_t, float, const float *, int64_t, const float *, int64_t, float, float *, int64_t);
-typedef void (*Dgemm64)(int, int, int, int64_t, int64_t, int64_t, double, const double *, int64_t, const double *, int64_t, double, double *, int64_t);
-typedef void (*Sgemm32)(int, int, int, int, int, int, float, const float *, int, const float *, int, float, float *, int);
-typedef void (*Dgemm32)(int, int, int, int, int, int, double, const double *, int, const double *, int, double, double *, int);
-
-#define PLAIN_GEMM(name, T)                                                                                             \
-  static void name(int ta, int tb, int64_t m, int64_t n, int64_t k, const T *a, int64_t lda, const T *b, int64_t ldb, T beta, T *c, int64_t ldc) { \
-    for (int64_t i = 0; i < m; i++) {                                                                                   \
-      T *row = c + i * ldc;                                                                                             \
-      if (beta == 0) for (int64_t j = 0; j < n; j++) row[j] = 0;                                                        \
-      if (tb) {                                                                                                         \
-        for (int64_t j = 0; j < n; j++) {                                                                               \
-          T total = 0;                                                                                                  \
-          for (int64_t q = 0; q < k; q++) total += (ta ? a[q * lda + i] : a[i * lda + q]) * b[j * ldb + q];             \
-          row[j] += total;                                                                                              \
-        }                                                                                                               \
-      } else {                                                                                                          \
-        for (int64_t q = 0; q < k; q++) {                                                                               \
-          const T x = ta ? a[q * lda + i] : a[i * lda + q];                                                             \
-          const T *y = b + q * ldb;                                                                                     \
-          for (int64_t j = 0; j < n; j++) row[j] += x * y[j];                                                           \
-        }                                                                                                               \
-      }                                                                                                                 \
-    }                                                                                                                   \
-  }
-PLAIN_GEMM(plain_sgemm, float)
-PLAIN_GEMM(plain_dgemm, double)
-
-/* c = a b, or c + a b where `more`; row-major, each factor as it is or transposed */
-static void product(int wide, int ta, int tb, int64_t m, int64_t n, int64_t k, const void *a, int64_t lda, const void *b,
-                    int64_t ldb, int more, void *c, int64_t ldc) {
-  const int order = 101, x = ta ? 112 : 111, y = tb ? 112 : 111;
-  if (wide) {
-    if (!dbrrl_blas.dgemm) plain_dgemm(ta, tb, m, n, k, a, lda, b, ldb, more, c, ldc);
-    else if (dbrrl_blas.wide) ((Dgemm64)dbrrl_blas.dgemm)(order, x, y, m, n, k, 1, a, lda, b, ldb, more, c, ldc);
-    else ((Dgemm32)dbrrl_blas.dgemm)(order, x, y, (int)m, (int)n, (int)k, 1, a, (int)lda, b, (int)ldb, more, c, (int)ldc);
-  } else {
-    if (!dbrrl_blas.sgemm) plain_sgemm(ta, tb, m, n, k, a, lda, b, ldb, (float)more, c, ldc);
-    else if (dbrrl_blas.wide) ((Sgemm64)dbrrl_blas.sgemm)(order, x, y, m, n, k, 1, a, lda, b, ldb, (float)more, c, ldc);
-    else ((Sgemm32)dbrrl_blas.sgemm)(order, x, y, (int)m, (int)n, (int)k, 1, a, (int)lda, b, (int)ldb, (float)more, c, (int)ldc);
-  }
-}
 
 /* ---- programs ---- */
 
@@ -111,7 +28,7 @@ typedef struct {
   union {
     void (*loop)(int64_t, char *const *, const int64_t *);
     void (*reduce)(int64_t, int64_t, int64_t, char *const *, const int64_t *);
-    Quantiles quantiles;
+    dbrrl_quantiles quantiles;
   } run;
 } Instruction;
 
@@ -168,6 +85,12 @@ static void run_reduction(const Instruction *x, char *const *base) {
 }
 
 #define P(j) (base[x->buffer[j]] + x->offset[j])
+
+/* The row that an index names, negative ones from the end; -1: it is out of range. */
+static inline int64_t row_of(int64_t index, int64_t rows) {
+  if (index < 0) index += rows;
+  return index < rows && index >= 0 ? index : -1;
+}
 
 static inline void copy_row(char *to, const char *from, int64_t bytes) {
   switch (bytes) { /* a size that the compiler knows is one move */
@@ -241,9 +164,10 @@ static void scale(int wide, void *x, int64_t n, double by) {
   else for (int64_t i = 0; i < n; i++) ((float *)x)[i] *= (float)by;
 }
 
-enum { NOT_FINITE = -2 };
+enum { NOT_FINITE = -2, NO_MEMORY = -3 };
 
-/* Returns 0; the number of the instruction that met an index out of range, from 1 on; NOT_FINITE for such a gradient. */
+/* Returns 0; the number of the instruction that met an index out of range, from 1 on; NOT_FINITE for such a gradient;
+   NO_MEMORY where a product had none. */
 static int64_t run_program(const Program *program, char *const *base) {
   for (int64_t at = 0; at < program->count; at++) {
     const Instruction *x = program->code + at;
@@ -251,17 +175,21 @@ static int64_t run_program(const Program *program, char *const *base) {
     switch (x->kind) {
       case LOOP: run_loop(x, base); break;
       case REDUCE: run_reduction(x, base); break;
-      case GEMM: /* c, a, b; m, n, k, lda, ldb, ldc */
-        product(x->flags >> 3 & 1, x->flags & 1, x->flags >> 1 & 1, k[0], k[1], k[2], P(1), k[3], P(2), k[4], x->flags >> 2 & 1, P(0), k[5]);
+      case GEMM: { /* c, a, b; m, n, k, lda, ldb, ldc; flags 1, 2: a, b transposed, 8: float64 */
+        const int ta = x->flags & 1, tb = x->flags >> 1 & 1;
+        const int done = x->flags >> 3 & 1
+            ? dbrrl_dgemm(ta, tb, k[0], k[1], k[2], (const double *)P(1), k[3], (const double *)P(2), k[4], 0, (double *)P(0), k[5])
+            : dbrrl_sgemm(ta, tb, k[0], k[1], k[2], (const float *)P(1), k[3], (const float *)P(2), k[4], 0, (float *)P(0), k[5]);
+        if (!done) return NO_MEMORY;
         break;
+      }
       case TAKE: { /* rows of k[1] bytes, of k[2] that there are, k[3] bytes apart: result, rows, places (k[0],) */
         char *to = P(0);
         const char *from = P(1);
         const int64_t *index = (const int64_t *)P(2);
         for (int64_t i = 0; i < k[0]; i++, to += k[1]) {
-          int64_t row = index[i];
-          if (row < 0) row += k[2];
-          if (row < 0 || row >= k[2]) return at + 1;
+          const int64_t row = row_of(index[i], k[2]);
+          if (row < 0) return at + 1;
           copy_row(to, from + row * k[3], k[1]);
         }
         break;
@@ -272,9 +200,8 @@ static int64_t run_program(const Program *program, char *const *base) {
         const char *from = P(1);
         const int64_t *index = (const int64_t *)P(2);
         for (int64_t i = 0; i < k[0]; i++, from += k[1]) {
-          int64_t row = index[i];
-          if (row < 0) row += k[2];
-          if (row < 0 || row >= k[2]) return at + 1;
+          const int64_t row = row_of(index[i], k[2]);
+          if (row < 0) return at + 1;
           char *place = to + row * k[3];
           if (!(x->flags & 1)) copy_row(place, from, k[1]);
           else if (x->flags & 2) for (int64_t j = 0; j < k[4]; j++) ((double *)place)[j] += ((const double *)from)[j];
@@ -339,8 +266,8 @@ static int fits(const Program *program, const Instruction *x) {
 }
 
 static int decode(Program *program, const int64_t *word, int64_t words) {
-  const Loop *loops = loops_now();
-  const Reduction *reductions = reductions_now();
+  const dbrrl_named_loop *loops = dbrrl->named;
+  const dbrrl_named_reduction *reductions = dbrrl->reductions;
   int64_t n_loops = 0, n_reductions = 0, at = 0;
   while (loops[n_loops].name) n_loops++;
   while (reductions[n_reductions].name) n_reductions++;
@@ -367,7 +294,7 @@ static int decode(Program *program, const int64_t *word, int64_t words) {
       x->run.reduce = reductions[which].run;
     } else if (x->kind == QUANTILES) {
       if (x->operands != 5 || numbers != 5) return 0;
-      x->run.quantiles = quantiles_now(x->flags >> 1 & 1);
+      x->run.quantiles = dbrrl->quantiles[x->flags >> 1 & 1];
     }
     if (x->kind < 0 || x->kind >= KINDS || !fits(program, x)) return 0;
   }
@@ -465,8 +392,8 @@ static PyObject *memory(PyObject *self, PyObject *capsule) {
 static PyObject *names(PyObject *self, PyObject *ignored) {
   (void)self; (void)ignored;
   PyObject *first = PyList_New(0), *second = PyList_New(0);
-  for (const Loop *x = loops_plain; x->name; x++) { PyObject *s = PyUnicode_FromString(x->name); PyList_Append(first, s); Py_DECREF(s); }
-  for (const Reduction *x = reductions_plain; x->name; x++) { PyObject *s = PyUnicode_FromString(x->name); PyList_Append(second, s); Py_DECREF(s); }
+  for (const dbrrl_named_loop *x = dbrrl->named; x->name; x++) { PyObject *s = PyUnicode_FromString(x->name); PyList_Append(first, s); Py_DECREF(s); }
+  for (const dbrrl_named_reduction *x = dbrrl->reductions; x->name; x++) { PyObject *s = PyUnicode_FromString(x->name); PyList_Append(second, s); Py_DECREF(s); }
   return Py_BuildValue("NN", first, second);
 }
 

@@ -1,3 +1,0 @@
-/* The program's loops for any processor. */
-#define VARIANT(name) name##_plain
-#include "program_loops.inc"
