@@ -14,7 +14,7 @@ import numpy as np
 from dbrrl.backend.threads import auto_blas_threads as auto_blas_threads
 from dbrrl.backend.threads import blas_threads as blas_threads
 from dbrrl.backend.threads import cpu_count as cpu_count
-from dbrrl.backend.threads import openblas
+from dbrrl.backend.threads import openblas_config
 from dbrrl.backend.threads import set_blas_threads as set_blas_threads
 from dbrrl.backend.threads import using_blas_threads as using_blas_threads
 from dbrrl.errors import ConfigError
@@ -197,13 +197,11 @@ def _driver_version() -> int | None:
 
 def _blas_name() -> str:
     """The BLAS's own description of itself, its kernels included, or NumPy's record of its build."""
-    describe = openblas("get_config")
-    if describe is None:
-        build: Any = np.show_config(mode="dicts")
-        blas = build["Build Dependencies"]["blas"]
-        return f"{blas.get('name')} {blas.get('version')}"
-    describe.restype = ctypes.c_char_p
-    return str(describe().decode()).strip()
+    if said := openblas_config():
+        return said
+    build: Any = np.show_config(mode="dicts")
+    blas = build["Build Dependencies"]["blas"]
+    return f"{blas.get('name')} {blas.get('version')}"
 
 
 def _cpu_model() -> str:

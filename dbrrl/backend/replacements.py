@@ -191,7 +191,7 @@ def replacement(original: Any, x: Any) -> Any:
 def _kind(x: Any) -> str:
     """The kind of an array whose type was not met before, or of a device, with its kernels imported."""
     if isinstance(x, str):
-        kind = x.partition(":")[0].replace("cpu", "")
+        kind = "" if x == "cpu" else x.partition(":")[0]
     else:
         kind = "cuda" if type(x).__module__.partition(".")[0] == "cupy" else ""
     if kind in _KERNELS:

@@ -176,18 +176,18 @@ def cblas(*names: str) -> tuple[tuple[Any, ...] | None, bool]:
     for pattern in _CBLAS:
         spellings = [pattern.format(name) for name in names]
         if library is not None and all(hasattr(library, s) for s in spellings):
-            wide = "64_" in pattern or "USE64BITINT" in _openblas_config()
+            wide = "64_" in pattern or "USE64BITINT" in openblas_config()
             return tuple(getattr(library, s) for s in spellings), wide
     return None, False
 
 
-def _openblas_config() -> str:
-    """What OpenBLAS says of how it was built; "" if it says nothing."""
+def openblas_config() -> str:
+    """What OpenBLAS says of itself, its kernels included; "" if it says nothing."""
     ask = openblas("get_config")
     if ask is None:
         return ""
     ask.restype = ctypes.c_char_p
-    return (ask() or b"").decode(errors="replace")
+    return (ask() or b"").decode(errors="replace").strip()
 
 
 @functools.cache

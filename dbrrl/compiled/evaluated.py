@@ -74,16 +74,12 @@ class Evaluated:
             except TypeError:
                 programs.refused = f"{code_of(function)} refers to something whose numbers may change, such as an array"
                 return self._op_by_op(function, observation, rng, noise)
+            program = program or self._record(key, function, observation, arrays, noise, rng)
             if program is not None:
                 drawn = program.draw(rng)
-            else:
-                program = self._record(key, function, observation, arrays, noise, rng)
-                drawn = program.drawn if program is not None else []
-            if program is not None:
-                with program.lock:
-                    if self._run(program, arrays, drawn):
-                        result: np.ndarray = program.results[0].copy()
-                        return self._checked(program, result, drawn, (function, observation, rng, noise))
+                results = program.evaluate(arrays, drawn)
+                if results is not None:
+                    return self._checked(program, results[0], drawn, (function, observation, rng, noise))
         return self._op_by_op(function, observation, rng, noise)
 
     def _op_by_op(self, function: Any, observation: Any, rng: Any, noise: bool) -> np.ndarray:
@@ -114,14 +110,6 @@ class Evaluated:
             return {"": getattr(found, "array", found)}
 
         return self.programs.record(key, recorded, arrays, (), self.parameters, rng)
-
-    @staticmethod
-    def _run(program: Any, arrays: list[np.ndarray], drawn: list[np.ndarray]) -> bool:
-        """Run a program on observations and what was drawn; False where another thread runs it."""
-        try:
-            return program.run(*arrays, *drawn)  # type: ignore[no-any-return]
-        except (BufferError, ValueError):  # an array that is not in one piece
-            return program.run(*map(np.ascontiguousarray, arrays), *drawn)  # type: ignore[no-any-return]
 
 
 class Again:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dbrrl.autodiff.tensor import Tensor
+from dbrrl.buffers.batch import Batch
 from dbrrl.compiled.programs import NotRecorded
 from dbrrl.nn.module import Module
 
@@ -49,7 +50,7 @@ def check_class(x: object) -> None:
 
 
 def structure_of(columns: Mapping[str, Any]) -> tuple[Any, ...]:
-    """The names of a batch's columns and of the arrays in each: None for one array, () for a column that is None."""
+    """Return the names of a batch's columns and of the arrays in each: None for one array, () for a column of None."""
     return tuple(
         (name, () if column is None else tuple(column) if isinstance(column, dict) else None)
         for name, column in columns.items()
@@ -57,7 +58,7 @@ def structure_of(columns: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def arrays_of(columns: Mapping[str, Any]) -> list[Any]:
-    """The arrays of all columns."""
+    """Return the arrays of all columns."""
     arrays: list[Any] = []
     for column in columns.values():
         if column is not None:
@@ -65,12 +66,12 @@ def arrays_of(columns: Mapping[str, Any]) -> list[Any]:
     return arrays
 
 
-def columns_of(structure: tuple[Any, ...], arrays: Iterable[Any]) -> dict[str, Any]:
-    """The columns that `_structure` and `_arrays` describe."""
+def batch_of(structure: tuple[Any, ...], arrays: Iterable[Any], rows: Any = None) -> Batch:
+    """Return the batch of `arrays` as `structure_of` describes them; of some rows of it, unless `rows` is None."""
     left, columns = iter(arrays), {}
     for name, keys in structure:
         if keys is None:
             columns[name] = next(left)
         else:
             columns[name] = {key: next(left) for key in keys} if keys else None
-    return columns
+    return Batch.of_columns(columns) if rows is None else Batch.of_rows(columns, rows)

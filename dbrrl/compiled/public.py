@@ -80,15 +80,10 @@ class CompiledFunction:
                 self.programs.forget()
             key = (mode.allowed, *((x.shape, x.dtype) for x in arrays))
             program = self.programs.get(key)
-            if program is None:
-                program = self.programs.record(key, self._recorded, arrays, (), self.parameters, rng)
-                drawn = program.drawn if program is not None else []
-            else:
-                drawn = program.draw(rng)
-            if program is not None:
-                with program.lock:
-                    if program.run(*map(np.ascontiguousarray, arrays), *drawn):
-                        return self._packed([x.copy() for x in program.results])
+            program = program or self.programs.record(key, self._recorded, arrays, (), self.parameters, rng)
+            results = None if program is None else program.evaluate(arrays, program.draw(rng))
+            if results is not None:
+                return self._packed(results)
         with no_grad():
             return self._packed(self._results(self.function(*arrays, *(() if rng is None else (rng,)))))
 

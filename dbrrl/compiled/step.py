@@ -12,7 +12,7 @@ from dbrrl.autodiff.tensor import Tensor
 from dbrrl.backend.capture import recorder
 from dbrrl.buffers.batch import Batch
 from dbrrl.compiled import check
-from dbrrl.compiled.layout import arrays_of, columns_of, structure_of
+from dbrrl.compiled.layout import arrays_of, batch_of, structure_of
 from dbrrl.compiled.programs import Programs
 from dbrrl.learning.gradient_step import GradientStep, Loss, StepMetrics, check_numbers
 from dbrrl.nn.mode import state as mode
@@ -135,8 +135,11 @@ class CompiledStep(GradientStep):
             _ = right.values_now  # before the weights change
             checked = right, optimizer.flat.grads.copy()
         with program.lock:
-            if not program.run(*inputs):
-                return None
+            try:
+                if not program.run(*inputs):
+                    return None
+            except IndexError:
+                return None  # the ops say which number is out of range
             metrics = RunMetrics(program)
         if checked is not None:
             self._compare(program, metrics, *checked)
@@ -177,10 +180,8 @@ class CompiledStep(GradientStep):
         def gradient(*given: Any) -> dict[str, Any]:
             *arrays, settings = given
             rows = arrays.pop() if picked else None
-            found = columns_of(structure_of(columns), arrays)
-            batch = Batch.of_columns(found) if rows is None else Batch.of_rows(found, rows)
             numbers = {name: settings[i] for i, name in enumerate(names)}
-            _, metrics = self.backward(batch, **numbers)
+            _, metrics = self.backward(batch_of(structure_of(columns), arrays, rows), **numbers)
             return dict(StepMetrics(metrics, 0.0))
 
         return gradient

@@ -8,7 +8,7 @@ import numpy as np
 from dbrrl.backend import DeviceScalar, capture
 from dbrrl.backend.capture import Direct
 from dbrrl.buffers.batch import Batch
-from dbrrl.compiled.layout import arrays_of, columns_of, structure_of
+from dbrrl.compiled.layout import arrays_of, batch_of, structure_of
 from dbrrl.learning.gradient_step import GradientStep, Loss, StepMetrics, check_numbers, packed
 from dbrrl.optim import Optimizer
 
@@ -89,8 +89,7 @@ class CapturedStep(UncheckedStep):
 
     def _recorded(self, how: tuple[Any, ...], rows: Any, *arrays: Any) -> tuple[list[str], Any, dict[str, Any]]:
         """One step; names and values of its metrics without axes, and all others."""
-        columns = columns_of(how[-1], arrays)
-        batch = Batch.of_columns(columns) if rows is None else Batch.of_rows(columns, rows)
+        batch = batch_of(how[-1], arrays, rows)
         metrics = self.gradient(batch, **{name: self._numbers[name].value for name in how[3]})
         found = dict(metrics) | {_NORM: metrics.grad_norm}
         self.optimizer.step()

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 import dbrrl
+from dbrrl import functional as F
 from dbrrl import nn, optim
 from dbrrl.backend import load_kernels
 from dbrrl.buffers import Batch
 from dbrrl.compiled import check
 from dbrrl.compiled.step import CompiledStep
-from dbrrl.errors import AnomalyError
+from dbrrl.errors import AnomalyError, ShapeError
 from dbrrl.kernels.cpu import extension
 
 load_kernels("cpu")
@@ -319,6 +320,28 @@ def test_a_row_out_of_range_is_an_error_and_no_step() -> None:
             step(given[np.array([0, 1, 6])])
     np.testing.assert_array_equal(pair.steps[0].optimizer.flat.values, before)
     pair.step(given[np.array([0, 1, 5])])
+
+
+def test_an_index_out_of_range_in_the_loss_is_the_error_of_the_ops_and_no_step() -> None:
+    def loss(net: Any, batch: Batch, **_: Any) -> Any:
+        value = F.mean(F.pick(net(batch.x), batch.action))
+        return value, lambda: {"loss": value.array}
+
+    pair, given = Pair(loss), data()
+    batch = Batch(x=given.x, action=np.array([0, 1, 1, 0, 1, 0]))
+    for _ in range(3):
+        pair.step(batch)
+    assert pair.compiled
+    before = pair.steps[0].optimizer.flat.values.copy()
+    said = []
+    for step in pair.steps:
+        with pytest.raises(ShapeError, match="got 7 in row 2") as error:
+            step(Batch(x=given.x, action=np.array([0, 1, 7, 0, 1, 0])))
+        said.append(str(error.value))
+    assert said[0] == said[1]
+    np.testing.assert_array_equal(pair.steps[0].optimizer.flat.values, before)
+    pair.step(batch)
+    assert pair.compiled
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

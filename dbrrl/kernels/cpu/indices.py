@@ -1,5 +1,6 @@
 """Views, rows and elements of traced arrays by index, read and written."""
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,6 @@ from dbrrl.kernels.cpu.trace import (
     in_order,
     move,
     note,
-    product_of,
     traced,
 )
 
@@ -46,7 +46,7 @@ def getitem(x: Traced, index: Any) -> Any:
     rest = x.shape[1:]
     result = fresh(x.values[places.values])
     if result.size:
-        row = x.itemsize * product_of(rest)
+        row = x.itemsize * prod(rest)
         note("take", "", (result, x, places), (places.size, row, len(x), x.strides[0]))
     return result._view(result.values.reshape((*shape, *rest)))
 
@@ -63,7 +63,7 @@ def _rows_of(x: Traced, index: Any) -> tuple[Traced, Traced, tuple[int, ...]]:
     sizes, shape = x.shape[: len(arrays)], np.broadcast_shapes(*(part.shape for part in arrays))
     row = Traced(x.values[(0,) * len(arrays)], x.buffer) if all(sizes) else x
     apart = row.values.nbytes if row.ndim else x.itemsize
-    steps = [apart * product_of(sizes[i + 1 :]) for i in range(len(sizes))]
+    steps = [apart * prod(sizes[i + 1 :]) for i in range(len(sizes))]
     spaced = list(x.strides[: len(sizes)]) == steps or (len(sizes) == 1 and x.strides[0] >= apart)
     if not (spaced and in_one_piece(row)):
         x = x.copy()
@@ -80,7 +80,7 @@ def _rows_of(x: Traced, index: Any) -> tuple[Traced, Traced, tuple[int, ...]]:
     total = total if total.shape == shape else total._view(np.broadcast_to(total.values, shape))
     total = total.reshape(-1) if in_one_piece(total) else total.copy().reshape(-1)
     rows = np.lib.stride_tricks.as_strided(
-        x.values, (product_of(sizes), *x.shape[len(sizes) :]), (x.strides[len(sizes) - 1], *x.strides[len(sizes) :])
+        x.values, (prod(sizes), *x.shape[len(sizes) :]), (x.strides[len(sizes) - 1], *x.strides[len(sizes) :])
     )
     return x._view(rows), total, shape
 
@@ -109,8 +109,8 @@ def setitem(x: Traced, index: Any, value: Any, add: bool = False) -> None:
     else:
         rows.values[places.values] = spread.values
     flags = int(add) | (x.dtype == _FLOAT64) << 1
-    row = x.itemsize * product_of(rest)
-    note("put", "", (rows, spread, places), (places.size, row, len(rows), rows.strides[0], product_of(rest)), flags)
+    row = x.itemsize * prod(rest)
+    note("put", "", (rows, spread, places), (places.size, row, len(rows), rows.strides[0], prod(rest)), flags)
 
 
 HANDLERS["getitem"], HANDLERS["setitem"] = getitem, setitem

@@ -67,7 +67,7 @@ class Program:
         """
         found = self._run(*inputs)
         if found > 0:
-            raise IndexError(f"expected an index in range, got another one: {self.steps[found - 1].line or 'a loss'}")
+            raise IndexError(f"expected an index in range, got another one in step {found} of {len(self.steps)}")
         return found == 0  # type: ignore[no-any-return]
 
 
@@ -106,12 +106,12 @@ def _without_copies(steps: list[Step], kept: set[int]) -> list[Step]:
     same: dict[int, Buffer] = {}  # buffers that became another one
     result = []
     for i, step in enumerate(steps):
-        if step.kind == "loop" and len(step.operands) == 2 and step.name[:2] == step.name[-2:]:
+        if step.name in _PLAIN_COPIES:
             to, x = step.operands
             whole = to.contiguous and x.contiguous and to.shape == x.shape
             whole = whole and math.prod(x.shape) * x.itemsize == x.buffer.size == to.buffer.size
             own = to.buffer.kind == x.buffer.kind == "own" and id(x.buffer) not in kept
-            if whole and own and first[id(to.buffer)] == i == last[id(x.buffer)] and step.name in _PLAIN_COPIES:
+            if whole and own and first[id(to.buffer)] == i == last[id(x.buffer)]:
                 same[id(x.buffer)] = to.buffer
                 continue
         result.append(step)
@@ -153,7 +153,7 @@ def _moved(step: Step, homes: dict[int, tuple[Buffer, int]]) -> Step:
             buffer, start = homes[id(x.buffer)]
             x = Operand(buffer, start + x.offset, x.shape, x.strides, x.itemsize)
         operands.append(x)
-    return Step(step.kind, step.name, tuple(operands), step.numbers, step.flags, step.line)
+    return Step(step.kind, step.name, tuple(operands), step.numbers, step.flags)
 
 
 def _memory(steps: list[Step], kept: set[int]) -> tuple[dict[int, int], int]:

@@ -68,7 +68,6 @@ class Step:
     operands: tuple[Operand, ...]
     numbers: tuple[int, ...] = ()
     flags: int = 0
-    line: str = ""
 
 
 @dataclass

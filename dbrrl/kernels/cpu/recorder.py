@@ -74,7 +74,7 @@ class Recorded:
         results: the arrays with axes that were found, as the latest run left them.
         runs: how many were compared with what the ops compute.
         lock: held from the start of a run until its results are read.
-        drawn: what the function drew while it was traced.
+        drawn: what the function drew while it was traced, until a run takes it.
     """
 
     def __init__(self, record: Recording, found: Mapping[str, Any], written: Any, draws: Draws, end: Any) -> None:
@@ -97,11 +97,24 @@ class Recorded:
         self.fixed = [buffer.array for buffer in (*record.fixed.values(), *record.scalars.values())]
 
     def draw(self, rng: Any) -> list[np.ndarray]:
-        """Return what the function draws, from a generator: the last inputs of a run."""
-        if len(self.draws) == 1:
-            ((name, arguments, options),) = self.draws
-            return [getattr(rng, name)(*arguments, **options)]
+        """Return what the function draws, the last inputs of a run: first what it drew while it was traced."""
+        if self.drawn:
+            drawn, self.drawn = self.drawn, []
+            return drawn
         return [getattr(rng, name)(*arguments, **options) for name, arguments, options in self.draws]
+
+    def evaluate(self, inputs: Sequence[np.ndarray], drawn: Sequence[np.ndarray]) -> list[np.ndarray] | None:
+        """Return copies of the results with axes, for inputs and what was drawn; None where the ops have to compute
+        them, or to say what is wrong.
+        """
+        with self.lock:
+            try:
+                ran = self.run(*inputs, *drawn)
+            except BufferError:  # an array that is not in one piece
+                ran = self.run(*map(np.ascontiguousarray, inputs), *drawn)
+            except IndexError:
+                ran = False
+            return [x.copy() for x in self.results] if ran else None
 
     def named(self, numbers: Sequence[float], vectors: Sequence[np.ndarray]) -> dict[str, Any]:
         """Return results by name: of those without axes, in their order, and of the others."""

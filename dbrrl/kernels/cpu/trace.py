@@ -5,7 +5,6 @@ NumPy's. What is noted are operands in memory: which buffer, from which byte on,
 input of the program, memory of its own, or an array of somebody else that stays where it is, such as a parameter.
 """
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -292,8 +291,3 @@ def in_one_piece(x: Traced) -> bool:
 def in_order(x: Traced) -> Traced:
     """Return x, or a copy of it whose elements follow one another in C order."""
     return x if in_one_piece(x) else x.copy()
-
-
-def product_of(shape: Sequence[int]) -> int:
-    """Return how many elements a shape has."""
-    return math.prod(shape)

@@ -196,11 +196,9 @@ class _QuantileHuber:
     def forward(self, a: Any, b: Any) -> Any:
         a, b, fractions = (in_order(as_type(x, a.dtype)) for x in (a, b, self.fractions))
         with np.errstate(all="ignore"):
-            d = b.values[:, None, :] - a.values[:, :, None]
-            weight = np.abs(fractions.values[..., None] - np.less(d, 0)) / b.shape[1]
-            inside = np.minimum(np.abs(d), 1)
-            y = fresh((weight * inside * (np.abs(d) - 0.5 * inside)).sum(axis=(1, 2)).astype(a.dtype))
-            self.slope = fresh(-(weight * np.clip(d, -1, 1)).sum(axis=2).astype(a.dtype))
+            op = quantile.QuantileHuber(fractions.values)
+            y = fresh(op.forward(a.values, b.values))
+            self.slope = fresh(-np.sum(op.weight * np.clip(op.error, -1, 1), axis=2))
         between = fractions.strides[0] if fractions.ndim == 2 else 0
         numbers = (*a.shape, b.shape[1], a.itemsize, between)
         note("quantiles", "", (y, self.slope, a, b, fractions), numbers, (a.itemsize == 8) << 1)
