@@ -9,6 +9,8 @@ import dbrrl
 from dbrrl import functional as F
 from dbrrl import nn, optim
 from dbrrl.buffers import Batch
+from dbrrl.distributions import Categorical
+from dbrrl.errors import DbrrlError
 from dbrrl.kernels.cpu import extension
 
 pytestmark = pytest.mark.skipif(extension.module is None, reason=f"no compiled kernels: {extension.reason}")
@@ -45,6 +47,37 @@ def test_a_function_that_draws() -> None:
         right = X + rngs[1].normal(size=X.shape).astype(np.float32)
         np.testing.assert_allclose(compiled(X, rng=rngs[0]), right, rtol=1e-6)
     assert compiled.explain().startswith("runs as")
+
+
+CHECKED = {
+    "pick": (lambda net, index: F.pick(net(X), index), ([0, 1, 1, -1, 1], [0, 7, 1, 1, 1])),
+    "one_hot": (lambda net, index: net(X) * F.one_hot(index, 2), ([0, 1, 1, -1, 1], [0, 1, 2, 1, 1])),
+    "embedding": (lambda net, index: F.embedding(index, net(X)[:2]), ([0, 1, 1, -1, 1], [0, 1, 2, 1, 1])),
+    "log_prob": (lambda net, index: Categorical(net(X)).log_prob(index), ([0, 1, 1, -1, 1], [0, 1, 1, 1, 2])),
+    "mode": (
+        lambda net, index: Categorical(F.where(index[:, None] != 1, net(X), -np.inf)).mode(),
+        ([0, 0, 0, 1, 0],),  # no choice is left in a row
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CHECKED)
+def test_what_the_ops_refuse_is_their_error_in_a_program_too(name: str) -> None:
+    net, (function, wrong) = network(), CHECKED[name]
+    compiled = dbrrl.compile(lambda index: function(net, index), parameters=net)
+    good = np.zeros(5, np.int64)
+    right = compiled(good)
+    for _ in range(2):
+        np.testing.assert_array_equal(compiled(good), right)
+    assert compiled.explain().startswith("runs as a program of")
+    for numbers in wrong:
+        errors = []
+        for call in (compiled, lambda index: function(net, index)):
+            with pytest.raises(DbrrlError) as error:
+                call(np.array(numbers))
+            errors.append((type(error.value), str(error.value)))
+        assert errors[0] == errors[1]
+    np.testing.assert_array_equal(compiled(good), right)
 
 
 def test_what_cannot_be_recorded_runs_op_by_op() -> None:

@@ -73,8 +73,7 @@ def _rows_of(x: Traced, index: Any) -> tuple[Traced, Traced, tuple[int, ...]]:
         constant = part.buffer.kind == "fixed" and not part.buffer.array.flags.writeable and part.size
         known = constant and part.values.min() >= 0 and part.values.max() < n
         if len(sizes) > 1 and not known:  # of one axis the step that reads or writes rows looks itself
-            part = in_order(part)
-            note("check", "", (part,), (part.size, n))
+            check_range(part, -n, n)
             part = traced(np.where(np.less(part, 0), part + n, part))
         total = part if total is None else total * n + part
     total = total if total.shape == shape else total._view(np.broadcast_to(total.values, shape))
@@ -83,6 +82,14 @@ def _rows_of(x: Traced, index: Any) -> tuple[Traced, Traced, tuple[int, ...]]:
         x.values, (prod(sizes), *x.shape[len(sizes) :]), (x.strides[len(sizes) - 1], *x.strides[len(sizes) :])
     )
     return x._view(rows), total, shape
+
+
+def check_range(x: Traced, low: int, high: int) -> None:
+    """Note that the integers or booleans x are from `low` to `high` - 1: with others the program stops, and the ops,
+    which check them too, say what is wrong.
+    """
+    x = in_order(as_type(x, _INT64))
+    note("check", "", (x,), (x.size, low, high))
 
 
 def setitem(x: Traced, index: Any, value: Any, add: bool = False) -> None:

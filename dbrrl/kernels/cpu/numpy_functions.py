@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from dbrrl.kernels.cpu.indices import getitem, setitem
+from dbrrl.kernels.cpu.indices import check_range, getitem, setitem
 from dbrrl.kernels.cpu.record import refuse
 from dbrrl.kernels.cpu.reductions import extreme, mean, place, reduce, std, total, var
 from dbrrl.kernels.cpu.trace import HANDLERS, Traced, as_type, fresh, in_one_piece, move, note, plain, traced
@@ -101,6 +101,7 @@ def _bincount(x: Any, weights: Any = None, minlength: int = 0) -> Traced:
     x, n = traced(x), int(minlength)
     if weights is None or (x.values.size and x.values.max() >= n):
         raise refuse("numpy.bincount of numbers without weights, or beyond minlength")
+    check_range(x, 0, n)
     result = zeros(n, _FLOAT64)
     setitem(result, x, as_type(weights, _FLOAT64), add=True)
     return result

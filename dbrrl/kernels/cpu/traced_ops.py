@@ -10,6 +10,7 @@ from dbrrl.autodiff import chosen, elementwise, ensemble, index, linear, loss, p
 from dbrrl.autodiff.tensor import Tensor, plain
 from dbrrl.backend import replaces
 from dbrrl.distributions import categorical
+from dbrrl.kernels.cpu.indices import check_range
 from dbrrl.kernels.cpu.trace import CODES, as_type, fresh, in_order, loop, note, traced
 
 KIND = "program"
@@ -22,11 +23,12 @@ def _constant_like(x: Any, value: float) -> float:
 
 @replaces(index.check_classes, KIND)
 def _check_classes(index: Any, k: int, name: str) -> None:
-    return None
+    check_range(index, 0, k)
 
 
 @replaces(loss.all_true, KIND)
 def _all_true(mask: Any) -> bool:
+    check_range(mask.all(), 0, 1)
     return False
 
 
@@ -45,6 +47,7 @@ def _clipped(x: Any, low: np.float32, high: np.float32) -> Any:
 
 @replaces(categorical.largest, KIND)
 def _largest(scores: Any, what: str) -> Any:
+    check_range(np.max(scores, -1) == -np.inf, 0, 1)
     return scores.argmax(-1)
 
 
@@ -72,9 +75,10 @@ def _extreme(x: Any, ufunc: Any, axis: reduce.Axis, keepdims: bool = False) -> A
 
 
 class Chosen(index.Chosen):
-    """The same without checks: a program stops at an index out of range."""
+    """The same by steps of the program."""
 
     def chosen(self, x: Any) -> Any:
+        index.check_classes(self.index, x.shape[1], self.name)
         self.place = index.numbers(self.index, len(self.index)), self.index
         return x[self.place]
 

@@ -166,7 +166,7 @@ static void scale(int wide, void *x, int64_t n, double by) {
 
 enum { NOT_FINITE = -2, NO_MEMORY = -3 };
 
-/* Returns 0; the number of the instruction that met an index out of range, from 1 on; NOT_FINITE for such a gradient;
+/* Returns 0; the number of the instruction that met a number out of range, from 1 on; NOT_FINITE for such a gradient;
    NO_MEMORY where a product had none. */
 static int64_t run_program(const Program *program, char *const *base) {
   for (int64_t at = 0; at < program->count; at++) {
@@ -209,9 +209,9 @@ static int64_t run_program(const Program *program, char *const *base) {
         }
         break;
       }
-      case CHECK: { /* integers: how many, below what and at least minus what */
+      case CHECK: { /* int64: how many, the smallest that is allowed, and the first that is too large */
         const int64_t *index = (const int64_t *)P(0);
-        for (int64_t i = 0; i < k[0]; i++) if (index[i] >= k[1] || index[i] < -k[1]) return at + 1;
+        for (int64_t i = 0; i < k[0]; i++) if (index[i] < k[1] || index[i] >= k[2]) return at + 1;
         break;
       }
       case PLACES: /* places, elements; rows, and elements of each; flags 2: float64 */
