@@ -27,7 +27,7 @@ ROOMS = ("learning", "networks", "buffers")
 CORE = ("autodiff", "backend", "compiled", "kernels", "nn", "optim", "distributions")
 GROUPS = ("page and learning/, networks/, buffers/", "formulas", "core")
 AGENTS: dict[str, dict[str, Any]] = {
-    "PPO": {"n_steps": 8, "batch_size": 32, "n_epochs": 2},
+    "PPO": {"n_steps": 8, "batch_size": 32, "n_epochs": 1},
     "A2C": {"n_steps": 8},
     "DQN": {"learning_starts": 0, "update_interval": 8, "batch_size": 32},
 }

@@ -124,20 +124,28 @@ def test_a_copy_of_the_checkout_holds_what_is_tracked_and_not_itself(
     assert os.readlink(target / "dbrrl" / "agents") == "../agents"
 
 
+WITH_COMPILER = shutil.which("cc") is not None or shutil.which("gcc") is not None
+KERNELS = [pytest.param(False, id="pure"), pytest.param(WITH_COMPILER, id="compiled", marks=pytest.mark.slow)]
+
+
+def build(what: str, tree: Path, out: Path, compiled: bool) -> None:
+    """Build a wheel or a source archive of a tree; without a compiler, compiled kernels are left out of a wheel."""
+    code = f"import sys; from setuptools import build_meta; build_meta.build_{what}(sys.argv[1])"
+    command = [sys.executable, "-W", "ignore", "-c", code, str(out)]
+    environment = os.environ if compiled else os.environ | {"CC": shutil.which("false") or "false"}
+    result = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the wheel and the source archive, built from a copy of the checkout."""
     pytest.importorskip("setuptools", minversion="77", reason="building needs setuptools 77")
     folder = tmp_path_factory.mktemp("build")
     copy_checkout(ROOT, folder / "tree")
-    code = (
-        "import sys; from setuptools import build_meta; out = sys.argv[1];"
-        "build_meta.build_wheel(out); build_meta.build_sdist(out)"
-    )
-    command = [sys.executable, "-W", "ignore", "-c", code, str(folder / "out")]
     (folder / "out").mkdir()
-    result = subprocess.run(command, cwd=folder / "tree", capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
+    for what in ("wheel", "sdist"):
+        build(what, folder / "tree", folder / "out", request.param)
     return folder / "out"
 
 
@@ -152,26 +160,29 @@ def expected_files() -> dict[str, Path]:
     }
 
 
-def test_the_wheel_holds_each_file_once_and_under_its_name(built: Path) -> None:
+def compiled_in(names: list[str]) -> list[str]:
+    return [name for name in names if name.startswith("dbrrl/kernels/cpu/_c.") and not name.endswith(".pyi")]
+
+
+@pytest.mark.parametrize("built", KERNELS, indirect=True)
+def test_the_wheel_holds_each_file_once_and_under_its_name(built: Path, request: pytest.FixtureRequest) -> None:
     (wheel,) = built.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     ours = [name for name in names if not name.split("/")[0].endswith(".dist-info")]
-    compiled = [name for name in ours if name.startswith("dbrrl/kernels/cpu/_c.") and not name.endswith(".pyi")]
-    assert sorted(ours) == sorted([*expected_files(), *compiled])
+    assert sorted(ours) == sorted([*expected_files(), *compiled_in(ours)])
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert wheel.name.startswith(f"dbrrl-{dbrrl.__version__}-cp311-abi3-")
-    assert len(compiled) == (shutil.which("cc") is not None or shutil.which("gcc") is not None)
+    assert len(compiled_in(ours)) == request.node.callspec.params["built"]
 
 
-def test_the_source_archive_builds_the_same_wheel(built: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("built", KERNELS, indirect=True)
+def test_the_source_archive_builds_the_same_wheel(built: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     (archive,) = built.glob("*.tar.gz")
     with tarfile.open(archive) as tar:
         names = tar.getnames()
         tar.extractall(tmp_path, filter="data")
     assert not [name for name in names if "/tests" in name or "__pycache__" in name]
     (tree,) = tmp_path.iterdir()
-    code = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
-    command = [sys.executable, "-W", "ignore", "-c", code, str(tmp_path)]
-    subprocess.run(command, cwd=tree, capture_output=True, check=True)
+    build("wheel", tree, tmp_path, request.node.callspec.params["built"])
     (first,), (second,) = built.glob("*.whl"), tmp_path.glob("*.whl")
     assert sorted(zipfile.ZipFile(first).namelist()) == sorted(zipfile.ZipFile(second).namelist())

@@ -55,7 +55,7 @@ def warns(line: str) -> Any:
 
 def test_names_in_modules_warn() -> None:
     with warns("dbrrl.networks.preprocessor.Encoder is Preprocessor now: use that"):
-        from dbrrl.observations import Encoder
+        from dbrrl.networks.preprocessor import Encoder  # type: ignore[attr-defined]
     with warns("dbrrl.explorers.Deferred is LazyValues now: use that"):
         from dbrrl.explorers import Deferred
     assert Encoder is Preprocessor and Deferred is LazyValues

@@ -1,11 +1,9 @@
 """Nothing grows, nothing leaks, nothing recurses."""
 
-import gc
 import sys
 import threading
 import tracemalloc
 import weakref
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -19,14 +17,7 @@ from dbrrl.debugging.debug import detect_anomaly, profile
 from dbrrl.errors import GraphError
 from dbrrl.nn import Linear, Sequential, Tanh
 from dbrrl.optim import Adam
-
-
-@pytest.fixture
-def without_collector() -> Iterator[None]:
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
+from tests.cycles import leaving_no_cycles
 
 
 def loss_of(w: Any, x: Any) -> Any:
@@ -71,46 +62,47 @@ def memory_in_use() -> int:
 
 
 @pytest.mark.parametrize("walked", ["not walked", "walked", "walked twice", "recorded", "failed"])
-def test_a_forgotten_loss_frees_its_graph_at_once(without_collector: None, walked: str) -> None:
-    w = leaf()
-    loss = loss_of(w, np.ones((3, 4), np.float32))
-    if walked == "walked":
-        loss.backward()
-    elif walked == "walked twice":
-        loss.backward(retain_graph=True)
-        loss.backward(retain_graph=True)
-    elif walked == "recorded":
-        g = grad(loss, w, create_graph=True)
-        second = grad((g * g).sum(), w, create_graph=True)
-        del g, second
-    elif walked == "failed":
-        with no_grad():
-            w[0] = 1.0
-        with pytest.raises(GraphError):
+def test_a_forgotten_loss_frees_its_graph_at_once(walked: str) -> None:
+    with leaving_no_cycles():
+        w = leaf()
+        loss = loss_of(w, np.ones((3, 4), np.float32))
+        if walked == "walked":
             loss.backward()
-    gone = weakref.ref(loss.op), weakref.ref(loss)
-    del loss
-    assert [r() for r in gone] == [None, None]
-    assert gc.collect() == 0
+        elif walked == "walked twice":
+            loss.backward(retain_graph=True)
+            loss.backward(retain_graph=True)
+        elif walked == "recorded":
+            g = grad(loss, w, create_graph=True)
+            second = grad((g * g).sum(), w, create_graph=True)
+            del g, second
+        elif walked == "failed":
+            with no_grad():
+                w[0] = 1.0
+            with pytest.raises(GraphError):
+                loss.backward()
+        gone = weakref.ref(loss.op), weakref.ref(loss)
+        del loss
+        assert [r() for r in gone] == [None, None]
 
 
 @pytest.mark.parametrize("watch", [detect_anomaly, profile])
-def test_debugging_leaves_no_cycles(without_collector: None, watch: Any) -> None:
-    w = leaf()
-    with watch():
-        loss_of(w, np.ones((3, 4), np.float32)).backward()
-    assert engine.observing == [] and engine.state.observer is None
-    assert gc.collect() == 0
+def test_debugging_leaves_no_cycles(watch: Any) -> None:
+    with leaving_no_cycles():
+        w = leaf()
+        with watch():
+            loss_of(w, np.ones((3, 4), np.float32)).backward()
+        assert engine.observing == [] and engine.state.observer is None
 
 
-def test_backward_frees_the_graph_as_it_walks(without_collector: None) -> None:
-    x = leaf()
-    h = np.tanh(x)
-    y = (h * h).sum()
-    middle = weakref.ref(y.op.inputs[0].op)
-    del h
-    y.backward()
-    assert middle() is None and y.op.inputs is None
+def test_backward_frees_the_graph_as_it_walks() -> None:
+    with leaving_no_cycles():
+        x = leaf()
+        h = np.tanh(x)
+        y = (h * h).sum()
+        middle = weakref.ref(y.op.inputs[0].op)
+        del h
+        y.backward()
+        assert middle() is None and y.op.inputs is None
 
 
 def chain(length: int) -> tuple[Tensor, Any]:

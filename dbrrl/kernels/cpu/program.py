@@ -1,6 +1,5 @@
 """From the steps of a trace to a program that C runs in one call: fewer steps, shared memory, and their code."""
 
-import ctypes
 import functools
 import math
 from collections.abc import Iterable, Sequence
@@ -51,11 +50,11 @@ class Program:
         numbers |= {id(b): 1 + len(self.inputs) + i for i, b in enumerate(stay)}
         code = np.array([word for step in steps for word in _code(step, numbers, places)], np.int64)
         sizes = np.array([b.size for b in self.inputs], np.int64)
-        addresses = np.array([b.address for b in stay], np.int64)
-        self._stay = [b.array for b in stay]  # so that the memory stays
-        self._program = native.program_make(code.tobytes(), len(steps), size, sizes.tobytes(), addresses.tobytes())
-        self._run = functools.partial(native.program_run, self._program)
-        memory = _array_at(native.program_memory(self._program), size)
+        memory = _aligned(size)
+        addresses = np.array([memory.ctypes.data, *(b.address for b in stay)], np.int64)
+        self._kept = memory, [b.array for b in stay]  # the program has only their addresses
+        program = native.program_make(code.tobytes(), len(steps), sizes.tobytes(), addresses.tobytes())
+        self._run = functools.partial(native.program_run, program)
         self.outputs = [_output(x, memory, places, homes) for x in outputs]
         self.memory = size
 
@@ -71,8 +70,11 @@ class Program:
         return found == 0  # type: ignore[no-any-return]
 
 
-def _array_at(address: int, size: int) -> np.ndarray:
-    return np.ctypeslib.as_array((ctypes.c_uint8 * max(size, 1)).from_address(address))
+def _aligned(size: int) -> np.ndarray:
+    """Return bytes, all 0, whose address is a multiple of _ALIGNMENT."""
+    block = np.zeros(size + _ALIGNMENT, np.uint8)
+    start = -block.ctypes.data % _ALIGNMENT
+    return block[start : start + size]
 
 
 def _output(x: Traced, memory: np.ndarray, places: dict[int, int], homes: dict[int, tuple[Buffer, int]]) -> np.ndarray:

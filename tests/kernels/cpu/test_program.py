@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from dbrrl.kernels.cpu import extension
+from tests.cycles import leaving_no_cycles
 from tests.kernels.cpu.conftest import using
 from tests.kernels.cpu.programs import Untraceable, agree, recorded, refused, run
 from tests.kernels.cpu.random_programs import RandomProgram
@@ -85,6 +86,15 @@ def test_memory_is_shared_by_arrays_that_are_not_needed_together() -> None:
 
     large = np.linspace(-1, 1, 10_000, dtype=np.float32)
     assert agree(chain, large, others=[large / 2], scale=30).program.memory < 5 * large.nbytes
+
+
+def test_a_program_is_freed_without_the_collector_and_its_results_stay() -> None:
+    program = recorded(lambda x: x + 1, X)
+    with leaving_no_cycles():
+        assert program.run(X)
+        (result,) = program.results
+        del program
+        np.testing.assert_array_equal(result, X + 1)
 
 
 def test_what_nobody_reads_is_not_computed() -> None:

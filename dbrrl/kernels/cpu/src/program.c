@@ -35,13 +35,13 @@ typedef struct {
 typedef struct {
   int64_t count, buffers, inputs, *sizes;
   Instruction *code;
-  char **base, *memory, *block; /* memory: the aligned part of the block */
-  int busy;                     /* changed under the interpreter lock alone */
+  char **base;
+  int busy; /* changed under the interpreter lock alone */
 } Program;
 
 static void free_program(Program *program) {
   if (!program) return;
-  free(program->code); free(program->base); free(program->block); free(program->sizes);
+  free(program->code); free(program->base); free(program->sizes);
   free(program);
 }
 
@@ -301,31 +301,34 @@ static int decode(Program *program, const int64_t *word, int64_t words) {
   return at == words;
 }
 
-/* make(code: int64 bytes, count, memory: bytes needed, sizes: int64 bytes of the inputs, addresses: of what stays) */
+/* make(code: int64 bytes, count, sizes: int64 bytes of the inputs, addresses: of its memory and of what stays).
+   The caller keeps what is at the addresses as long as the program. */
 static PyObject *make(PyObject *self, PyObject *args) {
   (void)self;
   const char *code, *sizes, *addresses;
-  Py_ssize_t code_bytes, sizes_bytes, addresses_bytes, count, memory;
-  if (!PyArg_ParseTuple(args, "y#nny#y#", &code, &code_bytes, &count, &memory, &sizes, &sizes_bytes, &addresses, &addresses_bytes)) return NULL;
+  Py_ssize_t code_bytes, sizes_bytes, addresses_bytes, count;
+  if (!PyArg_ParseTuple(args, "y#ny#y#", &code, &code_bytes, &count, &sizes, &sizes_bytes, &addresses, &addresses_bytes)) return NULL;
+  if (addresses_bytes < (Py_ssize_t)sizeof(char *)) {
+    PyErr_SetString(PyExc_ValueError, "program: expected the address of its memory");
+    return NULL;
+  }
   Program *program = calloc(1, sizeof(Program));
   if (!program) return PyErr_NoMemory();
   program->count = count;
   program->inputs = sizes_bytes / 8;
-  program->buffers = 1 + program->inputs + addresses_bytes / 8;
+  program->buffers = program->inputs + addresses_bytes / 8;
   program->code = calloc((size_t)(count ? count : 1), sizeof(Instruction));
   program->base = calloc((size_t)program->buffers, sizeof(char *));
-  program->block = calloc((size_t)memory + 128, 1);
   program->sizes = malloc((size_t)(sizes_bytes ? sizes_bytes : 1));
   int64_t *words = malloc((size_t)(code_bytes ? code_bytes : 1)); /* bytes of Python's may not be aligned */
-  if (!program->code || !program->base || !program->block || !program->sizes || !words) {
+  if (!program->code || !program->base || !program->sizes || !words) {
     free(words); free_program(program);
     return PyErr_NoMemory();
   }
   memcpy(words, code, (size_t)code_bytes);
   memcpy(program->sizes, sizes, (size_t)sizes_bytes);
-  program->memory = program->block + (64 - (uintptr_t)program->block % 64) % 64;
-  program->base[0] = program->memory;
-  memcpy(program->base + 1 + program->inputs, addresses, (size_t)addresses_bytes);
+  memcpy(program->base, addresses, sizeof(char *));
+  memcpy(program->base + 1 + program->inputs, addresses + sizeof(char *), (size_t)addresses_bytes - sizeof(char *));
   int decoded = decode(program, words, code_bytes / 8);
   free(words);
   if (!decoded) {
@@ -382,13 +385,6 @@ static PyObject *run(PyObject *self, PyObject *const *args, Py_ssize_t n) {
   return PyLong_FromLongLong(found);
 }
 
-/* memory(program): the address of its own memory */
-static PyObject *memory(PyObject *self, PyObject *capsule) {
-  (void)self;
-  Program *program = PyCapsule_GetPointer(capsule, CAPSULE);
-  return program ? PyLong_FromVoidPtr(program->memory) : NULL;
-}
-
 static PyObject *names(PyObject *self, PyObject *ignored) {
   (void)self; (void)ignored;
   PyObject *first = PyList_New(0), *second = PyList_New(0);
@@ -400,7 +396,6 @@ static PyObject *names(PyObject *self, PyObject *ignored) {
 PyMethodDef program_methods[] = {
   {"program_make", make, METH_VARARGS, "Make a program of instructions."},
   {"program_run", (PyCFunction)(void (*)(void))run, METH_FASTCALL, "Run a program on its inputs."},
-  {"program_memory", memory, METH_O, "The address of a program's own memory."},
   {"program_names", names, METH_NOARGS, "The names of loops and of reductions, in their order."},
   {NULL, NULL, 0, NULL},
 };
