@@ -99,7 +99,7 @@ def loss_of(agent: Any, s: Any, network: Reference, target: Reference) -> float:
     return float(np.mean(terms))
 
 
-@kinds
+@pytest.mark.parametrize("kind", ["lstm", pytest.param("gru", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "settings", [{}, {"initial_state": "zero", "burn_in": 0}, {"burn_in": 0, "n_step": 3}, {"n_step": 2}]
 )

@@ -20,6 +20,12 @@ from tests.standin import host, put
 
 POINTS = [pytest.param(case, make, id=f"{case.name} {k}") for case in CASES for k, make in enumerate(case.points)]
 over_points = pytest.mark.parametrize(("case", "make"), POINTS)
+FIRST_POINTS = 2  # of a case, by default in a test that takes long
+MANY_POINTS = [
+    pytest.param(case, make, id=f"{case.name} {k}", marks=[pytest.mark.slow] * (k >= FIRST_POINTS))
+    for case in CASES
+    for k, make in enumerate(case.points)
+]
 
 
 def arrays_of(make: Any) -> tuple[Any, ...]:
@@ -103,7 +109,7 @@ def test_first_and_second_gradients_match_central_differences(case: Case, make: 
     check_gradients(case.call, *put(arrays_of(make), device), order=2, rtol=1e-5, atol=1e-6)
 
 
-@over_points
+@pytest.mark.parametrize(("case", "make"), MANY_POINTS)
 def test_second_gradients_inside_a_curved_function(case: Case, make: Any) -> None:
     # A linear op has a second derivative of its own only where what comes after it is curved.
     check_gradients(lambda *xs: np.sin(case.call(*xs)), *arrays_of(make), order=2, rtol=1e-5, atol=2e-6)

@@ -86,7 +86,9 @@ def test_what_a_large_buffer_does_not_hold_takes_no_memory(name: str, field: str
     assert resident() - before < 60e6
 
 
-@pytest.mark.parametrize("sizes", [(), (64, 64), (256, 256), (512,) * 4])
+@pytest.mark.parametrize(
+    "sizes", [(), (64, 64), *(pytest.param(s, marks=pytest.mark.slow) for s in ((256, 256), (512,) * 4))]
+)
 @pytest.mark.parametrize("name", [*registry.agent_names(), "recurrent"])
 def test_every_agent_as_it_is_made_can_be_read_again(name: str, sizes: tuple[int, ...]) -> None:
     cls, record = record_of(name)

@@ -168,7 +168,7 @@ def children(pid: int) -> list[int]:
     "number",
     [
         signal.SIGKILL,
-        "all of them",
+        pytest.param("all of them", marks=pytest.mark.slow),
         *(pytest.param(one, marks=pytest.mark.slow) for one in (signal.SIGINT, signal.SIGTERM)),
     ],
 )
