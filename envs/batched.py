@@ -10,7 +10,7 @@ from gymnasium.envs.registration import load_env_creator
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from dbrrl.backend import CounterGenerator, to_numpy
+from dbrrl.backend import CounterGenerator, load_kernels, to_numpy
 from dbrrl.checkpoint import untrusted
 from dbrrl.errors import CheckpointError, EnvError
 
@@ -35,6 +35,7 @@ class BatchedEnv(VectorEnv[Any, Any, Any], abc.ABC):
     action: ClassVar[gym.Space[Any]]
 
     def __init__(self, num_envs: int = 1, max_episode_steps: int | None = None, *, xp: Any = np) -> None:
+        load_kernels("environments")
         self.num_envs = num_envs
         self.max_episode_steps = max_episode_steps
         self.single_observation_space = copy.deepcopy(self.observation)  # each has a generator of its own

@@ -66,6 +66,7 @@ FLOORS: list[list[str]] = [
     ["dbrrl.networks."],
     ["dbrrl.compiled.", "dbrrl.learning."],
     ["dbrrl.agents.", "dbrrl.envs."],
+    ["dbrrl.kernels.environments"],
     ["dbrrl.testing"],
     *storeys("dbrrl.reporting", "canvas display statistics table toml", "curves"),
     *storeys(

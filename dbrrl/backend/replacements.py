@@ -19,7 +19,7 @@ when the first array of that kind (or the name of such a device) is met.
 NumPy's own arrays are of the kind "cpu". Nothing is looked up for them: a function registered for "cpu" is put before
 the formula inside the wrapper, once, and the methods of a class before those of the op. Each returns NotImplemented for
 arguments that it does not serve, whatever they are: arrays of other kinds and numbers reach it, too. The modules of
-"cpu" are imported by `load_kernels`.
+"cpu" are imported by `load_kernels`, and those of environments, which stand above this library's core, apart.
 """
 
 import functools
@@ -34,7 +34,11 @@ P = ParamSpec("P")
 R = TypeVar("R")
 Replacement = TypeVar("Replacement", bound=Callable[..., Any])
 
-_KERNELS = {"cuda": "dbrrl.kernels.cuda", "cpu": "dbrrl.kernels.cpu"}  # the package that is imported for a kind
+_KERNELS = {  # the module that is imported for a kind
+    "cuda": "dbrrl.kernels.cuda",
+    "cpu": "dbrrl.kernels.cpu",
+    "environments": "dbrrl.kernels.environments",
+}
 _replacements: dict[tuple[Any, str], Any] = {}
 _kinds: dict[Any, str] = {np.ndarray: "", float: "", int: ""}  # by type of array; "" where nothing is replaced
 
@@ -176,7 +180,7 @@ def add_kind(array: type, kind: str) -> None:
 
 @functools.cache
 def load_kernels(kind: str) -> None:
-    """Import the kernels of a kind, once: each registers what it replaces."""
+    """Import the kernels of a kind, or of "environments", once: each registers what it replaces."""
     importlib.import_module(_KERNELS[kind])
 
 

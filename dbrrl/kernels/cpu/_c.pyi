@@ -50,6 +50,7 @@ def sgd_step(
     nesterov: bool,
     /,
 ) -> Any: ...
+def cartpole(state: Array, action: Array, cos: Array, sin: Array, constants: Array, /) -> Any: ...
 def gae(
     reward: Array,
     value: Array,

@@ -3,7 +3,7 @@
 #include "arrays.h"
 
 extern PyMethodDef optim_methods[], returns_methods[], normalize_methods[], replay_methods[], recurrent_methods[];
-extern PyMethodDef conv_methods[], heads_methods[], program_methods[];
+extern PyMethodDef conv_methods[], heads_methods[], program_methods[], environments_methods[];
 
 int dbrrl_level = DBRRL_PLAIN;
 const dbrrl_loops *dbrrl = &dbrrl_loops_plain;
@@ -119,6 +119,7 @@ static int fill(PyObject *module)
         conv_methods,
         heads_methods,
         program_methods,
+        environments_methods,
     };
     if (PyArray_ImportNumPyAPI() < 0) return -1;
     for (size_t i = 0; i < sizeof groups / sizeof *groups; ++i)
