@@ -71,7 +71,7 @@ class Evaluated:
                 key += x.shape, x.dtype
             try:
                 program = programs.get(key)
-            except TypeError:
+            except (TypeError, ValueError):
                 programs.refused = f"{code_of(function)} refers to something whose numbers may change, such as an array"
                 return self._op_by_op(function, observation, rng, noise)
             program = program or self._record(key, function, observation, arrays, noise, rng)

@@ -22,18 +22,28 @@ class Programs:
 
     Attributes:
         refused: why the function is not run by programs; "" if it is.
-        get: returns the program for a key; None where it is new, or has to be traced once more.
     """
 
     def __init__(self) -> None:
         self.refused = ""
         self._found: dict[Hashable, Any] = {}
         self._traced: dict[Hashable, tuple[Any, int]] = {}  # programs that are not traced often enough, how often
+        self._latest: tuple[Any, Any] = (), None  # a key and its program
         self._records = 0
-        self.get = self._found.get
 
     def __reduce__(self) -> Any:
         return Programs, ()  # a copy records programs of its own
+
+    def get(self, key: Hashable) -> Any:
+        """Return the program for a key; None where it is new, or has to be traced once more.
+
+        Raises:
+            TypeError, ValueError: the key refers to what cannot be compared, such as an array.
+        """
+        latest = self._latest
+        if key != latest[0]:  # to compare takes a quarter of the time in which a key with a function's code is hashed
+            latest = self._latest = key, self._found.get(key)
+        return latest[1]
 
     def record(
         self,
@@ -80,6 +90,7 @@ class Programs:
             before.drawn, program = program.drawn, before
         store = self._found if traces + 1 >= _TRACES else self._traced
         store[key] = program if store is self._found else (program, traces + 1)
+        self._latest = (), None
         while len(store) > MOST:
             del store[next(iter(store))]  # the oldest
         return program
@@ -98,4 +109,5 @@ class Programs:
         """Drop all programs: for when arrays that they read were replaced by others."""
         self._found.clear()
         self._traced.clear()
+        self._latest = (), None
         self.refused, self._records = "", 0

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,10 @@ class Program:
         outputs: arrays whose numbers are read after a run.
         written: pairs of a traced array and the memory of somebody else, contiguous, into which its numbers go.
         last: steps after all that.
+
+    Attributes:
+        run: `run(*inputs)` runs it once; False where another thread is running it now, or a gradient was not finite:
+            then no step was taken. IndexError: a number of a row or of a choice was out of range.
     """
 
     def __init__(
@@ -54,20 +58,9 @@ class Program:
         addresses = np.array([memory.ctypes.data, *(b.address for b in stay)], np.int64)
         self._kept = memory, [b.array for b in stay]  # the program has only their addresses
         program = native.program_make(code.tobytes(), len(steps), sizes.tobytes(), addresses.tobytes())
-        self._run = functools.partial(native.program_run, program)
+        self.run: Callable[..., bool] = functools.partial(native.program_run, program)
         self.outputs = [_output(x, memory, places, homes) for x in outputs]
         self.memory = size
-
-    def run(self, *inputs: np.ndarray) -> bool:
-        """Run it; False where another thread is running it now, or a gradient was not finite: then no step was taken.
-
-        Raises:
-            IndexError: a number of a row or of a choice was out of range.
-        """
-        found = self._run(*inputs)
-        if found > 0:
-            raise IndexError(f"expected an index in range, got another one in step {found} of {len(self.steps)}")
-        return found == 0  # type: ignore[no-any-return]
 
 
 def _aligned(size: int) -> np.ndarray:

@@ -3,18 +3,13 @@
    program.py writes the instructions as one array of int64: for each its kind, the number of words that follow, and
    these. An operand is a buffer's number and an offset in bytes. Buffer 0 is the program's own memory, the next ones
    are inputs, given with each call, the last ones arrays that stay where they are. */
-#define PY_SSIZE_T_CLEAN
-#ifndef Py_LIMITED_API
-#define Py_LIMITED_API 0x030B0000
-#endif
-#include <Python.h>
+#include "arrays.h"
+
 #include <math.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "blas.h"
-#include "dispatch.h"
 
 /* ---- programs ---- */
 
@@ -341,7 +336,7 @@ static PyObject *make(PyObject *self, PyObject *args) {
   return capsule;
 }
 
-/* run(program, *inputs): 0; the number of an instruction whose index was out of range; -1 where it is running already */
+/* run(program, *inputs): True, or False where it is running already or was left because of a gradient that was not finite */
 static PyObject *run(PyObject *self, PyObject *const *args, Py_ssize_t n) {
   (void)self;
   Program *program = n ? PyCapsule_GetPointer(args[0], CAPSULE) : NULL;
@@ -350,39 +345,24 @@ static PyObject *run(PyObject *self, PyObject *const *args, Py_ssize_t n) {
     return NULL;
   }
   if (n - 1 != program->inputs) return PyErr_Format(PyExc_TypeError, "run: expected %lld inputs, got %zd", (long long)program->inputs, n - 1);
-  if (program->busy) return PyLong_FromLong(-1);
+  if (program->busy) Py_RETURN_FALSE;
+  for (Py_ssize_t i = 0; i < n - 1; i++) {
+    PyArrayObject *x = (PyArrayObject *)args[i + 1];
+    if (!PyArray_Check(args[i + 1]) || !PyArray_IS_C_CONTIGUOUS(x))
+      return PyErr_Format(PyExc_BufferError, "run: expected an array in one piece for input %zd", i);
+    if (PyArray_NBYTES(x) != program->sizes[i])
+      return PyErr_Format(PyExc_ValueError, "run: expected %lld bytes of input %zd, got %zd", (long long)program->sizes[i], i, (Py_ssize_t)PyArray_NBYTES(x));
+    program->base[1 + i] = PyArray_BYTES(x);
+  }
+  int64_t found;
   program->busy = 1;
-  Py_buffer views[32];
-  Py_ssize_t taken = 0;
-  int64_t found = 0;
-  int well = n - 1 <= 32;
-  for (; well && taken < n - 1; taken++) {
-    if (PyObject_GetBuffer(args[taken + 1], views + taken, PyBUF_C_CONTIGUOUS) < 0) {
-      PyErr_Clear();
-      PyErr_Format(PyExc_BufferError, "run: expected an array in one piece for input %zd", taken);
-      well = 0;
-      break;
-    }
-    if (views[taken].len != program->sizes[taken]) {
-      PyErr_Format(PyExc_ValueError, "run: expected %lld bytes of input %zd, got %zd", (long long)program->sizes[taken], taken, views[taken].len);
-      taken++;
-      well = 0;
-      break;
-    }
-    program->base[1 + taken] = views[taken].buf;
-  }
-  if (well) {
-    Py_BEGIN_ALLOW_THREADS
-    found = run_program(program, program->base);
-    Py_END_ALLOW_THREADS
-  }
-  for (Py_ssize_t i = 0; i < taken; i++) PyBuffer_Release(views + i);
+  Py_BEGIN_ALLOW_THREADS
+  found = run_program(program, program->base);
+  Py_END_ALLOW_THREADS
   program->busy = 0;
-  if (!well) {
-    if (!PyErr_Occurred()) PyErr_SetString(PyExc_ValueError, "run: expected at most 32 inputs");
-    return NULL;
-  }
-  return PyLong_FromLongLong(found);
+  if (found > 0)
+    return PyErr_Format(PyExc_IndexError, "expected an index in range, got another one in step %lld of %lld", (long long)found, (long long)program->count);
+  return PyBool_FromLong(found == 0);
 }
 
 static PyObject *names(PyObject *self, PyObject *ignored) {
