@@ -13,8 +13,7 @@ from gymnasium.vector.utils import batch_space
 from dbrrl.backend import CounterGenerator, load_kernels, to_numpy
 from dbrrl.checkpoint import untrusted
 from dbrrl.errors import CheckpointError, EnvError
-
-from .validation import any_set
+from dbrrl.learning.transition import any_set
 
 
 class BatchedEnv(VectorEnv[Any, Any, Any], abc.ABC):

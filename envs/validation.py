@@ -19,11 +19,6 @@ class Fault(NamedTuple):
     line: str
 
 
-def any_set(flags: np.ndarray) -> bool:
-    """Return whether any of the booleans is True; a search in bytes is fastest."""
-    return 1 in flags.tobytes()
-
-
 def leaf_fault(space: gym.Space[Any], value: Any, lead: tuple[int, ...], field: str) -> str | None:
     """Return what is wrong with dtype or shape of one leaf (`lead`: batch axes before the space's), or None."""
     try:

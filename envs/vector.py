@@ -11,12 +11,12 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, Vecto
 from dbrrl.backend import to_numpy
 from dbrrl.checkpoint import untrusted
 from dbrrl.errors import EnvError, ShapeError
-from dbrrl.learning.transition import check_action
+from dbrrl.learning.transition import any_set, check_action
 
 from . import failures, snapshot
 from .leaves import assemble, leaf, leaf_spaces, with_final
 from .recorder import FAILURES, VIOLATION, answer_fault, failure_line
-from .validation import BatchCheck, Fault, any_set, autoreset_mode, final_fault, results_fault
+from .validation import BatchCheck, Fault, autoreset_mode, final_fault, results_fault
 
 Info = dict[str, Any]
 LOOKS = 32  # one step in so many looks for actions that are not finite

@@ -218,8 +218,12 @@ class Agent(Described, OwnThreads, Checked, SavedAgent, metaclass=AgentType):
     @property
     def optimizers(self) -> list[Optimizer]:
         """The optimizers that it has as attributes, and the optimizers of its gradient steps."""
-        found = (value.optimizer if isinstance(value, GradientStep) else value for value in vars(self).values())
-        return list({id(one): one for one in found if isinstance(one, Optimizer)}.values())
+        found: list[Optimizer] = []
+        for value in vars(self).values():
+            one = value.optimizer if isinstance(value, GradientStep) else value
+            if isinstance(one, Optimizer) and not any(one is other for other in found):
+                found.append(one)
+        return found
 
     def anneal(self, progress: float) -> None:
         """Set the step sizes that have a schedule, where the part `progress` of the run is over; before an update."""

@@ -190,6 +190,8 @@ def means(steps: list[StepMetrics], agent: Named) -> Metrics:
     names = list(steps[0])
     if isinstance(steps[0].grad_norm, float):
         numbers = [[number(value) for value in step.values()] for step in steps]
+        if len(numbers) == 1:
+            return dict(zip(names, numbers[0], strict=True))
         return dict(zip(names, np.array(numbers).T.copy().mean(1).tolist(), strict=True))
     rows = to_numpy(np.concatenate([packed([step[key].mean() for key in names]) for step in steps]))
     found: Metrics = dict(zip(names, rows.reshape(len(steps), -1).mean(0).tolist(), strict=True))

@@ -21,7 +21,7 @@ from dbrrl.learning import open_policy
 from dbrrl.learning.agent import Agent
 from dbrrl.learning.gradient_step import LossAndMetrics, StepMetrics, means, number
 from dbrrl.learning.own_agent import statistics_of
-from dbrrl.learning.transition import check_rows, is_on_gpu
+from dbrrl.learning.transition import any_set, check_rows, is_on_gpu
 from dbrrl.networks import actor_critic
 from dbrrl.networks.actor_critic import FeedForward
 from dbrrl.networks.preprocessor import OBSERVATION_SPACES, Preprocessor
@@ -219,7 +219,7 @@ class OnPolicyAgent(Agent):
             self.memory.advance(rollout.ended[-1])
         self.steps += self.num_envs if valid is None else int(np.count_nonzero(valid))
         last = rollout.full or self.steps == self.config.total_steps
-        if not on_gpu and not last and not np.any(truncated):
+        if not on_gpu and not last and not any_set(np.asarray(truncated, np.bool_)):
             return
         given = self.preprocess(self.as_batch(next_observation)[0])
         check_rows(leaves(given), self.num_envs)

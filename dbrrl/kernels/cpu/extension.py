@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from dbrrl.backend.threads import cblas
+from dbrrl.backend.threads import cblas, openblas
 from dbrrl.errors import ConfigError
 
 CHOICES = ("auto", "avx512", "avx2", "plain", "numpy")
@@ -78,8 +78,9 @@ def level() -> str:
 def _give_blas(found: Any) -> None:
     """Let the kernels multiply matrices by the BLAS that NumPy has loaded, where it is OpenBLAS."""
     functions, wide = cblas("sgemm", "dgemm", "sgemv", "dgemv")
-    if functions is not None:
-        found.set_blas(*(ctypes.cast(function, ctypes.c_void_p).value for function in functions), wide)
+    threads = openblas("get_num_threads")
+    if functions is not None and threads is not None:
+        found.set_blas(*(ctypes.cast(function, ctypes.c_void_p).value for function in (*functions, threads)), wide)
 
 
 module, reason = load(os.environ.get("DBRRL_KERNELS") or "auto")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dbrrl.kernels.cpu import extension
+from tests.kernels.cpu.conftest import using
 
 FUNCTIONS = {"exp": np.exp, "tanh": np.tanh, "sigmoid": lambda x: 1 / (1 + np.exp(-x))}
 
@@ -61,25 +62,45 @@ def test_every_level_gives_the_same_bits() -> None:
 
 @pytest.mark.parametrize("own", [False, True])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("sizes", [(1, 1, 1), (4, 32, 5), (7, 33, 64), (65, 31, 130)])
+@pytest.mark.parametrize(
+    "sizes",
+    [(1, 1, 1), (4, 32, 5), (7, 33, 64), (65, 31, 130), (32, 64, 300), (33, 17, 257), (47, 96, 1), (13, 100, 600)],
+)
 def test_products_are_those_of_numpy(c: Any, sizes: tuple[int, int, int], dtype: Any, own: bool) -> None:
     rng = np.random.default_rng(2)
     m, n, k = sizes
     if own:
-        c.set_blas(0, 0, 0, 0, False)
+        c.set_blas(0, 0, 0, 0, 0, False)
     try:
         for turn_a in (False, True):
             for turn_b in (False, True):
                 a = rng.normal(size=(k, m) if turn_a else (m, k)).astype(dtype)
                 b = rng.normal(size=(n, k) if turn_b else (k, n)).astype(dtype)
-                for beta in (0.0, 0.5):
+                for beta in (0.0, 0.5, 1.0):
                     y = np.full((m, n), np.nan if beta == 0 else 1, dtype)
-                    right = (a.T if turn_a else a) @ (b.T if turn_b else b) + beta
+                    wide = a.astype(np.float64), b.astype(np.float64)
+                    right = (wide[0].T if turn_a else wide[0]) @ (wide[1].T if turn_b else wide[1]) + beta
                     assert c.product(a, b, y, turn_a, turn_b, beta) is None
-                    np.testing.assert_allclose(y, right, rtol=1e-4, atol=1e-4)
+                    np.testing.assert_allclose(y, right, rtol=1e-4, atol=1e-4 if dtype == np.float32 else 1e-12)
     finally:
         extension._give_blas(c)
     assert c.blas() == extension.module.blas()
+
+
+@pytest.mark.parametrize("level", ["plain", "avx2", "avx512"])
+def test_a_product_writes_its_own_numbers_alone_and_keeps_what_is_not_finite(c: Any, level: str) -> None:
+    if level not in extension.module.levels():
+        pytest.skip(f"this processor has no {level}")
+    room = np.full((50, 90), 7, np.float32)
+    a, b = np.ones((40, 20), np.float32), np.ones((20, 90), np.float32)
+    a[3, 2], b[4, 5] = np.nan, np.inf
+    y = room[5:45]
+    with using(level):
+        assert c.product(a, b, y, False, False, 0.0) is None
+        assert (room[:5] == 7).all() and (room[45:] == 7).all()
+        assert np.isnan(y[3]).all() and np.isinf(np.delete(y[:, 5], 3)).all()
+        rest = np.delete(np.delete(y, 3, 0), 5, 1)
+        assert (rest == 20).all()
 
 
 def test_other_products_are_left_to_numpy(c: Any) -> None:

@@ -1,7 +1,8 @@
 /* The level of the processor's instructions that the kernels use, chosen at run time, and the table of their loops.
 
    Each loop is compiled once per level from the same text (loops_*.inc, included by level_*.c through level.inc). Sums
-   are made in the same order at every level, so that a level changes the speed and never a bit of the result. */
+   are made in the same order at every level, so that a level changes the speed and no bit of the result: but for
+   programs and products, where a b + c is rounded once if the processor can. */
 #ifndef DBRRL_DISPATCH_H
 #define DBRRL_DISPATCH_H
 
@@ -53,8 +54,9 @@ typedef struct {
     void (*normalize[2])(ptrdiff_t n, ptrdiff_t size, const void *x, const void *mean, const void *inverse_std,
                          double low, double high, void *y);
     void (*standardize[2])(ptrdiff_t n, const void *x, void *y);
-    void (*product[2])(ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, const void *a, ptrdiff_t lda, const void *b, ptrdiff_t ldb,
-                       double beta, void *c, ptrdiff_t ldc);
+    void (*product[2])(ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, const void *a, ptrdiff_t down, ptrdiff_t along,
+                       const void *b, ptrdiff_t ldb, int transposed, double beta, void *c, ptrdiff_t ldc);
+    int own_products; /* whether `product` is faster than a BLAS where it serves */
     void (*apply)(int function, ptrdiff_t n, const float *x, float *y);
     void (*lstm_cell)(ptrdiff_t batch, ptrdiff_t size, float *gates, const float *bias, const float *c, float *c_after,
                       float *h_after);
@@ -94,10 +96,11 @@ extern const dbrrl_loops *dbrrl;  /* the loops of this level; those of plain for
 /* Whether this build and this processor have a level. */
 int dbrrl_has_level(int level);
 
-/* Matrix products of NumPy's own BLAS: cblas_sgemm and cblas_dgemm, NULL where there are none. With `wide` its integers
-   have 64 bits (ILP64), else 32. */
+/* Matrix products of NumPy's own BLAS: cblas_sgemm and cblas_dgemm, NULL where there are none, and how many threads
+   they use. With `wide` its integers have 64 bits (ILP64), else 32. */
 typedef struct {
     void *sgemm, *dgemm, *sgemv, *dgemv;
+    int (*threads)(void);
     int wide;
 } dbrrl_blas_functions;
 

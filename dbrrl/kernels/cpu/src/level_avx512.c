@@ -3,6 +3,7 @@
 #include <string.h>
 
 #if DBRRL_X86_LEVELS
+#include <immintrin.h>
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma"))), apply_to = function)
 #else
@@ -10,6 +11,12 @@
 #endif
 #define LEVEL avx512
 #define FUSED /* a b + c is one instruction */
+#define VECTOR_BYTES 64
+#define PRODUCT_ROWS 8 /* of which two vectors each stay in registers */
+#define VECTOR_f32 __m512
+#define VECTOR_f64 __m512d
+#define ON_VECTORS_f32(name) _mm512_##name##_ps
+#define ON_VECTORS_f64(name) _mm512_##name##_pd
 #include "level.inc"
 #if defined(__clang__)
 #pragma clang attribute pop

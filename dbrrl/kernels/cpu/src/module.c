@@ -2,6 +2,8 @@
 #define DBRRL_IMPORTS_NUMPY
 #include "arrays.h"
 
+#include <string.h>
+
 extern PyMethodDef optim_methods[], returns_methods[], normalize_methods[], replay_methods[], recurrent_methods[];
 extern PyMethodDef conv_methods[], heads_methods[], program_methods[], environments_methods[];
 
@@ -73,21 +75,23 @@ static PyObject *use_level(PyObject *module, PyObject *name)
     return PyErr_Format(PyExc_ValueError, "level: expected \"numpy\" or one of levels(), got %R", name);
 }
 
-PyDoc_STRVAR(set_blas_doc, "set_blas(sgemm, dgemm, sgemv, dgemv, wide)\n--\n\n"
-                           "Compute matrix products by the CBLAS functions at these addresses; 0: by loops of our own.\n"
+PyDoc_STRVAR(set_blas_doc, "set_blas(sgemm, dgemm, sgemv, dgemv, threads, wide)\n--\n\n"
+                           "Compute matrix products by the CBLAS functions at these addresses, where our own loops are\n"
+                           "not faster; 0: by our own. `threads`: of the function that tells how many threads they use.\n"
                            "`wide`: whether their integers have 64 bits.");
 
 static PyObject *set_blas(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
-    if (count != 5) return PyErr_Format(PyExc_TypeError, "set_blas: expected 5 arguments, got %zd", count);
-    void *found[4];
-    for (int i = 0; i < 4; ++i) {
+    if (count != 6) return PyErr_Format(PyExc_TypeError, "set_blas: expected 6 arguments, got %zd", count);
+    void *found[5];
+    for (int i = 0; i < 5; ++i) {
         found[i] = PyLong_AsVoidPtr(args[i]);
         if (!found[i] && PyErr_Occurred()) return NULL;
     }
-    int wide = PyObject_IsTrue(args[4]);
+    int wide = PyObject_IsTrue(args[5]);
     if (wide < 0) return NULL;
-    dbrrl_blas = (dbrrl_blas_functions){found[0], found[1], found[2], found[3], wide};
+    dbrrl_blas = (dbrrl_blas_functions){found[0], found[1], found[2], found[3], NULL, wide};
+    memcpy(&dbrrl_blas.threads, &found[4], sizeof found[4]); /* an address of data becomes one of a function */
     Py_RETURN_NONE;
 }
 
