@@ -23,7 +23,6 @@ from dbrrl.buffers.replay import ReplayBuffer
 from dbrrl.envs.cartpole import CartPole
 from dbrrl.errors import DbrrlError
 from dbrrl.experiment import command, registry
-from dbrrl.kernels.cpu import extension
 from dbrrl.nn.module import Parameter
 from dbrrl.optim import Adam
 
@@ -95,6 +94,7 @@ def processor() -> Iterator[Finding]:
 
 def kernels() -> Iterator[Finding]:
     """Which compiled kernels are used, or why none are."""
+    extension = backend.load_kernels("cpu").extension
     module = extension.module
     if module is None:
         reason, _, cure = extension.reason.rpartition(": ")
@@ -145,7 +145,7 @@ USUAL = {work: dict(zip(_LEVELS, times, strict=True)) for work, times in _WORKS.
 
 def speed(seconds: float = 2.0) -> Iterator[Finding]:
     """How long usual work takes here on one thread, and how many times the usual that is."""
-    level = extension.level()  # where NumPy computes, a processor with AVX-512 is the measure
+    level = backend.load_kernels("cpu").extension.level()  # "numpy": on a processor with AVX-512
     works = _works()
     ratios = []
     with backend.using_blas_threads(1):

@@ -179,9 +179,9 @@ def add_kind(array: type, kind: str) -> None:
 
 
 @functools.cache
-def load_kernels(kind: str) -> None:
-    """Import the kernels of a kind, or of "environments", once: each registers what it replaces."""
-    importlib.import_module(_KERNELS[kind])
+def load_kernels(kind: str) -> Any:
+    """Import the kernels of a kind, or of "environments", once: each registers what it replaces; return the module."""
+    return importlib.import_module(_KERNELS[kind])
 
 
 def replacement(original: Any, x: Any) -> Any:

@@ -9,7 +9,6 @@ from dbrrl import backend
 from dbrrl.checkpoint import State
 from dbrrl.errors import ConfigError, RunError, SpaceError
 from dbrrl.experiment import registry
-from dbrrl.kernels.cpu import extension
 from dbrrl.learning.agent import Agent
 from dbrrl.learning.rebuild import set_network
 
@@ -74,6 +73,7 @@ def check(plan: Plan) -> None:
 
     No object reaches the processes of an asynchronous agent, but by a name.
     """
+    backend.load_kernels("cpu")  # where DBRRL_KERNELS is wrong, that is said first
     if plan.agent_class.asynchronous:
         objects.check_asynchronous(plan.given, plan.settings.agent)
     devices.check(plan)
@@ -201,7 +201,7 @@ def full_record(plan: Plan, driver: Driver) -> dict[str, Any]:
     chosen = {"vectorization": driver.kind, "threads": backend.blas_threads()}
     if plan.device_reason:
         chosen["device"] = f"{plan.settings.device}: {plan.device_reason}"
-    machine = backend.machine_record(plan.settings.device) | {"kernels": extension.level()}
+    machine = backend.machine_record(plan.settings.device) | {"kernels": backend.load_kernels("cpu").extension.level()}
     about = {"versions": record.versions(), "machine": machine}
     if plan.given.agent is not None:
         about["given"] = {"agent": True}

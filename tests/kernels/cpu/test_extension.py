@@ -63,6 +63,16 @@ def test_a_choice_there_is_not_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
         extension.load("avx512")
 
 
+@pytest.mark.parametrize("command", ["train --agent ppo --env CartPole-v1 --out runs", "doctor"])
+def test_a_command_refuses_a_choice_there_is_not_in_one_line(tmp_path: Path, command: str) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "DBRRL_KERNELS": "fast"}
+    words = [sys.executable, "-m", *f"dbrrl.{command}".split()]
+    found = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    expected = "error: DBRRL_KERNELS: expected one of auto, avx512, avx2, plain, numpy, got 'fast'"
+    assert found.returncode and found.stderr.splitlines()[-1] == expected and "Traceback" not in found.stderr
+    assert not list(tmp_path.iterdir())
+
+
 class _Old:
     """An extension module on a processor without AVX-512."""
 
