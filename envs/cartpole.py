@@ -19,6 +19,7 @@ FORCES = (-10.0, 10.0)  # N, by action
 # Gravity (m/s²), mass of the pole times half its length (kg m), mass of the pole, of pole and cart (kg), half the
 # pole's length (m), and a number of the equations.
 CONSTANTS = (9.8, 0.05, 0.1, 1.1, 0.5, 4.0 / 3.0)
+NUMBERS = (*CONSTANTS, TIME_STEP, POSITION_LIMIT, ANGLE_LIMIT)  # of a step, in the order in which it takes them
 FEW = 6  # copies up to which Python's numbers are faster than NumPy's arrays
 HIGH = np.array([2 * POSITION_LIMIT, np.inf, 2 * ANGLE_LIMIT, np.inf], np.float32)
 
@@ -39,7 +40,7 @@ def accelerations(
 @functools.cache
 def _constants(xp: Any) -> tuple[Any, ...]:
     """Return the numbers of a step as arrays, which operations take in two thirds of a Python number's time."""
-    return tuple(xp.asarray(x) for x in (*CONSTANTS, TIME_STEP, POSITION_LIMIT, ANGLE_LIMIT, FORCES))
+    return tuple(xp.asarray(x) for x in (*NUMBERS, FORCES))
 
 
 @replaceable

@@ -9,14 +9,7 @@ from dbrrl.kernels.cpu import extension
 if extension.module is not None:
     from dbrrl.kernels.cpu import _c
 
-    _NUMBERS = (
-        *cartpole.CONSTANTS,
-        cartpole.TIME_STEP,
-        cartpole.POSITION_LIMIT,
-        cartpole.ANGLE_LIMIT,
-        *cartpole.FORCES,
-    )
-    _CONSTANTS = np.array(_NUMBERS)
+    _CONSTANTS = np.array([*cartpole.NUMBERS, *cartpole.FORCES])
 
     @replaces(cartpole.euler_step, "cpu")
     def _euler_step(state: np.ndarray, action: np.ndarray) -> np.ndarray:

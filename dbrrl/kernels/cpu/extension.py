@@ -77,7 +77,7 @@ def level() -> str:
 
 def _give_blas(found: Any) -> None:
     """Let the kernels multiply matrices by the BLAS that NumPy has loaded, where it is OpenBLAS."""
-    functions, wide = cblas("sgemm", "dgemm", "sgemv", "dgemv")
+    functions, wide = cblas("sgemm", "dgemm")
     threads = openblas("get_num_threads")
     if functions is not None and threads is not None:
         found.set_blas(*(ctypes.cast(function, ctypes.c_void_p).value for function in (*functions, threads)), wide)

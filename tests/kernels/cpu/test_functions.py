@@ -70,7 +70,7 @@ def test_products_are_those_of_numpy(c: Any, sizes: tuple[int, int, int], dtype:
     rng = np.random.default_rng(2)
     m, n, k = sizes
     if own:
-        c.set_blas(0, 0, 0, 0, 0, False)
+        c.set_blas(0, 0, 0, False)
     try:
         for turn_a in (False, True):
             for turn_b in (False, True):

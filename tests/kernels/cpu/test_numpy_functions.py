@@ -254,7 +254,7 @@ def test_products_without_blas() -> None:
     from dbrrl.kernels.cpu.extension import _give_blas
 
     a, b = numbers((5, 4)), numbers((4, 3), 1)
-    extension.module.set_blas(0, 0, 0, 0, 0, False)
+    extension.module.set_blas(0, 0, 0, False)
     try:
         for dtype in (np.float32, np.float64):
             agree(

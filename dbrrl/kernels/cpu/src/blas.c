@@ -20,28 +20,21 @@ static int own(int ta, int tb, ptrdiff_t m, ptrdiff_t n, ptrdiff_t k)
     return m * n * k < SHARED || !dbrrl_blas.threads || dbrrl_blas.threads() == 1;
 }
 
-#define PRODUCT(T, name, kind, which)                                                                                   \
-    int dbrrl_##name(int ta, int tb, ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, const T *a, ptrdiff_t lda, const T *b,      \
-                     ptrdiff_t ldb, T beta, T *c, ptrdiff_t ldc)                                                        \
-    {                                                                                                                   \
-        const int op_a = ta ? TRANSPOSED : NOT_TRANSPOSED, op_b = tb ? TRANSPOSED : NOT_TRANSPOSED;                     \
-        if (m == 0 || n == 0) return 1;                                                                                 \
-        if (own(ta, tb, m, n, k)) {                                                                                     \
-            dbrrl->product[which](m, n, k, a, ta ? 1 : lda, ta ? lda : 1, b, ldb, tb, beta, c, ldc);                    \
-            return 1;                                                                                                   \
-        }                                                                                                               \
-        if (dbrrl_blas.name && dbrrl_blas.wide) {                                                                       \
-            ((name##64)dbrrl_blas.name)(ROW_MAJOR, op_a, op_b, m, n, k, 1, a, lda, b, ldb, beta, c, ldc);               \
-            return 1;                                                                                                   \
-        }                                                                                                               \
-        const ptrdiff_t largest = INT32_MAX;                                                                            \
-        if (dbrrl_blas.name && m < largest && n < largest && k < largest && lda < largest && ldb < largest && ldc < largest) { \
-            ((name##32)dbrrl_blas.name)(ROW_MAJOR, op_a, op_b, (int)m, (int)n, (int)k, 1, a, (int)lda, b, (int)ldb,     \
-                                        beta, c, (int)ldc);                                                             \
-            return 1;                                                                                                   \
-        }                                                                                                               \
-        dbrrl->product[which](m, n, k, a, ta ? 1 : lda, ta ? lda : 1, b, ldb, tb, beta, c, ldc);                        \
-        return 1;                                                                                                       \
+#define PRODUCT(T, name, which)                                                                                          \
+    void dbrrl_##name(int ta, int tb, ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, const T *a, ptrdiff_t lda, const T *b,      \
+                      ptrdiff_t ldb, T beta, T *c, ptrdiff_t ldc)                                                        \
+    {                                                                                                                    \
+        const int op_a = ta ? TRANSPOSED : NOT_TRANSPOSED, op_b = tb ? TRANSPOSED : NOT_TRANSPOSED;                      \
+        const ptrdiff_t most = INT32_MAX;                                                                                \
+        const int fits = m < most && n < most && k < most && lda < most && ldb < most && ldc < most;                     \
+        if (m == 0 || n == 0) return;                                                                                    \
+        if (!dbrrl_blas.name || !(dbrrl_blas.wide || fits) || own(ta, tb, m, n, k))                                      \
+            dbrrl->product[which](m, n, k, a, ta ? 1 : lda, ta ? lda : 1, b, ldb, tb, beta, c, ldc);                     \
+        else if (dbrrl_blas.wide)                                                                                        \
+            ((name##64)dbrrl_blas.name)(ROW_MAJOR, op_a, op_b, m, n, k, 1, a, lda, b, ldb, beta, c, ldc);                \
+        else                                                                                                             \
+            ((name##32)dbrrl_blas.name)(ROW_MAJOR, op_a, op_b, (int)m, (int)n, (int)k, 1, a, (int)lda, b, (int)ldb,      \
+                                        beta, c, (int)ldc);                                                              \
     }
-PRODUCT(float, sgemm, f32, 0)
-PRODUCT(double, dgemm, f64, 1)
+PRODUCT(float, sgemm, 0)
+PRODUCT(double, dgemm, 1)

@@ -116,24 +116,23 @@ static PyObject *conv_forward(PyObject *module, PyObject *const *args, Py_ssize_
     PyObject *y = PyArray_SimpleNew(4, shape, NPY_FLOAT32);
     const ptrdiff_t patches = s.chunk * s.places * s.row;
     float *room = y ? numbers(patches + s.image + s.out * s.row) : NULL;
-    int ok = room != NULL;
-    if (ok) {
+    if (room) {
         float *image = room + patches, *matrix = image + s.image, *to = PyArray_DATA((PyArrayObject *)y);
         const char *from = PyArray_BYTES(x);
         BEGIN_LOOP(LONG_WORK);
         turn_kernels(&s, PyArray_DATA(w), matrix);
-        for (ptrdiff_t i = 0; ok && i < s.images; i += s.chunk) {
+        for (ptrdiff_t i = 0; i < s.images; i += s.chunk) {
             const ptrdiff_t n = s.images - i < s.chunk ? s.images - i : s.chunk, rows = n * s.places;
             for (ptrdiff_t k = 0; k < n; ++k)
                 dbrrl->patches(&s, image_of(&s, from, bytes, i + k, image), room + k * s.places * s.row);
-            ok = dbrrl_sgemm(0, 1, rows, s.out, s.row, room, s.row, matrix, s.row, 0, to, s.out);
+            dbrrl_sgemm(0, 1, rows, s.out, s.row, room, s.row, matrix, s.row, 0, to, s.out);
             if (b || activation) dbrrl->activate(activation, rows, s.out, b ? PyArray_DATA(b) : NULL, to);
             to += rows * s.out;
         }
         END_LOOP;
+        free(room);
+        return y;
     }
-    free(room);
-    if (ok) return y;
     Py_XDECREF(y);
     return PyErr_NoMemory();
 }
@@ -187,22 +186,21 @@ static PyObject *conv_weight(PyObject *module, PyObject *const *args, Py_ssize_t
     PyObject *y = PyArray_SimpleNew(4, kernels, NPY_FLOAT32);
     const ptrdiff_t patches = s.chunk * s.places * s.row, gradients = s.chunk * s.places * s.out;
     float *room = y ? numbers(patches + s.image + gradients + s.out * s.row) : NULL;
-    int ok = room != NULL;
-    if (ok) {
+    if (room) {
         float *image = room + patches, *gradient = image + s.image, *sum = gradient + gradients;
         BEGIN_LOOP(LONG_WORK);
-        for (ptrdiff_t i = 0; ok && i < s.images; i += s.chunk) {
+        for (ptrdiff_t i = 0; i < s.images; i += s.chunk) {
             const ptrdiff_t n = s.images - i < s.chunk ? s.images - i : s.chunk, rows = n * s.places;
             for (ptrdiff_t k = 0; k < n; ++k)
                 dbrrl->patches(&s, image_of(&s, PyArray_BYTES(x), bytes, i + k, image), room + k * s.places * s.row);
             outputs_of(&turned, PyArray_BYTES(g), i, n, gradient);
-            ok = dbrrl_sgemm(1, 0, s.out, s.row, rows, gradient, s.out, room, s.row, i ? 1 : 0, sum, s.row);
+            dbrrl_sgemm(1, 0, s.out, s.row, rows, gradient, s.out, room, s.row, i ? 1 : 0, sum, s.row);
         }
         turn_back(&s, sum, PyArray_DATA((PyArrayObject *)y));
         END_LOOP;
+        free(room);
+        return y;
     }
-    free(room);
-    if (ok) return y;
     Py_XDECREF(y);
     return PyErr_NoMemory();
 }
@@ -224,21 +222,20 @@ static PyObject *conv_input(PyObject *module, PyObject *const *args, Py_ssize_t 
     PyObject *y = PyArray_ZEROS(4, shape, NPY_FLOAT32, 0);
     const ptrdiff_t patches = s.chunk * s.places * s.row, gradients = s.chunk * s.places * s.out;
     float *room = y ? numbers(patches + gradients + s.out * s.row) : NULL;
-    int ok = room != NULL;
-    if (ok) {
+    if (room) {
         float *gradient = room + patches, *matrix = gradient + gradients, *to = PyArray_DATA((PyArrayObject *)y);
         BEGIN_LOOP(LONG_WORK);
         turn_kernels(&s, PyArray_DATA(w), matrix);
-        for (ptrdiff_t i = 0; ok && i < s.images; i += s.chunk) {
+        for (ptrdiff_t i = 0; i < s.images; i += s.chunk) {
             const ptrdiff_t n = s.images - i < s.chunk ? s.images - i : s.chunk, rows = n * s.places;
             outputs_of(&turned, PyArray_BYTES(g), i, n, gradient);
-            ok = dbrrl_sgemm(0, 0, rows, s.row, s.out, gradient, s.out, matrix, s.row, 0, room, s.row);
-            for (ptrdiff_t k = 0; ok && k < n; ++k, to += s.image) dbrrl->scatter(&s, room + k * s.places * s.row, to);
+            dbrrl_sgemm(0, 0, rows, s.row, s.out, gradient, s.out, matrix, s.row, 0, room, s.row);
+            for (ptrdiff_t k = 0; k < n; ++k, to += s.image) dbrrl->scatter(&s, room + k * s.places * s.row, to);
         }
         END_LOOP;
+        free(room);
+        return y;
     }
-    free(room);
-    if (ok) return y;
     Py_XDECREF(y);
     return PyErr_NoMemory();
 }

@@ -99,7 +99,7 @@ int dbrrl_has_level(int level);
 /* Matrix products of NumPy's own BLAS: cblas_sgemm and cblas_dgemm, NULL where there are none, and how many threads
    they use. With `wide` its integers have 64 bits (ILP64), else 32. */
 typedef struct {
-    void *sgemm, *dgemm, *sgemv, *dgemv;
+    void *sgemm, *dgemm;
     int (*threads)(void);
     int wide;
 } dbrrl_blas_functions;

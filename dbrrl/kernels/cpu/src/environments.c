@@ -4,8 +4,8 @@
 #include <math.h>
 
 PyDoc_STRVAR(cartpole_doc, "cartpole(state, action, cos, sin, constants)\n--\n\n"
-                           "Step every copy in place; return which episodes ended. constants: as CartPole's page lists\n"
-                           "them. NotImplemented for what it does not serve.");
+                           "Step every copy in place; return which episodes ended. constants: NUMBERS and FORCES of\n"
+                           "CartPole's page. NotImplemented for what it does not serve.");
 
 enum { GRAVITY, POLE_MOMENT, POLE_MASS, MASS, HALF_LENGTH, FOUR_THIRDS, TIME_STEP, FARTHEST, STEEPEST, LEFT, RIGHT, CONSTANTS };
 

@@ -75,23 +75,23 @@ static PyObject *use_level(PyObject *module, PyObject *name)
     return PyErr_Format(PyExc_ValueError, "level: expected \"numpy\" or one of levels(), got %R", name);
 }
 
-PyDoc_STRVAR(set_blas_doc, "set_blas(sgemm, dgemm, sgemv, dgemv, threads, wide)\n--\n\n"
+PyDoc_STRVAR(set_blas_doc, "set_blas(sgemm, dgemm, threads, wide)\n--\n\n"
                            "Compute matrix products by the CBLAS functions at these addresses, where our own loops are\n"
                            "not faster; 0: by our own. `threads`: of the function that tells how many threads they use.\n"
                            "`wide`: whether their integers have 64 bits.");
 
 static PyObject *set_blas(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
-    if (count != 6) return PyErr_Format(PyExc_TypeError, "set_blas: expected 6 arguments, got %zd", count);
-    void *found[5];
-    for (int i = 0; i < 5; ++i) {
+    if (count != 4) return PyErr_Format(PyExc_TypeError, "set_blas: expected 4 arguments, got %zd", count);
+    void *found[3];
+    for (int i = 0; i < 3; ++i) {
         found[i] = PyLong_AsVoidPtr(args[i]);
         if (!found[i] && PyErr_Occurred()) return NULL;
     }
-    int wide = PyObject_IsTrue(args[5]);
+    int wide = PyObject_IsTrue(args[3]);
     if (wide < 0) return NULL;
-    dbrrl_blas = (dbrrl_blas_functions){found[0], found[1], found[2], found[3], NULL, wide};
-    memcpy(&dbrrl_blas.threads, &found[4], sizeof found[4]); /* an address of data becomes one of a function */
+    dbrrl_blas = (dbrrl_blas_functions){found[0], found[1], NULL, wide};
+    memcpy(&dbrrl_blas.threads, &found[2], sizeof found[2]); /* an address of data becomes one of a function */
     Py_RETURN_NONE;
 }
 

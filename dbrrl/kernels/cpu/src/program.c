@@ -159,10 +159,9 @@ static void scale(int wide, void *x, int64_t n, double by) {
   else for (int64_t i = 0; i < n; i++) ((float *)x)[i] *= (float)by;
 }
 
-enum { NOT_FINITE = -2, NO_MEMORY = -3 };
+enum { NOT_FINITE = -2 };
 
-/* Returns 0; the number of the instruction that met a number out of range, from 1 on; NOT_FINITE for such a gradient;
-   NO_MEMORY where a product had none. */
+/* Returns 0; the number of the instruction that met a number out of range, from 1 on; NOT_FINITE for such a gradient. */
 static int64_t run_program(const Program *program, char *const *base) {
   for (int64_t at = 0; at < program->count; at++) {
     const Instruction *x = program->code + at;
@@ -172,10 +171,10 @@ static int64_t run_program(const Program *program, char *const *base) {
       case REDUCE: run_reduction(x, base); break;
       case GEMM: { /* c, a, b; m, n, k, lda, ldb, ldc; flags 1, 2: a, b transposed, 8: float64 */
         const int ta = x->flags & 1, tb = x->flags >> 1 & 1;
-        const int done = x->flags >> 3 & 1
-            ? dbrrl_dgemm(ta, tb, k[0], k[1], k[2], (const double *)P(1), k[3], (const double *)P(2), k[4], 0, (double *)P(0), k[5])
-            : dbrrl_sgemm(ta, tb, k[0], k[1], k[2], (const float *)P(1), k[3], (const float *)P(2), k[4], 0, (float *)P(0), k[5]);
-        if (!done) return NO_MEMORY;
+        if (x->flags >> 3 & 1)
+          dbrrl_dgemm(ta, tb, k[0], k[1], k[2], (const double *)P(1), k[3], (const double *)P(2), k[4], 0, (double *)P(0), k[5]);
+        else
+          dbrrl_sgemm(ta, tb, k[0], k[1], k[2], (const float *)P(1), k[3], (const float *)P(2), k[4], 0, (float *)P(0), k[5]);
         break;
       }
       case TAKE: { /* rows of k[1] bytes, of k[2] that there are, k[3] bytes apart: result, rows, places (k[0],) */

@@ -83,7 +83,7 @@ static void turn(const float *x, ptrdiff_t rows, ptrdiff_t columns, float *y)
 /* All steps forwards. `y` (steps + parts, batch, size); `gates` (steps, batch, 4, size); `cells` (steps, batch, size) is
    c after each step, for LSTM alone. `room` has 5 floats for each of a step's numbers, and the biases; `turned` has those
    of w_hh, or is NULL: a product by a matrix that must be turned takes several times as long. */
-static int forwards(const sequence *s, float *y, float *gates, float *cells, float *room, float *turned)
+static void forwards(const sequence *s, float *y, float *gates, float *cells, float *room, float *turned)
 {
     const ptrdiff_t batch = s->batch, size = s->size, one = batch * size, rows = s->gates * size;
     const int lstm = s->gates == 4;
@@ -94,7 +94,7 @@ static int forwards(const sequence *s, float *y, float *gates, float *cells, flo
     }
     float *input = gates; /* GRU's has room of its own behind the biases: its three gates do not fill the four slots */
     if (!lstm) input = bias_h + rows;
-    if (!dbrrl_sgemm(0, 1, s->steps * batch, rows, s->inputs, s->x, s->inputs, s->w_ih, s->inputs, 0, input, rows)) return 0;
+    dbrrl_sgemm(0, 1, s->steps * batch, rows, s->inputs, s->x, s->inputs, s->w_ih, s->inputs, 0, input, rows);
     const float *h_before = s->h, *c_before = s->c, *w = turned ? turned : s->w_hh;
     const ptrdiff_t distance = turned ? rows : size;
     if (turned) turn(s->w_hh, rows, size, turned);
@@ -110,10 +110,10 @@ static int forwards(const sequence *s, float *y, float *gates, float *cells, flo
             }
         }
         if (lstm) {
-            if (!dbrrl_sgemm(0, !turned, batch, rows, size, h_before, size, w, distance, 1, step, rows)) return 0;
+            dbrrl_sgemm(0, !turned, batch, rows, size, h_before, size, w, distance, 1, step, rows);
             dbrrl->lstm_cell(batch, size, step, bias, c_before, cell, after);
         } else {
-            if (!dbrrl_sgemm(0, !turned, batch, rows, size, h_before, size, w, distance, 0, recurrent, rows)) return 0;
+            dbrrl_sgemm(0, !turned, batch, rows, size, h_before, size, w, distance, 0, recurrent, rows);
             dbrrl->gru_cell(batch, size, input + t * 3 * one, recurrent, bias, bias_h, h_before, step, after);
         }
         if (alive && !all_true(alive, batch)) {
@@ -136,7 +136,6 @@ static int forwards(const sequence *s, float *y, float *gates, float *cells, flo
     }
     memcpy(y + s->steps * one, h_before, (size_t)one * sizeof *y);
     if (lstm) memcpy(y + (s->steps + 1) * one, c_before, (size_t)one * sizeof *y);
-    return 1;
 }
 
 static PyObject *run_forwards(PyObject *const *args, Py_ssize_t count, int number_of_gates)
@@ -152,11 +151,11 @@ static PyObject *run_forwards(PyObject *const *args, Py_ssize_t count, int numbe
     float *room = malloc(((size_t)(5 * s.batch * s.size + 8 * s.size) + own) * sizeof *room);
     const size_t weights = (size_t)(s.gates * s.size * s.size);
     float *turned = s.steps > FEW_STEPS ? malloc(weights * sizeof *turned) : NULL;
-    int ok = y && gates && cells && room && (turned || s.steps <= FEW_STEPS);
+    const int ok = y && gates && cells && room && (turned || s.steps <= FEW_STEPS);
     if (ok) {
         float *cell = lstm ? PyArray_DATA((PyArrayObject *)cells) : NULL;
         BEGIN_LOOP(LONG_WORK);
-        ok = forwards(&s, PyArray_DATA((PyArrayObject *)y), PyArray_DATA((PyArrayObject *)gates), cell, room, turned);
+        forwards(&s, PyArray_DATA((PyArrayObject *)y), PyArray_DATA((PyArrayObject *)gates), cell, room, turned);
         END_LOOP;
     }
     free(room);
@@ -189,7 +188,7 @@ static PyObject *gru_forward(PyObject *module, PyObject *const *args, Py_ssize_t
 }
 
 /* All steps backwards: `d` (steps, batch, 4 size) is filled, `dh` and `dc` become the gradients of the first state. */
-static int backwards(const sequence *s, const float *g, const float *before, const float *gates, const float *cells,
+static void backwards(const sequence *s, const float *g, const float *before, const float *gates, const float *cells,
                      float *d, float *dh, float *dc, float *room)
 {
     const ptrdiff_t batch = s->batch, size = s->size, one = batch * size, rows = s->gates * size;
@@ -219,10 +218,10 @@ static int backwards(const sequence *s, const float *g, const float *before, con
                 c_before = c;
             }
             dbrrl->lstm_back(batch, size, step, c_before, cells + t * one, dh, dc, to);
-            if (!dbrrl_sgemm(0, 0, batch, size, rows, to, 4 * size, s->w_hh, size, 0, dh, size)) return 0;
+            dbrrl_sgemm(0, 0, batch, size, rows, to, 4 * size, s->w_hh, size, 0, dh, size);
         } else {
             dbrrl->gru_back(batch, size, step, before + t * one, dh, to);
-            if (!dbrrl_sgemm(0, 0, batch, size, rows, to + size, 4 * size, s->w_hh, size, 1, dh, size)) return 0;
+            dbrrl_sgemm(0, 0, batch, size, rows, to + size, 4 * size, s->w_hh, size, 1, dh, size);
         }
         if (alive)
             for (ptrdiff_t j = 0; j < one; ++j) {
@@ -234,7 +233,6 @@ static int backwards(const sequence *s, const float *g, const float *before, con
             if (lstm) masked(dc, dc, keep, batch, size);
         }
     }
-    return 1;
 }
 
 static PyObject *run_backwards(PyObject *const *args, Py_ssize_t count, int number_of_gates)
@@ -253,13 +251,13 @@ static PyObject *run_backwards(PyObject *const *args, Py_ssize_t count, int numb
     npy_intp shape[2] = {s.batch, s.size};
     PyObject *dh = PyArray_SimpleNew(2, shape, NPY_FLOAT32), *dc = lstm ? PyArray_SimpleNew(2, shape, NPY_FLOAT32) : NULL;
     float *room = malloc((size_t)(3 * one) * sizeof *room);
-    int ok = dh && (dc || !lstm) && room;
+    const int ok = dh && (dc || !lstm) && room;
     if (ok) {
         float *flow_h = PyArray_DATA((PyArrayObject *)dh), *flow_c = lstm ? PyArray_DATA((PyArrayObject *)dc) : NULL;
         memcpy(flow_h, g + s.steps * one, (size_t)one * sizeof *flow_h);
         if (lstm) memcpy(flow_c, g + (s.steps + 1) * one, (size_t)one * sizeof *flow_c);
         BEGIN_LOOP(LONG_WORK);
-        ok = backwards(&s, g, before, PyArray_DATA(gates), cells, PyArray_DATA(d), flow_h, flow_c, room);
+        backwards(&s, g, before, PyArray_DATA(gates), cells, PyArray_DATA(d), flow_h, flow_c, room);
         END_LOOP;
     }
     free(room);
@@ -307,7 +305,7 @@ static PyObject *apply(PyObject *module, PyObject *const *args, Py_ssize_t count
 }
 
 PyDoc_STRVAR(product_doc, "product(a, b, c, transpose_a, transpose_b, beta)\n--\n\n"
-                          "c = op(a) op(b) + beta c by the BLAS in use; NotImplemented for what it does not serve.");
+                          "c = op(a) op(b) + beta c as programs compute it; NotImplemented for what it does not serve.");
 
 static PyObject *product(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
@@ -324,16 +322,14 @@ static PyObject *product(PyObject *module, PyObject *const *args, Py_ssize_t cou
     REFUSE_UNLESS(PyArray_DIM(b, tb) == inner && PyArray_DIM(c, 0) == m && PyArray_DIM(c, 1) == n && m && n && inner);
     REFUSE_UNLESS(PyArray_DATA(c) != PyArray_DATA(a) && PyArray_DATA(c) != PyArray_DATA(b));
     REFUSE_UNLESS(!dbrrl_overlap(a, c) && !dbrrl_overlap(b, c));
-    int ok;
     BEGIN_LOOP(m * n * inner);
     if (k)
-        ok = dbrrl_dgemm(ta, tb, m, n, inner, PyArray_DATA(a), ta ? m : inner, PyArray_DATA(b), tb ? inner : n, beta,
-                         PyArray_DATA(c), n);
+        dbrrl_dgemm(ta, tb, m, n, inner, PyArray_DATA(a), ta ? m : inner, PyArray_DATA(b), tb ? inner : n, beta,
+                    PyArray_DATA(c), n);
     else
-        ok = dbrrl_sgemm(ta, tb, m, n, inner, PyArray_DATA(a), ta ? m : inner, PyArray_DATA(b), tb ? inner : n, (float)beta,
-                         PyArray_DATA(c), n);
+        dbrrl_sgemm(ta, tb, m, n, inner, PyArray_DATA(a), ta ? m : inner, PyArray_DATA(b), tb ? inner : n, (float)beta,
+                    PyArray_DATA(c), n);
     END_LOOP;
-    if (!ok) return PyErr_NoMemory();
     Py_RETURN_NONE;
 }
 
