@@ -1,29 +1,30 @@
-"""One page per algorithm; `from dbrrl.agents import PPO`."""
+"""One page per algorithm; `from dbrrl.agents import PPO` loads that page alone."""
+
+import importlib
+from typing import Any
 
 if __name__ != "dbrrl.agents":
     raise ImportError(
         f"expected to be imported as dbrrl.agents, got {__name__!r}: write `from dbrrl.agents import PPO`"
     )
 
-from .a2c import A2C
-from .a3c import A3C
-from .c51 import C51
-from .ddpg import DDPG
-from .double_dqn import DoubleDQN
-from .dqn import DQN
-from .drqn import DRQN
-from .iqn import IQN
-from .ppo import PPO
-from .qr_dqn import QRDQN
-from .rainbow import Rainbow
-from .reinforce import REINFORCE
-from .sac import SAC
-from .sac_discrete import SACDiscrete
-from .td3 import TD3
-from .tqc import TQC
-from .trpo import TRPO
+# Each class and the page that it stands on, imported at first use. Type checkers read `__init__.pyi`.
+_PAGES = {
+    "A2C": "a2c", "A3C": "a3c", "C51": "c51", "DDPG": "ddpg", "DQN": "dqn", "DRQN": "drqn", "IQN": "iqn", "PPO": "ppo",
+    "QRDQN": "qr_dqn", "REINFORCE": "reinforce", "SAC": "sac", "TD3": "td3", "TQC": "tqc", "TRPO": "trpo",
+    "DoubleDQN": "double_dqn", "Rainbow": "rainbow", "SACDiscrete": "sac_discrete",
+}  # fmt: skip
+__all__ = list(_PAGES)
 
-__all__ = [
-    "A2C", "A3C", "C51", "DDPG", "DQN", "DRQN", "IQN", "PPO", "QRDQN", "REINFORCE", "SAC", "TD3", "TQC", "TRPO",
-    "DoubleDQN", "Rainbow", "SACDiscrete",
-]  # fmt: skip
+
+def __getattr__(name: str) -> Any:
+    if name in _PAGES.values():
+        return importlib.import_module(f"dbrrl.agents.{name}")
+    if name not in _PAGES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(f"dbrrl.agents.{_PAGES[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
