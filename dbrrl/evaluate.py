@@ -25,8 +25,6 @@ file. With the run's own seed the scores equal those of its final evaluation. An
 run, even in a run's folder: name its environment, or the settings file, on the command line."""
 
 
-
-
 def main(arguments: Sequence[str]) -> None:
     """Evaluate with the settings of the command line."""
     given = _parse(arguments)

@@ -12,7 +12,6 @@ ROOT = Path(__file__).parent.parent
 FOLDERS = ("dbrrl", "agents", "envs")
 
 
-
 def storeys(room: str, *levels: str) -> list[list[str]]:
     """Return a floor for each of `levels`, which names modules of `room`; the package itself is the highest."""
     return [*([f"{room}.{module}" for module in level.split()] for level in levels), [room]]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dbrrl import checkpoint
-from dbrrl.backend import array_module, to_device_of
+from dbrrl.backend import array_module, load_kernels, to_device_of
 from dbrrl.backend.trees import leaves, tree_maker
 from dbrrl.buffers import memory, placement
 from dbrrl.buffers.bits import INVALID, TERMINATED, TRUNCATED
@@ -67,6 +67,7 @@ class Ring(TakesOldNames):
         pinned: bool = False,
         names: Sequence[str] = (),
     ) -> None:
+        load_kernels("cpu")
         self.names, self.observation_of = names, tree_maker(names, len(shapes))
         for name, value in (("capacity", capacity), ("num_envs", num_envs), ("frame_stack", frame_stack)):
             if value < 1:
@@ -94,10 +95,9 @@ class Ring(TakesOldNames):
         self._action_rows = self.actions.reshape(self._ring, num_envs, *action_shape)
         self._reward_rows = self.rewards.reshape(self._ring, num_envs)
         self.finals = Queue(list(zip(shapes, dtypes, strict=True)))
-        self.size = self.head = 0
+        self.size = self.head = self._invalid = 0  # `_invalid`: entries of complete rows that are not valid
         self.used = 1  # rows of the ring that hold anything
         self.begun = False
-        self._invalid = 0  # entries among the complete rows that are not valid
         self._none = bytes(num_envs)  # what no end anywhere looks like
         self._due = -1  # the row whose completion overwrites the oldest one marked in `ends`; none: -1
 

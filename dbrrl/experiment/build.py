@@ -159,9 +159,6 @@ def same_agent(plan: Plan, driver: Driver, saved: State, directory: RunDirectory
     return agent
 
 
-
-
-
 def callbacks(
     plan: Plan, directory: RunDirectory | None, stack: contextlib.ExitStack, purge_step: int | None = None
 ) -> list[Callback]:
@@ -206,12 +203,6 @@ def full_record(plan: Plan, driver: Driver) -> dict[str, Any]:
     if plan.given.agent is not None:
         about["given"] = {"agent": True}
     return plan.to_dict() | {"preset": plan.preset, "chosen": chosen} | about
-
-
-
-
-
-
 
 
 def stem(plan: Plan) -> str:

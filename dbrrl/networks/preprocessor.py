@@ -49,9 +49,7 @@ class Preprocessor:
         SpaceError: a space inside a Dict is not one of these, there is nothing in it, or the mask does not fit.
     """
 
-    def __init__(
-        self, space: gym.Space[Any], *, scale: bool = False, actions: gym.Space[Any] | None = None
-    ) -> None:
+    def __init__(self, space: gym.Space[Any], *, scale: bool = False, actions: gym.Space[Any] | None = None) -> None:
         self.choices = masked_choices(space, actions) if actions is not None else ()
         self.leaves = [leaf for leaf in _leaves(space, ()) if not self.choices or leaf[0] != (MASK,)]
         self.vector_size = sum(_width(leaf) for _, leaf in self.leaves if not is_image(leaf))

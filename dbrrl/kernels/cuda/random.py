@@ -23,6 +23,8 @@ __device__ inline void philox(unsigned long long counter, unsigned long long key
     out[0] = c0; out[1] = c1; out[2] = c2; out[3] = c3;
 }
 """
+
+
 def _kernel(name: str, kind: str, source: str) -> Kernel:
     head = "unsigned int w[4]; philox(position[0] + i, key, w);"
     return Kernel(name, "raw uint64 position, uint64 key", f"{kind} y", f"{head} {source}", _unused, PREAMBLE)

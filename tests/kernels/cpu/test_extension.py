@@ -63,6 +63,14 @@ def test_a_choice_there_is_not_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
         extension.load("avx512")
 
 
+def test_a_replay_buffer_by_itself_runs_on_the_kernels() -> None:
+    code = (
+        "import sys; from dbrrl.buffers import ReplayBuffer; ReplayBuffer(8, 1, [(1,)], ['f4']);"
+        "print('dbrrl.kernels.cpu.replay' in sys.modules)"
+    )
+    assert output(code) == "True"
+
+
 @pytest.mark.parametrize("command", ["train --agent ppo --env CartPole-v1 --out runs", "doctor"])
 def test_a_command_refuses_a_choice_there_is_not_in_one_line(tmp_path: Path, command: str) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "DBRRL_KERNELS": "fast"}
