@@ -57,7 +57,7 @@ FLOORS: list[list[str]] = [
         "dbrrl.kernels.cpu",
         "_c extension record",
         "conv heads names normalize optim recurrent replay returns trace",
-        "indices products program reductions steps traced_ops",
+        "draws indices products program reductions steps traced_ops",
         "ufuncs",
         "numpy_functions",
         "recorder",

@@ -102,8 +102,11 @@ class RolloutBuffer(TakesOldNames):
             raise GraphError(f"act(): expected a rollout with room, got all {t} steps: call clear() after learning")
         if len(action) != self.num_envs:
             raise other_count("act()", "observations", self.num_envs, len(action), len(action))
-        for store, array in zip(self.observations, leaves(observation), strict=True):
-            store[t] = array
+        if type(observation) is np.ndarray:
+            self.observations[0][t] = observation
+        else:
+            for store, array in zip(self.observations, leaves(observation), strict=True):
+                store[t] = array
         self.actions[t] = action
         self.begun = True
 

@@ -1,6 +1,7 @@
 """Functions of networks, evaluated without a graph: op by op, or on the CPU by a program that was recorded once."""
 
 from collections.abc import Callable, Hashable, Iterable
+from types import MethodType
 from typing import Any
 
 import numpy as np
@@ -63,12 +64,10 @@ class Evaluated:
             if settings is not self._settings or version != self._version:
                 self._settings, self._version = settings, version
                 programs.forget()
-            arrays = [observation] if type(observation) is np.ndarray else leaves(observation)
-            key = (*_identity(function), noise)
-            if type(observation) is dict:
-                key += tuple(observation)
-            for x in arrays:
-                key += x.shape, x.dtype
+            if type(observation) is np.ndarray and type(function) is MethodType and function.__closure__ is None:
+                arrays, key = [observation], (function, noise, observation.shape, observation.dtype)
+            else:
+                arrays, key = _arrays_and_key(function, observation, noise)
             try:
                 program = programs.get(key)
             except (TypeError, ValueError):
@@ -77,9 +76,11 @@ class Evaluated:
             program = program or self._record(key, function, observation, arrays, noise, rng)
             if program is not None:
                 drawn = program.draw(rng)
-                results = program.evaluate(arrays, drawn)
+                results: list[np.ndarray] | None = program.evaluate(arrays, drawn)
                 if results is not None:
-                    return self._checked(program, results[0], drawn, (function, observation, rng, noise))
+                    if program.runs < check.RUNS:
+                        self._check(program, results[0], drawn, (function, observation, rng, noise))
+                    return results[0]
         return self._op_by_op(function, observation, rng, noise)
 
     def _op_by_op(self, function: Any, observation: Any, rng: Any, noise: bool) -> np.ndarray:
@@ -88,15 +89,12 @@ class Evaluated:
             found = function(observation) if rng is None else function(observation, rng)
             return to_numpy(getattr(found, "array", found))
 
-    def _checked(self, program: Any, result: np.ndarray, drawn: list[np.ndarray], given: Any) -> np.ndarray:
-        """Return a result of a program; under DBRRL_CHECK=1 it is compared with that of the ops."""
-        if program.runs < check.RUNS:
-            program.runs += 1
-            function, observation, rng, noise = given
-            again = None if rng is None else Again(drawn)
-            right = self._op_by_op(function, observation, again, noise)
-            check.compare(code_of(function), result, right)
-        return result
+    def _check(self, program: Any, result: np.ndarray, drawn: list[np.ndarray], given: Any) -> None:
+        """Compare the result of a program with that of the ops, as DBRRL_CHECK=1 asks for."""
+        program.runs += 1
+        function, observation, rng, noise = given
+        right = self._op_by_op(function, observation, None if rng is None else Again(drawn), noise)
+        check.compare(code_of(function), result, right)
 
     def _record(
         self, key: Any, function: Any, observation: Any, arrays: list[np.ndarray], noise: bool, rng: Any
@@ -128,11 +126,19 @@ def code_of(function: Any) -> str:
     return type(function).__qualname__ if code is None else f"{code.co_name} ({code.co_filename}:{code.co_firstlineno})"
 
 
-def _identity(function: Any) -> tuple[Any, ...]:
-    """Return what says whether a function is the same: its code, and the objects that it refers to."""
+def _arrays_and_key(function: Any, observation: Observation, noise: bool) -> tuple[list[np.ndarray], tuple[Any, ...]]:
+    """Return the arrays of an observation, and what says whether another call is of the same function and shapes.
+
+    A function is the same if its code is, and the objects that it refers to.
+    """
     code = getattr(function, "__code__", None)
-    if code is None:
-        return (function,)
-    cells = function.__closure__ or ()
-    known = (code, getattr(function, "__self__", None), *[cell.cell_contents for cell in cells])
-    return known if function.__defaults__ is None else (*known, *function.__defaults__)
+    key: tuple[Any, ...] = (function, noise)
+    if code is not None:
+        cells = [cell.cell_contents for cell in function.__closure__ or ()]
+        key = code, getattr(function, "__self__", None), *cells, *(function.__defaults__ or ()), noise
+    arrays = [observation] if type(observation) is np.ndarray else leaves(observation)
+    if type(observation) is dict:
+        key += tuple(observation)
+    for x in arrays:
+        key += x.shape, x.dtype
+    return arrays, key

@@ -49,6 +49,7 @@ class OnPolicyAgent(Agent):
     action_distribution, value = open_policy.action_distribution, open_policy.value
     preprocess, generator = open_policy.preprocess, open_policy.generator
     make_network, statistics = open_policy.make_network, open_policy.statistics
+    sampled, likeliest = open_policy.sampled, open_policy.likeliest
     adapted, begin_elsewhere = open_policy.adapted, open_policy.begin_elsewhere
     load_state_dict = open_policy.load_state_dict
     encoder, encode, captured = Renamed("preprocessor"), Renamed("preprocess"), Renamed("use_cuda_graphs")

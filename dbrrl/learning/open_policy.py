@@ -41,11 +41,21 @@ def choose(self: Any, given: Observation, explore: bool, learning: bool, episode
     """
     if not self.recurrent:
         if explore:
-            return self.computed(lambda x, rng: self.policy(x).sample(rng), given, self.policy_rng, noise=True)  # type: ignore[no-any-return]
-        return self.computed(lambda x: self.policy(x).mode(), given)  # type: ignore[no-any-return]
+            return self.computed(self.sampled, given, self.policy_rng, True)  # type: ignore[no-any-return]
+        return self.computed(self.likeliest, given)  # type: ignore[no-any-return]
     with nn.evaluation(noise=explore):
         policy = self.distribution(self.memory.act(self.to_device(given), learning, episode_start))
     return to_numpy(policy.sample(self.policy_rng) if explore else policy.mode())
+
+
+def sampled(self: Any, observation: Observation, rng: np.random.Generator) -> Any:
+    """Return a sample of the policy for each observation of a batch."""
+    return self.policy(observation).sample(rng)
+
+
+def likeliest(self: Any, observation: Observation) -> Any:
+    """Return the mode of the policy for each observation of a batch."""
+    return self.policy(observation).mode()
 
 
 def preprocess(self: Any, observation: Any, update: bool = False) -> Observation:

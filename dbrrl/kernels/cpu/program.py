@@ -27,6 +27,7 @@ class Program:
         last: steps after all that.
 
     Attributes:
+        code: it, as the extension module takes it.
         run: `run(*inputs)` runs it once; False where another thread is running it now, or a gradient was not finite:
             then no step was taken. IndexError: a number of a row or of a choice was out of range.
     """
@@ -57,8 +58,8 @@ class Program:
         memory = _aligned(size)
         addresses = np.array([memory.ctypes.data, *(b.address for b in stay)], np.int64)
         self._kept = memory, [b.array for b in stay]  # the program has only their addresses
-        program = native.program_make(code.tobytes(), len(steps), sizes.tobytes(), addresses.tobytes())
-        self.run: Callable[..., bool] = functools.partial(native.program_run, program)
+        self.code = native.program_make(code.tobytes(), len(steps), sizes.tobytes(), addresses.tobytes())
+        self.run: Callable[..., bool] = functools.partial(native.program_run, self.code)
         self.outputs = [_output(x, memory, places, homes) for x in outputs]
         self.memory = size
 

@@ -13,6 +13,8 @@ from dbrrl.backend import add_kind, replaces
 from dbrrl.backend.arrays import namespaces
 from dbrrl.backend.capture import recorder
 from dbrrl.kernels.cpu import numpy_functions, steps
+from dbrrl.kernels.cpu.draws import Draws, drawing
+from dbrrl.kernels.cpu.names import native
 from dbrrl.kernels.cpu.program import Program
 from dbrrl.kernels.cpu.record import Recording, Step, Untraceable, is_recording, recording
 from dbrrl.kernels.cpu.trace import CODES, Traced, given, move, plain, traced
@@ -38,32 +40,6 @@ class Namespace:
 
 namespaces[Traced] = Namespace()
 add_kind(Traced, "program")
-
-
-class Draws:
-    """A generator whose draws are inputs of the program.
-
-    Attributes:
-        calls: the name and the arguments of each draw.
-        drawn: what was drawn.
-    """
-
-    def __init__(self, rng: np.random.Generator | None) -> None:
-        self._rng = rng
-        self.calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
-        self.drawn: list[np.ndarray] = []
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-
-        def draw(*arguments: Any, **options: Any) -> Traced:
-            array = getattr(self._rng, name)(*arguments, **options)
-            self.calls.append((name, arguments, options))
-            self.drawn.append(array)
-            return given(array).copy()
-
-        return draw
 
 
 class Recorded:
@@ -93,7 +69,10 @@ class Recorded:
         self.program = Program(record, [packed, *(arrays[name] for name in self.vectors)], written, last)
         self.packed, *self.results = self.program.outputs
         self.run = self.program.run
-        self.draws, self.drawn = draws.calls, draws.drawn
+        self.draws, self.drawn = draws.calls, [call.drawn for call in draws.calls]
+        self._rng: Any = None  # the generator that `_drawing` draws from
+        self._drawing: list[Callable[[], np.ndarray]] = []
+        self._evaluate = functools.partial(native.program_evaluate, self.program.code, tuple(self.results))
         self.fixed = [buffer.array for buffer in (*record.fixed.values(), *record.scalars.values())]
 
     def draw(self, rng: Any) -> list[np.ndarray]:
@@ -101,20 +80,20 @@ class Recorded:
         if self.drawn:
             drawn, self.drawn = self.drawn, []
             return drawn
-        return [getattr(rng, name)(*arguments, **options) for name, arguments, options in self.draws]
+        if rng is not self._rng:
+            self._rng, self._drawing = rng, [drawing(rng, call) for call in self.draws]
+        return [draw() for draw in self._drawing]
 
     def evaluate(self, inputs: Sequence[np.ndarray], drawn: Sequence[np.ndarray]) -> list[np.ndarray] | None:
         """Return copies of the results with axes, for inputs and what was drawn; None where the ops have to compute
         them, or to say what is wrong.
         """
-        with self.lock:
-            try:
-                ran = self.run(*inputs, *drawn)
-            except BufferError:  # an array that is not in one piece
-                ran = self.run(*map(np.ascontiguousarray, inputs), *drawn)
-            except IndexError:
-                ran = False
-            return [x.copy() for x in self.results] if ran else None
+        try:
+            return self._evaluate(*inputs, *drawn)  # type: ignore[no-any-return]
+        except BufferError:  # an array that is not in one piece
+            return self._evaluate(*map(np.ascontiguousarray, inputs), *drawn)  # type: ignore[no-any-return]
+        except IndexError:
+            return None
 
     def named(self, numbers: Sequence[float], vectors: Sequence[np.ndarray]) -> dict[str, Any]:
         """Return results by name: of those without axes, in their order, and of the others."""

@@ -6,6 +6,7 @@
 
 extern PyMethodDef optim_methods[], returns_methods[], normalize_methods[], replay_methods[], recurrent_methods[];
 extern PyMethodDef conv_methods[], heads_methods[], program_methods[], environments_methods[];
+extern PyMethodDef random_methods[];
 
 int dbrrl_level = DBRRL_PLAIN;
 const dbrrl_loops *dbrrl = &dbrrl_loops_plain;
@@ -124,6 +125,7 @@ static int fill(PyObject *module)
         heads_methods,
         program_methods,
         environments_methods,
+        random_methods,
     };
     if (PyArray_ImportNumPyAPI() < 0) return -1;
     for (size_t i = 0; i < sizeof groups / sizeof *groups; ++i)

@@ -335,22 +335,26 @@ static PyObject *make(PyObject *self, PyObject *args) {
   return capsule;
 }
 
-/* run(program, *inputs): True, or False where it is running already or was left because of a gradient that was not finite */
-static PyObject *run(PyObject *self, PyObject *const *args, Py_ssize_t n) {
-  (void)self;
-  Program *program = n ? PyCapsule_GetPointer(args[0], CAPSULE) : NULL;
-  if (!program) {
-    if (!PyErr_Occurred()) PyErr_SetString(PyExc_TypeError, "run: expected a program");
-    return NULL;
+/* Run a program on `inputs`: 1, or 0 where it is running already or was left because of a gradient that was not finite;
+   -1 with an exception. */
+static int run_on(PyObject *capsule, PyObject *const *inputs, Py_ssize_t n) {
+  Program *program = PyCapsule_GetPointer(capsule, CAPSULE);
+  if (!program) return -1;
+  if (n != program->inputs) {
+    PyErr_Format(PyExc_TypeError, "run: expected %lld inputs, got %zd", (long long)program->inputs, n);
+    return -1;
   }
-  if (n - 1 != program->inputs) return PyErr_Format(PyExc_TypeError, "run: expected %lld inputs, got %zd", (long long)program->inputs, n - 1);
-  if (program->busy) Py_RETURN_FALSE;
-  for (Py_ssize_t i = 0; i < n - 1; i++) {
-    PyArrayObject *x = (PyArrayObject *)args[i + 1];
-    if (!PyArray_Check(args[i + 1]) || !PyArray_IS_C_CONTIGUOUS(x))
-      return PyErr_Format(PyExc_BufferError, "run: expected an array in one piece for input %zd", i);
-    if (PyArray_NBYTES(x) != program->sizes[i])
-      return PyErr_Format(PyExc_ValueError, "run: expected %lld bytes of input %zd, got %zd", (long long)program->sizes[i], i, (Py_ssize_t)PyArray_NBYTES(x));
+  if (program->busy) return 0;
+  for (Py_ssize_t i = 0; i < n; i++) {
+    PyArrayObject *x = (PyArrayObject *)inputs[i];
+    if (!PyArray_Check(inputs[i]) || !PyArray_IS_C_CONTIGUOUS(x)) {
+      PyErr_Format(PyExc_BufferError, "run: expected an array in one piece for input %zd", i);
+      return -1;
+    }
+    if (PyArray_NBYTES(x) != program->sizes[i]) {
+      PyErr_Format(PyExc_ValueError, "run: expected %lld bytes of input %zd, got %zd", (long long)program->sizes[i], i, (Py_ssize_t)PyArray_NBYTES(x));
+      return -1;
+    }
     program->base[1 + i] = PyArray_BYTES(x);
   }
   int64_t found;
@@ -359,9 +363,37 @@ static PyObject *run(PyObject *self, PyObject *const *args, Py_ssize_t n) {
   found = run_program(program, program->base);
   Py_END_ALLOW_THREADS
   program->busy = 0;
-  if (found > 0)
-    return PyErr_Format(PyExc_IndexError, "expected an index in range, got another one in step %lld of %lld", (long long)found, (long long)program->count);
-  return PyBool_FromLong(found == 0);
+  if (found > 0) {
+    PyErr_Format(PyExc_IndexError, "expected an index in range, got another one in step %lld of %lld", (long long)found, (long long)program->count);
+    return -1;
+  }
+  return found == 0;
+}
+
+static PyObject *run(PyObject *self, PyObject *const *args, Py_ssize_t n) {
+  (void)self;
+  if (n < 1) return PyErr_Format(PyExc_TypeError, "run: expected a program");
+  const int ran = run_on(args[0], args + 1, n - 1);
+  return ran < 0 ? NULL : PyBool_FromLong(ran);
+}
+
+/* Copies are made before another thread can run the program again: nothing here lets go of the interpreter lock. */
+static PyObject *evaluate(PyObject *self, PyObject *const *args, Py_ssize_t n) {
+  (void)self;
+  if (n < 2 || !PyTuple_Check(args[1])) return PyErr_Format(PyExc_TypeError, "evaluate: expected a program and a tuple of its results");
+  const int ran = run_on(args[0], args + 2, n - 2);
+  if (ran < 0) return NULL;
+  if (!ran) Py_RETURN_NONE;
+  const Py_ssize_t many = PyTuple_Size(args[1]);
+  PyObject *copies = PyList_New(many);
+  for (Py_ssize_t i = 0; copies && i < many; i++) {
+    PyObject *result = PyTuple_GetItem(args[1], i);
+    PyObject *copy = PyArray_Check(result) ? PyArray_NewCopy((PyArrayObject *)result, NPY_CORDER)
+                                           : PyErr_Format(PyExc_TypeError, "evaluate: expected arrays as results");
+    if (!copy) Py_CLEAR(copies);
+    else PyList_SetItem(copies, i, copy);
+  }
+  return copies;
 }
 
 static PyObject *names(PyObject *self, PyObject *ignored) {
@@ -374,7 +406,10 @@ static PyObject *names(PyObject *self, PyObject *ignored) {
 
 PyMethodDef program_methods[] = {
   {"program_make", make, METH_VARARGS, "Make a program of instructions."},
-  {"program_run", (PyCFunction)(void (*)(void))run, METH_FASTCALL, "Run a program on its inputs."},
+  {"program_run", (PyCFunction)(void (*)(void))run, METH_FASTCALL,
+   "Run a program on its inputs; False where it is running already, or left as a gradient is not finite."},
+  {"program_evaluate", (PyCFunction)(void (*)(void))evaluate, METH_FASTCALL,
+   "Run a program on its inputs; return copies of its results, or None where it did not run."},
   {"program_names", names, METH_NOARGS, "The names of loops and of reductions, in their order."},
   {NULL, NULL, 0, NULL},
 };

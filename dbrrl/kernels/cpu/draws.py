@@ -1,0 +1,90 @@
+"""What a recorded function draws: noted while it is traced, and drawn again for every run of its program."""
+
+import copy
+import ctypes
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.random._generator as numpy_generator
+
+from dbrrl.kernels.cpu.names import native
+from dbrrl.kernels.cpu.trace import Traced, given
+
+# Methods of NumPy's Generator, and what they fill an array of float64 by; those for float32 end with "_f". NumPy's
+# module exports these functions for other libraries (see "Extending" in the documentation of numpy.random).
+_FILLS = {
+    "random": "random_standard_uniform_fill",
+    "standard_exponential": "random_standard_exponential_fill",
+    "standard_normal": "random_standard_normal_fill",
+}
+_TRIES = 3  # draws that are compared before NumPy's function is taken in place of its method
+
+
+@dataclass
+class Call:
+    """A call of a generator's method, and what it returned when the function was traced."""
+
+    name: str
+    arguments: tuple[Any, ...]
+    options: dict[str, Any]
+    drawn: np.ndarray = field(compare=False)
+
+    def of(self, rng: np.random.Generator) -> Callable[[], np.ndarray]:
+        """Return a function without arguments that makes this call of `rng`."""
+        return functools.partial(getattr(rng, self.name), *self.arguments, **self.options)
+
+
+class Draws:
+    """A generator whose draws are inputs of the program.
+
+    Attributes:
+        calls: what was drawn.
+    """
+
+    def __init__(self, rng: np.random.Generator | None) -> None:
+        self._rng = rng
+        self.calls: list[Call] = []
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+
+        def draw(*arguments: Any, **options: Any) -> Traced:
+            array = getattr(self._rng, name)(*arguments, **options)
+            self.calls.append(Call(name, arguments, options, array))
+            return given(array).copy()
+
+        return draw
+
+
+def drawing(rng: np.random.Generator, call: Call) -> Callable[[], np.ndarray]:
+    """Return a function without arguments that draws from `rng` what the call does: the same numbers, in a third of the
+    time where a function of NumPy's is known for it.
+    """
+    address = _fill_of(call.name, call.drawn.dtype)
+    if not address or type(rng) is not np.random.Generator:
+        return call.of(rng)
+    one, two = copy.deepcopy(rng), copy.deepcopy(rng)
+    quick, method = _filled(one, address, call.drawn), call.of(two)
+    same = all(np.array_equal(quick(), method()) for _ in range(_TRIES))
+    same = same and str(one.bit_generator.state) == str(two.bit_generator.state)
+    return _filled(rng, address, call.drawn) if same else call.of(rng)
+
+
+def _filled(rng: np.random.Generator, fill: int, like: np.ndarray) -> Callable[[], np.ndarray]:
+    generator = rng.bit_generator
+    lock = generator.lock
+    return functools.partial(native.draw, like, fill, generator.capsule, lock.acquire, lock.release)
+
+
+@functools.cache
+def _fill_of(name: str, dtype: np.dtype[Any]) -> int:
+    """Return the address of the function that fills arrays of a type for a method; 0 where there is none."""
+    suffix = {"float64": "", "float32": "_f"}.get(dtype.name)
+    if name not in _FILLS or suffix is None:
+        return 0
+    function = getattr(ctypes.CDLL(numpy_generator.__file__), _FILLS[name] + suffix, None)
+    return 0 if function is None else ctypes.cast(function, ctypes.c_void_p).value or 0
