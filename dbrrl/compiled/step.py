@@ -55,6 +55,8 @@ class CompiledStep(GradientStep):
         self._loss = loss  # another one, set later, runs op by op: nobody says that it may be recorded
         self._columns: Any = None
         self._given: list[Any] = []
+        self._arrays: list[Any] = []
+        self._nested = False
         self._in_one_piece = True
         self._layouts: dict[Hashable, int] = {}  # numbers of the batches' layouts, quicker to compare than these
         self._layout = 0
@@ -104,9 +106,9 @@ class CompiledStep(GradientStep):
         if self.programs.refused or observing or not self.compiled or self.loss is not self._loss:
             return None
         columns, rows = batch.split()
-        arrays = arrays_of(columns)
-        if columns is not self._columns or not all(map(operator.is_, arrays, self._given)):
-            self._take(columns, arrays)
+        if columns is not self._columns or not all(map(operator.is_, columns.values(), self._given)) or self._nested:
+            self._take(columns)
+        arrays = self._arrays
         if not self._in_one_piece:
             arrays = [np.require(x, requirements=("C", "A")) for x in arrays]
         if rows is not None and not (rows.dtype == np.int64 and rows.flags.c_contiguous):
@@ -122,10 +124,13 @@ class CompiledStep(GradientStep):
             return None
         own = optimizer.settings() if step else None
         inside = own is not None
-        settings = np.array([*numbers.values(), self.max_grad_norm, *(own or ())])
-        inputs = [*arrays, settings] if rows is None else [*arrays, rows, settings]
+        settings = (*numbers.values(), self.max_grad_norm, *(own or ()))
+        inputs = arrays if rows is None else [*arrays, rows]
         key = self._layout, -1 if rows is None else n, inside, mode.allowed, *numbers
-        program = self.programs.get(key) or self._record(key, columns, rows is not None, tuple(numbers), inside, inputs)
+        program = self.programs.get(key)
+        if program is None:
+            names, given = tuple(numbers), [*inputs, np.array(settings, np.float64)]
+            program = self._record(key, columns, rows is not None, names, inside, given)
         self._frozen = program is not None and not optimizer.flat.ready()
         if program is None or self._frozen:
             return None
@@ -136,7 +141,7 @@ class CompiledStep(GradientStep):
             checked = right, optimizer.flat.grads.copy()
         with program.lock:
             try:
-                if not program.run(*inputs):
+                if not program.run(*inputs, program.settings(settings)):
                     return None
             except IndexError:
                 return None  # the ops say which number is out of range
@@ -167,9 +172,11 @@ class CompiledStep(GradientStep):
         flat = self.optimizer.flat
         return self.programs.record(key, function, inputs, flat.places, self.parameters, closing=closing)
 
-    def _take(self, columns: Any, arrays: list[Any]) -> None:
+    def _take(self, columns: Any) -> None:
         """Note the arrays of a batch, and the layout that a program depends on."""
-        self._columns, self._given = columns, arrays
+        arrays = arrays_of(columns)
+        self._columns, self._given, self._arrays = columns, list(columns.values()), arrays
+        self._nested = any(isinstance(column, dict) for column in self._given)  # whose arrays may be replaced unseen
         self._in_one_piece = all(x.flags.c_contiguous and x.flags.aligned for x in arrays)
         layout = structure_of(columns), tuple((x.shape, x.dtype.str) for x in arrays)
         self._layout = self._layouts.setdefault(layout, len(self._layouts))

