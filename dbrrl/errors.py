@@ -57,6 +57,11 @@ class GradientError(DbrrlError, AssertionError):
     """A gradient differs from the central difference it was checked against."""
 
 
+def undefined(x: object, method: str) -> NotImplementedError:
+    """Return the error for a method that the class of `x` has to define, and does not."""
+    return NotImplementedError(f"{type(x).__name__} has no {method}(): expected one, define it in the class")
+
+
 def no_gradient(update: int | None = None, found: str = "") -> str:
     """Return the error message for a gradient that is not finite; `found` adds what is known of it."""
     where = "" if update is None else f" in update {update}"

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dbrrl.autodiff.memory import latest
-from dbrrl.autodiff.op import Op, is_half, share_memory
+from dbrrl.autodiff.op import Op, is_half, share_memory, wrong_gradients
 from dbrrl.autodiff.register import method
 from dbrrl.autodiff.tensor import Tensor, plain, state, wrap
 from dbrrl.backend import array_module, replaceable, to_device_of
@@ -163,9 +163,15 @@ def walk(
             arriving = op.backward(g, y, *given) if observer is None else observer.backward(op, g, y, given)
             if type(arriving) is not tuple:
                 arriving = (arriving,)
+            if len(arriving) != len(inputs):
+                raise wrong_gradients(op, inputs, arriving)
             if not retain_graph:
                 op.inputs = op.output = None
             receivers = inputs
+    except AttributeError:
+        if all(g is None or hasattr(g, "shape") for g in arriving):
+            raise
+        raise wrong_gradients(op, receivers, arriving) from None
     finally:
         state.recording = before
         for _, op in heap:  # only after an error

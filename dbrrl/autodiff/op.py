@@ -9,7 +9,7 @@ from dbrrl.autodiff.memory import clock
 from dbrrl.autodiff.recording import tracing
 from dbrrl.autodiff.tensor import Tensor, observing, state, wrap
 from dbrrl.backend import device_name, replacement, to_device_of
-from dbrrl.errors import DbrrlError, DeviceError, DtypeError, GraphError, ShapeError
+from dbrrl.errors import DbrrlError, DeviceError, DtypeError, GraphError, ShapeError, undefined
 
 
 class Op:
@@ -35,11 +35,11 @@ class Op:
 
     def forward(self, *arrays: Any) -> Any:
         """Compute the output array."""
-        raise NotImplementedError
+        raise undefined(self, "forward")
 
     def backward(self, g: Any, y: Any, *inputs: Any) -> Any:
         """Gradient for each input, given that of the output `y`."""
-        raise NotImplementedError
+        raise undefined(self, "backward")
 
     def needs(self, i: int) -> bool:
         """Whether input `i` wants a gradient."""
@@ -86,6 +86,8 @@ class Op:
             return y
         tensor = _new(Tensor)
         tensor.array = y
+        if type(y) is not _ndarray and not hasattr(y, "base"):
+            raise _no_array(self, y)
         if y.base is not None or y is arrays[0] or y is arrays[-1]:
             share_memory(tensor, inputs)
         if track and state.recording:
@@ -132,6 +134,28 @@ def is_half(x: Any) -> bool:
 
 _new: Any = object.__new__
 _ndarray = np.ndarray
+
+
+def _no_array(op: Op, y: Any) -> DtypeError:
+    """The error for what the `forward` of an op returned in place of an array."""
+    kind = type(y).__name__
+    cure = "compute with its arrays alone" if isinstance(y, Tensor) else "return an array"
+    return DtypeError(f"{type(op).__name__}.forward: expected an array, got {kind}: {cure}")
+
+
+def wrong_gradients(op: Op, inputs: Sequence[Any], found: Sequence[Any]) -> GraphError:
+    """Return the error for what the `backward` of an op returned in place of a gradient for each of its inputs."""
+    name = f"{type(op).__name__}.backward"
+    if len(found) != len(inputs):
+        return GraphError(
+            f"{name}: expected a gradient for each of {len(inputs)} inputs, got {len(found)}: return None for an input "
+            "that needs none"
+        )
+    wrong = next(g for g in found if g is not None and not hasattr(g, "shape"))
+    return GraphError(
+        f"{name}: expected arrays of the shape of the output, or None, got {type(wrong).__name__}: compute with the "
+        "gradient that it is given"
+    )
 
 
 def _explained(op: Op, arrays: list[Any], error: Exception) -> Exception:

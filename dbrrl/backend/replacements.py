@@ -30,6 +30,8 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
+from dbrrl.errors import ArgumentError
+
 P = ParamSpec("P")
 R = TypeVar("R")
 Replacement = TypeVar("Replacement", bound=Callable[..., Any])
@@ -39,6 +41,7 @@ _KERNELS = {  # the module that is imported for a kind
     "cpu": "dbrrl.kernels.cpu",
     "environments": "dbrrl.kernels.environments",
 }
+_KINDS = ("cuda", "cpu", "program")  # arrays on a GPU, NumPy's, and those of what is recorded as a program
 _replacements: dict[tuple[Any, str], Any] = {}
 _kinds: dict[Any, str] = {np.ndarray: "", float: "", int: ""}  # by type of array; "" where nothing is replaced
 
@@ -111,9 +114,13 @@ def replaces(original: Any, kind: str) -> Callable[[Replacement], Replacement]:
 
     A function may return NotImplemented for arguments that it does not serve: then the original is called. For "cuda"
     a class is a subclass of the op; for "cpu" its methods are such functions, asked before those of the op.
+
+    Raises:
+        ArgumentError: there is no such kind, or `original` can have no replacement, or this one cannot take its place.
     """
 
     def register(found: Replacement) -> Replacement:
+        _check_replacement(original, found, kind)
         if kind != "cpu":
             _replacements[original, kind] = found
         elif isinstance(original, type):
@@ -126,6 +133,23 @@ def replaces(original: Any, kind: str) -> Callable[[Replacement], Replacement]:
         return found
 
     return register
+
+
+def _check_replacement(original: Any, found: Any, kind: str) -> None:
+    """Raise an ArgumentError where `found` would never be called in place of `original`."""
+    if kind not in _KINDS:
+        raise ArgumentError(f"replaces: expected one of the kinds {', '.join(_KINDS)}, got {kind!r}")
+    name = getattr(original, "__qualname__", repr(original))
+    if not isinstance(original, type):
+        if "function" not in getattr(getattr(original, "__code__", None), "co_freevars", ()):
+            raise ArgumentError(f"replaces: expected a function with @replaceable, or an op, got {name}: decorate it")
+    elif not isinstance(found, type) or (kind != "cpu" and not issubclass(found, original)):
+        what = "a class with some of its methods" if kind == "cpu" else "a subclass of it"
+        raise ArgumentError(f"replaces: expected {what} in place of {name}, got {found!r}")
+    elif kind == "cpu":
+        absent = [key for key, value in vars(found).items() if inspect.isfunction(value) and not hasattr(original, key)]
+        if absent:
+            raise ArgumentError(f"replaces: expected methods of {name}, got {', '.join(absent)}: check the spelling")
 
 
 def _asked_first(kernel: Callable[..., Any], formula: Any) -> Any:

@@ -28,6 +28,15 @@ def parameters_of(agent: object) -> list[Tensor]:
     return found
 
 
+def not_recorded(agent: object) -> str:
+    """Return why no gradient step of an agent is recorded, whatever its loss is; "" if one may be."""
+    try:
+        parameters_of(agent)
+    except NotRecorded as error:
+        return str(error)
+    return ""
+
+
 def sizes_of(agent: Any) -> set[int]:
     """Return the numbers of transitions that the batches of an agent's gradient steps usually have.
 

@@ -1,5 +1,6 @@
 """Gradients against central differences, in float64: for the first derivative and the second."""
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -36,7 +37,7 @@ def check_gradients(
         f: takes one argument per array, returns a Tensor of any shape; deterministic, and smooth at the point.
         *arrays: the point. Floating-point arrays become float64 tensors that want gradients; others pass as
             they are.
-        order: 1, or 2 to check also the gradient of the gradient.
+        order: 1, or 2 to check also the gradient of the gradient: by the inputs, and by the gradient of the output.
         directions: random directions per large input, and random weightings of a large output.
         step: h.
         rtol: relative tolerance, of the larger of the two values.
@@ -59,7 +60,8 @@ def check_gradients(
     check.devices = [device_name(a) for a in arrays]
     check.run(f, 1)
     if order == 2:
-        check.run(check.gradient_of(f), 2)
+        gradient = check.gradient_of(f)  # which takes the weights of f's elements after the arguments of f
+        check.run(gradient, 2)
 
 
 class _Check:
@@ -78,6 +80,7 @@ class _Check:
         self.point, self.wanted, self.directions = point, wanted, directions
         self.step, self.rtol, self.atol, self.rng = step, rtol, atol, rng
         self.devices = ["cpu"] * len(point)  # where f wants its arguments
+        self.weights = -1  # which part of the point weighs f's elements; none for the first derivative
 
     def tensors(self, arrays: Sequence[Any]) -> list[Any]:
         """The arguments of a call: tensors where a gradient is wanted."""
@@ -111,7 +114,8 @@ class _Check:
             recorded = self.gradients(f, vector, create_graph=True)
             for i, g, h in zip(self.wanted, gradients, recorded, strict=True):
                 self.compare(order, i, "with create_graph=True", g, h)
-                for direction in self.probes(self.point[i].shape):
+                probes = self.probes(self.point[i].shape)
+                for direction in itertools.islice(probes, 1 if i == self.weights else None):  # linear in the weights
                     expected = float(np.sum(vector * self.difference(f, i, direction)))
                     self.compare(order, i, _where(direction), expected, float(np.sum(g * direction)))
 
@@ -143,19 +147,29 @@ class _Check:
         if np.all(wrong <= bound):
             return
         worst = np.unravel_index(np.argmax(wrong - bound), np.shape(wrong))
+        what = "the gradient that backward gets," if i == self.weights else f"input {i}"
         raise GradientError(
-            f"check_gradients: derivative {order} for input {i} of shape {self.point[i].shape}, {where}: "
+            f"check_gradients: derivative {order} for {what} of shape {self.point[i].shape}, {where}: "
             f"expected {np.asarray(expected)[worst]:.10g}, got {np.asarray(got)[worst]:.10g}: "
             "check the backward of the ops in f, or that f is smooth here"
         )
 
     def gradient_of(self, f: Function) -> Function:
-        """The function that gives the gradient of a fixed weighting of f, as one flat tensor."""
-        shape = self.value(f, self.point).shape
-        vector = self.rng.uniform(0.5, 1, shape) * self.rng.choice([-1.0, 1.0], shape)
+        """The function that gives the gradient of a weighting of f, as one flat tensor.
+
+        It takes the weights, which arrive as the gradient of f's output, after the arguments of f; they become a part
+        of the point.
+        """
+        y = _tensor(f(*self.tensors(self.point)))
+        wanted = list(self.wanted)
+        self.weights = len(self.point)
+        self.point.append(self.rng.uniform(0.5, 1, y.shape) * self.rng.choice([-1.0, 1.0], y.shape))
+        self.wanted.append(self.weights)
+        self.devices.append(device_name(y.array))
 
         def gradient(*inputs: Any) -> Any:
-            leaves = [inputs[i] for i in self.wanted]
+            *inputs, vector = inputs  # type: ignore[assignment]
+            leaves = [inputs[i] for i in wanted]
             y = _tensor(f(*inputs))
             gs: list[Any] = [None] * len(leaves)
             if y.requires_grad:

@@ -6,7 +6,7 @@ import numpy as np
 
 from dbrrl import functional as F
 from dbrrl.autodiff.tensor import plain
-from dbrrl.errors import DbrrlError
+from dbrrl.errors import DbrrlError, undefined
 
 
 class NoClosedForm(DbrrlError, NotImplementedError):
@@ -22,23 +22,23 @@ class Distribution:
 
     def sample(self, rng: np.random.Generator) -> np.ndarray:
         """Draw one sample per row."""
-        raise NotImplementedError
+        raise undefined(self, "sample")
 
     def mode(self) -> np.ndarray:
         """The most probable sample of each row."""
-        raise NotImplementedError
+        raise undefined(self, "mode")
 
     def log_prob(self, x: Any) -> Any:
         """Log-probability (or log-density) in nats of one sample per row: (B,)."""
-        raise NotImplementedError
+        raise undefined(self, "log_prob")
 
     def entropy(self) -> Any:
         """Entropy (differential, if continuous) in nats of each row: (B,)."""
-        raise NotImplementedError
+        raise undefined(self, "entropy")
 
     def detached(self) -> Self:
         """The same distribution of constant parameters: copies, which do not follow what a network learns later."""
-        raise NotImplementedError
+        raise undefined(self, "detached")
 
 
 def values(x: Any) -> Any:

@@ -10,7 +10,7 @@ from dbrrl.backend import device_name, to_device_of
 from dbrrl.distributions.base import Distribution
 from dbrrl.distributions.categorical import Bernoulli, Categorical, MultiCategorical
 from dbrrl.distributions.normal import Normal
-from dbrrl.errors import ConfigError
+from dbrrl.errors import ConfigError, undefined
 
 ACTION_SPACES = (gym.spaces.Discrete, gym.spaces.MultiDiscrete, gym.spaces.MultiBinary, gym.spaces.Box)
 
@@ -31,11 +31,11 @@ class Head:
 
     def distribution(self, outputs: Any, log_std: Any = None) -> Distribution:
         """The distribution over samples, one per row of `outputs` (B, size)."""
-        raise NotImplementedError
+        raise undefined(self, "distribution")
 
     def to_action(self, sample: Any) -> Any:
         """Return actions of the space for a batch of samples, on their device."""
-        raise NotImplementedError
+        raise undefined(self, "to_action")
 
     def constants(self, sample: Any, *arrays: np.ndarray) -> tuple[Any, ...]:
         """Return constants on the device of `sample`, cached per device."""

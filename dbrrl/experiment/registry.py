@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from dbrrl.config.arguments import check_defined
 from dbrrl.config.suggestions import ABSENT_AGENTS, AGENTS, did_you_mean, plain
 from dbrrl.errors import ConfigError
 from dbrrl.learning.agent import Agent
@@ -105,4 +106,5 @@ def _import(field: str, name: str, form: str) -> Any:
 def _checked(found: Any, name: str) -> type[Agent]:
     if not (isinstance(found, type) and issubclass(found, Agent)):
         raise ConfigError(f"agent {name!r}: expected a subclass of dbrrl.learning.agent.Agent, got {found!r}")
+    check_defined(found)
     return found

@@ -7,6 +7,7 @@ import numpy as np
 
 from dbrrl import seeding
 from dbrrl.checkpoint import untrusted
+from dbrrl.errors import undefined
 from dbrrl.renamed import Renamed, TakesOldNames
 from dbrrl.types import Metrics
 
@@ -22,7 +23,7 @@ class Explorer(TakesOldNames):
 
     def __call__(self, values: Any, progress: float = 0.0) -> np.ndarray:
         """Actions for a batch; subclasses write it."""
-        raise NotImplementedError(f"{type(self).__name__} has no __call__(): expected one, define it in the class")
+        raise undefined(self, "__call__")
 
     @property
     def stateless(self) -> "Explorer":

@@ -201,7 +201,8 @@ class Agent(Described, OwnThreads, Checked, SavedAgent, metaclass=AgentType):
         """Return the gradient step of a loss by an optimizer, with the gradient clipped as the settings say.
 
         On a GPU it is recorded as a CUDA graph (see `CapturedStep` for what the loss must keep to), on the CPU as a
-        compiled program (see `CompiledStep`), unless `captured` is False.
+        compiled program (see `CompiledStep`), unless `captured` is False. For an agent or a module of a class that is
+        not the library's there is a program only if the class says `recordable = True`.
         """
         limit, cpu = self.config.max_grad_norm, self.device == "cpu"
         if not captured:

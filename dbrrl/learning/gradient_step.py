@@ -12,7 +12,7 @@ from dbrrl.autodiff.recording import no_grad
 from dbrrl.backend import to_numpy
 from dbrrl.buffers.batch import Batch
 from dbrrl.errors import AnomalyError, ArgumentError, no_gradient
-from dbrrl.learning.own_agent import wrong_loss
+from dbrrl.learning.own_agent import wrong_loss, wrong_shape
 from dbrrl.optim import Optimizer
 from dbrrl.types import Metrics
 
@@ -143,6 +143,8 @@ class GradientStep:
         if type(loss) is list:
             backward([term for _, term in loss], [weight for weight, _ in loss])
         elif loss.array.ndim:
+            if loss.array.ndim != 1:
+                raise wrong_shape(loss.array.shape)
             backward([loss], [shares(loss.array, batch.weight)])
         else:
             backward([loss])

@@ -1,5 +1,6 @@
 """Base of agents that learn from a replay buffer: acting, storing, sampling, gradient steps."""
 
+import abc
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
@@ -23,7 +24,7 @@ from dbrrl.compiled.evaluated import Evaluated
 from dbrrl.config import Config
 from dbrrl.distributions.heads import ACTION_SPACES, Head, head_for
 from dbrrl.distributions.masks import MASK
-from dbrrl.errors import ConfigError, SpaceError
+from dbrrl.errors import ConfigError, SpaceError, undefined
 from dbrrl.explorers import Explorer, LazyValues
 from dbrrl.learning import goals
 from dbrrl.learning.agent import Agent
@@ -96,9 +97,9 @@ class OffPolicyAgent(Agent):
         """Return what maps actions as the replay buffer stores them to actions of the space."""
         return head_for(self.action_space)
 
+    @abc.abstractmethod
     def make_networks(self, rng: np.random.Generator) -> None:
         """Make the networks, their targets and their gradient steps, with initial weights from `rng`."""
-        raise NotImplementedError
 
     def make_replay(self) -> ReplayBuffer:
         """Return the replay buffer that the settings ask for."""
@@ -146,7 +147,7 @@ class OffPolicyAgent(Agent):
 
     def act_greedily(self, observation: Observation) -> np.ndarray:
         """Return the actions to evaluate, (B, ...) as the replay buffer stores them, for a preprocessed observation."""
-        raise NotImplementedError
+        raise undefined(self, "act_greedily")
 
     def explore(self, observation: Observation) -> np.ndarray:
         """Return actions to explore, (B, ...) as the replay buffer stores them, for a preprocessed observation.
@@ -161,9 +162,9 @@ class OffPolicyAgent(Agent):
         """Return the actions around which the explorer explores; by default those to evaluate."""
         return self.act_greedily(observation)
 
+    @abc.abstractmethod
     def update(self, batch: Batch) -> Mapping[str, Any]:
         """Learn from a batch of transitions; return training statistics, numbers or the metrics of a gradient step."""
-        raise NotImplementedError
 
     def joined(self, **steps: StepMetrics) -> JoinedMetrics:
         """Return the metrics of an update's gradient steps, as `critic_loss` of the step `critic`.

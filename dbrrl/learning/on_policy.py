@@ -1,5 +1,6 @@
 """Base of agents that learn from rollouts of their own policy: acting, gathering, values, gradient steps."""
 
+import abc
 import math
 import operator
 from collections.abc import Mapping
@@ -48,10 +49,9 @@ class OnPolicyAgent(Agent):
     sized_by: ClassVar[Mapping[str, tuple[str, ...]]] = {"rollout": ("n_steps",), "memory": ("n_steps",)}
     action_distribution, value = open_policy.action_distribution, open_policy.value
     preprocess, generator = open_policy.preprocess, open_policy.generator
-    make_network, statistics = open_policy.make_network, open_policy.statistics
-    sampled, likeliest = open_policy.sampled, open_policy.likeliest
+    make_network, statistics, likeliest = open_policy.make_network, open_policy.statistics, open_policy.likeliest
     adapted, begin_elsewhere = open_policy.adapted, open_policy.begin_elsewhere
-    load_state_dict = open_policy.load_state_dict
+    load_state_dict, sampled = open_policy.load_state_dict, open_policy.sampled
     encoder, encode, captured = Renamed("preprocessor"), Renamed("preprocess"), Renamed("use_cuda_graphs")
 
     def __init__(
@@ -106,17 +106,17 @@ class OnPolicyAgent(Agent):
     def optimizer(self, optimizer: Optimizer) -> None:
         self.step.optimizer = optimizer
 
+    @abc.abstractmethod
     def make_optimizer(self, module: nn.Module) -> Optimizer:
         """Return the optimizer of the network's parameters."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def update(self, rollout: Rollout) -> Metrics:
         """Learn from a rollout of at least one transition, by `gradient_step`; return training statistics."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def loss(self, *args: Any, **numbers: Any) -> LossAndMetrics:
         """Return what a step minimizes, `loss(batch, **numbers)`, and a function that computes its metrics."""
-        raise NotImplementedError
 
     def gradient_step(self, batch: Batch, **numbers: float) -> StepMetrics:
         """Take one step of the optimizer along the gradient of `loss(batch, **numbers)`."""

@@ -47,6 +47,14 @@ def wrong_loss(found: Any) -> ArgumentError:
     )
 
 
+def wrong_shape(shape: tuple[int, ...]) -> ShapeError:
+    """Return the error for a loss of a gradient step that is neither a scalar nor one number per transition."""
+    return ShapeError(
+        f"loss: expected a scalar, or one number per transition, (n,), got a tensor {shape}: take its mean, or drop an "
+        "axis with .reshape(-1)"
+    )
+
+
 def statistics_of(found: Any) -> Mapping[str, Any]:
     """Return what `update` of an agent returned.
 

@@ -11,7 +11,7 @@ from dbrrl import checkpoint
 from dbrrl.autodiff.tensor import Tensor
 from dbrrl.backend import device_name, to_device, to_numpy
 from dbrrl.checkpoint import untrusted
-from dbrrl.errors import CheckpointError, ConfigError, DtypeError
+from dbrrl.errors import CheckpointError, ConfigError, DtypeError, undefined
 from dbrrl.nn.flat import Flat
 from dbrrl.nn.mode import NOISE, OWN
 from dbrrl.nn.mode import state as mode_state
@@ -86,7 +86,7 @@ class Module:
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Compute the output; subclasses write it."""
-        raise NotImplementedError(f"{type(self).__name__} has no forward(): expected one, define it in the class")
+        raise undefined(self, "forward")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """`forward`."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from dbrrl.backend import DeviceScalar, array_module, load_kernels, replaceable, to_device_of, to_numpy
 from dbrrl.checkpoint import untrusted
-from dbrrl.errors import CheckpointError, ConfigError, ShapeError
+from dbrrl.errors import CheckpointError, ConfigError, ShapeError, undefined
 from dbrrl.nn.flat import Flat
 from dbrrl.nn.module import Module, Parameter
 from dbrrl.schedules import Schedule
@@ -162,7 +162,7 @@ class Optimizer:
 
     def update(self, values: Array, g: Array, scratch: Array) -> None:
         """The rule: change `values` (n,) in place, given the gradient `g` (n,); `scratch` is free to use."""
-        raise NotImplementedError
+        raise undefined(self, "update")
 
     def state_dict(self) -> State:
         """Copies of the moments (n,), the number of steps and the learning rate."""

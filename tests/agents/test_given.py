@@ -125,6 +125,9 @@ class Swinging(OffPolicyAgent):
     def make_networks(self, rng: np.random.Generator) -> None:
         """It has none."""
 
+    def update(self, batch: Any) -> dict[str, float]:
+        return {}
+
     def explore(self, observation: Any) -> np.ndarray:
         return np.full((len(observation), 1), np.nan, np.float32)
 

@@ -282,6 +282,9 @@ def test_an_off_policy_agent_that_heeds_no_masks_refuses_them() -> None:
         def make_networks(self, rng: Any) -> None:
             pass
 
+        def update(self, batch: Any) -> dict[str, float]:
+            return {}
+
     with pytest.raises(SpaceError, match="expected observations without masks of actions"):
         Own(SPACE, spaces.Discrete(4))
     without = spaces.Dict({"observation": SPACE["observation"], "mask": SPACE["action_mask"]})

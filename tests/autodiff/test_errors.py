@@ -321,3 +321,49 @@ def test_no_grad_on_what_it_cannot_cover_says_so() -> None:
         @no_grad()
         def numbers() -> Any:
             yield leaf(1) * 2
+
+
+def own(forward: Any, backward: Any) -> type[Op]:
+    """An op of a user's, by its two methods; None: the method is not written."""
+    methods = {"forward": forward, "backward": backward}
+    return type("Mine", (Op,), {name: method for name, method in methods.items() if method is not None})
+
+
+def double(self: Any, x: Any, *rest: Any) -> Any:
+    return 2 * x
+
+
+@pytest.mark.parametrize(
+    ("forward", "backward", "error", "line"),
+    [
+        (None, None, NotImplementedError, r"^Mine has no forward\(\): expected one, define it in the class$"),
+        (double, None, NotImplementedError, r"^Mine has no backward\(\): expected one"),
+        (lambda self, x, *rest: [x], None, DtypeError, r"^Mine\.forward: expected an array, got list: return an"),
+        (lambda self, x, *rest: None, None, DtypeError, r"^Mine\.forward: expected an array, got NoneType"),
+        (
+            lambda self, x, *rest: Tensor(x), None, DtypeError,
+            r"^Mine\.forward: expected an array, got Tensor: compute with its arrays alone$",
+        ),
+        (
+            double, lambda self, g, y, *inputs: 2.0, GraphError,
+            r"^Mine\.backward: expected arrays of the shape of the output, or None, got float: compute with",
+        ),
+    ],
+)  # fmt: skip
+def test_what_an_op_of_ones_own_returns(forward: Any, backward: Any, error: type[Exception], line: str) -> None:
+    with pytest.raises(error, match=line):
+        own(forward, backward)()(leaf(3)).sum().backward()
+
+
+@pytest.mark.parametrize(("inputs", "grads"), [(2, 1), (2, 3), (1, 2)])
+def test_a_backward_gives_one_gradient_for_each_input(inputs: int, grads: int) -> None:
+    kind = own(double, lambda self, g, y, *inputs: (2 * g,) * grads)
+    y = kind()(*[leaf(3) for _ in range(inputs)]).sum()
+    line = rf"^Mine\.backward: expected a gradient for each of {inputs} inputs, got {grads}: return None for an input"
+    with pytest.raises(GraphError, match=line):
+        y.backward()
+
+
+def test_an_attribute_that_a_backward_lacks_is_its_own_error() -> None:
+    with pytest.raises(AttributeError, match="nothing"):
+        own(double, lambda self, g, y, x: g.nothing)()(leaf(3)).sum().backward()

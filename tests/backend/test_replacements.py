@@ -9,6 +9,7 @@ from dbrrl.autodiff.engine import grad
 from dbrrl.autodiff.op import Op
 from dbrrl.autodiff.tensor import Tensor
 from dbrrl.backend import replaceable, replaces, to_device
+from dbrrl.errors import ArgumentError
 
 pytestmark = pytest.mark.usefixtures("cuda")
 
@@ -92,6 +93,28 @@ def test_a_kernel_for_the_cpu_is_asked_before_the_formula_and_costs_nothing_befo
         assert halved(to_device(np.ones(2), "cuda")).get().tolist() == [0.5, 0.5]
     finally:
         cell.cell_contents = halved.__wrapped__
+
+
+def plain(x: Any) -> Any:
+    return x
+
+
+@pytest.mark.parametrize(
+    ("original", "kind", "found", "line"),
+    [
+        (doubled, "gpu", plain, "expected one of the kinds cuda, cpu, program, got 'gpu'"),
+        (plain, "cuda", plain, "expected a function with @replaceable, or an op, got plain"),
+        (plain, "cpu", plain, "expected a function with @replaceable, or an op, got plain"),
+        (np.tanh, "cpu", plain, "expected a function with @replaceable, or an op, got tanh"),
+        (Square, "cuda", plain, "expected a subclass of it in place of Square, got <function plain"),
+        (Square, "cuda", Op, "expected a subclass of it in place of Square, got <class"),
+        (Square, "cpu", plain, "expected a class with some of its methods in place of Square, got <function"),
+        (Square, "cpu", type("Wrong", (), {"forwards": plain}), "expected methods of Square, got forwards: check"),
+    ],
+)
+def test_what_would_never_be_called_is_refused(original: Any, kind: str, found: Any, line: str) -> None:
+    with pytest.raises(ArgumentError, match=f"^replaces: {line}"):
+        replaces(original, kind)(found)
 
 
 def test_methods_of_an_op_are_replaced_for_the_cpu() -> None:

@@ -68,6 +68,21 @@ def test_a_wrong_second_derivative_is_found() -> None:
         check_gradients(lambda x: Detached()(x), np.ones(3), order=2)
 
 
+@pytest.mark.parametrize("shape", [(3,), (3, 4)])
+def test_a_gradient_that_is_not_recorded_as_one_of_the_gradient_that_came_in_is_found(shape: tuple[int, ...]) -> None:
+    class Cut(Op):
+        def forward(self, x: Any) -> Any:
+            return x * x
+
+        def backward(self, g: Any, y: Any, x: Any) -> Any:
+            return getattr(g, "array", g) * 2 * x
+
+    check_gradients(lambda x: Cut()(x), np.ones(shape), order=1)
+    line = rf"derivative 2 for the gradient that backward gets, of shape \({', '.join(map(str, shape))},?\)"
+    with pytest.raises(GradientError, match=line):
+        check_gradients(lambda x: Cut()(x), np.ones(shape), order=2)
+
+
 def test_nan_is_a_mismatch() -> None:
     class Nan(Op):
         def forward(self, x: Any) -> Any:

@@ -25,6 +25,26 @@ def first_update(agent: Agent, most: int) -> int:
     return 0
 
 
+class Mine(PPO):
+    """An agent of one's own, whose code may do anything."""
+
+
+class Recordable(PPO):
+    """One whose code reads no numbers that change."""
+
+    recordable = True
+
+
+@pytest.mark.parametrize(("kind", "told"), [(Mine, True), (Recordable, False), (PPO, False)])
+def test_it_is_said_where_updates_are_not_recorded(kind: Any, told: bool) -> None:
+    plan = resolve_plan({"agent": "ppo", "env": "CartPole-v1"})
+    agent = kind(OBSERVATION, ACTION, num_envs=2)
+    line = "updates run op by op, not as a compiled program: Mine is a class of one's own: say `recordable = True`"
+    assert any(said.startswith(line) for said in build.beginning(plan, agent)) is told
+    agent.compiled = False
+    assert not any("op by op" in said for said in build.beginning(plan, agent))
+
+
 @pytest.mark.parametrize("num_envs", [1, 3, 8])
 @pytest.mark.parametrize(
     ("kind", "settings"),

@@ -7,10 +7,12 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+import dbrrl
 from dbrrl import agents, nn
 from dbrrl.autodiff.tensor import Tensor
 from dbrrl.config import setting
 from dbrrl.errors import ArgumentError, ConfigError, DtypeError, ShapeError
+from dbrrl.learning.agent import Agent
 from dbrrl.learning.config import OffPolicyConfig
 from dbrrl.learning.off_policy import OffPolicyAgent
 from dbrrl.optim import Adam
@@ -84,6 +86,11 @@ def play(num_envs: int = 4, explore: bool = True, **values: Any) -> None:
         ),
         ({"explored": [[0.0]] * 4}, DtypeError, r"^explore: expected actions as a NumPy array .*got builtins\.list"),
         ({"returned": None}, ArgumentError, r"^update: expected a dict of statistics, got NoneType: return"),
+        (
+            {"returned": "step", "loss": lambda self, batch: (self.network(batch.observation), dict)},
+            ShapeError,
+            r"^loss: expected a scalar, or one number per transition, \(n,\), got a tensor \(\d+, 1\): take its mean",
+        ),
         ({"returned": "step"}, ArgumentError, r"^loss: expected two values, the loss and a function .* got Tensor"),
     ],
 )
@@ -101,6 +108,43 @@ def test_statistics_of_an_agent_with_rollouts_that_returns_none() -> None:
     agent.act(np.zeros((1, 3), np.float32))
     with pytest.raises(ArgumentError, match=r"^update: expected a dict of statistics, got NoneType"):
         agent.observe(np.zeros((1, 3), np.float32), 0.0, False, False)
+
+
+def without(*names: str) -> dict[str, Any]:
+    """The methods of `Own`, without some of them."""
+    return {name: value for name, value in vars(Own).items() if not name.startswith("__") and name not in names}
+
+
+@pytest.mark.parametrize(
+    ("base", "members", "line"),
+    [
+        (Agent, {}, r"^Mine has no Config: expected the dataclass of its settings"),
+        (OffPolicyAgent, without("update"), r"^Mine: expected 'update' in the class, as its base class calls it"),
+        (OffPolicyAgent, without("update", "make_networks"), r"^Mine: expected 'make_networks', 'update' in the class"),
+        (agents.A2C, {"saved_attributes": ("network",)}, r"^Mine\.saved_attributes: expected 'optimizer', .*A2C"),
+        (
+            agents.A2C,
+            {"saved_attributes": (*agents.A2C.saved_attributes, "networks")},
+            r"^Mine\.saved_attributes: expected attributes of the agent, it has no 'networks': check them",
+        ),
+    ],
+)
+def test_what_a_class_of_ones_own_lacks_is_said_when_the_agent_is_made(base: Any, members: Any, line: str) -> None:
+    kind = type("Mine", (base,), members)
+    with pytest.raises(ArgumentError, match=line):
+        kind(BOX, TORQUE, seed=0)
+
+
+def test_what_a_class_of_ones_own_lacks_is_said_before_a_run_is_begun() -> None:
+    kind = type("Mine", (OffPolicyAgent,), without("update"))
+    with pytest.raises(ArgumentError, match=r"^Mine: expected 'update' in the class"):
+        dbrrl.Experiment(kind, "Pendulum-v1")
+
+
+def test_a_method_that_acting_alone_needs_is_named() -> None:
+    agent = type("Mine", (OffPolicyAgent,), without("act_greedily"))(BOX, TORQUE, seed=0)
+    with pytest.raises(NotImplementedError, match=r"^Mine has no act_greedily\(\): expected one"):
+        agent.act(np.zeros((1, 3), np.float32), explore=False)
 
 
 def test_the_config_of_another_agent_is_named() -> None:
