@@ -106,7 +106,8 @@ class CompiledStep(GradientStep):
         if self.programs.refused or observing or not self.compiled or self.loss is not self._loss:
             return None
         columns, rows = batch.split()
-        if columns is not self._columns or not all(map(operator.is_, columns.values(), self._given)) or self._nested:
+        same = columns is self._columns and len(columns) == len(self._given) and not self._nested
+        if not same or not all(map(operator.is_, columns.values(), self._given)):
             self._take(columns)
         arrays = self._arrays
         if not self._in_one_piece:

@@ -85,6 +85,28 @@ def test_shapes_may_change_every_time() -> None:
     assert "11 programs" in pair.steps[0].explain()
 
 
+def test_a_column_that_is_added_replaced_or_nested_between_steps_is_seen() -> None:
+    def loss(net: Any, batch: Batch) -> Any:
+        error = net(batch.x["a"] if isinstance(batch.x, dict) else batch.x) - batch.y
+        scale = batch.scale if "scale" in batch.columns else 1
+        total = (error * error * scale).mean()
+        return total, lambda: {"loss": total.array}
+
+    pair, batch = Pair(loss), data()
+    for _ in range(3):
+        pair.step(batch)
+    batch.scale = np.full((6, 1), 3, np.float32)  # type: ignore[attr-defined]
+    for _ in range(3):
+        pair.step(batch)
+    batch.y = data(seed=5).y  # type: ignore[attr-defined]
+    pair.step(batch)
+    batch.x = {"a": batch.x}  # type: ignore[attr-defined]
+    for seed in range(4):
+        pair.step(batch)
+        batch.x["a"] = data(seed=seed).x
+    assert pair.compiled
+
+
 def test_the_gradient_alone() -> None:
     pair = Pair()
     for seed in range(4):

@@ -101,7 +101,7 @@ class Recorded:
         try:
             return self._evaluate(*inputs, *drawn)  # type: ignore[no-any-return]
         except BufferError:  # an array that is not in one piece
-            return self._evaluate(*map(np.ascontiguousarray, inputs), *drawn)  # type: ignore[no-any-return]
+            return self.evaluate(list(map(np.ascontiguousarray, inputs)), drawn)
         except IndexError:
             return None
 
