@@ -56,7 +56,7 @@ FLOORS: list[list[str]] = [
     *storeys(
         "dbrrl.kernels.cpu",
         "_c extension record",
-        "conv heads names normalize optim recurrent replay returns trace",
+        "conv heads linear names normalize optim recurrent replay returns trace",
         "draws indices products program reductions steps traced_ops",
         "ufuncs",
         "numpy_functions",

@@ -9,6 +9,7 @@ from dbrrl.kernels.cpu import extension as extension
 if extension.module is not None:
     from dbrrl.kernels.cpu import conv as conv
     from dbrrl.kernels.cpu import heads as heads
+    from dbrrl.kernels.cpu import linear as linear
     from dbrrl.kernels.cpu import normalize as normalize
     from dbrrl.kernels.cpu import optim as optim
     from dbrrl.kernels.cpu import recorder as recorder

@@ -2,9 +2,12 @@
 not serve, and then has changed nothing.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from dbrrl.types import Array
+
+R = TypeVar("R")
 
 compiler: str
 sources: str
@@ -109,3 +112,6 @@ def picked_huber_back(g: Any, index: Array, difference: Array, k: int, /) -> Any
 def softmax(x: Array, /) -> Any: ...
 def softmax_back(g: Any, y: Array, /) -> Any: ...
 def draw(like: Array, fill: int, generator: Any, acquire: Any, release: Any, /) -> Any: ...
+def pooled(function: Callable[..., R], /, *arguments: Any) -> R: ...
+def pool() -> tuple[int, int]: ...
+def empty_pool() -> None: ...

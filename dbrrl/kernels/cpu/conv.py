@@ -14,11 +14,13 @@ class _Conv2d:
     """With bias and activation while the numbers are in cache."""
 
     def forward(self: Any, x: Any, w: Any, *b: Any) -> Any:
-        y = _c.conv_forward(x, w, b[0] if b else None, self.stride, self.padding, self.activation)
+        y = _c.pooled(_c.conv_forward, x, w, b[0] if b else None, self.stride, self.padding, self.activation)
         return y if y is NotImplemented else y.transpose(0, 3, 1, 2)
 
     def backward(self: Any, g: Any, y: Any, x: Any, w: Any, *b: Any) -> Any:
-        found = _c.conv_gradient(g, y, self.activation)  # refuses a tensor, whose gradient is asked for in turn
+        found = _c.pooled(
+            _c.conv_gradient, g, y, self.activation
+        )  # refuses a tensor, whose gradient is asked for in turn
         if found is NotImplemented:
             return found
         g, sums = found[0].transpose(0, 3, 1, 2), found[1].astype(np.float32)
@@ -32,7 +34,7 @@ class _ConvInput:
     """Each patch is added to the image row by row."""
 
     def forward(self: Any, g: Any, w: Any) -> Any:
-        y = _c.conv_input(g, w, self.shape, self.stride, self.padding)
+        y = _c.pooled(_c.conv_input, g, w, self.shape, self.stride, self.padding)
         if y is NotImplemented:
             return y
         (_, _, height, width), (down, across) = self.shape, self.padding
@@ -44,4 +46,4 @@ class _ConvWeight:
     """Patches are made anew: to keep them would take more time than that."""
 
     def forward(self: Any, x: Any, g: Any) -> Any:
-        return _c.conv_weight(x, g, self.shape, self.stride, self.padding)
+        return _c.pooled(_c.conv_weight, x, g, self.shape, self.stride, self.padding)

@@ -11,6 +11,8 @@ from dbrrl.autodiff.sequence import Arrays, Masks
 from dbrrl.backend import replaces
 from dbrrl.kernels.cpu import _c
 
+_formulas = {kind: kind.backward for kind in (LSTM, GRU)}
+
 
 @replaces(LSTM, "cpu")
 class _LSTM:
@@ -21,6 +23,9 @@ class _LSTM:
 
     def scan_back(self: Any, g: Any, y: Any, inputs: Arrays, before: Any, d: Any) -> Any:
         return _backward(self, _c.lstm_backward, g, inputs, before, d)
+
+    def backward(self: Any, *arguments: Any) -> Any:
+        return _c.pooled(_formulas[LSTM], self, *arguments)
 
 
 @replaces(GRU, "cpu")
@@ -33,11 +38,14 @@ class _GRU:
     def scan_back(self: Any, g: Any, y: Any, inputs: Arrays, before: Any, d: Any) -> Any:
         return _backward(self, _c.gru_backward, g, inputs, before, d)
 
+    def backward(self: Any, *arguments: Any) -> Any:
+        return _c.pooled(_formulas[GRU], self, *arguments)
+
 
 def _forward(op: Any, kernel: Callable[..., Any], *inputs: Any) -> Any:
     steps = inputs[0].shape[:2]
     masks = _mask(op.keep, steps), _mask(op.alive, steps)
-    found = kernel(*_arguments(op, inputs), *masks)
+    found = _c.pooled(kernel, *_arguments(op, inputs), *masks)
     if found is NotImplemented:
         return found
     y, op.gates_kept, op.cells_kept = found
