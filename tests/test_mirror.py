@@ -86,6 +86,7 @@ TESTED_IN = {
     "dbrrl/autodiff/ensemble.py": OPS,
     "dbrrl/nn/frozen.py": "tests/nn/test_ensemble.py",
     "dbrrl/kernels/cpu/indices.py": "tests/kernels/cpu/test_numpy_functions.py",
+    "dbrrl/kernels/cpu/linear.py": "tests/kernels/cpu/test_memory.py",
     "dbrrl/kernels/environments.py": "tests/kernels/cpu/test_environments.py",
     "dbrrl/kernels/cpu/products.py": "tests/kernels/cpu/test_numpy_functions.py",
     "dbrrl/kernels/cpu/reductions.py": "tests/kernels/cpu/test_numpy_functions.py",

@@ -8,6 +8,7 @@ from typing import Any
 from dbrrl import backend
 from dbrrl.checkpoint import State
 from dbrrl.compiled.layout import not_recorded
+from dbrrl.compiled.step import CompiledStep
 from dbrrl.errors import ConfigError, RunError, SpaceError
 from dbrrl.experiment import registry
 from dbrrl.learning.agent import Agent
@@ -130,7 +131,8 @@ def beginning(plan: Plan, agent: Agent) -> list[str]:
     settings, lines = plan.settings, []
     if not registry.preset(settings.agent, settings.env):
         lines.append(f"no preset for {settings.agent} on {settings.env}: the defaults, and what is given")
-    if settings.device == "cpu" and agent.compiled and (why := not_recorded(agent)):
+    steps = [value for value in vars(agent).values() if isinstance(value, CompiledStep)]
+    if steps and agent.compiled and (why := not_recorded(agent)):
         lines.append(f"updates run op by op, not as a compiled program: {why}")
     first = _first_update(agent)
     if first is not None:
