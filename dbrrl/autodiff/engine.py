@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dbrrl.autodiff.memory import latest
-from dbrrl.autodiff.op import Op, is_half, share_memory, wrong_gradients
+from dbrrl.autodiff.op import Op, is_half, one_each, shape_of, share_memory
 from dbrrl.autodiff.register import method
 from dbrrl.autodiff.tensor import Tensor, plain, state, wrap
 from dbrrl.backend import array_module, replaceable, to_device_of
@@ -116,7 +116,8 @@ def walk(
     before, state.recording = state.recording, create_graph
     # Gradients still to hand on; after each op, those of its inputs.
     receivers: Sequence[Any] = outputs
-    arriving: Sequence[Any] = [g if isinstance(g, Tensor) else wrap(g) for g in grads] if create_graph else grads
+    op: Any = None  # whose backward they come from
+    arriving: Any = [g if isinstance(g, Tensor) else wrap(g) for g in grads] if create_graph else grads
     try:
         while True:
             for x, g in zip(receivers, arriving):  # noqa: B905 - the keyword costs a tenth of the loop
@@ -129,7 +130,7 @@ def walk(
                 if g is None:
                     continue
                 shape = x.array.shape
-                if g.shape != shape:
+                if (g.shape if type(g) is np.ndarray else shape_of(op, g)) != shape:
                     g = unbroadcast(g, shape)
                 parent = x.op
                 if parent is not None:
@@ -161,17 +162,13 @@ def walk(
                 values.append(x.array if isinstance(x, Tensor) else x)
             y, given = (_recorded_output(op), inputs) if create_graph else (op.output, values)
             arriving = op.backward(g, y, *given) if observer is None else observer.backward(op, g, y, given)
-            if type(arriving) is not tuple:
+            if type(arriving) is np.ndarray and len(inputs) == 1:
                 arriving = (arriving,)
-            if len(arriving) != len(inputs):
-                raise wrong_gradients(op, inputs, arriving)
+            elif type(arriving) is not tuple or len(arriving) != len(inputs):
+                arriving = one_each(op, inputs, arriving)
             if not retain_graph:
                 op.inputs = op.output = None
             receivers = inputs
-    except AttributeError:
-        if all(g is None or hasattr(g, "shape") for g in arriving):
-            raise
-        raise wrong_gradients(op, receivers, arriving) from None
     finally:
         state.recording = before
         for _, op in heap:  # only after an error

@@ -143,19 +143,30 @@ def _no_array(op: Op, y: Any) -> DtypeError:
     return DtypeError(f"{type(op).__name__}.forward: expected an array, got {kind}: {cure}")
 
 
-def wrong_gradients(op: Op, inputs: Sequence[Any], found: Sequence[Any]) -> GraphError:
-    """Return the error for what the `backward` of an op returned in place of a gradient for each of its inputs."""
-    name = f"{type(op).__name__}.backward"
-    if len(found) != len(inputs):
-        return GraphError(
-            f"{name}: expected a gradient for each of {len(inputs)} inputs, got {len(found)}: return None for an input "
-            "that needs none"
+def one_each(op: Op, inputs: Sequence[Any], found: Any) -> tuple[Any, ...]:
+    """Return what the `backward` of an op returned as one gradient, or None, for each of its inputs.
+
+    Raises:
+        GraphError: there are fewer, or more that are not None.
+    """
+    gradients = tuple(found) if isinstance(found, tuple | list) else (found,)
+    n = len(inputs)
+    if len(gradients) < n or any(g is not None for g in gradients[n:]):
+        raise GraphError(
+            f"{type(op).__name__}.backward: expected a gradient for each of {n} inputs, got {len(gradients)}: return "
+            "None for an input that needs none"
         )
-    wrong = next(g for g in found if g is not None and not hasattr(g, "shape"))
-    return GraphError(
-        f"{name}: expected arrays of the shape of the output, or None, got {type(wrong).__name__}: compute with the "
-        "gradient that it is given"
-    )
+    return gradients[:n]
+
+
+def shape_of(op: Op, g: Any) -> tuple[int, ...]:
+    """Return the shape of a gradient that the `backward` of an op returned; GraphError if it is no array."""
+    if not hasattr(g, "shape"):
+        raise GraphError(
+            f"{type(op).__name__}.backward: expected arrays of the shape of the output, or None, got "
+            f"{type(g).__name__}: compute with the gradient that it is given"
+        )
+    return g.shape  # type: ignore[no-any-return]
 
 
 def _explained(op: Op, arrays: list[Any], error: Exception) -> Exception:

@@ -41,7 +41,6 @@ _KERNELS = {  # the module that is imported for a kind
     "cpu": "dbrrl.kernels.cpu",
     "environments": "dbrrl.kernels.environments",
 }
-_KINDS = ("cuda", "cpu", "program")  # arrays on a GPU, NumPy's, and those of what is recorded as a program
 _replacements: dict[tuple[Any, str], Any] = {}
 _kinds: dict[Any, str] = {np.ndarray: "", float: "", int: ""}  # by type of array; "" where nothing is replaced
 
@@ -54,6 +53,7 @@ def replaceable(function: Callable[P, R]) -> Callable[P, R]:
     """
     arity = function.__code__.co_argcount if function.__defaults__ is None else 0
     call: Any = functools.wraps(function)(_WRAPPERS.get(arity, _any_arguments)(function))
+    call.replaceable = True
     return call  # type: ignore[no-any-return]
 
 
@@ -137,11 +137,12 @@ def replaces(original: Any, kind: str) -> Callable[[Replacement], Replacement]:
 
 def _check_replacement(original: Any, found: Any, kind: str) -> None:
     """Raise an ArgumentError where `found` would never be called in place of `original`."""
-    if kind not in _KINDS:
-        raise ArgumentError(f"replaces: expected one of the kinds {', '.join(_KINDS)}, got {kind!r}")
+    kinds = sorted({"cuda", "cpu", "program", *_kinds.values()} - {""})
+    if kind not in kinds:
+        raise ArgumentError(f"replaces: expected one of the kinds {', '.join(kinds)}, got {kind!r}: see add_kind()")
     name = getattr(original, "__qualname__", repr(original))
     if not isinstance(original, type):
-        if "function" not in getattr(getattr(original, "__code__", None), "co_freevars", ()):
+        if not getattr(original, "replaceable", False):
             raise ArgumentError(f"replaces: expected a function with @replaceable, or an op, got {name}: decorate it")
     elif not isinstance(found, type) or (kind != "cpu" and not issubclass(found, original)):
         what = "a class with some of its methods" if kind == "cpu" else "a subclass of it"

@@ -102,7 +102,7 @@ class RolloutBuffer(TakesOldNames):
             raise GraphError(f"act(): expected a rollout with room, got all {t} steps: call clear() after learning")
         if len(action) != self.num_envs:
             raise other_count("act()", "observations", self.num_envs, len(action), len(action))
-        if type(observation) is np.ndarray:
+        if type(observation) is np.ndarray and len(self.observations) == 1:
             self.observations[0][t] = observation
         else:
             for store, array in zip(self.observations, leaves(observation), strict=True):

@@ -64,7 +64,8 @@ class Evaluated:
             if settings is not self._settings or version != self._version:
                 self._settings, self._version = settings, version
                 programs.forget()
-            if type(observation) is np.ndarray and type(function) is MethodType and function.__closure__ is None:
+            known = type(function) is MethodType and getattr(function, "__closure__", ()) is None
+            if known and type(observation) is np.ndarray:
                 arrays, key = [observation], (function, noise, observation.shape, observation.dtype)
             else:
                 arrays, key = _arrays_and_key(function, observation, noise)
@@ -75,11 +76,10 @@ class Evaluated:
                 return self._op_by_op(function, observation, rng, noise)
             program = program or self._record(key, function, observation, arrays, noise, rng)
             if program is not None:
-                drawn = program.draw(rng)
-                results: list[np.ndarray] | None = program.evaluate(arrays, drawn)
+                results: list[np.ndarray] | None = program.evaluate(arrays, rng)
                 if results is not None:
                     if program.runs < check.RUNS:
-                        self._check(program, results[0], drawn, (function, observation, rng, noise))
+                        self._check(program, results[0], (function, observation, rng, noise))
                     return results[0]
         return self._op_by_op(function, observation, rng, noise)
 
@@ -89,11 +89,11 @@ class Evaluated:
             found = function(observation) if rng is None else function(observation, rng)
             return to_numpy(getattr(found, "array", found))
 
-    def _check(self, program: Any, result: np.ndarray, drawn: list[np.ndarray], given: Any) -> None:
+    def _check(self, program: Any, result: np.ndarray, given: Any) -> None:
         """Compare the result of a program with that of the ops, as DBRRL_CHECK=1 asks for."""
         program.runs += 1
         function, observation, rng, noise = given
-        right = self._op_by_op(function, observation, None if rng is None else Again(drawn), noise)
+        right = self._op_by_op(function, observation, None if rng is None else Again(program.latest_draws), noise)
         check.compare(code_of(function), result, right)
 
     def _record(

@@ -21,17 +21,12 @@ class AgentType(abc.ABCMeta):
         """An agent."""
         check_defined(cls)
         try:
-            agent: T = super().__call__(*arguments, **options)  # type: ignore[misc]
+            return super().__call__(*arguments, **options)  # type: ignore[misc, no-any-return]
         except TypeError as error:
             line = misuse(cls, arguments, options, str(error))
             if not line:
                 raise
             raise ArgumentError(line) from None
-        absent = [name for name in cls.saved_attributes if not hasattr(agent, name)]  # type: ignore[attr-defined]
-        if absent:
-            names = f"{cls.__name__}.saved_attributes"
-            raise ArgumentError(f"{names}: expected attributes of the agent, it has no {_listed(absent)}: check them")
-        return agent
 
 
 def check_defined(agent: type) -> None:
@@ -44,11 +39,13 @@ def check_defined(agent: type) -> None:
             f"{name} has no Config: expected the dataclass of its settings, a subclass of OnPolicyConfig or "
             "OffPolicyConfig of dbrrl.learning.config, or of dbrrl.config.Config: write Config = ... in the class"
         )
+    abc.update_abstractmethods(agent)  # of a class that was given methods later
     missing = sorted(getattr(agent, "__abstractmethods__", ()))
     if missing:
         raise ArgumentError(f"{name}: expected {_listed(missing)} in the class, as its base class calls it: define it")
     base: Any = next((kind for kind in agent.__mro__ if kind.__module__.startswith("dbrrl.")), agent)
-    lost = [one for one in base.saved_attributes if one not in agent.saved_attributes]  # type: ignore[attr-defined]
+    named = getattr(agent, "saved_attributes", ())
+    lost = [one for one in base.saved_attributes if one not in named] if isinstance(named, tuple | list) else []
     if lost:
         raise ArgumentError(
             f"{name}.saved_attributes: expected {_listed(lost)}, too, without which a resumed run is not the run: "

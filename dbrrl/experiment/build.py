@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from dbrrl import backend
+from dbrrl.backend.capture import recorder
 from dbrrl.checkpoint import State
 from dbrrl.compiled.layout import not_recorded
 from dbrrl.compiled.step import CompiledStep
@@ -52,6 +53,7 @@ def new_agent(plan: Plan, driver: Driver) -> Agent:
         raise ConfigError(f"the agent does not fit into memory ({error}): lower the settings of its size") from error
     if plan.network is not None:
         set_network(agent, plan.network)
+    agent.check_saved()
     return agent
 
 
@@ -132,7 +134,7 @@ def beginning(plan: Plan, agent: Agent) -> list[str]:
     if not registry.preset(settings.agent, settings.env):
         lines.append(f"no preset for {settings.agent} on {settings.env}: the defaults, and what is given")
     steps = [value for value in vars(agent).values() if isinstance(value, CompiledStep)]
-    if steps and agent.compiled and (why := not_recorded(agent)):
+    if steps and agent.compiled and recorder("cpu") is not None and (why := not_recorded(agent)):
         lines.append(f"updates run op by op, not as a compiled program: {why}")
     first = _first_update(agent)
     if first is not None:

@@ -18,6 +18,7 @@ from dbrrl.compiled.evaluated import Evaluated
 from dbrrl.config import Config
 from dbrrl.distributions import Distribution
 from dbrrl.distributions.heads import ACTION_SPACES, head_for
+from dbrrl.errors import undefined
 from dbrrl.learning import open_policy
 from dbrrl.learning.agent import Agent
 from dbrrl.learning.gradient_step import LossAndMetrics, StepMetrics, means, number
@@ -47,11 +48,10 @@ class OnPolicyAgent(Agent):
     )  # fmt: skip
     observation_spaces, action_spaces, action_masks = OBSERVATION_SPACES, ACTION_SPACES, True
     sized_by: ClassVar[Mapping[str, tuple[str, ...]]] = {"rollout": ("n_steps",), "memory": ("n_steps",)}
-    action_distribution, value = open_policy.action_distribution, open_policy.value
-    preprocess, generator = open_policy.preprocess, open_policy.generator
-    make_network, statistics, likeliest = open_policy.make_network, open_policy.statistics, open_policy.likeliest
-    adapted, begin_elsewhere = open_policy.adapted, open_policy.begin_elsewhere
-    load_state_dict, sampled = open_policy.load_state_dict, open_policy.sampled
+    action_distribution, begin_elsewhere = open_policy.action_distribution, open_policy.begin_elsewhere
+    preprocess, adapted, load_state_dict = open_policy.preprocess, open_policy.adapted, open_policy.load_state_dict
+    make_network, statistics, value = open_policy.make_network, open_policy.statistics, open_policy.value
+    _sampled, _likeliest, generator = open_policy.sampled, open_policy.likeliest, open_policy.generator
     encoder, encode, captured = Renamed("preprocessor"), Renamed("preprocess"), Renamed("use_cuda_graphs")
 
     def __init__(
@@ -114,9 +114,9 @@ class OnPolicyAgent(Agent):
     def update(self, rollout: Rollout) -> Metrics:
         """Learn from a rollout of at least one transition, by `gradient_step`; return training statistics."""
 
-    @abc.abstractmethod
     def loss(self, *args: Any, **numbers: Any) -> LossAndMetrics:
         """Return what a step minimizes, `loss(batch, **numbers)`, and a function that computes its metrics."""
+        raise undefined(self, "loss")
 
     def gradient_step(self, batch: Batch, **numbers: float) -> StepMetrics:
         """Take one step of the optimizer along the gradient of `loss(batch, **numbers)`."""

@@ -41,8 +41,8 @@ def choose(self: Any, given: Observation, explore: bool, learning: bool, episode
     """
     if not self.recurrent:
         if explore:
-            return self.computed(self.sampled, given, self.policy_rng, True)  # type: ignore[no-any-return]
-        return self.computed(self.likeliest, given)  # type: ignore[no-any-return]
+            return self.computed(self._sampled, given, self.policy_rng, True)  # type: ignore[no-any-return]
+        return self.computed(self._likeliest, given)  # type: ignore[no-any-return]
     with nn.evaluation(noise=explore):
         policy = self.distribution(self.memory.act(self.to_device(given), learning, episode_start))
     return to_numpy(policy.sample(self.policy_rng) if explore else policy.mode())

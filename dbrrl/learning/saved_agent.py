@@ -10,7 +10,7 @@ import numpy as np
 from dbrrl import backend, checkpoint, seeding
 from dbrrl.checkpoint import State, copied, untrusted
 from dbrrl.config import Config as AgentConfig
-from dbrrl.errors import CheckpointError, ConfigError
+from dbrrl.errors import ArgumentError, CheckpointError, ConfigError
 from dbrrl.learning import rebuild
 from dbrrl.learning.spaces import space_to_state
 from dbrrl.optim import Optimizer
@@ -47,7 +47,17 @@ class SavedAgent(TakesOldNames):
         They are copies, which do not change as the agent goes on; within `checkpoint.borrowed()` large arrays may be
         the agent's own.
         """
+        self.check_saved()
         return {name: state_of(getattr(self, name)) for name in self.saved_attributes}
+
+    def check_saved(self) -> None:
+        """Raise an ArgumentError if `saved_attributes` names what the agent does not have."""
+        absent = [name for name in self.saved_attributes if not hasattr(self, name)]
+        if absent:
+            raise ArgumentError(
+                f"{type(self).__name__}.saved_attributes: expected attributes of the agent, it has no "
+                f"{', '.join(map(repr, absent))}: check the spelling, and set them before a run begins"
+            )
 
     def load_state_dict(self, state: State) -> None:
         """Go on exactly where the agent stood that gave `state`, of which nothing is kept but copies.

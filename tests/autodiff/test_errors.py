@@ -355,6 +355,24 @@ def test_what_an_op_of_ones_own_returns(forward: Any, backward: Any, error: type
         own(forward, backward)()(leaf(3)).sum().backward()
 
 
+def test_gradients_may_come_as_a_list_and_with_none_for_what_is_no_input() -> None:
+    x, w = leaf(3), leaf(3)
+    own(lambda self, x, w: x * w, lambda self, g, y, x, w: [g * w, g * x])()(x, w).sum().backward()
+    np.testing.assert_allclose(x.grad, w.array)
+    np.testing.assert_allclose(w.grad, x.array)
+    x = leaf(3)
+    own(double, lambda self, g, y, x: (2 * g, None))()(x).sum().backward()
+    np.testing.assert_allclose(x.grad, np.full(3, 2.0))
+
+
+def test_the_error_of_a_backward_is_its_own_whatever_came_before() -> None:
+    first = own(double, lambda self, g, y, x: g * self.scale)
+    second = own(lambda self, x, c: x * c, lambda self, g, y, x, c: (g * c, 0.0))
+    y = second()(first()(leaf(3)), 2.0).sum()
+    with pytest.raises(AttributeError, match="scale"):
+        y.backward()
+
+
 @pytest.mark.parametrize(("inputs", "grads"), [(2, 1), (2, 3), (1, 2)])
 def test_a_backward_gives_one_gradient_for_each_input(inputs: int, grads: int) -> None:
     kind = own(double, lambda self, g, y, *inputs: (2 * g,) * grads)

@@ -8,7 +8,7 @@ import pytest
 from dbrrl.autodiff.engine import grad
 from dbrrl.autodiff.op import Op
 from dbrrl.autodiff.tensor import Tensor
-from dbrrl.backend import replaceable, replaces, to_device
+from dbrrl.backend import add_kind, replaceable, replaces, to_device
 from dbrrl.errors import ArgumentError
 
 pytestmark = pytest.mark.usefixtures("cuda")
@@ -99,10 +99,30 @@ def plain(x: Any) -> Any:
     return x
 
 
+def test_a_closure_that_happens_to_have_a_variable_of_that_name_is_refused() -> None:
+    function = plain
+
+    def closure(x: Any) -> Any:
+        return function(x)
+
+    for kind in ("cuda", "cpu"):
+        with pytest.raises(ArgumentError, match="expected a function with @replaceable"):
+            replaces(closure, kind)(plain)
+
+
+def test_a_kind_of_ones_own_may_be_replaced_for() -> None:
+    class Mine:
+        pass
+
+    add_kind(Mine, "mine")
+    replaces(doubled, "mine")(lambda x, times=1: "mine")
+    assert doubled(Mine()) == "mine"
+
+
 @pytest.mark.parametrize(
     ("original", "kind", "found", "line"),
     [
-        (doubled, "gpu", plain, "expected one of the kinds cuda, cpu, program, got 'gpu'"),
+        (doubled, "gpu", plain, "expected one of the kinds cpu, cuda, .*program, got 'gpu'"),
         (plain, "cuda", plain, "expected a function with @replaceable, or an op, got plain"),
         (plain, "cpu", plain, "expected a function with @replaceable, or an op, got plain"),
         (np.tanh, "cpu", plain, "expected a function with @replaceable, or an op, got tanh"),

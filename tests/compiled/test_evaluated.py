@@ -106,6 +106,31 @@ def test_several_threads_get_their_own_results() -> None:
     assert not faults
 
 
+def test_threads_draw_from_their_own_generators_what_one_alone_draws() -> None:
+    evaluated, net = made()
+    x = np.random.default_rng(0).normal(size=(4096, 3)).astype(np.float32)  # whose copies let other threads run
+
+    def noisy(x: Any, rng: Any) -> Any:
+        return net(x) + rng.standard_normal((len(x), 2), np.float32)
+
+    def work(k: int) -> None:
+        rng = np.random.default_rng(k)
+        found[k] = [evaluated(noisy, x * k, rng) for _ in range(60)]
+
+    found: dict[int, list[np.ndarray]] = {}
+    evaluated(noisy, x, np.random.default_rng(9))
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for k in range(3):
+        rng, plain = np.random.default_rng(k), net(x * k).array
+        for result in found[k]:
+            np.testing.assert_allclose(result, plain + rng.standard_normal((4096, 2), np.float32), rtol=1e-4, atol=1e-5)
+    assert runs(evaluated)
+
+
 @pytest.mark.parametrize("kind", [PPO, DQN, SAC, TD3])
 def test_actions_follow_the_weights(kind: Any) -> None:
     space = TWO if kind in (PPO, DQN) else spaces.Box(-1.0, 1.0, (2,), np.float32)

@@ -50,8 +50,9 @@ class Recorded:
         program: what runs.
         results: the arrays with axes that were found, as the latest run left them.
         runs: how many were compared with what the ops compute.
-        lock: held from the start of a run until its results are read.
+        lock: held from the draws of a run until its results are read.
         drawn: what the function drew while it was traced, until a run takes it.
+        latest_draws: what the latest run was given of it.
     """
 
     def __init__(self, record: Recording, found: Mapping[str, Any], written: Any, draws: Draws, end: Any) -> None:
@@ -73,6 +74,7 @@ class Recorded:
         self.draws, self.drawn = draws.calls, [call.drawn for call in draws.calls]
         self._settings = np.zeros(self.program.inputs[-1].size // 8 if end is not None else 0)
         self._pack = struct.Struct(f"{len(self._settings)}d").pack_into
+        self.latest_draws: list[np.ndarray] = []
         self._rng: Any = None  # the generator that `_drawing` draws from
         self._drawing: list[Callable[[], np.ndarray]] = []
         self._evaluate = functools.partial(native.program_evaluate, self.program.code, tuple(self.results))
@@ -85,7 +87,7 @@ class Recorded:
         self._pack(self._settings.data, 0, *values)
         return self._settings
 
-    def draw(self, rng: Any) -> list[np.ndarray]:
+    def _draw(self, rng: Any) -> list[np.ndarray]:
         """Return what the function draws, the last inputs of a run: first what it drew while it was traced."""
         if self.drawn:
             drawn, self.drawn = self.drawn, []
@@ -94,16 +96,18 @@ class Recorded:
             self._rng, self._drawing = rng, [drawing(rng, call) for call in self.draws]
         return [draw() for draw in self._drawing]
 
-    def evaluate(self, inputs: Sequence[np.ndarray], drawn: Sequence[np.ndarray]) -> list[np.ndarray] | None:
-        """Return copies of the results with axes, for inputs and what was drawn; None where the ops have to compute
-        them, or to say what is wrong.
+    def evaluate(self, inputs: Sequence[np.ndarray], rng: Any = None) -> list[np.ndarray] | None:
+        """Draw what the function draws from `rng`, run, and return copies of the results with axes; None where the ops
+        have to compute them, or to say what is wrong. `latest_draws` is then what was drawn.
         """
-        try:
-            return self._evaluate(*inputs, *drawn)  # type: ignore[no-any-return]
-        except BufferError:  # an array that is not in one piece
-            return self.evaluate(list(map(np.ascontiguousarray, inputs)), drawn)
-        except IndexError:
-            return None
+        with self.lock:
+            drawn = self.latest_draws = self._draw(rng)
+            try:
+                return self._evaluate(*inputs, *drawn)  # type: ignore[no-any-return]
+            except BufferError:  # an array that is not in one piece
+                return self._evaluate(*map(np.ascontiguousarray, (*inputs, *drawn)))  # type: ignore[no-any-return]
+            except IndexError:
+                return None
 
     def named(self, numbers: Sequence[float], vectors: Sequence[np.ndarray]) -> dict[str, Any]:
         """Return results by name: of those without axes, in their order, and of the others."""

@@ -46,6 +46,8 @@ def test_draws_are_those_of_the_method_in_their_order(name: str, dtype: Any, kin
         call("normal", 2.0, 3.0, (5,)),
         call("standard_exponential", (5,), np.float64, method="inv"),
         call("uniform", -1.0, 1.0, (5,)),
+        call("standard_normal", dtype=np.float32, out=np.zeros(5, np.float32)),
+        call("random", None, np.float64, np.zeros(5)),
     ],
     ids=lambda made: made.name,
 )
@@ -65,6 +67,16 @@ def test_a_method_that_draws_other_numbers_than_the_function_is_called_itself() 
     made = call("random", (5,))
     draw, right = drawing(Doubled(np.random.PCG64(3)), made), Doubled(np.random.PCG64(3))
     np.testing.assert_array_equal(draw(), right.random((5,)))
+
+
+def test_a_bit_generator_that_cannot_be_copied_draws_by_its_methods() -> None:
+    class Single(np.random.PCG64):
+        def __reduce__(self) -> Any:
+            raise TypeError("not to be copied")
+
+    draw = drawing(np.random.Generator(Single(3)), call("random", (5,)))
+    assert not is_quick(draw)
+    np.testing.assert_array_equal(draw(), np.random.default_rng(3).random(5))
 
 
 def test_what_is_no_draw_is_refused() -> None:

@@ -63,6 +63,7 @@ def test_a_choice_there_is_not_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
         extension.load("avx512")
 
 
+@compiled
 def test_a_replay_buffer_by_itself_runs_on_the_kernels() -> None:
     code = (
         "import sys; from dbrrl.buffers import ReplayBuffer; ReplayBuffer(8, 1, [(1,)], ['f4']);"

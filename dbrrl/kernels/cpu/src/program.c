@@ -377,7 +377,7 @@ static PyObject *run(PyObject *self, PyObject *const *args, Py_ssize_t n) {
   return ran < 0 ? NULL : PyBool_FromLong(ran);
 }
 
-/* Copies are made before another thread can run the program again: nothing here lets go of the interpreter lock. */
+/* The caller keeps other threads away until it returns: a copy of a large array lets go of the interpreter lock. */
 static PyObject *evaluate(PyObject *self, PyObject *const *args, Py_ssize_t n) {
   (void)self;
   if (n < 2 || !PyTuple_Check(args[1])) return PyErr_Format(PyExc_TypeError, "evaluate: expected a program and a tuple of its results");
