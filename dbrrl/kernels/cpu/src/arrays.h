@@ -96,6 +96,9 @@ static inline int dbrrl_alike(PyArrayObject *a, PyArrayObject *b)
     return PyArray_NDIM(a) == PyArray_NDIM(b) && PyArray_CompareLists(PyArray_DIMS(a), PyArray_DIMS(b), PyArray_NDIM(a));
 }
 
+/* A new array, of `size` bytes; a large one has memory of the pool. Takes over the reference to its type. */
+PyObject *dbrrl_new_array(PyArray_Descr *type, int ndim, npy_intp *shape, size_t size);
+
 /* Loops over many elements run without the interpreter lock. */
 #define BEGIN_LOOP(n) PyThreadState *lock_ = (n) >= LONG_WORK ? PyEval_SaveThread() : NULL
 #define END_LOOP \

@@ -80,15 +80,36 @@ static void *resize(void *context, void *block, size_t size)
 
 static PyDataMem_Handler handler = {"dbrrl", 1, {NULL, take, take_zeros, resize, give_back}};
 
+/* Let new arrays have memory of the pool; returns what they had before, for PyDataMem_SetHandler, or NULL. */
+static PyObject *begin(void)
+{
+    PyObject *ours = PyCapsule_New(&handler, "mem_handler", NULL);
+    PyObject *before = ours ? PyDataMem_SetHandler(ours) : NULL;
+    Py_XDECREF(ours);
+    return before;
+}
+
+PyObject *dbrrl_new_array(PyArray_Descr *type, int ndim, npy_intp *shape, size_t size)
+{
+    PyObject *before = size < SMALLEST ? NULL : begin();
+    if (!before && size >= SMALLEST) return Py_DECREF((PyObject *)type), NULL;
+    PyObject *array = PyArray_NewFromDescr(&PyArray_Type, type, ndim, shape, NULL, NULL, 0, NULL);
+    if (before) {
+        PyObject *after = PyDataMem_SetHandler(before);
+        Py_DECREF(before);
+        if (!after) Py_CLEAR(array);
+        Py_XDECREF(after);
+    }
+    return array;
+}
+
 PyDoc_STRVAR(pooled_doc, "pooled(function, *arguments)\n--\n\n"
                          "Call a function whose new arrays have memory of the pool, and give it back to the pool.");
 
 static PyObject *pooled(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
     REFUSE_UNLESS(count >= 1);
-    PyObject *ours = PyCapsule_New(&handler, "mem_handler", NULL);
-    PyObject *before = ours ? PyDataMem_SetHandler(ours) : NULL;
-    Py_XDECREF(ours);
+    PyObject *before = begin();
     if (!before) return NULL;
     PyObject *arguments = PyTuple_New(count - 1);
     for (Py_ssize_t i = 1; arguments && i < count; ++i) PyTuple_SetItem(arguments, i - 1, Py_NewRef(args[i]));

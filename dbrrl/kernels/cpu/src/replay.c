@@ -46,9 +46,9 @@ static PyObject *rows_of(PyObject *given, PyArrayObject *index, int wrap)
         shape[i] = i < PyArray_NDIM(index) ? PyArray_DIM(index, i) : PyArray_DIM(x, i - PyArray_NDIM(index) + 1);
     PyArray_Descr *type = PyArray_DESCR(x);
     Py_INCREF((PyObject *)type);
-    PyObject *y = PyArray_NewFromDescr(&PyArray_Type, type, ndim, shape, NULL, NULL, 0, NULL);
+    const ptrdiff_t width = PyArray_NBYTES(x) / PyArray_DIM(x, 0);
+    PyObject *y = dbrrl_new_array(type, ndim, shape, (size_t)(width * PyArray_SIZE(index)));
     if (!y) return NULL;
-    ptrdiff_t width = PyArray_NBYTES(x) / PyArray_DIM(x, 0);
     int found = 1;
     if (width) {
         BEGIN_LOOP(PyArray_NBYTES((PyArrayObject *)y) / 4);
