@@ -40,6 +40,7 @@ def main(arguments: Sequence[str]) -> None:
         command=f"python -m dbrrl.benchmark {given['suite']} --seeds {seeds}{changed}",
         renew=given["renew"],
         report_to=Path(given["report"]) if "report" in given else None,
+        join=[Path(name) for name in given.get("join", ())],
     )
 
 
@@ -56,6 +57,7 @@ def _parse(arguments: Sequence[str]) -> dict[str, Any]:
     add("--steps", type=_count, default=absent, metavar="N", help="steps of every run instead of the suite's")
     add("--episodes", type=_count, default=absent, metavar="N", help="episodes of every evaluation, also instead")
     add("--report", default=absent, metavar="FOLDER", help="folder for a copy of the report of DIR/report")
+    add("--join", nargs="+", default=absent, metavar="TABLE", help="tables of other machines, whose runs count")
     add("--trust", action="store_true", help="allow the import of agents and environments that your SUITE file names")
     add("--renew", action="store_true", help="set runs in DIR with other settings aside and run them again")
     add("--debug", action="store_true", help="show the traceback of an error")

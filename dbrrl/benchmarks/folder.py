@@ -2,6 +2,7 @@
 
 import contextlib
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,6 +15,7 @@ from dbrrl.reporting import toml
 from . import results
 
 _MARK = "benchmark.toml"
+JOINED = "joined.txt"  # in the directory of a run that was made elsewhere: the table that it came from
 _FREE = ("curve", "tensorboard")  # settings that do not affect results
 
 
@@ -77,14 +79,9 @@ class Folder:
         if not directory.config.exists():
             return None
         try:
-            known = (plan.settings.agent, plan.settings.env)
-            before = resolve_plan({}, file=directory.read_config(), use_preset=False, trusted=known).to_dict()
+            return other_settings(plan, directory.read_config())
         except DbrrlError as error:
             return str(error)
-        now = plan.to_dict()
-        if now["device"] == "auto":
-            now["device"] = before["device"]  # the chosen device
-        return _difference(before, now)
 
     def set_aside(self, plan: Plan) -> Path:
         """Move the run of `plan` aside, where it is kept; return the new path."""
@@ -113,6 +110,19 @@ class Folder:
         results.write(self.results, self.suite, [directory for directory in directories if finished(directory)])
 
 
+def other_settings(plan: Plan, config: Mapping[str, Any]) -> str | None:
+    """Return how a run whose config.toml has `config` has other settings than `plan`; None if it has the same.
+
+    Raises ConfigError if these are no settings of this version.
+    """
+    known = (plan.settings.agent, plan.settings.env)
+    before = resolve_plan({}, file=config, use_preset=False, trusted=known).to_dict()
+    now = plan.to_dict()
+    if now["device"] == "auto":
+        now["device"] = before["device"]  # the chosen device
+    return _difference(before, now)
+
+
 def _difference(before: dict[str, Any], now: dict[str, Any], place: str = "") -> str | None:
     """Return the first difference of two plans."""
     for name in [*now, *(name for name in before if name not in now)]:
@@ -126,8 +136,10 @@ def _difference(before: dict[str, Any], now: dict[str, Any], place: str = "") ->
 
 
 def finished(directory: RunDirectory) -> bool:
-    """Return whether a benchmark's run has finished: it has a final agent and no exact checkpoints."""
-    return directory.final.exists() and not directory.checkpoint_files()
+    """Return whether a benchmark's run has finished: it has a final agent and no exact checkpoints, or was made
+    elsewhere.
+    """
+    return (directory.path / JOINED).exists() or (directory.final.exists() and not directory.checkpoint_files())
 
 
 def discard_checkpoints(directory: RunDirectory) -> None:

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import io
+import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,18 +18,20 @@ SCORES = ("steps", "episodes", "elapsed", "mean", "median", "stdev", "min", "max
 VERSIONS = ("dbrrl", "python", "numpy", "gymnasium", "source", "git_commit")
 MACHINE = ("system", "cpu", "cores", "blas")
 _LARGEST = 1 << 30  # bytes of a table
-COLUMNS = (*RUN, *SCORES, "final", *VERSIONS, *MACHINE)
+COLUMNS = (*RUN, *SCORES, "final", *VERSIONS, *MACHINE, "settings")
+_ABOUT = ("versions", "machine")  # what a run's config.toml has that are columns of their own
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """A finished run: its evaluations in order, and the versions that it was made with."""
+    """A finished run: its evaluations in order, the versions that it was made with, and all its settings as JSON."""
 
     agent: str
     env: str
     seed: int
     rows: list[dict[str, float]]
     about: dict[str, str]
+    settings: str = ""
 
     @property
     def score(self) -> float:
@@ -53,8 +56,10 @@ def read(path: Path) -> list[Result]:
         for line in csv.DictReader(io.StringIO(files.read(path, _LARGEST).decode(), newline="")):
             key = line["agent"], line["env"], int(line["seed"])
             about = {name: line[name] for name in (*RUN, *VERSIONS, *MACHINE)}
-            result = found.setdefault(key, Result(*key, rows=[], about=about))
-            result.rows.append({name: float(line[name]) for name in SCORES})
+            result = found.setdefault(key, Result(*key, rows=[], about=about, settings=""))
+            result.rows.append({name: table.number(line[name]) for name in SCORES})
+            if line.get("settings"):  # the last row has them
+                found[key] = dataclasses.replace(result, settings=line["settings"])
     except OSError as error:
         raise RunError(f"{path}: cannot be read: {error.strerror}") from error
     except (KeyError, ValueError, TypeError, csv.Error) as error:
@@ -62,15 +67,22 @@ def read(path: Path) -> list[Result]:
     return list(found.values())
 
 
+def env_name(name: str) -> str:
+    """Return the name of an environment as tables have it: the library's own without their namespace."""
+    return name.removeprefix("dbrrl/")
+
+
 def _rows(suite: str, directory: RunDirectory) -> Iterator[list[Any]]:
     config = directory.read_config()
     about = config | {"suite": suite, "preset": bool(config["preset"])}
-    about["env"] = str(about["env"]).removeprefix("dbrrl/")
+    about["env"] = env_name(str(about["env"]))
     tail = [
         *(config["versions"].get(name, "") for name in VERSIONS),
         *(config["machine"].get(name) for name in MACHINE),
     ]
+    settings = json.dumps({name: value for name, value in config.items() if name not in _ABOUT}, separators=(",", ":"))
     rows = table.read(directory.scores)
     for i, row in enumerate(rows, start=1):
         scores = (row[name] for name in SCORES)
-        yield [*(about[name] for name in RUN), *scores, i == len(rows), *tail]
+        final = i == len(rows)
+        yield [*(about[name] for name in RUN), *scores, final, *tail, settings if final else ""]

@@ -1,5 +1,6 @@
 """One call of the benchmark command: finds unfinished runs, estimates their time, runs them, writes the results."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from gymnasium.error import DependencyNotInstalled
@@ -11,7 +12,7 @@ from dbrrl.experiment.directory import RunDirectory
 from dbrrl.experiment.settings import Plan
 from dbrrl.reporting import display
 
-from . import estimate, pool, report
+from . import estimate, joined, pool, report
 from .folder import Folder
 from .pool import Outcome, Task
 from .suite import Cell, Suite
@@ -27,6 +28,7 @@ def run(
     command: str,
     renew: bool = False,
     report_to: Path | None = None,
+    join: Sequence[Path] = (),
 ) -> None:
     """Run the unfinished runs of `part` of a suite with seeds 0 to `seeds` - 1; write results and report into `out`.
 
@@ -39,11 +41,13 @@ def run(
         command: the command line to name in the report.
         renew: whether runs with other settings are set aside and run again.
         report_to: folder for a copy of the report.
+        join: tables of other machines, whose finished runs count as its own.
 
     Raises:
         ConfigError: the suite's settings are wrong, or a run's device is missing.
         EnvError: an environment cannot be made, as when an extra is missing.
-        RunError: `out` is not this suite's, or holds runs with other settings without `renew`, or a run failed.
+        RunError: `out` is not this suite's, or holds runs with other settings without `renew`, or a run failed,
+            or a table to join is not of this suite, or has runs with other settings without `renew`.
         Interrupted: a signal stopped it; the same call continues.
     """
     plans = [(cell, cell.plan(seed)) for seed in range(seeds) for cell in part.cells if _wants(cell, seed)]
@@ -55,6 +59,8 @@ def run(
     try:
         session = _Session(suite, folder, jobs)
         session.prepare(plans, renew)
+        for line in joined.join(join, suite, folder, renew):
+            session.display.say(line)
         whole = session.run(plans)
         if whole:  # figures take time: skip them after Ctrl-C
             session.report(seeds, command, report_to)

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from dbrrl.checkpoint import State, files, untrusted
@@ -94,15 +94,25 @@ def _lines(path: Path) -> tuple[list[str], list[str]]:
 def _parsed(path: Path, columns: list[str], lines: list[str]) -> list[Row]:
     try:
         cells = (zip(columns, line.split(","), strict=True) for line in lines)
-        return [{column: _number(text) for column, text in row if text} for row in cells]
+        return [{column: number(text) for column, text in row if text} for row in cells]
     except ValueError:
         raise RunError(f"{path}: expected a table of numbers with a header, got something else") from None
 
 
+def dumps(columns: Sequence[str], rows: Iterable[Mapping[str, float]]) -> bytes:
+    """Return rows as the CSV file of a Table."""
+    body = (_line(_text(row.get(column)) for column in columns) for row in rows)
+    return "".join([_line(columns), *body]).encode()
+
+
+def number(text: str) -> float:
+    """Return a number as a Table writes it: an int or a float; ValueError if it is none."""
+    return int(text) if text.isdecimal() else float(text)
+
+
 def _write(path: Path, columns: list[str], rows: Iterable[Mapping[str, float]]) -> None:
     """Replace the file in one step."""
-    body = (_line(_text(row.get(column)) for column in columns) for row in rows)
-    files.write(path, "".join([_line(columns), *body]).encode())
+    files.write(path, dumps(columns, rows))
 
 
 def _append(path: Path, line: str) -> None:
@@ -115,10 +125,6 @@ def _append(path: Path, line: str) -> None:
 
 def _line(cells: Iterable[str]) -> str:
     return ",".join(cells) + "\n"
-
-
-def _number(text: str) -> float:
-    return int(text) if text.isdecimal() else float(text)
 
 
 def _text(value: float | None) -> str:
