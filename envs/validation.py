@@ -105,16 +105,16 @@ class BatchCheck:
     def __init__(self, space: gym.Space[Any], num_envs: int) -> None:
         self._num_envs = num_envs
         self._leaves = leaf_spaces(space)
-        self._fast: list[tuple[Path, tuple[int, ...], np.dtype[Any] | None, bool]] = []
+        self.usual: list[tuple[Path, tuple[int, ...], np.dtype[Any] | None, bool]] = []
         for path, sub in self._leaves:
             dtype = None if isinstance(sub, INTEGERS) else np.dtype(sub.dtype)
             floating = dtype is not None and dtype.kind == "f"
-            self._fast.append((path, (num_envs, *(sub.shape or ())), dtype, floating))
+            self.usual.append((path, (num_envs, *(sub.shape or ())), dtype, floating))
 
     def sound(self, observation: Any) -> bool:
         """Return whether every leaf is an array of the right shape and dtype without NaN or infinity."""
         try:
-            for path, shape, dtype, floating in self._fast:
+            for path, shape, dtype, floating in self.usual:
                 array = observation
                 for key in path:
                     array = array[key]

@@ -87,6 +87,7 @@ TESTED_IN = {
     "dbrrl/nn/frozen.py": "tests/nn/test_ensemble.py",
     "dbrrl/kernels/cpu/indices.py": "tests/kernels/cpu/test_numpy_functions.py",
     "dbrrl/kernels/cpu/linear.py": "tests/kernels/cpu/test_memory.py",
+    "dbrrl/kernels/checks.py": "tests/kernels/cpu/test_checks.py",
     "dbrrl/kernels/environments.py": "tests/kernels/cpu/test_environments.py",
     "dbrrl/kernels/cpu/products.py": "tests/kernels/cpu/test_numpy_functions.py",
     "dbrrl/kernels/cpu/reductions.py": "tests/kernels/cpu/test_numpy_functions.py",

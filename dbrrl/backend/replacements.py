@@ -36,10 +36,11 @@ P = ParamSpec("P")
 R = TypeVar("R")
 Replacement = TypeVar("Replacement", bound=Callable[..., Any])
 
-_KERNELS = {  # the module that is imported for a kind
+_KERNELS = {  # the module that is imported for a kind, or for those above the floor of a kind
     "cuda": "dbrrl.kernels.cuda",
     "cpu": "dbrrl.kernels.cpu",
     "environments": "dbrrl.kernels.environments",
+    "checks": "dbrrl.kernels.checks",
 }
 _replacements: dict[tuple[Any, str], Any] = {}
 _kinds: dict[Any, str] = {np.ndarray: "", float: "", int: ""}  # by type of array; "" where nothing is replaced
@@ -188,6 +189,20 @@ def _four_first(kernel: Callable[..., Any], formula: Callable[..., Any]) -> Call
     return first
 
 
+def _five_first(kernel: Callable[..., Any], formula: Callable[..., Any]) -> Callable[..., Any]:
+    def first(x: Any, a: Any, b: Any, c: Any, d: Any) -> Any:
+        return result if (result := kernel(x, a, b, c, d)) is not NotImplemented else formula(x, a, b, c, d)
+
+    return first
+
+
+def _six_first(kernel: Callable[..., Any], formula: Callable[..., Any]) -> Callable[..., Any]:
+    def first(x: Any, a: Any, b: Any, c: Any, d: Any, e: Any) -> Any:
+        return result if (result := kernel(x, a, b, c, d, e)) is not NotImplemented else formula(x, a, b, c, d, e)
+
+    return first
+
+
 def _any_first(kernel: Callable[..., Any], formula: Callable[..., Any]) -> Callable[..., Any]:
     def first(*args: Any, **named: Any) -> Any:
         return result if (result := kernel(*args, **named)) is not NotImplemented else formula(*args, **named)
@@ -195,7 +210,7 @@ def _any_first(kernel: Callable[..., Any], formula: Callable[..., Any]) -> Calla
     return first
 
 
-_FIRST = {1: _one_first, 2: _two_first, 3: _three_first, 4: _four_first}
+_FIRST = {1: _one_first, 2: _two_first, 3: _three_first, 4: _four_first, 5: _five_first, 6: _six_first}
 
 
 def add_kind(array: type, kind: str) -> None:
@@ -205,7 +220,7 @@ def add_kind(array: type, kind: str) -> None:
 
 @functools.cache
 def load_kernels(kind: str) -> Any:
-    """Import the kernels of a kind, or of "environments", once: each registers what it replaces; return the module."""
+    """Import the kernels of a kind, or other ones by name, once: each registers what it replaces; return the module."""
     return importlib.import_module(_KERNELS[kind])
 
 

@@ -177,13 +177,16 @@ class Ring(TakesOldNames):
         count, first = self.size * self.num_envs, (self.head - self.size) * self.num_envs
         if count == self._invalid:
             raise GraphError("sample(): expected a transition in the buffer, got none: observe() some first")
-        index = rng.integers(first, first + count, size=n)
+        index = self._uniform(first, count, n, rng)
         if first < 0:
             index = self.wrapped(index)
         while self._invalid and (bad := self.ends.take(index) & INVALID != 0).any():
-            again = rng.integers(first, first + count, size=int(np.count_nonzero(bad)))
-            index[bad] = self.wrapped(again)
+            index[bad] = self.wrapped(self._uniform(first, count, int(np.count_nonzero(bad)), rng))
         return index
+
+    def _uniform(self, first: int, count: int, n: int, rng: np.random.Generator) -> np.ndarray:
+        """Return n whole numbers from `first` on, `count` different ones, each alike."""
+        return rng.integers(first, first + count, size=n)
 
     def run(self, index: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The rows from `index` (n,) on, `length` of them: places and `ends`, both (n, length), and which belong.
@@ -228,10 +231,7 @@ class Ring(TakesOldNames):
         """Return all that is stored: copies, or views while `checkpoint.lending` allows these."""
         places = self.used * self.num_envs
         state = {
-            "size": self.size,
-            "head": self.head,
-            "used": self.used,
-            "begun": self.begun,
+            **{name: getattr(self, name) for name in ("size", "head", "used", "begun")},
             "observations": [store.state_dict(self.used) for store in self.stores],
             **{name: getattr(self, name)[:places] for name in self.arrays},
             "finals": self.finals.state_dict(),

@@ -92,15 +92,54 @@ def _filled(rng: np.random.Generator, fill: int, like: np.ndarray) -> Callable[[
     return functools.partial(native.draw, like, fill, generator.capsule, lock.acquire, lock.release)
 
 
+def whole_numbers(rng: np.random.Generator, first: int, count: int, n: int) -> Any:
+    """Return n whole numbers from `first` on, `count` different ones, int64 (n,), as `rng.integers` draws them;
+    NotImplemented where NumPy's function is not known to be right.
+    """
+    if type(rng) is not np.random.Generator:
+        return NotImplemented
+    generator = rng.bit_generator
+    fill = _whole_fills.get(type(generator))
+    if fill is None:
+        fill = _whole_fills[type(generator)] = _whole_fill(rng)
+    if not fill:
+        return NotImplemented
+    lock = generator.lock
+    return native.draw_whole(n, first, first + count - 1, fill, generator.capsule, lock.acquire, lock.release)
+
+
+_whole_fills: dict[type, int] = {}  # by kind of bit generator the address of NumPy's function; 0: it is not right
+
+
+def _whole_fill(rng: np.random.Generator) -> int:
+    """Return the address of NumPy's function for whole numbers; 0 where it does not draw what the method draws."""
+    fill = _address("random_bounded_uint64_fill")
+    try:
+        one, two = copy.deepcopy(rng), copy.deepcopy(rng)
+    except Exception:  # a bit generator of somebody else's may not be made to be copied
+        return 0
+    generator = one.bit_generator
+    for first, count in ((0, 1), (-5, 7), (3, 100_000), (-(2**40), 2**41)) if fill else ():
+        found = native.draw_whole(
+            5, first, first + count - 1, fill, generator.capsule, generator.lock.acquire, generator.lock.release
+        )
+        if not np.array_equal(found, two.integers(first, first + count, size=5)):
+            return 0
+    return fill if str(generator.state) == str(two.bit_generator.state) else 0
+
+
 @functools.cache
 def _fill_of(name: str, dtype: np.dtype[Any]) -> int:
     """Return the address of the function that fills arrays of a type for a method; 0 where there is none."""
     suffix = {"float64": "", "float32": "_f"}.get(dtype.name)
-    if name not in _FILLS or suffix is None:
-        return 0
+    return 0 if name not in _FILLS or suffix is None else _address(_FILLS[name] + suffix)
+
+
+def _address(name: str) -> int:
+    """Return the address of a function that NumPy's random module exports; 0 where there is none."""
     try:
         library = ctypes.CDLL(numpy_generator.__file__)
     except OSError:
         return 0
-    function = getattr(library, _FILLS[name] + suffix, None)
+    function = getattr(library, name, None)
     return 0 if function is None else ctypes.cast(function, ctypes.c_void_p).value or 0

@@ -101,7 +101,7 @@ class Recorded:
         have to compute them, or to say what is wrong. `latest_draws` is then what was drawn.
         """
         with self.lock:
-            drawn = self.latest_draws = self._draw(rng)
+            drawn = self.latest_draws = self._draw(rng) if self.draws else []
             try:
                 return self._evaluate(*inputs, *drawn)  # type: ignore[no-any-return]
             except BufferError:  # an array that is not in one piece

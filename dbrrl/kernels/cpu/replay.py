@@ -9,7 +9,9 @@ from dbrrl.buffers import stores
 from dbrrl.buffers.batch import Batch
 from dbrrl.buffers.prioritized import SumTree
 from dbrrl.buffers.replay import ReplayBuffer
+from dbrrl.buffers.ring import Ring
 from dbrrl.kernels.cpu import _c
+from dbrrl.kernels.cpu.draws import whole_numbers
 
 replaces(stores.taken, "cpu")(_c.take_wrapped)
 
@@ -32,6 +34,14 @@ class _Batch:
             return found
         self.__dict__.update(found)
         return None
+
+
+@replaces(Ring, "cpu")
+class _Ring:
+    """Places, by NumPy's own function."""
+
+    def _uniform(self: Any, first: int, count: int, n: int, rng: np.random.Generator) -> Any:
+        return whole_numbers(rng, first, count, n)
 
 
 @replaces(ReplayBuffer, "cpu")

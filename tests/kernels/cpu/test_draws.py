@@ -11,7 +11,8 @@ from dbrrl.kernels.cpu import extension
 if extension.module is None:
     pytest.skip("the extension module is not compiled", allow_module_level=True)
 
-from dbrrl.kernels.cpu.draws import Call, drawing
+from dbrrl.buffers.replay import ReplayBuffer
+from dbrrl.kernels.cpu.draws import Call, drawing, whole_numbers
 
 GENERATORS = [np.random.PCG64, np.random.MT19937, np.random.Philox, np.random.SFC64]
 
@@ -91,3 +92,42 @@ def test_what_is_no_draw_is_refused() -> None:
         assert extension.module.draw(*wrong) is NotImplemented
     with pytest.raises(ValueError, match="PyCapsule"):
         extension.module.draw(np.zeros(3), 1, "a capsule", lock.acquire, lock.release)
+
+
+@pytest.mark.parametrize("kind", GENERATORS)
+@pytest.mark.parametrize(("first", "count"), [(0, 1), (0, 2), (-7, 50_000), (5, 2**32), (-(2**62), 2**62 + 12345)])
+def test_whole_numbers_are_those_of_the_method_in_their_order(kind: Any, first: int, count: int) -> None:
+    one, two = np.random.Generator(kind(3)), np.random.Generator(kind(3))
+    for n in (1, 0, 7, 128):
+        found = whole_numbers(one, first, count, n)
+        assert found.dtype == np.int64 and found.tobytes() == two.integers(first, first + count, size=n).tobytes()
+    assert str(one.bit_generator.state) == str(two.bit_generator.state)
+    assert one.bit_generator.lock.acquire(blocking=False)  # type: ignore[attr-defined]
+
+
+def test_generators_that_are_not_known_draw_whole_numbers_themselves() -> None:
+    class Other(np.random.Generator):
+        """One that may draw others."""
+
+    class Single(np.random.PCG64):
+        def __reduce__(self) -> Any:
+            raise TypeError("not to be copied")
+
+    for rng in (Other(np.random.PCG64(3)), np.random.Generator(Single(3)), np.random.RandomState(3)):
+        assert whole_numbers(rng, 0, 5, 3) is NotImplemented  # type: ignore[arg-type]
+    buffer = ReplayBuffer(8, 1, [(2,)], [np.float32])
+    for _ in range(6):
+        buffer.add_action(np.zeros((1, 2), np.float32), np.zeros(1, np.int64))
+        buffer.add_outcome(np.zeros((1, 2), np.float32), np.zeros(1), np.zeros(1, bool), np.zeros(1, bool))
+    drawn = [buffer.draw(9, rng).tolist() for rng in (Other(np.random.PCG64(3)), np.random.default_rng(3))]
+    assert drawn[0] == drawn[1] == np.random.default_rng(3).integers(0, 6, size=9).tolist()
+
+
+def test_whole_numbers_of_what_is_not_served_are_refused() -> None:
+    generator = np.random.default_rng(0).bit_generator
+    lock, capsule = generator.lock, generator.capsule  # type: ignore[attr-defined]
+    n_and_bounds = (-1, 0, 5), (3, 5, 4), (3.0, 0, 5), (3, None, 5), (3, 0, 2**64)
+    for wrong in (*((*given, 1) for given in n_and_bounds), (3, 0, 5, None), (3, 0, 5, 0)):
+        assert extension.module.draw_whole(*wrong, capsule, lock.acquire, lock.release) is NotImplemented
+    with pytest.raises(ValueError, match="PyCapsule"):
+        extension.module.draw_whole(3, 0, 5, 1, "a capsule", lock.acquire, lock.release)

@@ -1,5 +1,6 @@
 """Steps of environments: the bits of the page, and what is left to it."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,10 @@ PAGE = cartpole.euler_step.__wrapped__  # type: ignore[attr-defined]
 
 
 def step(c: Any, state: np.ndarray, action: Any) -> Any:
-    return c.cartpole(state, action, np.cos(state[2]), np.sin(state[2]), environments._CONSTANTS)
+    return c.cartpole(state, action, np.cos, np.sin, environments._CONSTANTS)
 
 
-@pytest.mark.parametrize("copies", [1, 6, 7, 33])
+@pytest.mark.parametrize("copies", [1, 6, 7, 33, 200])
 def test_a_step_of_cartpole_has_the_bits_of_the_page(c: Any, copies: int) -> None:
     rng = np.random.default_rng(copies)
     ours = rng.normal(size=(4, copies)) * [[2.0], [1.0], [0.2], [1.0]]
@@ -38,7 +39,7 @@ def test_actions_and_states_of_other_kinds_are_left_to_the_page(c: Any) -> None:
     for state in (
         np.zeros((4, 3), np.float32), np.zeros((3, 3)), np.zeros((8, 3))[::2], np.zeros((3, 4)).T, np.zeros(12),
     ):  # fmt: skip
-        assert c.cartpole(state, action, np.ones(3), np.ones(3), environments._CONSTANTS) is NotImplemented
+        assert step(c, state, action) is NotImplemented
     state = np.zeros((4, 3))
     state.flags.writeable = False
     assert step(c, state, action) is NotImplemented
@@ -52,6 +53,9 @@ def test_actions_and_states_of_other_kinds_are_left_to_the_page(c: Any) -> None:
         np.array([0, 1, -1]),
     ):
         assert step(c, state, wrong) is NotImplemented
+    for wrong in (np.add, np.frexp, np.bitwise_count, math.cos, np.ones(3), None):
+        assert c.cartpole(state, action, wrong, np.sin, environments._CONSTANTS) is NotImplemented
+        assert c.cartpole(state, action, np.cos, wrong, environments._CONSTANTS) is NotImplemented
     assert not state.any()
 
 

@@ -6,7 +6,7 @@
 
 extern PyMethodDef optim_methods[], returns_methods[], normalize_methods[], replay_methods[], recurrent_methods[];
 extern PyMethodDef conv_methods[], heads_methods[], program_methods[], environments_methods[];
-extern PyMethodDef random_methods[], memory_methods[];
+extern PyMethodDef random_methods[], memory_methods[], checks_methods[];
 
 int dbrrl_level = DBRRL_PLAIN;
 const dbrrl_loops *dbrrl = &dbrrl_loops_plain;
@@ -126,6 +126,7 @@ static int fill(PyObject *module)
         program_methods,
         environments_methods,
         random_methods,
+        checks_methods,
         memory_methods,
     };
     if (PyArray_ImportNumPyAPI() < 0) return -1;
