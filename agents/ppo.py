@@ -88,12 +88,12 @@ class PPO(OnPolicyAgent):
     def epochs(self, batch: Batch, clip_range: float) -> list[StepMetrics]:
         """Minimize the loss over `n_epochs` passes, or fewer where π moves too far; return the last pass's steps."""
         c = self.config
+        too_far = None if c.target_kl is None else lambda step: step["approx_kl"] > 1.5 * c.target_kl
         for _ in range(c.n_epochs):
-            steps = []
-            for minibatch in batch.minibatches(c.batch_size, self.batch_rng):
-                steps.append(self.gradient_step(minibatch, clip_range=clip_range))
-                if c.target_kl is not None and steps[-1]["approx_kl"] > 1.5 * c.target_kl:
-                    return steps
+            minibatches = batch.minibatches(c.batch_size, self.batch_rng)
+            steps = self.gradient_steps(minibatches, until=too_far, clip_range=clip_range)
+            if too_far is not None and too_far(steps[-1]):
+                break
         return steps
 
     def loss(self, batch: Batch, clip_range: Scalar) -> LossAndMetrics:

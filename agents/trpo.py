@@ -93,7 +93,7 @@ class TRPO(OnPolicyAgent):
         metrics = self.policy_step(batch)
         for _ in range(c.critic_epochs):
             minibatches = batch.minibatches(c.critic_batch_size, self.batch_rng)
-            steps = [self.gradient_step(minibatch) for minibatch in minibatches]
+            steps = self.gradient_steps(minibatches)
         metrics["explained_variance"] = explained_variance(batch.value, batch.target)
         return metrics | self.mean(steps)
 

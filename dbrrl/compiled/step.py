@@ -1,8 +1,9 @@
 """Gradient steps on the CPU whose loss and gradient are recorded once, and run in one call of a program."""
 
 import functools
+import itertools
 import operator
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,12 @@ from dbrrl.buffers.batch import Batch
 from dbrrl.compiled import check
 from dbrrl.compiled.layout import arrays_of, batch_of, structure_of
 from dbrrl.compiled.programs import Programs
-from dbrrl.learning.gradient_step import GradientStep, Loss, StepMetrics, check_numbers
+from dbrrl.learning.gradient_step import GradientStep, Loss, StepMetrics, Until, check_numbers
 from dbrrl.nn.mode import state as mode
 from dbrrl.nn.module import structure
 from dbrrl.optim import Optimizer
+
+AT_ONCE = 32  # steps that are taken in one call at the most, so that Ctrl-C is heard
 
 
 class CompiledStep(GradientStep):
@@ -79,6 +82,41 @@ class CompiledStep(GradientStep):
             self.optimizer.step()
         return metrics
 
+    def each(self, batches: Iterable[Batch], until: Until = None, **numbers: float) -> Iterator[StepMetrics]:
+        """Take a step on each batch (see `GradientStep`), several of them in one call of a program."""
+        return super().each(batches, until, **numbers) if until is not None else self._ahead(iter(batches), numbers)
+
+    def _ahead(self, batches: Iterator[Batch], numbers: dict[str, float]) -> Iterator[StepMetrics]:
+        check_numbers(numbers)
+        while waiting := list(itertools.islice(batches, AT_ONCE)):
+            while waiting:
+                taken = self._several(waiting, numbers) or [self(waiting[0], **numbers)]
+                del waiting[: len(taken)]
+                yield from taken
+
+    def _several(self, batches: list[Batch], numbers: dict[str, float]) -> list[StepMetrics]:
+        """Take steps on the first of these batches, as many as a program can in one call; return their metrics."""
+        columns, n = batches[0].split()[0], len(batches[0])
+        rows: list[Any] = []
+        for batch in batches[: self.optimizer.steps_at_once]:
+            there, picked = batch.split()
+            if there is not columns or picked is None or len(picked) != n:
+                break
+            rows.append(np.ascontiguousarray(picked, np.int64))
+        found = self._prepared(batches[0], numbers, True, record=False) if len(rows) > 1 else None
+        if found is None:
+            return []
+        program, (*arrays, _), settings, inside = found
+        if not inside or program.results or program.runs < check.RUNS:
+            return []
+        given = settings[: len(numbers) + 1]
+        table = [(*given, *(self.optimizer.settings(ahead) or ())) for ahead in range(len(rows))]
+        with program.lock:
+            packed = program.run_each(arrays, rows, table)
+        if packed:
+            self.optimizer.stepped(len(packed))
+        return [RunMetrics(program, one, []) for one in packed]
+
     def gradient(self, batch: Batch, **numbers: Any) -> StepMetrics:
         """Compute the clipped gradient alone, without a step (see `GradientStep`)."""
         return self._run(batch, numbers, False) or super().gradient(batch, **numbers)
@@ -101,8 +139,10 @@ class CompiledStep(GradientStep):
         self.programs.forget()
         self._columns = None
 
-    def _run(self, batch: Batch, numbers: dict[str, Any], step: bool) -> StepMetrics | None:
-        """Let a program compute the gradient, and take the step if that is asked for; None where no program did."""
+    def _prepared(self, batch: Batch, numbers: dict[str, Any], step: bool, record: bool = True) -> Any:
+        """Return the program for a batch, its inputs but for the last, the settings, which are the last, and whether it
+        takes the step too; None where the step runs op by op, or the program must be recorded first, unless `record`.
+        """
         if self.programs.refused or observing or not self.compiled or self.loss is not self._loss:
             return None
         columns, rows = batch.split()
@@ -129,30 +169,36 @@ class CompiledStep(GradientStep):
         inputs = arrays if rows is None else [*arrays, rows]
         key = self._layout, -1 if rows is None else n, inside, mode.allowed, *numbers
         program = self.programs.get(key)
-        if program is None:
+        if program is None and record:
             names, given = tuple(numbers), [*inputs, np.array(settings, np.float64)]
             program = self._record(key, columns, rows is not None, names, inside, given)
         self._frozen = program is not None and not optimizer.flat.ready()
-        if program is None or self._frozen:
+        return None if program is None or self._frozen else (program, inputs, settings, inside)
+
+    def _run(self, batch: Batch, numbers: dict[str, Any], step: bool) -> StepMetrics | None:
+        """Let a program compute the gradient, and take the step if that is asked for; None where no program did."""
+        found = self._prepared(batch, numbers, step)
+        if found is None:
             return None
+        program, inputs, settings, inside = found
         checked = None
         if program.runs < check.RUNS:
             right = super().gradient(batch, **numbers)
             _ = right.values_now  # before the weights change
-            checked = right, optimizer.flat.grads.copy()
+            checked = right, self.optimizer.flat.grads.copy()
         with program.lock:
             try:
                 if not program.run(*inputs, program.settings(settings)):
                     return None
             except IndexError:
                 return None  # the ops say which number is out of range
-            metrics = RunMetrics(program)
+            metrics = RunMetrics(program, program.packed.tolist(), [array.copy() for array in program.results])
         if checked is not None:
             self._compare(program, metrics, *checked)
         if inside:
-            optimizer.stepped()
+            self.optimizer.stepped()
         elif step:
-            optimizer.step()
+            self.optimizer.step()
         return metrics
 
     def _compare(self, program: Any, metrics: StepMetrics, right: StepMetrics, gradient: np.ndarray) -> None:
@@ -198,9 +244,7 @@ class CompiledStep(GradientStep):
 class RunMetrics(StepMetrics):
     """The metrics of a step that a program took."""
 
-    def __init__(self, program: Any) -> None:
-        packed = program.packed.tolist()
+    def __init__(self, program: Any, packed: list[float], vectors: list[np.ndarray]) -> None:
         self.grad_norm = packed.pop()
-        vectors = [array.copy() for array in program.results]
         self._values = None
         self._compute = functools.partial(program.named, packed, vectors)

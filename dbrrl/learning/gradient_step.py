@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,6 +20,9 @@ LossAndMetrics = tuple[Any, Callable[[], Mapping[str, Any]]]
 """What a step minimizes (see `GradientStep`), and a function that computes the metrics of the step by name."""
 
 Loss = Callable[..., LossAndMetrics]
+
+Until = Callable[["StepMetrics"], Any] | None
+"""Whether the step with these metrics is the last of several; None: none is."""
 
 
 class Named(Protocol):
@@ -126,6 +129,16 @@ class GradientStep:
         self.optimizer.step()
         return metrics
 
+    def each(self, batches: Iterable[Batch], until: Until = None, **numbers: float) -> Iterator[StepMetrics]:
+        """Take a step on each batch, and yield its metrics; the last one is the first of whose metrics `until` is true.
+
+        Args:
+            batches: they are asked for in order; where there is no `until`, some of them before earlier steps are made.
+            until: None: a step is taken on all of them.
+            numbers: handed to the loss.
+        """
+        return each(self, batches, until, numbers)
+
     def gradient(self, batch: Batch, **numbers: Any) -> StepMetrics:
         """Compute the clipped gradient alone, without a step (see `__call__` for errors)."""
         self.optimizer.zero_grad()
@@ -164,6 +177,17 @@ class GradientStep:
 
     def forget(self) -> None:
         """Drop what was recorded of earlier steps; here nothing is."""
+
+
+def each(
+    take: Callable[..., StepMetrics], batches: Iterable[Batch], until: Until, numbers: Mapping[str, float]
+) -> Iterator[StepMetrics]:
+    """As `GradientStep.each`, with steps that `take` takes, one after the other."""
+    for batch in batches:
+        metrics = take(batch, **numbers)
+        yield metrics
+        if until is not None and until(metrics):
+            return
 
 
 def number(x: Any) -> float:

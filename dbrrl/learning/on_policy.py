@@ -3,7 +3,7 @@
 import abc
 import math
 import operator
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -21,7 +21,7 @@ from dbrrl.distributions.heads import ACTION_SPACES, head_for
 from dbrrl.errors import undefined
 from dbrrl.learning import open_policy
 from dbrrl.learning.agent import Agent
-from dbrrl.learning.gradient_step import LossAndMetrics, StepMetrics, means, number
+from dbrrl.learning.gradient_step import LossAndMetrics, StepMetrics, Until, each, means, number
 from dbrrl.learning.own_agent import statistics_of
 from dbrrl.learning.transition import any_set, check_rows, is_on_gpu
 from dbrrl.networks import actor_critic
@@ -52,6 +52,8 @@ class OnPolicyAgent(Agent):
     preprocess, adapted, load_state_dict = open_policy.preprocess, open_policy.adapted, open_policy.load_state_dict
     make_network, statistics, value = open_policy.make_network, open_policy.statistics, open_policy.value
     _sampled, _likeliest, generator = open_policy.sampled, open_policy.likeliest, open_policy.generator
+    supports_device_envs = classmethod(open_policy.supports_device_envs)
+    largest_matmul = property(open_policy.largest_matmul)
     encoder, encode, captured = Renamed("preprocessor"), Renamed("preprocess"), Renamed("use_cuda_graphs")
 
     def __init__(
@@ -69,11 +71,6 @@ class OnPolicyAgent(Agent):
         self.reward_norm = RewardNormalizer(self.num_envs, c.gamma) if c.normalize_reward else None
         self.steps = 0
         self.latest: Metrics = {}
-
-    @classmethod
-    def supports_device_envs(cls, config: Config) -> bool:
-        """All but recurrent agents."""
-        return getattr(config, "recurrent", "none") == "none"
 
     @property
     def network(self) -> Any:
@@ -123,6 +120,16 @@ class OnPolicyAgent(Agent):
         metrics = self.step(batch, **numbers)
         self.num_updates += 1
         return metrics
+
+    def gradient_steps(self, batches: Iterable[Batch], until: Until = None, **numbers: float) -> list[StepMetrics]:
+        """Take a step on each batch (see `GradientStep.each`); return the metrics of all steps."""
+        if getattr(self.gradient_step, "__func__", None) is not OnPolicyAgent.gradient_step:  # another may do more
+            return list(each(self.gradient_step, batches, until, numbers))
+        steps = []
+        for metrics in self.step.each(batches, until, **numbers):
+            self.num_updates += 1
+            steps.append(metrics)
+        return steps
 
     def mean(self, steps: list[StepMetrics]) -> Metrics:
         """Return the means of the metrics of several gradient steps."""
@@ -177,14 +184,11 @@ class OnPolicyAgent(Agent):
     def log_prob(self, batch: Batch) -> Any:
         """Return log π(a|s) of a batch's actions under the present policy, (n,), without a graph."""
         if self._evaluates(len(batch)):
-            names, parts = self.preprocessor.names, leaves(batch.observation)
-            given = tree_of((), [batch.action, *parts])  # the action is "0"
-            return self.computed(lambda x: self._log_prob(names, *x.values()), given, noise=True)
+            names, given = self.preprocessor.names, tree_of((), [batch.action, *leaves(batch.observation)])
+            log_prob = lambda x: self.policy(tree_of(names, [*x.values()][1:])).log_prob(x["0"])  # noqa: E731
+            return self.computed(log_prob, given, noise=True)
         with nn.evaluation(noise=True):
             return self.policy(batch.observation).log_prob(batch.action).array
-
-    def _log_prob(self, names: Any, action: Any, *parts: Any) -> Any:
-        return self.policy(tree_of(names, parts)).log_prob(action)
 
     def _values(self, observations: Observation, ended: Any, finals: Observation | None, state: list[Any]) -> Any:
         """As `PolicyState.values`."""
@@ -241,9 +245,3 @@ class OnPolicyAgent(Agent):
             self.latest = {name: number(value) for name, value in statistics_of(self.update(rollout)).items()}
         self.rollout.clear()
         self.memory.start_rollout()
-
-    @property
-    def largest_matmul(self) -> int:
-        """Multiply-adds of the largest layer over a minibatch, or over the rollout where there are none."""
-        rows = getattr(self.config, "batch_size", self.n_steps * self.num_envs)
-        return self.memory.rows_at_once(rows, self.n_steps) * max(int(p.size) for p in self.network.parameters())

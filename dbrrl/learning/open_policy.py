@@ -78,6 +78,18 @@ def make_network(self: Any, rng: np.random.Generator) -> nn.Module:
     return actor_critic.network_for(self.config, self.preprocessor, self.head, rng)
 
 
+def supports_device_envs(cls: Any, config: Config) -> bool:
+    """All but recurrent agents."""
+    return getattr(config, "recurrent", "none") == "none"
+
+
+def largest_matmul(self: Any) -> int:
+    """Multiply-adds of the largest layer over a minibatch, or over the rollout where there are none."""
+    rows = getattr(self.config, "batch_size", self.n_steps * self.num_envs)
+    found: int = self.memory.rows_at_once(rows, self.n_steps) * max(int(p.size) for p in self.network.parameters())
+    return found
+
+
 def statistics(self: Any) -> Metrics:
     """Return the statistics of the latest update."""
     return dict(self.latest)

@@ -35,11 +35,13 @@ class Adam(Optimizer):
         super().__init__(parameters, learning_rate)
         self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
 
-    def settings(self) -> tuple[float, ...] | None:
-        """Return the step size, the number of the next step, β₁, β₂ and ε; None with weight decay, or of a subclass."""
+    def settings(self, ahead: int = 0) -> tuple[float, ...] | None:
+        """Return the step size, the number of the next step, or of one `ahead` of it, β₁, β₂ and ε; None with weight
+        decay, or of a subclass.
+        """
         if type(self) is not Adam or self.weight_decay:
             return None
-        return self._learning_rate.host, self._steps.host + 1, *self.betas, self.eps
+        return self._learning_rate.host, self._steps.host + 1 + ahead, *self.betas, self.eps
 
     def update(self, values: Array, g: Array, scratch: Array) -> None:
         """One step of Adam; weight decay is L2: it joins the gradient."""

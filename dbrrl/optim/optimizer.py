@@ -128,13 +128,20 @@ class Optimizer:
         for array, before in frozen:
             array[...] = before
 
-    def settings(self) -> tuple[float, ...] | None:
-        """Return the numbers of the next step that a program of compiled kernels reads; None where it takes none."""
+    def settings(self, ahead: int = 0) -> tuple[float, ...] | None:
+        """Return the numbers of the next step, or of one so many `ahead` of it, that a program of compiled kernels
+        reads; None where it takes none.
+        """
         return None
 
-    def stepped(self) -> None:
-        """Take in that a program made a step, and declared the parameters changed."""
-        self._steps.add(1)
+    @property
+    def steps_at_once(self) -> int:
+        """How many steps programs may take before `stepped` has to be called."""
+        return SWEEP_INTERVAL - int(self._steps.host) % SWEEP_INTERVAL
+
+    def stepped(self, count: int = 1) -> None:
+        """Take in that a program made so many steps, and declared the parameters changed."""
+        self._steps.add(count)
         if self._steps.host % SWEEP_INTERVAL == 0:
             self._clear_tiny()
 

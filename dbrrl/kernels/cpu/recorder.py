@@ -96,6 +96,16 @@ class Recorded:
             self._rng, self._drawing = rng, [drawing(rng, call) for call in self.draws]
         return [draw() for draw in self._drawing]
 
+    def run_each(self, arrays: Sequence[np.ndarray], rows: list[np.ndarray], settings: Any) -> list[list[float]]:
+        """Run a gradient step for each array of rows, with a row of settings each; return the packed numbers of each.
+
+        There are fewer where a step did not come to its end: the ops have to take it, or to say what is wrong.
+        """
+        found = np.empty((len(rows), self.packed.size))
+        table = np.array(settings, np.float64)
+        done = native.program_run_each(self.program.code, self.packed, found, table, rows, *arrays)
+        return found[:done].tolist()  # type: ignore[no-any-return]
+
     def evaluate(self, inputs: Sequence[np.ndarray], rng: Any = None) -> list[np.ndarray] | None:
         """Draw what the function draws from `rng`, run, and return copies of the results with axes; None where the ops
         have to compute them, or to say what is wrong. `latest_draws` is then what was drawn.

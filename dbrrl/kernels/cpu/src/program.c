@@ -335,6 +335,21 @@ static PyObject *make(PyObject *self, PyObject *args) {
   return capsule;
 }
 
+/* Take an array in one piece as input i: 1, or 0 with an exception. */
+static int take_input(Program *program, Py_ssize_t i, PyObject *given) {
+  PyArrayObject *x = (PyArrayObject *)given;
+  if (!PyArray_Check(given) || !PyArray_IS_C_CONTIGUOUS(x)) {
+    PyErr_Format(PyExc_BufferError, "run: expected an array in one piece for input %zd", i);
+    return 0;
+  }
+  if (PyArray_NBYTES(x) != program->sizes[i]) {
+    PyErr_Format(PyExc_ValueError, "run: expected %lld bytes of input %zd, got %zd", (long long)program->sizes[i], i, (Py_ssize_t)PyArray_NBYTES(x));
+    return 0;
+  }
+  program->base[1 + i] = PyArray_BYTES(x);
+  return 1;
+}
+
 /* Run a program on `inputs`: 1, or 0 where it is running already or was left because of a gradient that was not finite;
    -1 with an exception. */
 static int run_on(PyObject *capsule, PyObject *const *inputs, Py_ssize_t n) {
@@ -345,18 +360,8 @@ static int run_on(PyObject *capsule, PyObject *const *inputs, Py_ssize_t n) {
     return -1;
   }
   if (program->busy) return 0;
-  for (Py_ssize_t i = 0; i < n; i++) {
-    PyArrayObject *x = (PyArrayObject *)inputs[i];
-    if (!PyArray_Check(inputs[i]) || !PyArray_IS_C_CONTIGUOUS(x)) {
-      PyErr_Format(PyExc_BufferError, "run: expected an array in one piece for input %zd", i);
-      return -1;
-    }
-    if (PyArray_NBYTES(x) != program->sizes[i]) {
-      PyErr_Format(PyExc_ValueError, "run: expected %lld bytes of input %zd, got %zd", (long long)program->sizes[i], i, (Py_ssize_t)PyArray_NBYTES(x));
-      return -1;
-    }
-    program->base[1 + i] = PyArray_BYTES(x);
-  }
+  for (Py_ssize_t i = 0; i < n; i++)
+    if (!take_input(program, i, inputs[i])) return -1;
   int64_t found;
   program->busy = 1;
   Py_BEGIN_ALLOW_THREADS
@@ -396,6 +401,48 @@ static PyObject *evaluate(PyObject *self, PyObject *const *args, Py_ssize_t n) {
   return copies;
 }
 
+/* run_each(program, result, found, settings, rows, *inputs): run once for each array in the list `rows`, the last input but
+   one, with a row of `settings`, the last; copy `result`, float64, into a row of `found` after each. Returns how many runs
+   there were: fewer where one did not come to its end. */
+static PyObject *run_each(PyObject *self, PyObject *const *args, Py_ssize_t n) {
+  (void)self;
+  if (n < 5 || !PyList_Check(args[4])) return PyErr_Format(PyExc_TypeError, "run_each: expected a program, arrays and a list of rows");
+  Program *program = PyCapsule_GetPointer(args[0], CAPSULE);
+  if (!program) return NULL;
+  const Py_ssize_t count = PyList_Size(args[4]), others = n - 5;
+  PyArrayObject *result = dbrrl_array(args[1], NPY_FLOAT64, READ), *found = dbrrl_array(args[2], NPY_FLOAT64, WRITE);
+  PyArrayObject *settings = dbrrl_array(args[3], NPY_FLOAT64, READ);
+  if (others + 2 != program->inputs || !result || !found || !settings || PyArray_NBYTES(found) != count * PyArray_NBYTES(result) ||
+      PyArray_NBYTES(settings) != count * program->sizes[others + 1])
+    return PyErr_Format(PyExc_ValueError, "run_each: expected %lld inputs, and a row of settings and of results for each run", (long long)program->inputs);
+  if (program->busy) return PyLong_FromLong(0);
+  for (Py_ssize_t i = 0; i < others; i++)
+    if (!take_input(program, i, args[5 + i])) return NULL;
+  const char **rows = malloc((size_t)(count ? count : 1) * sizeof(char *));
+  if (!rows) return PyErr_NoMemory();
+  for (Py_ssize_t i = 0; i < count; i++) {
+    if (!take_input(program, others, PyList_GetItem(args[4], i))) {
+      free(rows);
+      return NULL;
+    }
+    rows[i] = program->base[1 + others];
+  }
+  const size_t kept = (size_t)PyArray_NBYTES(result);
+  Py_ssize_t done = 0;
+  program->busy = 1;
+  Py_BEGIN_ALLOW_THREADS
+  for (; done < count; done++) {
+    program->base[1 + others] = (char *)rows[done];
+    program->base[2 + others] = PyArray_BYTES(settings) + done * program->sizes[others + 1];
+    if (run_program(program, program->base)) break;
+    memcpy(PyArray_BYTES(found) + (size_t)done * kept, PyArray_BYTES(result), kept);
+  }
+  Py_END_ALLOW_THREADS
+  program->busy = 0;
+  free(rows);
+  return PyLong_FromSsize_t(done);
+}
+
 static PyObject *names(PyObject *self, PyObject *ignored) {
   (void)self; (void)ignored;
   PyObject *first = PyList_New(0), *second = PyList_New(0);
@@ -410,6 +457,8 @@ PyMethodDef program_methods[] = {
    "Run a program on its inputs; False where it is running already, or left as a gradient is not finite."},
   {"program_evaluate", (PyCFunction)(void (*)(void))evaluate, METH_FASTCALL,
    "Run a program on its inputs; return copies of its results, or None where it did not run."},
+  {"program_run_each", (PyCFunction)(void (*)(void))run_each, METH_FASTCALL,
+   "Run a program for each array of rows; return how many runs came to their end."},
   {"program_names", names, METH_NOARGS, "The names of loops and of reductions, in their order."},
   {NULL, NULL, 0, NULL},
 };
