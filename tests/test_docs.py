@@ -241,3 +241,12 @@ def test_a_wrong_output_or_snippet_is_reported() -> None:
 def test_commands_are_found() -> None:
     text = "`python -m dbrrl.plot` or `python -m dbrrl.plot RUN ...`\n    python -m dbrrl.train --seed $seed; done\n"
     assert [str(command) for command in commands(text, "page")] == ["dbrrl.plot RUN", "dbrrl.train --seed 0"]
+
+
+def test_the_first_page_has_the_table_of_the_readme() -> None:
+    tables = []
+    for page in ("README.md", "docs/index.md"):
+        lines = (ROOT / page).read_text(encoding="utf-8").splitlines()
+        rows = [line.split("|")[1:5] for line in lines if line.startswith("|")]
+        tables.append([row for row in rows if not row[0].startswith("---")])
+    assert tables[0] == tables[1][: len(tables[0])] and len(tables[0]) == 8
