@@ -3,6 +3,7 @@
 import functools
 import itertools
 import operator
+import time
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any
 
@@ -20,7 +21,7 @@ from dbrrl.nn.mode import state as mode
 from dbrrl.nn.module import structure
 from dbrrl.optim import Optimizer
 
-AT_ONCE = 32  # steps that are taken in one call at the most, so that Ctrl-C is heard
+AT_ONCE, LONGEST = 32, 0.25  # steps in one call at the most, and its seconds, after which Ctrl-C is heard
 
 
 class CompiledStep(GradientStep):
@@ -66,6 +67,7 @@ class CompiledStep(GradientStep):
         self._state: tuple[Any, ...] = (None,) * 3  # what the programs depend on beside a batch
         self._version, self._frozen = -1, False
         self._sizes: set[int] | None = None
+        self._seconds = 0.0  # of a step, as the latest call of several has shown
 
     @property
     def refused(self) -> str:
@@ -98,7 +100,8 @@ class CompiledStep(GradientStep):
         """Take steps on the first of these batches, as many as a program can in one call; return their metrics."""
         columns, n = batches[0].split()[0], len(batches[0])
         rows: list[Any] = []
-        for batch in batches[: self.optimizer.steps_at_once]:
+        most = AT_ONCE if self._seconds * AT_ONCE <= LONGEST else int(LONGEST / self._seconds)
+        for batch in batches[: min(most, self.optimizer.steps_at_once)]:
             there, picked = batch.split()
             if there is not columns or picked is None or len(picked) != n:
                 break
@@ -111,9 +114,11 @@ class CompiledStep(GradientStep):
             return []
         given = settings[: len(numbers) + 1]
         table = [(*given, *(self.optimizer.settings(ahead) or ())) for ahead in range(len(rows))]
+        start = time.perf_counter()
         with program.lock:
             packed = program.run_each(arrays, rows, table)
         if packed:
+            self._seconds = (time.perf_counter() - start) / len(packed)
             self.optimizer.stepped(len(packed))
         return [RunMetrics(program, one, []) for one in packed]
 

@@ -9,7 +9,7 @@ import pytest
 from dbrrl import nn, optim
 from dbrrl.backend import load_kernels
 from dbrrl.buffers import Batch
-from dbrrl.compiled import check
+from dbrrl.compiled import check, step
 from dbrrl.compiled.step import AT_ONCE, CompiledStep
 from dbrrl.errors import AnomalyError, ArgumentError
 from dbrrl.kernels.cpu import extension
@@ -104,6 +104,20 @@ def test_a_pass_goes_over_the_sweep_of_moments_and_over_what_is_taken_at_once(ca
     steps = np.cumsum([4 + 2, *calls])  # the program is recorded in two
     assert two.step.optimizer.steps == 4 + count * ROWS // SIZE == steps[-1]
     assert {SWEEP_INTERVAL, 2 * SWEEP_INTERVAL, 3 * SWEEP_INTERVAL} <= set(steps.tolist())
+
+
+@pytest.mark.parametrize(("longest", "taken"), [(0.0, []), (1e9, [AT_ONCE, 48 - AT_ONCE])])
+def test_no_call_takes_long(
+    longest: float, taken: list[int], calls: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = One(), One()
+    two.together(passes(data(), count=2))
+    monkeypatch.setattr(step, "LONGEST", longest)
+    two.together(passes(data(), seed=1, count=6))
+    assert len(calls) == 1 + len(taken) and calls[1:] == taken  # the first one has shown how long a step takes
+    for seed, count in ((0, 2), (1, 6)):
+        one.singly(passes(data(), seed=seed, count=count))
+    assert one.state() == two.state()
 
 
 def test_batches_of_other_columns_and_whole_ones_are_taken_in_their_order() -> None:
