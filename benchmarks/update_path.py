@@ -8,6 +8,7 @@ with the files of learning/, networks/ and buffers/, the formulas (losses, retur
 core (autodiff, backend, functional, nn, optim, distributions).
 """
 
+import functools
 import itertools
 import sys
 from collections import Counter
@@ -33,6 +34,13 @@ AGENTS: dict[str, dict[str, Any]] = {
 }
 
 
+@functools.cache
+def ours(filename: str) -> str:
+    """Return the path of a file of ours from the root; "" for any other."""
+    path = Path(filename).resolve()
+    return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) and path.is_file() else ""
+
+
 def entered(name: str, method: str) -> Counter[str]:
     """Return lines executed in each file, by path from the root, during one update of the agent called `name`.
 
@@ -47,12 +55,10 @@ def entered(name: str, method: str) -> Counter[str]:
     lines: Counter[str] = Counter()
 
     def trace(frame: FrameType, event: str, argument: object) -> Any:
-        path = Path(frame.f_code.co_filename).resolve()
-        if not path.is_relative_to(ROOT) or not path.is_file():
-            return None
-        if event == "line":
-            lines[path.relative_to(ROOT).as_posix()] += 1
-        return trace
+        path = ours(frame.f_code.co_filename)
+        if path and event == "line":
+            lines[path] += 1
+        return trace if path else None
 
     def traced(function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any) -> Any:

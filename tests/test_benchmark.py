@@ -111,6 +111,7 @@ def test_a_failed_run_is_reported_and_ends_no_other(call: Call) -> None:
     assert code == 2 and "2 runs, 1 done before" in output and "1 of 2 runs failed" in errors
 
 
+@pytest.mark.slow
 def test_a_run_whose_process_is_killed_is_reported_and_a_signal_lets_the_others_save(tmp_path: Path) -> None:
     file, out = tmp_path / "own.toml", tmp_path / "out"
     cell = SUITE.partition("[[cells]]")[2].format(envs='"tests.experiment.stub:Breaking"', steps=300)

@@ -119,6 +119,7 @@ def test_a_chain_of_100000_ops_goes_backward_without_recursion() -> None:
     assert x.grad.tolist() == [1.0]
 
 
+@pytest.mark.slow
 def test_a_chain_of_100000_ops_is_freed_without_recursion_on_a_small_stack() -> None:
     done = []
 

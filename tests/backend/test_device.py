@@ -404,6 +404,7 @@ def test_ppo_keeps_the_protocol(name: str) -> None:
     testing.check_agent(lambda: agent(name, "cuda", **options))
 
 
+@pytest.mark.slow
 def test_a_run_learns_and_is_loaded_elsewhere(tmp_path: Path) -> None:
     settings: dict[str, Any] = {"n_steps": 32, "batch_size": 256, "n_epochs": 10, "learning_rate": 3e-3}
     quiet: dict[str, Any] = {"curve": False, "tensorboard": False, "progress": False, "final_episodes": 5}

@@ -56,6 +56,7 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_runs_of_two_machines_make_one_table_and_are_not_run_again(call: Call) -> None:
     tables = [Path(name, "results.csv") for name in ("ppo", "a2c")]
     code, output, errors = call("--out", "both", "--join", *tables)

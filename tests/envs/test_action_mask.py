@@ -114,6 +114,7 @@ def test_objects_that_are_given_to_a_run_have_their_masks_too() -> None:
         assert (agent.action_distribution(observation).probs.array == 0).tolist() == [[True, False, False, True]]
 
 
+@pytest.mark.slow
 def test_a_run_on_masks_of_info_is_the_run_on_masks_of_observations() -> None:
     settings: dict[str, Any] = {**RUN, "num_envs": 2, "n_steps": 8, "hidden_sizes": (8,)}
     names = ("Masked", "MaskedInfo")

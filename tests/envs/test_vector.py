@@ -276,6 +276,7 @@ def test_an_environment_that_hangs_is_killed(monkeypatch: pytest.MonkeyPatch) ->
     assert [worker.exitcode for worker in base.processes] == [-9, -9]
 
 
+@pytest.mark.slow
 def test_closing_after_ctrl_c_between_two_processes_that_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(failures, "CLOSING_TIME", 0.05)
     environments = make("test_vector:Stuck", 2, seed=seed(), vectorization="async")

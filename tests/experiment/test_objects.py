@@ -228,6 +228,7 @@ def test_wrong_objects_are_refused_in_one_line_before_a_folder_is_made(
     assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_an_asynchronous_agent_that_is_made_already_trains_like_one_of_its_class(tmp_path: Path) -> None:
     env, options = gym.make("CartPole-v1"), {**SHORT, "steps": 64}
     agent = A3C(env.observation_space, env.action_space, A3C.Config(deterministic=True), num_envs=2)
@@ -401,6 +402,7 @@ def test_a_command_reaches_a_function_by_its_name(tmp_path: Path) -> None:
     assert done.returncode == 0 and "mean 5.00" in done.stdout, done.stderr
 
 
+@pytest.mark.slow
 def test_the_commands_take_the_names_that_a_file_alone_is_not_trusted_with(tmp_path: Path) -> None:
     def begin(**more: Any) -> Experiment:
         options = {**PPO_SHORT, "num_envs": 2, "preset": False}
