@@ -79,9 +79,10 @@ class Folder:
         if not directory.config.exists():
             return None
         try:
-            return other_settings(plan, directory.read_config())
+            config = directory.read_config()
         except DbrrlError as error:
             return str(error)
+        return other_settings(plan, config)
 
     def set_aside(self, plan: Plan) -> Path:
         """Move the run of `plan` aside, where it is kept; return the new path."""
@@ -111,12 +112,12 @@ class Folder:
 
 
 def other_settings(plan: Plan, config: Mapping[str, Any]) -> str | None:
-    """Return how a run whose config.toml has `config` has other settings than `plan`; None if it has the same.
-
-    Raises ConfigError if these are no settings of this version.
-    """
+    """Return how a run whose config.toml has `config` has other settings than `plan`; None if it has the same."""
     known = (plan.settings.agent, plan.settings.env)
-    before = resolve_plan({}, file=config, use_preset=False, trusted=known).to_dict()
+    try:
+        before = resolve_plan({}, file=config, use_preset=False, trusted=known).to_dict()
+    except DbrrlError as error:
+        return str(error)
     now = plan.to_dict()
     if now["device"] == "auto":
         now["device"] = before["device"]  # the chosen device

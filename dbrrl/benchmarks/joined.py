@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from dbrrl.errors import DbrrlError, RunError
+from dbrrl.errors import RunError
 from dbrrl.experiment.directory import RunDirectory
 from dbrrl.reporting import table
 
@@ -53,11 +53,8 @@ def _join(path: Path, runs: list[Result], suite: Suite, folder: Folder, leave_ou
         if cell is None:
             continue
         plan = cell.plan(run.seed)
-        config, why = _settings(path, run), None
-        try:
-            why = other_settings(plan, config)
-        except DbrrlError as error:
-            why = str(error)
+        config = _settings(path, run)
+        why = other_settings(plan, config)
         if why is None:
             taken.append((folder.run(plan), run, config))
         elif leave_out:

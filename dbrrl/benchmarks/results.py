@@ -56,7 +56,7 @@ def read(path: Path) -> list[Result]:
         for line in csv.DictReader(io.StringIO(files.read(path, _LARGEST).decode(), newline="")):
             key = line["agent"], line["env"], int(line["seed"])
             about = {name: line[name] for name in (*RUN, *VERSIONS, *MACHINE)}
-            result = found.setdefault(key, Result(*key, rows=[], about=about, settings=""))
+            result = found.setdefault(key, Result(*key, rows=[], about=about))
             result.rows.append({name: table.number(line[name]) for name in SCORES})
             if line.get("settings"):  # the last row has them
                 found[key] = dataclasses.replace(result, settings=line["settings"])

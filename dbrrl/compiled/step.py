@@ -98,19 +98,23 @@ class CompiledStep(GradientStep):
 
     def _several(self, batches: list[Batch], numbers: dict[str, float]) -> list[StepMetrics]:
         """Take steps on the first of these batches, as many as a program can in one call; return their metrics."""
-        columns, n = batches[0].split()[0], len(batches[0])
-        rows: list[Any] = []
-        most = AT_ONCE if self._seconds * AT_ONCE <= LONGEST else int(LONGEST / self._seconds)
-        for batch in batches[: min(most, self.optimizer.steps_at_once)]:
-            there, picked = batch.split()
-            if there is not columns or picked is None or len(picked) != n:
-                break
-            rows.append(np.ascontiguousarray(picked, np.int64))
-        found = self._prepared(batches[0], numbers, True, record=False) if len(rows) > 1 else None
+        columns, first = batches[0].split()
+        found = None
+        if first is not None and len(batches) > 1:
+            found = self._prepared(batches[0], numbers, True, record=False)
         if found is None:
             return []
         program, (*arrays, _), settings, inside = found
         if not inside or program.results or program.runs < check.RUNS:
+            return []
+        rows: list[Any] = []
+        most = AT_ONCE if self._seconds * AT_ONCE <= LONGEST else int(LONGEST / self._seconds)
+        for batch in batches[: min(most, self.optimizer.steps_at_once)]:
+            there, picked = batch.split()
+            if there is not columns or picked is None or len(picked) != len(first):
+                break
+            rows.append(np.ascontiguousarray(picked, np.int64))
+        if len(rows) < 2:
             return []
         given = settings[: len(numbers) + 1]
         table = [(*given, *(self.optimizer.settings(ahead) or ())) for ahead in range(len(rows))]

@@ -83,8 +83,8 @@ class Agent(Described, OwnThreads, Checked, SavedAgent, metaclass=AgentType):
         seed: int = 0,
         device: str = "cpu",
     ) -> None:
-        for kernels in ("cpu", "checks"):
-            load_kernels(kernels)
+        load_kernels("cpu")
+        load_kernels("checks")
         check_space(type(self), "observations", observation_space, self.observation_spaces)
         check_space(type(self), "actions", action_space, self.action_spaces)
         if config is not None and not isinstance(config, self.Config):

@@ -77,13 +77,21 @@ def drawing(rng: np.random.Generator, call: Call) -> Callable[[], np.ndarray]:
 
 def _alike(rng: np.random.Generator, fill: int, call: Call) -> bool:
     """Whether the function at an address draws what the call does, and leaves a generator in the same state."""
-    try:
-        one, two = copy.deepcopy(rng), copy.deepcopy(rng)
-    except Exception:  # a bit generator of somebody else's may not be made to be copied
+    copies = _copies(rng)
+    if copies is None:
         return False
+    one, two = copies
     quick, method = _filled(one, fill, call.drawn), call.of(two)
     same = all(np.array_equal(quick(), method()) for _ in range(_TRIES))
     return same and str(one.bit_generator.state) == str(two.bit_generator.state)
+
+
+def _copies(rng: np.random.Generator) -> tuple[np.random.Generator, np.random.Generator] | None:
+    """Return two copies of a generator; None where its bit generator, somebody else's, is not made to be copied."""
+    try:
+        return copy.deepcopy(rng), copy.deepcopy(rng)
+    except Exception:
+        return None
 
 
 def _filled(rng: np.random.Generator, fill: int, like: np.ndarray) -> Callable[[], np.ndarray]:
@@ -113,13 +121,12 @@ _whole_fills: dict[type, int] = {}  # by kind of bit generator the address of Nu
 
 def _whole_fill(rng: np.random.Generator) -> int:
     """Return the address of NumPy's function for whole numbers; 0 where it does not draw what the method draws."""
-    fill = _address("random_bounded_uint64_fill")
-    try:
-        one, two = copy.deepcopy(rng), copy.deepcopy(rng)
-    except Exception:  # a bit generator of somebody else's may not be made to be copied
+    fill, copies = _address("random_bounded_uint64_fill"), _copies(rng)
+    if not fill or copies is None:
         return 0
+    one, two = copies
     generator = one.bit_generator
-    for first, count in ((0, 1), (-5, 7), (3, 100_000), (-(2**40), 2**41)) if fill else ():
+    for first, count in ((0, 1), (-5, 7), (3, 100_000), (-(2**40), 2**41)):
         found = native.draw_whole(
             5, first, first + count - 1, fill, generator.capsule, generator.lock.acquire, generator.lock.release
         )

@@ -10,6 +10,14 @@ PyDoc_STRVAR(draw_doc, "draw(like, fill, generator, acquire, release)\n--\n\n"
 
 typedef void (*filling)(void *, npy_intp, void *);
 
+/* Call a method of a lock: 1, or 0 with an exception. */
+static int call(PyObject *method)
+{
+    PyObject *result = PyObject_CallNoArgs(method);
+    Py_XDECREF(result);
+    return result != NULL;
+}
+
 static PyObject *draw(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
     REFUSE_UNLESS(count == 5 && dbrrl_floating(args[0]) >= 0 && PyLong_CheckExact(args[1]));
@@ -18,16 +26,10 @@ static PyObject *draw(PyObject *module, PyObject *const *args, Py_ssize_t count)
     void *generator = PyCapsule_GetPointer(args[2], "BitGenerator");
     if (!fill || !generator) return PyErr_Occurred() ? NULL : Py_NewRef(Py_NotImplemented);
     PyObject *drawn = PyArray_SimpleNew(PyArray_NDIM(like), PyArray_DIMS(like), PyArray_TYPE(like));
-    PyObject *locked = drawn ? PyObject_CallNoArgs(args[3]) : NULL;
-    if (!locked) {
-        Py_XDECREF(drawn);
-        return NULL;
-    }
-    Py_DECREF(locked);
+    if (drawn && !call(args[3])) Py_CLEAR(drawn);
+    if (!drawn) return NULL;
     fill(generator, PyArray_SIZE((PyArrayObject *)drawn), PyArray_DATA((PyArrayObject *)drawn));
-    PyObject *released = PyObject_CallNoArgs(args[4]);
-    if (!released) Py_CLEAR(drawn);
-    Py_XDECREF(released);
+    if (!call(args[4])) Py_CLEAR(drawn);
     return drawn;
 }
 
@@ -47,16 +49,10 @@ static PyObject *draw_whole(PyObject *module, PyObject *const *args, Py_ssize_t 
     if (!fill || !generator) return PyErr_Occurred() ? NULL : Py_NewRef(Py_NotImplemented);
     const npy_intp shape = n;
     PyObject *drawn = PyArray_SimpleNew(1, &shape, NPY_INT64);
-    PyObject *locked = drawn ? PyObject_CallNoArgs(args[5]) : NULL;
-    if (!locked) {
-        Py_XDECREF(drawn);
-        return NULL;
-    }
-    Py_DECREF(locked);
+    if (drawn && !call(args[5])) Py_CLEAR(drawn);
+    if (!drawn) return NULL;
     fill(generator, (uint64_t)first, (uint64_t)last - (uint64_t)first, n, false, PyArray_DATA((PyArrayObject *)drawn));
-    PyObject *released = PyObject_CallNoArgs(args[6]);
-    if (!released) Py_CLEAR(drawn);
-    Py_XDECREF(released);
+    if (!call(args[6])) Py_CLEAR(drawn);
     return drawn;
 }
 
