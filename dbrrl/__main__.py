@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from dbrrl import benchmark, doctor, evaluate, plot, train
 from dbrrl.config.suggestions import did_you_mean
@@ -30,9 +31,9 @@ def main(arguments: Sequence[str]) -> None:
         raise ConfigError(f"unknown command {name!r}{did_you_mean(name, _COMMANDS)}")
 
 
-def script() -> int:
-    """Run the installed command `dbrrl`; return its exit code."""
-    return command.run(main)
+def script() -> NoReturn:
+    """Run the installed command `dbrrl`."""
+    command.run_process(main)
 
 
 def _version() -> str:
@@ -55,4 +56,4 @@ def _help() -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(script())
+    script()

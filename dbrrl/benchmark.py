@@ -1,7 +1,6 @@
 """`python -m dbrrl.benchmark SUITE --seeds 10 --jobs 2 --out DIR` runs a suite of agents, environments and seeds."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -78,4 +77,4 @@ def _count(text: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(command.run(main))
+    command.run_process(main)

@@ -228,4 +228,4 @@ def _plural(n: int, noun: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(command.run(main))
+    command.run_process(main)

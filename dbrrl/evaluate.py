@@ -2,7 +2,6 @@
 
 import argparse
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -161,4 +160,4 @@ def _report(result: evaluation.Evaluation, plan: Plan, file: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(command.run(main))
+    command.run_process(main)

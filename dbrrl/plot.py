@@ -199,4 +199,4 @@ def _label(key: tuple[str, str, str], keys: Sequence[tuple[str, str, str]]) -> s
 
 
 if __name__ == "__main__":
-    sys.exit(command.run(main))
+    command.run_process(main)

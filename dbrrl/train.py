@@ -157,4 +157,4 @@ def _json_table(text: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(command.run(main))
+    command.run_process(main)

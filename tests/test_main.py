@@ -1,9 +1,11 @@
 """The commands under one name."""
 
+import gc
 import importlib.metadata
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -42,3 +44,24 @@ def test_a_command_gets_the_words_after_its_name(capsys: pytest.CaptureFixture[s
 def test_the_installed_command_is_this_one() -> None:
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
     assert scripts == {"dbrrl": "dbrrl.__main__:script"} and callable(__main__.script)
+
+
+def _mistaken(arguments: Sequence[str]) -> None:
+    raise ConfigError("no such setting")
+
+
+@pytest.mark.parametrize(("main", "code"), [(__main__.main, 0), (_mistaken, command.MISTAKE)])
+def test_a_process_ends_with_the_code_and_leaves_no_work_to_the_collector(
+    main: Callable[[Sequence[str]], None],
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["dbrrl"])
+    try:
+        with pytest.raises(SystemExit) as end:
+            command.run_process(main)
+        assert end.value.code == code
+        assert len(gc.get_objects()) < 0.1 * gc.get_freeze_count()
+    finally:
+        gc.unfreeze()
