@@ -5,6 +5,7 @@ import numpy as np
 from dbrrl.kernels.cpu.record import refuse
 from dbrrl.kernels.cpu.trace import Traced, cast, fresh, note
 
+_FEW = 8  # matrices that are multiplied one by one rather than copied into one
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
 
@@ -20,7 +21,7 @@ def matmul(a: Traced, b: Traced) -> Traced:
         return result
     if not a.shape[-1]:
         raise refuse("a matrix product over no elements")
-    if b.ndim <= 2 and a.ndim > 2:  # (..., n) with one matrix: rows of one matrix
+    if b.ndim <= 2 and a.ndim > 2 and (_flat(a) or a.size > _FEW * a.shape[-1] * a.shape[-2]):
         rows, matrix = a.reshape(-1, a.shape[-1]), b if b.ndim == 2 else b._view(b.values[:, None])
         _gemm(result._view(result.values.reshape(len(rows), -1)), rows, matrix)
         return result
@@ -35,6 +36,11 @@ def matmul(a: Traced, b: Traced) -> Traced:
     for at in np.ndindex(*batch):
         _gemm(result._view(to[at]), left._view(lefts[at]), right._view(rights[at]))
     return result
+
+
+def _flat(x: Traced) -> bool:
+    """Return whether all rows of x are those of one matrix, without a copy."""
+    return bool(np.may_share_memory(x.values.reshape(-1, x.shape[-1]), x.values))
 
 
 def _gemm(to: Traced, a: Traced, b: Traced) -> None:

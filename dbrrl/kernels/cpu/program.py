@@ -13,6 +13,7 @@ from dbrrl.kernels.cpu.trace import CODES, Traced
 
 _KINDS = ("loop", "reduce", "gemm", "take", "put", "check", "sort", "places", "quantiles", "clip", "adam")  # as in C
 _ALIGNMENT = 64  # bytes, of a vector of the widest processors
+_LARGE, _APART = 1 << 14, 9 * _ALIGNMENT  # bytes: two large arrays at the same place of their pages slow each other down
 _MOST_AXES = 4
 _SHORT = 8  # elements of a last axis from which on a run along it is worth its start
 
@@ -160,7 +161,8 @@ def _memory(steps: list[Step], kept: set[int]) -> tuple[dict[int, int], int]:
         for x in step.operands:
             if x.buffer.kind == "own":
                 span.setdefault(id(x.buffer), [i, i])[1] = i
-                sizes[id(x.buffer)] = -(-max(x.buffer.size, 1) // _ALIGNMENT) * _ALIGNMENT
+                size = -(-max(x.buffer.size, 1) // _ALIGNMENT) * _ALIGNMENT
+                sizes[id(x.buffer)] = size + (_APART if size >= _LARGE else 0)
     for buffer in kept & span.keys():
         span[buffer][1] = len(steps)
     places: dict[int, int] = {}

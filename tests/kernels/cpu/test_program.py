@@ -88,6 +88,29 @@ def test_memory_is_shared_by_arrays_that_are_not_needed_together() -> None:
     assert agree(chain, large, others=[large / 2], scale=30).program.memory < 5 * large.nbytes
 
 
+def test_large_arrays_that_are_needed_together_begin_at_different_places_of_their_pages() -> None:
+    def several(x: Any) -> Any:
+        a, b, c = np.tanh(x), np.exp(x), np.sin(x)
+        return a, b, c, a * b + b * c
+
+    program = agree(several, np.linspace(-1, 1, 4096, dtype=np.float32), scale=30).program
+    starts = {x.ctypes.data % 4096 for x in program.outputs[1:]}  # the first is the packed one
+    assert len(starts) == len(program.outputs[1:]) == 4
+
+
+def test_the_gradients_of_twin_layers_are_products_without_a_copy() -> None:
+    def gradients(gradient: Any, x: Any) -> Any:
+        return gradient.swapaxes(1, 2) @ x
+
+    gradient, x = np.linspace(-1, 1, 2 * 6 * 5).reshape(2, 6, 5), np.linspace(0, 1, 6 * 3).reshape(6, 3)
+    program = agree(gradients, gradient, x, others=[-gradient, x]).program
+    assert [step.kind for step in program.steps].count("gemm") == 2
+    assert not any(step.kind == "loop" and step.operands[0].shape == (2, 5, 6) for step in program.steps)
+    many = np.linspace(-1, 1, 20 * 2 * 3).reshape(20, 2, 3)
+    program = agree(lambda a, b: a.swapaxes(1, 2) @ b, many, np.ones((2, 2)), others=[-many, np.eye(2)]).program
+    assert [step.kind for step in program.steps].count("gemm") == 1
+
+
 def test_a_program_is_freed_without_the_collector_and_its_results_stay() -> None:
     program = recorded(lambda x: x + 1, X)
     with leaving_no_cycles():

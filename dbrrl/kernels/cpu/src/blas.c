@@ -16,7 +16,7 @@ enum { SHARED = 1 << 20 }; /* multiply-adds of a product from which on several t
    to be turned, which costs as much as about 16 rows; many columns of a transposed a are too far apart. */
 static int own(int ta, int tb, ptrdiff_t m, ptrdiff_t n, ptrdiff_t k)
 {
-    if (!dbrrl->own_products || m < (tb ? 32 : 8) || n < 16 || (ta && m > 128)) return 0;
+    if (!dbrrl->own_products || m < (tb ? 32 : 8) || n < 16 || (ta && m > 256)) return 0;
     return m * n * k < SHARED || !dbrrl_blas.threads || dbrrl_blas.threads() == 1;
 }
 
