@@ -6,6 +6,7 @@ from typing import NoReturn
 
 from dbrrl import benchmark, doctor, evaluate, plot, train
 from dbrrl.config.suggestions import did_you_mean
+from dbrrl.dashboard import __main__ as dashboard
 from dbrrl.errors import ConfigError
 from dbrrl.experiment import command, registry
 
@@ -14,6 +15,7 @@ _COMMANDS: dict[str, tuple[Callable[[Sequence[str]], None], str]] = {
     "evaluate": (evaluate.main, "play episodes with a trained agent, print its score, write a video"),
     "plot": (plot.main, "draw the learning curves of several runs"),
     "benchmark": (benchmark.main, "run a suite of agents, environments and seeds, and report on it"),
+    "dashboard": (dashboard.main, "show all runs below a folder in a browser, live and compared"),
     "doctor": (doctor.main, "say what a slow or failing installation depends on, and what to do"),
 }
 

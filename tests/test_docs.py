@@ -167,12 +167,14 @@ def test_a_command_does_what_the_page_says(command: Command, finished_run: Path,
     write_files(TEXTS[command.page], folder)
     words = [part for word in command.words for part in (sorted(glob.glob(word)) if "*" in word else [word])]
     module = importlib.import_module(command.module)
+    if hasattr(module, "__path__"):  # a package, which `python -m` runs by its __main__
+        module = importlib.import_module(f"{command.module}.__main__")
     if "--help" in words:
         with pytest.raises(SystemExit, match="0"):
             module.main(words)
     elif command.module == "dbrrl.benchmark":
         suite.load(module._parse(words)["suite"])
-    elif needs_more(words):
+    elif needs_more(words) or command.module == "dbrrl.dashboard":  # a server does not end
         module._parse(words)
     else:
         short = SHORT[command.module].split()

@@ -154,7 +154,7 @@ def expected_files() -> dict[str, Path]:
     return {
         f"{package.replace('.', '/')}/{file.relative_to(folder).as_posix()}": file
         for package, folder in FOLDERS.items()
-        for pattern in ("*.py", "*.pyi", "*.toml", "py.typed")
+        for pattern in ("*.py", "*.pyi", "*.toml", "py.typed", "static/*")
         for file in folder.rglob(pattern)
         if not any(parent.is_symlink() for parent in file.parents)
     }

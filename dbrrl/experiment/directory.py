@@ -35,6 +35,8 @@ class RunDirectory:
         self.final = path / "final" / "agent.dbrrl"
         self.curve = path / "curve.png"
         self.events = path / "tensorboard"
+        self.log = path / "log.jsonl"
+        self.heartbeat = path / "heartbeat"
         self._lock: int | None = None
 
     @classmethod
@@ -133,8 +135,8 @@ class RunDirectory:
         return self.best.parent, self.final.parent, self.checkpoints, self.events
 
     def refuse_links(self) -> None:
-        """Raise RunError if a folder or a table of the run is a link: writing would change files elsewhere."""
-        for path in (*self._folders, self.scores, self.progress):
+        """Raise RunError if a folder or a growing file of the run is a link: writing would change files elsewhere."""
+        for path in (*self._folders, self.scores, self.progress, self.log, self.heartbeat):
             if files.is_link(path):
                 raise RunError(f"{path}: is a link, and a run writes nothing through one: put there what it leads to")
 

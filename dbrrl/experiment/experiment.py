@@ -15,10 +15,9 @@ from dbrrl.experiment import registry
 from dbrrl.learning.agent import Agent
 from dbrrl.reporting import display
 
-from . import build, objects, record, resuming
+from . import build, journal, objects, record, resuming
 from .callbacks import Callback, checked
 from .directory import RunDirectory
-from .driver import Driver
 from .interruption import Interrupted, Interruption
 from .loop import Loop
 from .run import Run
@@ -177,24 +176,25 @@ class Experiment:
         build.use_threads(plan, agent, stack)
         if said := build.use_precision(plan, stack):
             self.display.say(said)
-        directory = None
+        directory, shown = None, self.display
         if self.out is not None:
             for line in resuming.unfindable(plan):
                 self.display.warn(line)
             table = build.full_record(plan, driver)
             directory = RunDirectory.create(self.out, self.name, build.stem(plan), table, record.start(0))
             stack.callback(directory.release)
-            self.display.say(f"run directory: {directory.path}")
-            self.display.say(f"environments: {driver.num_envs} of {driver.env_id}, {driver.kind}")
+            shown = stack.enter_context(journal.kept(directory, 0, self.display))
+            shown.say(f"run directory: {directory.path}")
+            shown.say(f"environments: {driver.num_envs} of {driver.env_id}, {driver.kind}")
         for line in build.beginning(plan, agent):
-            self.display.say(line)
+            shown.say(line)
         horizon = getattr(plan.config, "total_steps", 0)
         if 0 < horizon < plan.settings.steps:
-            self.display.warn(
+            shown.warn(
                 f"total_steps: schedules end at step {horizon:,} of {plan.settings.steps:,} and stay at their last "
                 "value after it: leave it out, and they end with the run"
             )
-        loop = self._loop(plan, agent, driver, directory, interruption)
+        loop = Loop(plan, agent, driver, directory=directory, display=shown, interruption=interruption)
         loop.save_at_start = plan.given.agent is not None
         loop.callbacks = [*build.callbacks(plan, directory, stack), *self.callbacks]
         return loop
@@ -226,7 +226,7 @@ class Experiment:
             agent = build.same_agent(plan, driver, state["agent"], directory)
         build.use_threads(plan, agent, stack)
         build.use_precision(plan, stack)
-        loop = self._loop(plan, agent, driver, directory, interruption)
+        loop = Loop(plan, agent, driver, directory=directory, display=self.display, interruption=interruption)
         if state is None:
             directory.scores.unlink(missing_ok=True)
             directory.progress.unlink(missing_ok=True)
@@ -236,24 +236,16 @@ class Experiment:
                 loop.load_state_dict(state["loop"])
         if plan is not self.plan:  # last, when no error can follow
             directory.write_config(directory.read_config() | {"steps": steps})
-            self._note_horizon(plan)
         directory.add_start(record.start(loop.steps))
+        loop.display = stack.enter_context(journal.kept(directory, loop.steps, self.display))
         purge = loop.steps + (loop.steps < loop.next_log)  # a row that is logged again replaces the old one
         loop.callbacks = [*build.callbacks(plan, directory, stack, purge_step=purge), *self.callbacks]
         for line in [*problems, *resuming.changes(directory)]:
-            self.display.warn(line)
-        self.display.say(f"resumed {directory.path} at step {loop.steps:,} of {plan.settings.steps:,}")
+            loop.display.warn(line)
+        if plan is not self.plan and (horizon := getattr(plan.config, "total_steps", 0)):
+            loop.display.say(f"schedules keep their end at step {horizon:,} and stay at their last value after it")
+        loop.display.say(f"resumed {directory.path} at step {loop.steps:,} of {plan.settings.steps:,}")
         return loop
-
-    def _loop(
-        self,
-        plan: Plan,
-        agent: Agent,
-        driver: Driver,
-        directory: RunDirectory | None,
-        interruption: Interruption,
-    ) -> Loop:
-        return Loop(plan, agent, driver, directory=directory, display=self.display, interruption=interruption)
 
     def _extended(self, directory: RunDirectory, steps: int | None, state: State | None) -> Plan:
         """Return the run's plan, with more steps if `steps` says so; RunError if the run is finished."""
@@ -269,11 +261,6 @@ class Experiment:
         if state is not None and state["loop"]["finished"] and (not extended or done >= planned):
             raise RunError(f"{directory.path}: this run is finished ({done:,} steps): add --steps MORE to train on")
         return plan
-
-    def _note_horizon(self, plan: Plan) -> None:
-        horizon = getattr(plan.config, "total_steps", 0)
-        if horizon:
-            self.display.say(f"schedules keep their end at step {horizon:,} and stay at their last value after it")
 
     def _finish(self, loop: Loop) -> Run:
         directory = loop.directory

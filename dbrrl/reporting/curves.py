@@ -119,9 +119,25 @@ def moving_average(values: np.ndarray, width: int) -> np.ndarray:
 
     Near the ends fewer values are averaged, as many on each side; an even `width` has one more value before.
     """
-    before, after = width // 2, (width - 1) // 2
-    room = np.minimum(np.arange(len(values)), np.arange(len(values))[::-1])
-    return np.array([values[i - min(n, before) : i + min(n, after) + 1].mean() for i, n in enumerate(room)])
+    place = np.arange(len(values))
+    room = np.minimum(place, place[::-1])
+    start, end = place - np.minimum(width // 2, room), place + np.minimum((width - 1) // 2, room) + 1
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    averaged: np.ndarray = (sums[end] - sums[start]) / (end - start)
+    return averaged if width > 1 else values
+
+
+def shared_places(curves: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the places (n,), ascending, at which all curves can be compared: those of any of them where all overlap.
+
+    Curves with other places are interpolated there, but none is extrapolated; there may be no such place.
+    """
+    if not curves:
+        return np.empty(0)
+    start, end = max(places[0] for places in curves), min(places[-1] for places in curves)
+    every = np.unique(np.concatenate(list(curves)))
+    shared: np.ndarray = every[(every >= start) & (every <= end)]
+    return shared
 
 
 def _limit(axes: Any, drawn: Sequence[np.ndarray]) -> None:
@@ -134,10 +150,7 @@ def _limit(axes: Any, drawn: Sequence[np.ndarray]) -> None:
 def _draw_group(axes: Any, group: Group, x: str, smooth: int, look: dict[str, Any]) -> np.ndarray:
     """Draw the mean and the band of a group; the curve of each seed, (seeds, places)."""
     curves = [(_column(rows, COLUMNS[x]), moving_average(_column(rows, "mean"), smooth)) for rows in group.runs]
-    # Runs evaluated at different steps are interpolated, but not extrapolated.
-    start, end = max(places[0] for places, _ in curves), min(places[-1] for places, _ in curves)
-    every = np.unique(np.concatenate([places for places, _ in curves]))
-    grid = every[(every >= start) & (every <= end)]
+    grid = shared_places([places for places, _ in curves])
     if not len(grid):
         raise RunError(f"{group.label} on {group.panel}: its runs share no part of the {AXES[x]}: plot them apart")
     values = group.by_seed(np.stack([np.interp(grid, places, means) for places, means in curves]))

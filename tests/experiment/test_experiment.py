@@ -164,7 +164,8 @@ def test_a_folder_holds_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     folder = tmp_path / "run"
     assert run.directory == folder
     assert {path.name for path in folder.iterdir()} == {
-        *("config.toml", "command.txt", "scores.csv", "progress.csv", "curve.png", "checkpoints", "best", "final"),
+        *("config.toml", "command.txt", "scores.csv", "progress.csv", "log.jsonl", "curve.png", "checkpoints", "best"),
+        "final",
     }
     config = tomllib.loads((folder / "config.toml").read_text())
     assert config["config"] == {"learning_rate": 0.3, "total_steps": 400} and config["seed"] == 0

@@ -13,7 +13,9 @@ from dbrrl.reporting.statistics import (
     first_reaching,
     improvement_interval,
     iqm,
+    iqm_intervals,
     mean_interval,
+    mean_intervals,
     performance_profile,
     probability_of_improvement,
     profile_interval,
@@ -171,3 +173,16 @@ def test_other_resamples_give_nearly_the_same_interval(monkeypatch: pytest.Monke
     first = bootstrap_interval(scores, iqm)
     monkeypatch.setattr(statistics, "RESAMPLES", 40_000)
     assert bootstrap_interval(scores, iqm) == pytest.approx(first, abs=0.05)
+
+
+def test_intervals_of_many_columns_are_those_of_each() -> None:
+    scores = np.random.default_rng(3).normal(size=(6, 5))
+    scores[:, 2] = 1.5  # all the same: an interval of no width
+    low, high = mean_intervals(scores)
+    for column in range(5):
+        np.testing.assert_allclose((low[column], high[column]), mean_interval(scores[:, column]), atol=1e-15)
+    one = mean_intervals(scores[:1])
+    np.testing.assert_array_equal(one, (scores[0], scores[0]))
+    low, high = iqm_intervals(scores, resamples=4000)
+    for column in range(5):
+        np.testing.assert_allclose((low[column], high[column]), bootstrap_interval(scores[:, column], iqm), atol=0.1)

@@ -13,7 +13,7 @@ from dbrrl.kernels.cpu.trace import CODES, Traced
 
 _KINDS = ("loop", "reduce", "gemm", "take", "put", "check", "sort", "places", "quantiles", "clip", "adam")  # as in C
 _ALIGNMENT = 64  # bytes, of a vector of the widest processors
-_LARGE, _APART = 1 << 14, 9 * _ALIGNMENT  # bytes: two large arrays at the same place of their pages slow each other down
+_LARGE, _APART = 1 << 14, 9 * _ALIGNMENT  # bytes: large arrays at the same place of their pages slow each other down
 _MOST_AXES = 4
 _SHORT = 8  # elements of a last axis from which on a run along it is worth its start
 

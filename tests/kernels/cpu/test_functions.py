@@ -64,7 +64,10 @@ def test_every_level_gives_the_same_bits() -> None:
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(
     "sizes",
-    [(1, 1, 1), (4, 32, 5), (7, 33, 64), (65, 31, 130), (32, 64, 300), (33, 17, 257), (47, 96, 1), (13, 100, 600), (256, 40, 70)],
+    [
+        (1, 1, 1), (4, 32, 5), (7, 33, 64), (65, 31, 130), (32, 64, 300), (33, 17, 257), (47, 96, 1), (13, 100, 600),
+        (256, 40, 70),
+    ],
 )
 def test_products_are_those_of_numpy(c: Any, sizes: tuple[int, int, int], dtype: Any, own: bool) -> None:
     rng = np.random.default_rng(2)

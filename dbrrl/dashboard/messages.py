@@ -1,0 +1,221 @@
+"""What the dashboard's API takes and gives: each a Struct, from which it is checked, written and documented."""
+
+from typing import Annotated, Any, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType, field
+
+Id = Annotated[str, Meta(pattern="^[0-9a-f]{16}$", description="The id of a run, as the list of runs has it.")]
+Name = Annotated[str, Meta(min_length=1, max_length=200)]
+Word = Annotated[str, Meta(max_length=200)]
+Tag = Annotated[str, Meta(min_length=1, max_length=50)]
+Axis = Literal["steps", "elapsed", "episodes", "num_updates"]
+
+
+class Taken(Struct, forbid_unknown_fields=True):
+    """Base of what is taken."""
+
+
+class Error(Struct):
+    """Why a request is refused."""
+
+    error: str
+
+
+class RunRow(Struct):
+    """A run in the list."""
+
+    id: str
+    path: str
+    name: str
+    state: Literal["running", "finished", "stopped", "failed", "stale", "damaged"]
+    text: str
+    agent: str
+    env: str
+    seed: int | None
+    steps: int
+    total: int
+    score: float | None
+    best: float | None
+    elapsed: float
+    started: float
+    commit: str
+    problems: list[str]
+    note: str
+    tags: list[str]
+    hidden: bool
+    settings: dict[str, Any]
+
+
+class RunListQuery(Taken):
+    """Which part of the list is wanted."""
+
+    since: Annotated[int, Meta(ge=0, description="Only what has changed after this version; 0: all runs.")] = 0
+    columns: Annotated[str, Meta(max_length=2000, description="Settings to give, by name, with commas between.")] = ""
+
+
+class RunList(Struct):
+    """The runs, or what has changed of them."""
+
+    version: int
+    root: str
+    runs: list[RunRow]
+    removed: list[str]
+    read_only: bool
+    problem: str
+
+
+class Metric(Struct):
+    """A statistic that runs have."""
+
+    name: str
+    meaning: str
+    unit: str
+    better: Literal["higher", "lower", ""]
+
+
+class SettingName(Struct):
+    """A setting that runs have."""
+
+    name: str
+    values: Annotated[int, Meta(description="How many different values it has.")]
+
+
+class Columns(Struct):
+    """What a table of the runs can show, and a chart draw."""
+
+    settings: list[SettingName]
+    metrics: list[Metric]
+
+
+class Event(Struct, omit_defaults=True):
+    """A line of a run's journal."""
+
+    time: float
+    event: str
+    text: str = ""
+    step: int | None = None
+
+
+class File(Struct):
+    """A file of a run."""
+
+    path: str
+    size: int
+    modified: float
+    kind: Literal["image", "video", "text", "checkpoint", "other"]
+
+
+class RunDetail(Struct):
+    """All that is known of a run."""
+
+    run: RunRow
+    title: str
+    folder: str
+    tables: Annotated[dict[str, Any], Meta(description="The content of config.toml.")]
+    events: list[Event]
+    files: list[File]
+    evaluations: list[dict[str, float | None]]
+    metrics: list[Metric]
+    resume: Annotated[str, Meta(description="The command that goes on with the run.")]
+
+
+class FileQuery(Taken):
+    """Which file is wanted."""
+
+    path: Annotated[str, Meta(min_length=1, max_length=1000, description="As the run's list of files has it.")]
+
+
+class Marking(Taken):
+    """What to change of the marks of runs; what is left out stays."""
+
+    runs: Annotated[list[Id], Meta(min_length=1, max_length=10_000)]
+    name: Word | UnsetType = UNSET
+    note: Annotated[str, Meta(max_length=10_000)] | UnsetType = UNSET
+    tags: Annotated[list[Tag], Meta(max_length=50)] | UnsetType = UNSET
+    hidden: bool | UnsetType = UNSET
+
+
+class Deletion(Taken):
+    """The name of the run, typed once more."""
+
+    confirm: Name
+
+
+class Done(Struct):
+    """The request was carried out."""
+
+    done: bool = True
+
+
+class LineRequest(Taken):
+    """A line: a statistic of one run, or over several."""
+
+    runs: Annotated[list[Id], Meta(min_length=1, max_length=1000)]
+    y: Name
+    label: Word = ""
+    group: Annotated[bool, Meta(description="Draw the mean over the seeds with its interval.")] = False
+
+
+class LinesRequest(Taken):
+    """The lines of a chart."""
+
+    lines: Annotated[list[LineRequest], Meta(max_length=500)]
+    x: Axis = "steps"
+    points: Annotated[int, Meta(ge=2, le=100_000)] = 400
+    smooth: Annotated[int, Meta(ge=1, le=10_000)] = 1
+    center: Literal["mean", "iqm"] = "mean"
+
+
+class ChartLine(Struct):
+    """A line of a chart; `low` and `high` bound its band."""
+
+    label: str
+    y: str
+    runs: list[str]
+    places: list[float]
+    values: list[float]
+    low: list[float]
+    high: list[float]
+    seeds: int
+    total: int
+
+
+class Lines(Struct):
+    """The lines of a chart, in the order in which they were asked for."""
+
+    lines: list[ChartLine]
+
+
+class Style(Taken):
+    """How a chart is drawn."""
+
+    title: Word = ""
+    x_label: Word = ""
+    y_label: Word = ""
+    right_label: Word = ""
+    right: Annotated[list[Name], Meta(max_length=20, description="Statistics on the right axis.")] = []
+    log_x: bool = False
+    log_y: bool = False
+    dark: bool = False
+    x_range: tuple[float, float] | None = None
+    y_range: tuple[float, float] | None = None
+
+
+class Export(Taken):
+    """A chart as a file."""
+
+    format: Literal["png", "svg", "csv", "py"]
+    chart: LinesRequest
+    style: Style = field(default_factory=Style)
+
+
+class SavedChart(Taken):
+    """A chart that is kept by a name: the part of its address after the question mark."""
+
+    address: Annotated[str, Meta(max_length=100_000)]
+
+
+class SavedCharts(Struct):
+    """The saved charts by name."""
+
+    charts: dict[str, SavedChart]

@@ -1,0 +1,220 @@
+"""What the dashboard does for its pages: it lists, marks, draws and deletes runs. It knows nothing of HTTP."""
+
+import os
+import secrets
+import shlex
+import shutil
+import threading
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from msgspec import UNSET
+
+from dbrrl.experiment import journal
+from dbrrl.reporting.metrics import describe
+
+from . import chart, drawing, files
+from . import messages as m
+from .access import Refusal
+from .index import Index
+from .marks import NAME, Mark, Marks
+from .runs import RunFiles, Summary
+
+EVENTS = 1_000  # of a run that are sent
+HELD = 400_000_000  # bytes of tables that stay in memory
+
+
+class Service:
+    """The runs in a folder, and what is known and wanted of them.
+
+    Args:
+        root: the folder.
+        read_only: whether nothing in it may change, by this or by anyone.
+    """
+
+    def __init__(self, root: Path, *, read_only: bool = False) -> None:
+        self.index, self.read_only = Index(root), read_only
+        self.marks = Marks(root / NAME, read_only=read_only)
+        self._known = self.marks.all()
+        self._lock = threading.RLock()
+        self._used: dict[str, None] = {}  # ids of runs whose tables are in memory, the latest last
+
+    def refresh(self) -> bool:
+        """Look at the folder again; return whether anything has changed."""
+        return self.index.refresh()
+
+    def runs(self, query: m.RunListQuery) -> m.RunList:
+        """Return the list of runs, or its changes."""
+        columns = [name for name in query.columns.split(",") if name]
+        with self._lock:
+            found = self.index.since(query.since)
+            return m.RunList(
+                version=found.version,
+                root=str(self.index.root),
+                runs=[self._row(summary, columns) for summary in found.changed],
+                removed=found.removed,
+                read_only=self.read_only,
+                problem=self.marks.problem,
+            )
+
+    def columns(self) -> m.Columns:
+        """Return the settings and the statistics that any run has."""
+        values: dict[str, set[str]] = {}
+        names: dict[str, None] = {}
+        for summary in self.index.since(0).changed:
+            for name, value in summary.settings.items():
+                values.setdefault(name, set()).add(repr(value))
+            run = self.index.run(summary.id)
+            names |= dict.fromkeys([*run.scores.columns, *run.progress_columns] if run else [])
+        return m.Columns([m.SettingName(name, len(found)) for name, found in sorted(values.items())], _metrics(names))
+
+    def detail(self, one: str) -> m.RunDetail:
+        """Return all that is known of a run."""
+        run = self._run(one)
+        self._load([run])
+        events = journal.read(run.directory.log)[-EVENTS:]
+        names = run.scores.columns
+        rows = [dict(zip(names, map(_finite, row), strict=True)) for row in run.scores.values[-1_000:].tolist()]
+        return m.RunDetail(
+            run=self._row(run.summary, list(run.summary.settings)),
+            title=run.title,
+            folder=str(run.directory.path),
+            tables=run.config,
+            events=[_event(event) for event in events],
+            files=files.listed(run.directory.path),
+            evaluations=rows,
+            metrics=_metrics([*run.scores.columns, *run.progress.columns]),
+            resume=f"python -m dbrrl.train --resume {shlex.quote(str(run.directory.path))}",
+        )
+
+    def file_of(self, one: str, query: m.FileQuery) -> tuple[str, bytes]:
+        """Return the media type and the content of a file of a run; one that is no picture is only to be saved."""
+        found = files.content(self._run(one).directory.path, query.path)
+        if found is None:
+            raise Refusal(404, "the run has no such file, or it is too large to be sent")
+        ending = os.path.splitext(query.path)[1].lower()
+        return files.TYPES.get(ending, "application/octet-stream"), found
+
+    def mark(self, marking: m.Marking) -> m.Done:
+        """Change names, notes, tags, or hide and restore."""
+        runs = [self._run(one) for one in marking.runs]
+        fields = {name: getattr(marking, name) for name in Mark.__dataclass_fields__}
+        given = {name: value for name, value in fields.items() if value is not UNSET}
+        with self._lock:
+            for run in runs:
+                self.marks.set(run.path, **given)
+            self._known = self.marks.all()
+            self.index.touch(run.id for run in runs)
+        return m.Done()
+
+    def delete(self, one: str, deletion: m.Deletion) -> m.Done:
+        """Delete the folder of a run whose name was typed; refuse that of one that is running."""
+        run = self._run(one)
+        if deletion.confirm != run.directory.path.name:
+            raise Refusal(409, f"type the name of its folder, {run.directory.path.name}, to delete it")
+        if run.path == ".":
+            raise Refusal(409, "this is the folder that the dashboard shows: delete it by hand")
+        run.refresh(time.time())
+        if run.summary.state == "running":
+            raise Refusal(409, "the run is going on: stop it first")
+        hidden = run.directory.path.with_name(f".{run.directory.path.name}.{secrets.token_hex(8)}.deleted")
+        try:
+            os.rename(run.directory.path, hidden)  # at once, so that no half of it is ever seen as a run
+            shutil.rmtree(hidden)
+        except OSError as error:
+            raise Refusal(409, f"it cannot be deleted: {error.strerror or error}") from error
+        self.marks.remove(run.path)
+        self.index.refresh()
+        return m.Done()
+
+    def lines(self, request: m.LinesRequest) -> m.Lines:
+        """Return the lines of a chart."""
+        return m.Lines([self._line(line, request) for line in request.lines])
+
+    def export(self, request: m.Export) -> tuple[str, bytes]:
+        """Return the media type and the content of a chart as a file; a table or a script has every point."""
+        exact = request.format in ("csv", "py")
+        lines = [self._line(line, request.chart, chart.ALL if exact else 4_000) for line in request.chart.lines]
+        return drawing.exported(request, lines)
+
+    def charts(self) -> m.SavedCharts:
+        """Return the saved charts."""
+        known = {name: found for name, found in self.marks.charts().items() if isinstance(found, str)}
+        return m.SavedCharts({name: m.SavedChart(address) for name, address in known.items()})
+
+    def save_chart(self, name: str, saved: m.SavedChart) -> m.Done:
+        """Keep a chart by a name."""
+        self.marks.save_chart(name, saved.address)
+        return m.Done()
+
+    def remove_chart(self, name: str) -> m.Done:
+        """Remove a saved chart."""
+        self.marks.remove_chart(name)
+        return m.Done()
+
+    def close(self) -> None:
+        """Close the file of the marks."""
+        self.marks.close()
+
+    def _line(self, line: m.LineRequest, request: m.LinesRequest, points: int = 0) -> m.ChartLine:
+        runs = [self._run(one) for one in line.runs]
+        self._load(runs)
+        options: dict[str, Any] = {"points": points or request.points, "smooth": request.smooth}
+        label = line.label or runs[0].summary.path
+        if line.group or len(runs) > 1:
+            made = chart.group(runs, label, request.x, line.y, center=request.center, **options)
+        else:
+            made = chart.line(runs[0], label, request.x, line.y, **options)
+        places, values, low, high = (x.tolist() for x in (made.places, made.values, made.low, made.high))
+        return m.ChartLine(made.label, made.y, made.runs, places, values, low, high, made.seeds, made.total)
+
+    def _run(self, one: str) -> RunFiles:
+        run = self.index.run(one)
+        if run is None:
+            raise Refusal(404, "there is no such run: it was deleted or moved")
+        return run
+
+    def _load(self, runs: Iterable[RunFiles]) -> None:
+        """Read the tables of runs, and forget those of others where they are many."""
+        with self._lock:
+            for run in runs:
+                run.load()
+                self._used.pop(run.id, None)
+                self._used[run.id] = None
+            known = [found for one in self._used if (found := self.index.run(one)) is not None]
+            held = sum(run.held for run in known)
+            for run in known[:-1]:
+                if held <= HELD:
+                    break
+                held -= run.held
+                run.forget()
+                self._used.pop(run.id, None)
+
+    def _row(self, summary: Summary, columns: list[str]) -> m.RunRow:
+        mark = self._known.get(summary.path, Mark())
+        shown = {name: summary.settings[name] for name in columns if name in summary.settings}
+        fields = {name: getattr(summary, name) for name in Summary.__dataclass_fields__}
+        fields |= {"settings": shown, "problems": list(summary.problems), "state": summary.state}
+        name = mark.name or summary.path.rpartition("/")[2]
+        return m.RunRow(**fields, name=name, note=mark.note, tags=list(mark.tags), hidden=mark.hidden)
+
+
+def _metrics(names: Iterable[str]) -> list[m.Metric]:
+    found = {name: describe(name) for name in dict.fromkeys(names)}
+    return [m.Metric(name, one.meaning, one.unit, one.better) for name, one in found.items()]
+
+
+def _event(event: dict[str, Any]) -> m.Event:
+    when, text, step = event.get("time"), event.get("text"), event.get("step")
+    return m.Event(
+        time=float(when) if isinstance(when, int | float) else 0.0,
+        event=event["event"][:50],
+        text=text[:10_000] if isinstance(text, str) else "",
+        step=step if isinstance(step, int) else None,
+    )
+
+
+def _finite(value: float) -> float | None:
+    return value if value - value == 0 else None

@@ -1,0 +1,278 @@
+// Charts over runs: what is drawn is all in the address, so that it can be shared and saved.
+
+import { attempt, onChange, request, runs, want } from "./api.js"
+import { column, fieldNames, matches, parse, settingsOf } from "./columns.js"
+import { ask, h, number, show, tell } from "./dom.js"
+import { color, plot } from "./plot.js"
+
+const AXES = { steps: "environment steps", elapsed: "seconds", episodes: "training episodes", num_updates: "updates" }
+const MOST = 100 // lines
+
+export function chartsPage(page) {
+  const state = read()
+  let metrics = []
+  let lines = []
+  let saved = {}
+  const controls = h("div", { class: "controls" })
+  const holder = h("div", { class: "plot", role: "img", "aria-label": "Chart" })
+  const legend = h("div", { class: "legend" })
+  const hint = h("p", { class: "hint" })
+  page.append(h("h1", { class: "hide-visually" }, "Charts"), controls, holder, hint, legend)
+  const chart = plot(holder)
+
+  const describe = (name) => {
+    const known = metrics.find((metric) => metric.name === name)
+    return known ? `${name}${known.unit && known.unit !== name ? ` (${known.unit})` : ""}` : name
+  }
+  const style = () => ({
+    title: state.title, x_label: AXES[state.x], y_label: state.y.filter((name) => !state.right.includes(name))
+      .map(describe).join(", "), right_label: state.right.map(describe).join(", "), right: state.right,
+    log_x: state.logX, log_y: state.logY, dark: document.documentElement.dataset.theme === "dark",
+    x_range: state.xRange, y_range: state.yRange,
+  })
+  const wanted = () => ({
+    lines: requests(state, chosen(state)), x: state.x, smooth: state.smooth, center: state.center,
+    points: Math.max(200, Math.min(2000, holder.clientWidth)),
+  })
+
+  const fetchLines = async () => {
+    await attempt(() => want([state.group, ...settingsOf(parse(state.filter))]
+      .filter((name) => name && !fieldNames.includes(name))))
+    const asked = wanted()
+    const found = asked.lines.length ? await attempt(() => request("POST", "/api/lines", asked)) : { lines: [] }
+    if (!found) return
+    lines = found.lines.filter((line) => line.places.length)
+    const none = found.lines.length - lines.length
+    const over = chosen(state).length
+    show(hint, lines.length ? "" : runs.size ? "No run has this statistic yet." : "There are no runs yet.",
+      none && lines.length ? `${none} without this statistic. ` : "",
+      over > MOST && !state.group ? `The first ${MOST} of ${over} runs are drawn: filter or group them.` : "")
+    draw()
+  }
+  const draw = () => {
+    chart.update(lines, {
+      right: state.right, xLabel: AXES[state.x], yLabel: style().y_label, rightLabel: style().right_label,
+      logX: state.logX, logY: state.logY, xRange: state.xRange, yRange: state.yRange,
+      height: Math.max(260, Math.min(560, innerHeight - 320)),
+      onRange: (from, to) => change({ xRange: [from, to] }),
+      onHover: (hovered) => drawLegend(hovered),
+    })
+    drawLegend(null)
+  }
+  const drawLegend = (hovered) => {
+    show(legend, lines.map((line, index) => h("button", {
+      type: "button", class: "series", "data-key": `line ${index}`,
+      onmouseenter: () => chart.highlight(index), onmouseleave: () => chart.highlight(null),
+      onfocus: () => chart.highlight(index), onblur: () => chart.highlight(null),
+      title: line.runs.length > 1 ? `${line.runs.length} runs, ${line.seeds} seeds` : "",
+      onclick: () => line.runs.length === 1 && location.assign(`/run/${line.runs[0]}`),
+    }, h("span", { class: "swatch", "data-index": String(index) }), line.label, " ",
+    h("span", { class: "value" }, valueText(hovered && hovered.values[index], line)))),
+    hovered && h("span", { class: "hint" }, `at ${number(Math.round(hovered.place))} ${AXES[state.x]}`))
+    for (const swatch of legend.querySelectorAll(".swatch")) {
+      swatch.style.backgroundColor = color(Number(swatch.dataset.index))
+    }
+  }
+  const change = (values, fetch = false) => {
+    Object.assign(state, values)
+    history.replaceState(null, "", write(state))
+    drawControls()
+    return fetch ? fetchLines() : draw()
+  }
+  const drawControls = () => show(controls,
+    statistics(state, metrics, change),
+    select("Against", "x", Object.entries(AXES), state.x, (x) => change({ x, xRange: null }, true)),
+    select("One line for each", "group", groups(), state.group, (group) => change({ group }, true)),
+    select("Of a group", "center", [["mean", "mean, 95 % interval"], ["iqm", "interquartile mean"]], state.center,
+      (center) => change({ center }, true)),
+    h("label", {}, "Smooth ", h("input", { type: "number", "data-key": "smooth", min: "1", max: "1000",
+      value: String(state.smooth), onchange: (event) => change({ smooth: Math.max(1, event.target.value | 0) }, true) })),
+    check("log x", "logX", state.logX, change), check("log y", "logY", state.logY, change),
+    h("label", { class: "grow" }, "Runs ", h("input", { type: "search", "data-key": "filter", value: state.filter,
+      placeholder: state.runs.length ? `${state.runs.length} chosen; filter them` : "all; filter them",
+      oninput: (event) => change({ filter: event.target.value }, true) })),
+    state.runs.length > 0 && h("button", { type: "button", "data-key": "all", onclick: () => change({ runs: [] }, true) },
+      "All runs"),
+    h("details", { "data-key": "ranges" }, h("summary", {}, "Ranges and title"), h("div", { class: "controls" },
+      range("x", "xRange", state.xRange, change), range("y", "yRange", state.yRange, change),
+      h("label", {}, "Title ", h("input", { type: "text", "data-key": "title", value: state.title, maxlength: "200",
+        onchange: (event) => change({ title: event.target.value }) })))),
+    h("span", { class: "buttons", role: "group", "aria-label": "Export" },
+      ["png", "svg", "csv", "py"].map((format) => h("button", { type: "button", "data-key": format,
+        onclick: () => save(format, wanted(), style()) }, format.toUpperCase())),
+      h("button", { type: "button", "data-key": "share", onclick: share }, "Copy address"),
+      h("button", { type: "button", "data-key": "keep", onclick: () => keep() }, "Save"),
+      Object.keys(saved).length > 0 && h("button", { type: "button", "data-key": "saved", onclick: () => openSaved() },
+        "Saved charts")))
+  const groups = () => [["", "run"], ...[...new Set(["env", "agent", ...differing(state)])]
+    .map((name) => [name, column(name).title])]
+
+  const keep = () => ask("Save the chart", (close) => {
+    const name = h("input", { type: "text", required: true, maxlength: "200", "aria-label": "Name of the chart" })
+    const submit = async (event) => {
+      event.preventDefault()
+      const body = { address: write(state).split("?")[1] || "" }
+      const path = `/api/charts/${encodeURIComponent(name.value)}`
+      if (await attempt(() => request("PUT", path, body))) { saved[name.value] = body; drawControls(); close(true) }
+    }
+    return [h("form", { onsubmit: submit }, h("label", {}, "Name", name), h("p", { class: "buttons" },
+      h("button", { type: "button", onclick: () => close(null) }, "Cancel"),
+      h("button", { type: "submit", class: "primary" }, "Save")))]
+  })
+  const openSaved = () => ask("Saved charts", (close) => [
+    h("ul", {}, Object.entries(saved).map(([name, { address }]) => h("li", {},
+      h("a", { href: `/charts?${address}`, onclick: () => close(true) }, name), " ",
+      h("button", { type: "button", class: "plain", "aria-label": `Remove ${name}`, onclick: async () => {
+        if (await attempt(() => request("DELETE", `/api/charts/${encodeURIComponent(name)}`))) {
+          delete saved[name]
+          drawControls()
+          close(true)
+        }
+      } }, "×")))),
+    h("p", { class: "buttons" }, h("button", { type: "button", onclick: () => close(null) }, "Close"))])
+
+  const begin = async () => {
+    const found = await attempt(() => request("GET", "/api/columns"))
+    metrics = found ? found.metrics : []
+    const charts = await attempt(() => request("GET", "/api/charts"))
+    saved = charts ? charts.charts : {}
+    drawControls()
+    await fetchLines()
+  }
+  begin()
+  const ended = onChange((changed) => {
+    if (chosen(state).some((run) => changed.has(run.id))) fetchLines()
+  })
+  return () => { ended(); chart.destroy() }
+}
+
+function read() {
+  const query = new URLSearchParams(location.search)
+  const list = (name) => (query.get(name) || "").split(",").filter(Boolean)
+  const pair = (name) => {
+    const [from, to] = list(name).map(Number)
+    return Number.isFinite(from) && Number.isFinite(to) && from < to ? [from, to] : null
+  }
+  return {
+    runs: list("runs"), y: query.has("y") ? list("y") : ["mean"], right: list("right"),
+    x: query.get("x") in AXES ? query.get("x") : "steps", group: query.get("group") || "",
+    center: query.get("center") === "iqm" ? "iqm" : "mean", smooth: Math.max(1, Number(query.get("smooth")) | 0),
+    logX: query.has("logx"), logY: query.has("logy"), filter: query.get("filter") || "",
+    xRange: pair("xrange"), yRange: pair("yrange"), title: query.get("title") || "",
+  }
+}
+
+function write(state) {
+  const query = new URLSearchParams()
+  const put = (name, value) => value && query.set(name, value)
+  put("runs", state.runs.join(","))
+  if (state.y.join() !== "mean") query.set("y", state.y.join(","))
+  put("right", state.right.join(","))
+  put("x", state.x !== "steps" && state.x)
+  put("group", state.group)
+  put("center", state.center !== "mean" && state.center)
+  put("smooth", state.smooth > 1 && String(state.smooth))
+  put("logx", state.logX && "1")
+  put("logy", state.logY && "1")
+  put("filter", state.filter)
+  put("xrange", state.xRange && state.xRange.join(","))
+  put("yrange", state.yRange && state.yRange.join(","))
+  put("title", state.title)
+  const text = query.toString().replaceAll("%2C", ",")
+  return text ? `/charts?${text}` : "/charts"
+}
+
+function chosen(state) {
+  const filter = parse(state.filter)
+  const given = state.runs.length ? state.runs.map((id) => runs.get(id)).filter(Boolean)
+    : [...runs.values()].filter((run) => !run.hidden).sort((a, b) => b.started - a.started)
+  return given.filter((run) => matches(run, filter))
+}
+
+/** Settings in which the chosen runs differ, as far as their rows have them. */
+function differing(state) {
+  const found = chosen(state)
+  const names = new Set(found.flatMap((run) => Object.keys(run.settings)))
+  return [...names].filter((name) => new Set(found.map((run) => column(name).text(run))).size > 1)
+}
+
+function requests(state, found) {
+  const label = (text, y) => (state.y.length > 1 ? `${text}: ${y}` : text)
+  if (!state.group) {
+    return state.y.flatMap((y) => found.slice(0, MOST).map((run) => ({ runs: [run.id], y, label: label(run.name, y) })))
+  }
+  const by = column(state.group)
+  const keys = [...new Set(found.map((run) => by.text(run)))].sort()
+  return state.y.flatMap((y) => keys.slice(0, MOST).map((key) => ({
+    runs: found.filter((run) => by.text(run) === key).map((run) => run.id), y, group: true,
+    label: label(`${by.title} ${key || "none"}`, y),
+  })))
+}
+
+function statistics(state, metrics, change) {
+  const names = [...new Set([...state.y, ...metrics.map((metric) => metric.name)])].filter((name) => !(name in AXES))
+  const toggle = (name) => {
+    const y = state.y.includes(name) ? state.y.filter((one) => one !== name) : [...state.y, name]
+    change({ y, right: state.right.filter((one) => y.includes(one)), yRange: null }, true)
+  }
+  const side = (name) => change({
+    right: state.right.includes(name) ? state.right.filter((one) => one !== name) : [...state.right, name],
+  })
+  return h("details", { class: "menu", "data-key": "menu" },
+    h("summary", { "data-key": "statistics" }, `Statistic: ${state.y.join(", ") || "none"}`),
+    h("div", { class: "choices" }, names.map((name) => {
+      const metric = metrics.find((one) => one.name === name)
+      return h("div", { class: "choice" },
+        h("label", { title: metric ? metric.meaning : "" },
+          h("input", { type: "checkbox", "data-key": `y ${name}`, checked: state.y.includes(name),
+            onchange: () => toggle(name) }), ` ${name}`,
+          metric && h("span", { class: "hint" }, ` ${metric.meaning}`)),
+        state.y.includes(name) && h("label", {}, h("input", { type: "checkbox", "data-key": `right ${name}`,
+          checked: state.right.includes(name), onchange: () => side(name) }), " right axis"))
+    })))
+}
+
+function select(title, key, options, value, choose) {
+  return h("label", {}, `${title} `, h("select", { "data-key": key, onchange: (event) => choose(event.target.value) },
+    options.map(([name, text]) => h("option", { value: name, selected: name === value }, text))))
+}
+
+function check(text, name, value, change) {
+  return h("label", {}, h("input", { type: "checkbox", "data-key": name, checked: value,
+    onchange: (event) => change({ [name]: event.target.checked }) }), ` ${text}`)
+}
+
+function range(text, name, value, change) {
+  const set = (index) => (event) => {
+    const ends = value ? [...value] : [0, 1]
+    ends[index] = Number(event.target.value)
+    change({ [name]: ends[0] < ends[1] ? ends : null })
+  }
+  const field = (index) => h("input", { type: "number", step: "any", "data-key": `${name} ${index}`,
+    "aria-label": `${text} ${index ? "to" : "from"}`, value: value ? String(value[index]) : "", onchange: set(index) })
+  return h("span", {}, `${text} from `, field(0), " to ", field(1),
+    value && h("button", { type: "button", "data-key": `${name} all`, onclick: () => change({ [name]: null }) }, "all"))
+}
+
+function valueText(found, line) {
+  if (!found) return line.values.length ? number(line.values[line.values.length - 1]) : ""
+  const band = found.band ? ` (${number(found.band[0])} to ${number(found.band[1])})` : ""
+  return `${number(found.value)}${band}`
+}
+
+async function save(format, chart, style) {
+  const blob = await attempt(() => request("POST", "/api/export", { format, chart, style }, true))
+  if (!blob) return
+  const link = h("a", { href: URL.createObjectURL(blob), download: `chart.${format}` })
+  link.click()
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000)
+}
+
+async function share() {
+  try {
+    await navigator.clipboard.writeText(location.href)
+    tell("The address is copied. Whoever opens it must have opened this dashboard before.")
+  } catch {
+    tell(`The address: ${location.href}`)
+  }
+}
