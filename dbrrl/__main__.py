@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from dbrrl import benchmark, doctor, evaluate, plot, train
+from dbrrl import benchmark, doctor, evaluate, plot, steer, train
 from dbrrl.config.suggestions import did_you_mean
 from dbrrl.dashboard import __main__ as dashboard
 from dbrrl.errors import ConfigError
@@ -16,6 +16,7 @@ _COMMANDS: dict[str, tuple[Callable[[Sequence[str]], None], str]] = {
     "plot": (plot.main, "draw the learning curves of several runs"),
     "benchmark": (benchmark.main, "run a suite of agents, environments and seeds, and report on it"),
     "dashboard": (dashboard.main, "show all runs below a folder in a browser, live and compared"),
+    "steer": (steer.main, "stop a run that is going on, save it, evaluate it, or change its settings"),
     "doctor": (doctor.main, "say what a slow or failing installation depends on, and what to do"),
 }
 

@@ -174,7 +174,7 @@ def test_a_command_does_what_the_page_says(command: Command, finished_run: Path,
             module.main(words)
     elif command.module == "dbrrl.benchmark":
         suite.load(module._parse(words)["suite"])
-    elif needs_more(words) or command.module == "dbrrl.dashboard":  # a server does not end
+    elif needs_more(words) or command.module in ("dbrrl.dashboard", "dbrrl.steer"):  # they need more than this
         module._parse(words)
     else:
         short = SHORT[command.module].split()

@@ -51,6 +51,8 @@ ENDPOINTS = (
     Endpoint("GET", "/api/runs/{run}", "Tell all that is known of a run.", Service.detail, m.RunDetail),
     Endpoint("DELETE", "/api/runs/{run}", "Delete the folder of a run.", Service.delete, m.Done, body=m.Deletion,
              changes=True),
+    Endpoint("POST", "/api/runs/{run}/commands", "Give a command to a run that is going on.", Service.steer, m.Given,
+             body=m.Order, changes=True),
     Endpoint("GET", "/api/runs/{run}/file", "Send a file of a run.", Service.file_of, ("*/*",), m.FileQuery),
     Endpoint("POST", "/api/lines", "Compute the lines of a chart.", Service.lines, m.Lines, body=m.LinesRequest),
     Endpoint("POST", "/api/export", "Draw a chart into a file, or write its numbers.", Service.export,

@@ -105,6 +105,25 @@ class File(Struct):
     kind: Literal["image", "video", "text", "checkpoint", "other"]
 
 
+class Answer(Struct):
+    """A command that a run was given, and what became of it."""
+
+    id: str
+    command: str
+    values: dict[str, Any]
+    event: Annotated[str, Meta(description="given, scheduled, done or refused.")]
+    step: int | None
+    text: str
+    time: float
+
+
+class Changeable(Struct):
+    """A setting that may change while the run goes on, and its value."""
+
+    name: str
+    value: Any
+
+
 class RunDetail(Struct):
     """All that is known of a run."""
 
@@ -116,6 +135,8 @@ class RunDetail(Struct):
     files: list[File]
     evaluations: list[dict[str, float | None]]
     metrics: list[Metric]
+    commands: list[Answer]
+    changeable: list[Changeable]
     resume: Annotated[str, Meta(description="The command that goes on with the run.")]
 
 
@@ -133,6 +154,20 @@ class Marking(Taken):
     note: Annotated[str, Meta(max_length=10_000)] | UnsetType = UNSET
     tags: Annotated[list[Tag], Meta(max_length=50)] | UnsetType = UNSET
     hidden: bool | UnsetType = UNSET
+
+
+class Order(Taken):
+    """A command to a run that is going on."""
+
+    command: Name
+    values: dict[str, bool | int | float | Annotated[str, Meta(max_length=1000)] | None] = {}
+    at: Annotated[int, Meta(ge=0, le=2**53 - 1, description="The first step at which to do it; 0: now.")] = 0
+
+
+class Given(Struct):
+    """A command was given; the run's list of commands tells what becomes of it."""
+
+    id: str
 
 
 class Deletion(Taken):

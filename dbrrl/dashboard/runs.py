@@ -15,7 +15,6 @@ import numpy as np
 from dbrrl.checkpoint import files
 from dbrrl.experiment import journal
 from dbrrl.experiment.directory import RunDirectory
-from dbrrl.experiment.heartbeat import STALE
 
 from .tables import Stamp, Table, read, stamp
 
@@ -132,11 +131,12 @@ class RunFiles:
             self._read_latest()
         if scores:
             self._scores = _scores(self.scores)
-        alive = self._alive(now) if self._latest.get("event") == "start" else False
-        if not (config or log or scores or progress or (self.summary.state == "running") != alive):
+        known = journal.state_after(self._latest, self.directory, now)
+        state, text = ("damaged", self._problem) if self._problem else known
+        if not (config or log or scores or progress or self.summary.state != state):
             return False
-        before, self.summary = self.summary, self._summarized(alive)
-        if not alive:
+        before, self.summary = self.summary, self._summarized(state, text)
+        if state != "running":
             self.scores.forget()  # its numbers are in the summary
         return self.summary != before
 
@@ -149,11 +149,6 @@ class RunFiles:
         now, known = stamp(path), self._stamps.get(name)
         self._stamps[name] = now
         return now != known or (known is None and name == "config" and not self._problem)
-
-    def _alive(self, now: float) -> bool:
-        """Return whether the process that trains it has lately given a sign of life."""
-        beat = stamp(self.directory.heartbeat)
-        return beat is not None and abs(now - beat[2] / 1e9) < STALE
 
     def _read_config(self) -> None:
         self._config, self._problem = {}, ""
@@ -171,7 +166,7 @@ class RunFiles:
             events = journal.parse(read(self.directory.log, max(0, size - _JOURNAL)))
         except OSError:
             events = []
-        ends = [event for event in events if event["event"] in ("start", "finished", "stopped", "failed")]
+        ends = [event for event in events if event["event"] in ("start", *journal.ENDS)]
         self._latest = ends[-1] if ends else {}
 
     def _read_latest(self) -> None:
@@ -186,10 +181,9 @@ class RunFiles:
         except (OSError, ValueError, OverflowError):
             self._steps = 0, 0.0
 
-    def _summarized(self, alive: bool) -> Summary:
+    def _summarized(self, state: str, text: str) -> Summary:
         c, known = self._config, self._scores
         steps, elapsed = max(self._steps, (known.steps, known.elapsed))
-        state, text = self._state(alive)
         damaged = [f"scores.csv: {known.damaged} damaged rows"] if known.damaged else []
         seed, total = c.get("seed"), c.get("steps")
         return Summary(
@@ -210,18 +204,6 @@ class RunFiles:
             problems=tuple(damaged),
             settings=_flat(c),
         )
-
-    def _state(self, alive: bool) -> tuple[str, str]:
-        event = self._latest.get("event")
-        if self._problem:
-            return "damaged", self._problem
-        if event == "start":
-            return ("running", "") if alive else ("stale", "its process ended without a word")
-        if event in ("finished", "stopped", "failed"):
-            return event, _text(self._latest.get("text"))
-        if self.directory.final.is_file():  # of a version that kept no journal
-            return "finished", ""
-        return "stale", "it has no journal, and no final agent"
 
     def _started(self) -> float:
         """Return the time of the journal's first event, or of config.toml where there is no journal."""

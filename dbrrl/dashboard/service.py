@@ -12,12 +12,14 @@ from typing import Any
 
 from msgspec import UNSET
 
-from dbrrl.experiment import journal
+from dbrrl.errors import ConfigError, RunError
+from dbrrl.experiment import journal, steering
 from dbrrl.reporting.metrics import describe
 
 from . import chart, drawing, files
 from . import messages as m
 from .access import Refusal
+from .commands import answers, changeable
 from .index import Index
 from .marks import NAME, Mark, Marks
 from .runs import RunFiles, Summary
@@ -74,7 +76,7 @@ class Service:
         """Return all that is known of a run."""
         run = self._run(one)
         self._load([run])
-        events = journal.read(run.directory.log)[-EVENTS:]
+        events = journal.read(run.directory.log)
         names = run.scores.columns
         rows = [dict(zip(names, map(_finite, row), strict=True)) for row in run.scores.values[-1_000:].tolist()]
         return m.RunDetail(
@@ -82,12 +84,21 @@ class Service:
             title=run.title,
             folder=str(run.directory.path),
             tables=run.config,
-            events=[_event(event) for event in events],
+            events=[_event(event) for event in events[-EVENTS:]],
             files=files.listed(run.directory.path),
             evaluations=rows,
             metrics=_metrics([*run.scores.columns, *run.progress.columns]),
+            commands=answers(events, run.directory),
+            changeable=changeable(events, run.summary.settings),
             resume=f"python -m dbrrl.train --resume {shlex.quote(str(run.directory.path))}",
         )
+
+    def steer(self, one: str, order: m.Order) -> m.Given:
+        """Give a command to a run; refuse it where the run is not going on."""
+        try:
+            return m.Given(steering.request(self._run(one).directory.path, order.command, order.values, order.at))
+        except (ConfigError, RunError) as error:
+            raise Refusal(409, str(error)) from error
 
     def file_of(self, one: str, query: m.FileQuery) -> tuple[str, bytes]:
         """Return the media type and the content of a file of a run; one that is no picture is only to be saved."""

@@ -53,9 +53,14 @@ class Callback:
     Attributes:
         interval: environment steps between calls of `on_interval`; None: never. With several environments, the call
             comes after the first step that reaches or passes another multiple of it.
+        commands: names of commands that `on_command` carries out (see dbrrl.experiment.steering).
     """
 
     interval: int | None = None
+    commands: Sequence[str] = ()
+
+    def on_command(self, run: Running, name: str, values: Mapping[str, Any]) -> None:
+        """Carry out a command, one of `commands`, that came from outside; ConfigError refuses it."""
 
     def on_start(self, run: Running) -> None:
         """The run starts, or resumes, at step `run.steps`."""

@@ -37,6 +37,7 @@ class RunDirectory:
         self.events = path / "tensorboard"
         self.log = path / "log.jsonl"
         self.heartbeat = path / "heartbeat"
+        self.commands = path / "commands"
         self._lock: int | None = None
 
     @classmethod
@@ -132,7 +133,7 @@ class RunDirectory:
 
     @property
     def _folders(self) -> tuple[Path, ...]:
-        return self.best.parent, self.final.parent, self.checkpoints, self.events
+        return self.best.parent, self.final.parent, self.checkpoints, self.events, self.commands
 
     def refuse_links(self) -> None:
         """Raise RunError if a folder or a growing file of the run is a link: writing would change files elsewhere."""

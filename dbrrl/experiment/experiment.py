@@ -15,7 +15,7 @@ from dbrrl.experiment import registry
 from dbrrl.learning.agent import Agent
 from dbrrl.reporting import display
 
-from . import build, journal, objects, record, resuming
+from . import build, journal, objects, record, resuming, steered
 from .callbacks import Callback, checked
 from .directory import RunDirectory
 from .interruption import Interrupted, Interruption
@@ -223,13 +223,15 @@ class Experiment:
             agent = build.new_agent(plan, driver)
         else:
             driver = build.new_driver(plan, stack, int(state["loop"]["steps"]))
-            agent = build.same_agent(plan, driver, state["agent"], directory)
+            known = steered.with_changes(plan, state["loop"].get("changes", {"config": {}, "settings": {}}))
+            agent = build.same_agent(known, driver, state["agent"], directory)
         build.use_threads(plan, agent, stack)
         build.use_precision(plan, stack)
         loop = Loop(plan, agent, driver, directory=directory, display=self.display, interruption=interruption)
         if state is None:
             directory.scores.unlink(missing_ok=True)
             directory.progress.unlink(missing_ok=True)
+            loop.begin_again()
         else:
             with resuming.as_checkpoint_error(directory):
                 problems += loop.driver.load_state_dict(state["environments"])

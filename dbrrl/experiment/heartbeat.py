@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import stat
 import threading
 from pathlib import Path
 from typing import Self
@@ -10,6 +11,15 @@ INTERVAL = 2.0  # seconds between two renewals
 STALE = 15.0  # seconds without one after which the process is taken for dead
 
 _FLAGS = os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0)
+
+
+def beats(path: Path, now: float) -> bool:
+    """Return whether the file was renewed lately, at `now` seconds since 1970."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return False
+    return stat.S_ISREG(status.st_mode) and abs(now - status.st_mtime) < STALE
 
 
 class Heartbeat:

@@ -15,10 +15,12 @@ from dbrrl.reporting.display import Quiet
 
 from .command import one_line
 from .directory import RunDirectory
-from .heartbeat import Heartbeat
+from .heartbeat import Heartbeat, beats
 
 _LARGEST = 1 << 28  # bytes of a file that is read
 _FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+
+ENDS = ("finished", "stopped", "failed")
 
 Event = dict[str, Any]
 
@@ -66,6 +68,27 @@ def kept(directory: RunDirectory, step: int, shown: Quiet) -> Iterator[Quiet]:
     finally:
         with contextlib.suppress(RunError):  # a disk without room is no second error
             journal.append(ended, text=text)
+
+
+def state(directory: RunDirectory) -> tuple[str, str]:
+    """Return how a run is: "running", "finished", "stopped", "failed" or "stale", and in words why.
+
+    "stale": the process that trained it ended without a word, or it is of a version that kept no journal.
+    """
+    ends = [event for event in read(directory.log) if event["event"] in ("start", *ENDS)]
+    return state_after(ends[-1] if ends else {}, directory, time.time())
+
+
+def state_after(latest: Event, directory: RunDirectory, now: float) -> tuple[str, str]:
+    """Return the state of a run whose latest beginning or end is `latest`, at `now` seconds since 1970."""
+    event = latest.get("event")
+    if event == "start":
+        return ("running", "") if beats(directory.heartbeat, now) else ("stale", "its process ended without a word")
+    if event in ENDS:
+        return event, str(latest.get("text", ""))[:2000]
+    if directory.final.is_file():  # of a version that kept no journal
+        return "finished", ""
+    return "stale", "it has no journal, and no final agent"
 
 
 class Recorded(Quiet):

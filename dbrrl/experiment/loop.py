@@ -14,7 +14,7 @@ from dbrrl.learning.agent import Agent
 from dbrrl.reporting.display import Quiet
 from dbrrl.reporting.table import Table
 
-from . import objects
+from . import objects, steered
 from .callbacks import Callback
 from .directory import RunDirectory
 from .driver import Driver, Episode
@@ -23,6 +23,7 @@ from .interruption import Interruption
 from .loading import check_loop
 from .saving import Saver
 from .settings import Plan
+from .steered import Obedience
 
 RECENT = 100  # training episodes that the means of progress.csv cover
 
@@ -47,6 +48,8 @@ class Loop:
         self.stopped: str | None = None  # why the run ends early
         self.save_at_start = False  # whether the state before the first step can be had in no other way
         self.called = 0  # the step at which due callbacks were last called
+        self.planned = plan  # before any command has changed it
+        self.obedience = None if directory is None else Obedience(self, directory)
         self.scores = Table(directory.scores if directory else None)
         self.progress = Table(directory.progress if directory else None)
         self.steps = 0
@@ -57,7 +60,7 @@ class Loop:
         self._elapsed_before, self._started = 0.0, time.perf_counter()
         self._rate_from = (self._started, 0)
         self._refresh_at = self._started
-        self._schedule()
+        self.schedule()
         self._plan_table = plan.to_dict()
         self.saver = Saver(directory, agent, driver, [self.scores, self.progress], self.state_dict)
         driver.bind(agent)
@@ -85,8 +88,13 @@ class Loop:
         while not self.interruption.requested and self._run_due_hooks():
             if self.steps >= total or self.stopped is not None:
                 return self._finish()
-            self._step_until(min(self.next_log, self.next_evaluation, self.next_checkpoint, total, *self._next_calls()))
+            self._step_until(self._next_event(total))
         return False
+
+    def _next_event(self, total: int) -> int:
+        """Return the next step at which something is due."""
+        due = [self.next_log, self.next_evaluation, self.next_checkpoint, total, *self._next_calls()]
+        return int(min(*due, self.obedience.inbox.next_step() if self.obedience else math.inf))
 
     def stop(self, reason: str) -> None:
         """End the run before its next step; it is evaluated and saved as usual."""
@@ -122,9 +130,16 @@ class Loop:
             "recent": np.array(self.recent, np.float64).reshape(-1, 2),
             "next": [self.next_log, self.next_evaluation, self.next_checkpoint],
             "called": self.called,
+            "commands": list(self.obedience.inbox.done) if self.obedience else [],
+            "changes": steered.differences(self.planned, self.plan),
             "scores": self.scores.state_dict(),
             "progress": self.progress.state_dict(),
         }
+
+    def begin_again(self) -> None:
+        """Start anew in a folder of an earlier process that left no checkpoint."""
+        if self.obedience is not None:
+            self.obedience.inbox.resume([])
 
     def load_state_dict(self, state: State) -> None:
         """Continue from `state`."""
@@ -136,13 +151,17 @@ class Loop:
         self.recent = deque(((value, int(length)) for value, length in state["recent"].tolist()), maxlen=RECENT)
         self.next_log, self.next_evaluation, self.next_checkpoint = map(int, state["next"])
         self.called = int(state["called"])
+        self.plan = steered.with_changes(self.planned, state.get("changes", {"config": {}, "settings": {}}))
+        if self.obedience is not None:
+            self.obedience.inbox.resume([str(one) for one in state.get("commands", [])])
         if self.finished:  # a longer run has intervals of its own
             self.finished = False
-            self._schedule()
+            self.schedule()
         self.scores.load_state_dict(state["scores"])
         self.progress.load_state_dict(state["progress"])
 
-    def _schedule(self) -> None:
+    def schedule(self) -> None:
+        """Set the steps of the next events by the intervals of the settings."""
         settings = self.plan.settings
         self.next_log = self._after(settings.log_every)
         self.next_evaluation = self._after(settings.evaluate_every)
@@ -160,6 +179,8 @@ class Loop:
         driver = self.driver
         try:
             while self.steps < until and not self.interruption.requested:
+                if self.obedience is not None and self.obedience.came():
+                    break
                 self._count(driver.advance(until, self._pause))
                 if time.perf_counter() >= self._refresh_at:
                     self._refresh()
@@ -172,7 +193,8 @@ class Loop:
             raise
 
     def _pause(self) -> bool:
-        return self.interruption.requested or time.perf_counter() >= self._refresh_at
+        look_at = math.inf if self.obedience is None else self.obedience.look_at
+        return self.interruption.requested or time.perf_counter() >= min(self._refresh_at, look_at)
 
     def _count(self, ended: list[Episode]) -> None:
         """Add the steps that the driver has made, and the episodes that ended in them."""
@@ -196,10 +218,13 @@ class Loop:
             if callback.interval and self.steps // callback.interval > self.called // callback.interval:
                 callback.on_interval(self)
         self.called = self.steps
+        if self.obedience is not None and not self.obedience.obey():
+            return False
+        settings = self.plan.settings
         if self.steps >= settings.steps or self.stopped is not None:
             return True
         if self.steps >= self.next_evaluation:
-            if not self._evaluate(settings.eval_episodes, settings.eval_steps):
+            if not self.score(settings.eval_episodes, settings.eval_steps):
                 return False
             self.next_evaluation = self._after(settings.evaluate_every)
         if self.steps >= self.next_checkpoint or self.saver.overdue:
@@ -210,7 +235,7 @@ class Loop:
     def _finish(self) -> bool:
         if self.directory is not None and not self.directory.checkpoint_files():
             self.save()  # a folder with a final agent always has a checkpoint too
-        if not self._evaluate(self.plan.settings.final_episodes, None):
+        if not self.score(self.plan.settings.final_episodes, None):
             return False
         self.finished = True
         if self.directory is not None:
@@ -229,7 +254,8 @@ class Loop:
         for callback in self.callbacks:
             callback.on_log(self, row)
 
-    def _evaluate(self, episodes: int, steps: int | None) -> bool:
+    def score(self, episodes: int, steps: int | None = None) -> bool:
+        """Evaluate, and add a row to scores.csv; False if a signal came."""
         evaluation = self._play(self.plan, episodes, steps)
         if evaluation is None:
             return False

@@ -1,5 +1,6 @@
 """The pages in a real browser, on a real server: Chromium without a window, driven by Playwright."""
 
+import json
 import re
 import runpy
 import shutil
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from dbrrl.checkpoint import load, same
 from tests.dashboard.conftest import Site
 from tests.dashboard.folders import made
 
@@ -258,6 +260,59 @@ def test_a_run_that_trains_is_followed_live(page: Any, tmp_path: Path, site: Sta
     finally:
         process.kill()
         process.wait()
+
+
+def test_a_run_that_trains_is_steered_and_resumed_bit_for_bit(page: Any, tmp_path: Path, site: Start) -> None:
+    root = tmp_path / "runs"
+    one = site(root)
+    command = [sys.executable, "-m", "dbrrl.train", "--agent", "ppo", "--env", "CartPole-v1", "--steps", "100000000"]
+    command += [
+        "--out",
+        str(root),
+        "--name",
+        "live",
+        "--eval-interval",
+        "1000000",
+        "--log-interval",
+        "20000",
+        "--no-curve",
+    ]
+    quiet: Any = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(command, **quiet)
+    try:
+        opened(page, one)
+        page.get_by_role("link", name="live").click(timeout=30_000)
+        page.get_by_role("tab", name="Steering").click()
+        page.get_by_label("Setting").select_option("learning_rate")
+        page.get_by_label("New value").fill("1e-5")
+        page.get_by_role("button", name="Change").click()
+        rows = page.locator("table.commands tbody tr")
+        expect(rows.first).to_contain_text("learning_rate = 0.00001")
+        expect(rows.first).to_have_class("done", timeout=30_000)
+        page.get_by_role("button", name="Evaluate", exact=True).click()
+        expect(page.locator("tr.done", has_text="evaluate")).to_be_visible(timeout=30_000)
+        page.get_by_role("button", name="Another command").click()
+        page.get_by_role("textbox", name="Name").fill("dance")
+        page.get_by_role("button", name="Give it").click()
+        expect(page.locator("tr.refused", has_text="unknown command 'dance'")).to_be_visible(timeout=30_000)
+        shutil.copytree(root / "live", root / "copy")
+        page.get_by_role("button", name="Stop", exact=True).click()
+        page.get_by_role("button", name="Stop it").click()
+        expect(page.locator(".badge.stopped")).to_be_visible(timeout=60_000)
+        expect(page.get_by_text("it takes no commands until it is resumed")).to_be_visible()
+        assert process.wait(60) == 130
+    finally:
+        process.kill()
+        process.wait()
+    # A copy from before the stop repeats the commands, up to the step at which the run was stopped.
+    newest = sorted((root / "live" / "checkpoints").iterdir())[-1]
+    stop = {"command": "stop", "at": int(newest.stem.removeprefix("step-"))}
+    (root / "copy" / "commands" / f"1-{'0' * 16}.json").write_text(json.dumps(stop))
+    resume = [sys.executable, "-m", "dbrrl.train", "--resume", str(root / "copy")]
+    assert subprocess.run(resume, **quiet).returncode == 130
+    live, copy = (load(root / name / "checkpoints" / newest.name, kind="run") for name in ("live", "copy"))
+    assert same(live["agent"], copy["agent"]) and same(live["environments"], copy["environments"])
+    assert live["agent"]["config"]["learning_rate"] == 1e-5
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -71,6 +71,36 @@ def test_marks_are_kept_and_told_to_everyone(client: Client) -> None:
     assert client.json("GET", "/api/charts") == {"charts": {}}
 
 
+def test_a_run_that_goes_on_takes_commands_and_others_refuse(client: Client, tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "run0"
+    path = f"/api/runs/{RUN}/commands"
+    assert "it is finished" in client.json("POST", path, {"command": "stop"}, status=409)["error"]
+    (folder / "log.jsonl").write_text('{"event": "start"}\n')
+    (folder / "heartbeat").write_text("\n")
+    given = client.json("POST", path, {"command": "set", "values": {"learning_rate": 0.5}, "at": 7})["id"]
+    assert json.loads((folder / "commands" / f"{given}.json").read_text())["values"] == {"learning_rate": 0.5}
+    assert "expected settings" in client.json("POST", path, {"command": "set"}, status=409)["error"]
+    for body in (
+        {},
+        {"command": "set", "values": [1]},
+        {"command": "set", "values": {"a": {}}},
+        {"command": "stop", "at": -1},
+    ):
+        client.json("POST", path, body, status=400)
+    done = {"event": "done", "id": "1-a", "command": "set", "values": {"learning_rate": 0.25}, "step": 5, "time": 3}
+    odd = [{"event": "done", "id": "2-b", "values": 3, "step": "x"}, {"event": "refused"}]
+    with open(folder / "log.jsonl", "a") as file:
+        file.writelines(json.dumps(line) + "\n" for line in (done, *odd))
+    found = client.json("GET", f"/api/runs/{RUN}")
+    assert [(one["id"], one["event"], one["step"]) for one in found["commands"]] == [
+        ("1-a", "done", 5),
+        ("2-b", "done", None),
+        (given, "given", None),
+    ]
+    values = {one["name"]: one["value"] for one in found["changeable"]}
+    assert values["learning_rate"] == 0.25 and values["eval_interval"] is None and "gamma" not in values
+
+
 def test_lines_are_computed_here(client: Client) -> None:
     ids = [identity(f"run{seed}") for seed in range(3)]
     asked = {"lines": [{"runs": ids, "y": "mean", "group": True}, {"runs": ids[:1], "y": "entropy", "label": "e"}]}
@@ -255,6 +285,7 @@ def test_a_read_only_dashboard_changes_nothing(tmp_path: Path, site: Start) -> N
         ("DELETE", f"/api/runs/{RUN}", {"confirm": "run0"}),
         ("PUT", "/api/charts/a", {"address": ""}),
         ("DELETE", "/api/charts/a", None),
+        ("POST", f"/api/runs/{RUN}/commands", {"command": "stop"}),
     ):
         assert "read-only" in client.json(method, path, body, status=403)["error"]
     assert client.json("GET", "/api/runs")["read_only"] is True
@@ -313,6 +344,7 @@ def test_the_description_names_every_address(client: Client) -> None:
         "/api/columns",
         "/api/runs/{run}",
         "/api/runs/{run}/file",
+        "/api/runs/{run}/commands",
         "/api/lines",
         "/api/export",
         "/api/charts",

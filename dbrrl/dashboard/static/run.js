@@ -3,9 +3,10 @@
 import { about, attempt, onChange, request, runs } from "./api.js"
 import { duration, h, moment, number, plain, show } from "./dom.js"
 import { plot } from "./plot.js"
+import { steering } from "./steering.js"
 import { badge } from "./runs.js"
 
-const TABS = ["Curve", "Evaluations", "Settings", "Log", "Files"]
+const TABS = ["Curve", "Evaluations", "Steering", "Settings", "Log", "Files"]
 
 export function runPage(page, id) {
   const state = { tab: location.hash.slice(1) || "Curve", statistics: ["mean_return", "mean"] }
@@ -49,6 +50,7 @@ export function runPage(page, id) {
     if (state.tab !== "Curve" && chart) { chart.destroy(); chart = null }
     if (state.tab === "Curve") drawCurve()
     else if (state.tab === "Evaluations") show(body, evaluations(detail))
+    else if (state.tab === "Steering") show(body, steering(detail, state, draw))
     else if (state.tab === "Settings") show(body, settings(detail))
     else if (state.tab === "Log") show(body, log(detail))
     else show(body, files(detail, id))
