@@ -25,6 +25,7 @@ from dbrrl.config import setting
 from dbrrl.distributions.masks import masked
 from dbrrl.errors import AnomalyError, ConfigError
 from dbrrl.learning.gradient_step import LossAndMetrics, StepMetrics
+from dbrrl.learning.off_policy import host
 from dbrrl.types import Array, Observation
 
 from .dqn import DQN
@@ -92,6 +93,13 @@ class C51(DQN):
     def values(self, network: Any, observation: Observation) -> Any:
         """Return Q(s, a) = Σ zᵢ pᵢ(s, a): (B, actions)."""
         return F.matmul(F.softmax(network(observation), axis=-1), self.support)
+
+    def return_distribution(self, observation: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Return the atoms and their probabilities, (B, actions, N) each."""
+        with nn.evaluation():
+            given = self.to_device(self.preprocessor(self.as_batch(observation)[0]))
+            probs = host(F.softmax(self.network(given), axis=-1))
+        return np.broadcast_to(host(self.support), probs.shape), probs
 
     def update(self, batch: Batch) -> StepMetrics:
         """As DQN's; AnomalyError where a reward is not finite and so has no place among the atoms."""

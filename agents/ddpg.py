@@ -109,6 +109,10 @@ class DDPG(OffPolicyAgent):
         """Return Q_θ(s, μ_φ(s)) of a batch of observations, (B,), or of a single one, a number."""
         return self.evaluated(observation, lambda given: self.critics(given, self.actor(given)).array[0])
 
+    def chosen_output(self, given: Any, sample: Any, episode_start: Any = None) -> Any:
+        """Return Q_θ(s, a), (B,), with its graph."""
+        return self.critics(given, sample)[0]
+
     def update(self, batch: Batch) -> JoinedMetrics:
         """One gradient step of the critic and one of the policy, and a step of the targets (algorithm 1)."""
         critic = self.critic_step(batch)

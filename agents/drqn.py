@@ -177,6 +177,16 @@ class DRQN(OffPolicyAgent):
             values = host(self.memory.look(self.to_device(self.preprocessor(batch)), episode_start)[1])
         return float(values[0]) if single else values
 
+    def q_values(self, observation: Any, episode_start: Any = None) -> np.ndarray:
+        """Return Q of all actions of a batch of observations, (B, actions); `episode_start` as in `act`."""
+        with nn.evaluation():
+            given = self.to_device(self.preprocessor(self.as_batch(observation)[0]))
+            return host(self.memory.look(given, episode_start)[0])
+
+    def chosen_output(self, given: Any, sample: Any, episode_start: Any = None) -> Any:
+        """Return Q of actions, (B,), with its graph."""
+        return F.pick(self.memory.look(given, episode_start)[0], sample)
+
     def begin_elsewhere(self) -> None:
         """End the episodes under way in the replay buffer, and forget them."""
         super().begin_elsewhere()

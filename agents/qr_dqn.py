@@ -22,6 +22,7 @@ from dbrrl.buffers import Batch
 from dbrrl.config import setting
 from dbrrl.distributions.masks import masked
 from dbrrl.learning.gradient_step import LossAndMetrics
+from dbrrl.learning.off_policy import host
 from dbrrl.types import Array, Observation
 
 from .dqn import DQN
@@ -52,6 +53,12 @@ class QRDQN(DQN):
     def values(self, network: Any, observation: Observation) -> Any:
         """Return Q(s, a) = Σ θᵢ / N: (B, actions)."""
         return F.mean(network(observation), axis=-1)
+
+    def return_distribution(self, observation: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Return the quantiles, each of the probability 1 / N, (B, actions, N) each."""
+        with nn.evaluation():
+            quantiles = host(self.network(self.to_device(self.preprocessor(self.as_batch(observation)[0]))))
+        return quantiles, np.full(quantiles.shape, 1 / quantiles.shape[2])
 
     def loss(self, batch: Batch) -> LossAndMetrics:
         """Return L of each transition, and as metrics L and the size of the mean error, which is the priority."""

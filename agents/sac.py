@@ -138,6 +138,10 @@ class SAC(OffPolicyAgent):
         """Return what the critics say of the actions to evaluate, an array."""
         return self.critics(observation, self.actor(observation).mode()).array
 
+    def chosen_output(self, given: Any, sample: Any, episode_start: Any = None) -> Any:
+        """Return the least Q_θᵢ(s, a), (B,), with its graph."""
+        return F.min(self.critics(given, sample), axis=0)
+
     def update(self, batch: Batch) -> JoinedMetrics:
         """One gradient step of the critics, the policy and the temperature each, and one of the targets."""
         draw, shape = self.action_rng.standard_normal, batch.action.shape

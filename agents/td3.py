@@ -20,6 +20,7 @@ from typing import Any, ClassVar, Literal
 import gymnasium as gym
 import numpy as np
 
+from dbrrl import functional as F
 from dbrrl import losses, nn
 from dbrrl.autodiff.tensor import no_grad
 from dbrrl.buffers import Batch
@@ -107,6 +108,10 @@ class TD3(OffPolicyAgent):
     def value(self, observation: Any, episode_start: Any = None) -> Any:
         """Return the least Q_θᵢ(s, π_φ(s)) of a batch of observations, (B,), or of a single one, a number."""
         return self.evaluated(observation, lambda given: self.critics(given, self.actor(given)).array.min(axis=0))
+
+    def chosen_output(self, given: Any, sample: Any, episode_start: Any = None) -> Any:
+        """Return the least Q_θᵢ(s, a), (B,), with its graph."""
+        return F.min(self.critics(given, sample), axis=0)
 
     def update(self, batch: Batch) -> JoinedMetrics:
         """One gradient step of the critics, and every d updates one of the policy and a step of the targets."""

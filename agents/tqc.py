@@ -71,6 +71,10 @@ class TQC(SAC):
         """Return the mean of all quantiles for tanh m_φ(s) of a batch of observations, (B,), or of one, a number."""
         return self.evaluated(observation, lambda given: self.critic_values(given).mean(axis=(0, 2)))
 
+    def chosen_output(self, given: Any, sample: Any, episode_start: Any = None) -> Any:
+        """Return the mean of all quantiles, (B,), with its graph."""
+        return F.mean(self.critics(given, sample), axis=(0, 2))
+
     def critic_loss(self, batch: Batch) -> LossAndMetrics:
         """Return the terms of J_Z(ψ), one per transition; the size of the mean error is the priority."""
         theta, target = together(self.critics(batch.observation, batch.action)), self.target(batch)

@@ -1,15 +1,21 @@
 """The dashboard's server with many runs: seconds of its answers, and its memory.
 
     python benchmarks/dashboard.py [--runs 10000] [--rows 100]
+    python benchmarks/dashboard.py --browsers 20 --minutes 5 --runs 500
 
-It makes the folders of runs in a temporary folder, each with a table of scores, and asks a real server for them.
+It makes the folders of runs in a temporary folder, each with a table of scores, and asks a real server for them. With
+--browsers, pages of Chromium (by playwright) look at the runs, some of which go on, and the server's memory is printed.
 """
 
 import argparse
 import http.client
 import json
 import os
+import re
+import shutil
 import statistics
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -48,9 +54,9 @@ def make(root: Path, runs: int, rows: int) -> None:
         (folder / "log.jsonl").write_text(begun + '{"time": 1, "event": "finished"}\n')
 
 
-def memory() -> float:
-    """Megabytes that this process has."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+def memory(process: int | str = "self") -> float:
+    """Megabytes that a process has."""
+    return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def main() -> None:
@@ -58,12 +64,62 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=10_000)
     parser.add_argument("--rows", type=int, default=100)
+    parser.add_argument("--browsers", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=5)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
         make(root, options.runs, options.rows)
         print(f"{options.runs:,} runs, {options.runs * options.rows:,} rows of scores")
-        measure(root)
+        if options.browsers:
+            crowd(root, options.browsers, options.minutes)
+        else:
+            measure(root)
+
+
+def crowd(root: Path, browsers: int, minutes: float) -> None:
+    """Let pages look at the runs while some of these go on; print the server's memory, and how long its list takes."""
+    from playwright.sync_api import sync_playwright
+
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--no-first-run"]
+    command = [sys.executable, "-m", "dbrrl.dashboard", str(root), "--port", "0", "--no-browser"]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    address = re.search(r"http\S+", server.stdout.readline())
+    assert address is not None
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    growing = sorted(root.glob("*/*"))[:10]
+    for folder in growing:
+        (folder / "log.jsonl").write_text('{"time": 1, "event": "start", "step": 0}\n')
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=flags)
+        pages = [browser.new_context().new_page() for _ in range(browsers)]
+        for index, page in enumerate(pages):
+            page.goto(address[0])
+            page.wait_for_selector("table.runs", timeout=120_000)
+            if index % 3:
+                page.goto(address[0].partition("/open")[0] + "/charts?group=learning_rate")
+        began = last = time.monotonic()
+        step = 10**6
+        while time.monotonic() - began < 60 * minutes:
+            step += 1000
+            for folder in growing:
+                (folder / "heartbeat").write_text("\n")
+                with open(folder / "scores.csv", "a") as file:
+                    file.write(f"{step},1,1,{step % 997},1,1,1,1,1\n")
+            if time.monotonic() - last >= 30:
+                last = time.monotonic()
+                lost = sum(page.locator("#connection").inner_text() != "live" for page in pages)
+                took = pages[0].evaluate(
+                    "async () => { const t = Date.now(); await fetch('/api/runs'); return Date.now() - t }"
+                )
+                told = f"{memory(server.pid):.0f} MB, list {took / 1000:.2f} s, {lost} pages without a connection"
+                print(f"{last - began:4.0f} s: {told}", flush=True)
+            time.sleep(1)
+        browser.close()
+    server.terminate()
+    server.wait()
+    server.stdout.close()
 
 
 def measure(root: Path) -> None:

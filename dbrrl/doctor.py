@@ -33,6 +33,9 @@ _OPTIONAL = {  # by the extra that installs them: modules, and what they are for
     "box2d": (("Box2D", "pygame"), "LunarLander, BipedalWalker, CarRacing"),
     "video": (("moviepy", "pygame"), "videos of episodes"),
     "tensorboard": (("tensorboard",), "logs for TensorBoard"),
+    "wandb": (("wandb",), "logs for Weights & Biases"),
+    "mlflow": (("mlflow",), "logs for MLflow"),
+    "dashboard": (("msgspec", "starlette", "uvicorn"), "all runs in a browser"),
 }
 _VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_CORETYPE", "DBRRL_KERNELS")
 BLOCK = 0.04  # seconds: longer than the steps of the clock of a processor's time

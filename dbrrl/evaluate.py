@@ -1,19 +1,16 @@
 """`python -m dbrrl.evaluate RUN --episodes 100` plays episodes with a trained agent and prints its score."""
 
 import argparse
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from dbrrl import checkpoint
-from dbrrl.checkpoint import State
 from dbrrl.envs import construct
 from dbrrl.errors import CheckpointError, ConfigError, RunError
-from dbrrl.experiment import Plan, command, devices, evaluation, registry, resolve_plan, resuming, video
+from dbrrl.experiment import Plan, acting, command, devices, evaluation, registry, resolve_plan, resuming, video
 from dbrrl.experiment.directory import RunDirectory
 from dbrrl.experiment.settings import read, said_of
-from dbrrl.learning.agent import Agent
 from dbrrl.reporting import display
 
 _SETTINGS = ("agent", "env", "seed", "device", "network")
@@ -33,7 +30,7 @@ def main(arguments: Sequence[str]) -> None:
     video_path = Path(given["video"]) if "video" in given else None
     if video_path is not None:
         video.check(video_path, plan)
-    agent = _load(file, plan)
+    agent = acting.load_agent(file, plan)
     agent.training = False  # also with exploration: normalizers do not change
     lanes = agent.num_envs if given["stochastic"] else None
     envs = evaluation.environments(plan, given["episodes"], kind=_kind(plan), lanes=lanes)
@@ -118,25 +115,10 @@ def _plan(directory: RunDirectory | None, path: Path, given: dict[str, Any]) -> 
         return plan
     if "env" not in given:
         raise ConfigError(f"{path}: an agent's file names no environment: add --env NAME, or --config RUN/config.toml")
-    name = explicit.get("agent") or _record(path).get("agent")
+    name = explicit.get("agent") or acting.read_record(path).get("agent")
     if name not in registry.agent_names() and "agent" not in explicit:
         raise ConfigError(f"{path}: holds the agent {name!r}: add --agent package.module:Class")
     return resolve_plan(explicit | {"agent": name}, use_preset=False)
-
-
-def _load(file: Path, plan: Plan) -> Agent:
-    device, network = plan.settings.device, plan.network
-    return plan.agent_class.from_record(_record(file), file, device=device, acting=True, network=network)
-
-
-def _record(file: Path) -> State:
-    """Return the content of an agent's file, or the agent of a run's exact checkpoint."""
-    if not re.fullmatch(r"step-\d{12}\.dbrrl", file.name):
-        return checkpoint.load(file, kind="agent")
-    record = checkpoint.load(file, kind="run").get("agent")
-    if not isinstance(record, dict):
-        raise CheckpointError(f"{file}: not the checkpoint of a run: it has no agent")
-    return record
 
 
 def _kind(plan: Plan) -> str:

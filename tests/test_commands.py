@@ -305,7 +305,7 @@ def test_a_video_that_cannot_be_made_is_refused_before_an_episode_is_played(
     for name in ("v.gif", "v.mp4"):
         answer = call(evaluate, "runs/a", "--trust", "--video", name)
         assert_refused(answer, r'CartPole-v1 needs a library that is not installed: pip install "dbrrl\[video\]"')
-    monkeypatch.setattr(video, "_frame", lambda envs: None)
+    monkeypatch.setattr(video, "frame", lambda envs: None)
     monkeypatch.setattr(video.importlib.util, "find_spec", lambda name: None)  # type: ignore[attr-defined]
     answer = call(evaluate, "runs/a", "--trust", "--video", "v.mp4")
     assert_refused(answer, r'v.mp4: needs moviepy: pip install "dbrrl\[video\]", or choose .gif')

@@ -87,7 +87,7 @@ def tracked(root: Path) -> list[str]:
         return names
     sources = (path for folder in ("dbrrl", "agents", "envs") for path in (root / folder).rglob("*"))
     kinds = (".py", ".pyi", ".toml", ".typed", ".c", ".h", ".inc")
-    found = [path for path in sources if path.suffix in kinds or path.is_symlink()]
+    found = [path for path in sources if path.suffix in kinds or path.parent.name == "static" or path.is_symlink()]
     found = [path for path in found if not any(parent.is_symlink() for parent in path.parents)]
     top = [root / name for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE", "MANIFEST.in")]
     return [path.relative_to(root).as_posix() for path in (*found, *top) if os.path.lexists(path)]

@@ -9,23 +9,21 @@ import pytest
 
 from dbrrl import steer
 from dbrrl.errors import ConfigError, RunError
-from dbrrl.experiment import journal
-from dbrrl.experiment.directory import RunDirectory
 
 
+@pytest.mark.slow
 def test_a_run_of_another_process_obeys(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = [sys.executable, "-m", "dbrrl.train", "--agent", "ppo", "--env", "CartPole-v1", "--steps", "100000000"]
     process = subprocess.Popen(
         [*command, "--out", str(tmp_path), "--name", "run", "--no-curve"],
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
     run = str(tmp_path / "run")
     try:
-        while not (tmp_path / "run").exists() or journal.state(RunDirectory(tmp_path / "run"))[0] != "running":
-            assert process.poll() is None
-            time.sleep(0.05)
+        assert process.stdout is not None
+        assert any(line.startswith("environments:") for line in iter(process.stdout.readline, ""))
         steer.main([run, "set", "learning_rate=1e-5", "entropy_coef=0.01"])
         steer.main([run, "evaluate"])
         steer.main([run, "set", "eval_episodes=3", "--at", "90000000"])
@@ -38,8 +36,9 @@ def test_a_run_of_another_process_obeys(tmp_path: Path, capsys: pytest.CaptureFi
     finally:
         process.kill()
         process.wait()
-        if process.stderr is not None:
-            process.stderr.close()
+        for stream in (process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
     said = capsys.readouterr().out.splitlines()
     assert said[0].startswith("set learning_rate=1e-05 entropy_coef=0.01: done at step ")
     assert said[1].startswith("evaluate: done at step ") and ": scheduled at step " in said[2]

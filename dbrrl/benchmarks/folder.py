@@ -16,7 +16,7 @@ from . import results
 
 _MARK = "benchmark.toml"
 JOINED = "joined.txt"  # in the directory of a run that was made elsewhere: the table that it came from
-_FREE = ("curve", "tensorboard")  # settings that do not affect results
+_FREE = ("curve", "tensorboard", "wandb", "mlflow")  # settings that do not affect results
 
 
 class Folder:

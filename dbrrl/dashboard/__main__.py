@@ -41,6 +41,7 @@ def main(arguments: Sequence[str]) -> None:
         port=given["port"],
         password=password,
         read_only=given["read_only"],
+        trust=given["trust"],
         browser=given["browser"],
         certificate=given.get("certificate"),
         key=given.get("key"),
@@ -57,6 +58,7 @@ def _parse(arguments: Sequence[str]) -> dict[str, Any]:
     add("--certificate", default=argparse.SUPPRESS, metavar="FILE", help="a certificate, for HTTPS")
     add("--key", default=argparse.SUPPRESS, metavar="FILE", help="the certificate's key")
     add("--read-only", action="store_true", help="show only: nothing is marked, deleted or steered")
+    add("--trust", action="store_true", help="allow the import of agents and environments that runs name")
     add("--no-browser", dest="browser", action="store_false", help="open no browser")
     add("--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error")
     given = parser.parse_all(arguments)

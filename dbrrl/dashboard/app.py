@@ -30,7 +30,7 @@ STREAMS = 200  # open at once
 _STATIC = {
     ".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml", ".txt": "text/plain",
 }  # fmt: skip
-_PAGES = ("/", "/charts", "/run/{run}")
+_PAGES = ("/", "/charts", "/run/{run}", "/inspect/{run}")
 _HEADERS = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; "

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import messages as m
+from . import played
 from .service import Service
 
 STATUSES = {
@@ -54,6 +55,14 @@ ENDPOINTS = (
     Endpoint("POST", "/api/runs/{run}/commands", "Give a command to a run that is going on.", Service.steer, m.Given,
              body=m.Order, changes=True),
     Endpoint("GET", "/api/runs/{run}/file", "Send a file of a run.", Service.file_of, ("*/*",), m.FileQuery),
+    Endpoint("POST", "/api/runs/{run}/episodes", "Play an episode with an agent of a run.", Service.play,
+             played.EpisodeMade, body=played.EpisodeRequest),
+    Endpoint("GET", "/api/episodes/{episode}/step", "Tell what was seen, said and done at a step.", Service.moment,
+             played.Moment, played.StepQuery),
+    Endpoint("GET", "/api/episodes/{episode}/frame", "Send the picture of the environment at a step.", Service.frame,
+             ("image/png",), played.StepQuery),
+    Endpoint("GET", "/api/episodes/{episode}/image", "Send an observation that is a picture.", Service.image,
+             ("image/png",), played.StepQuery),
     Endpoint("POST", "/api/lines", "Compute the lines of a chart.", Service.lines, m.Lines, body=m.LinesRequest),
     Endpoint("POST", "/api/export", "Draw a chart into a file, or write its numbers.", Service.export,
              ("image/png", "image/svg+xml", "text/csv", "text/x-python"), body=m.Export),

@@ -28,6 +28,7 @@ class Server(uvicorn.Server):
         port: int = 0,
         password: str | None = None,
         read_only: bool = False,
+        trust: bool = False,
         certificate: str | None = None,
         key: str | None = None,
     ) -> None:
@@ -35,7 +36,7 @@ class Server(uvicorn.Server):
         port = self.socket.getsockname()[1]
         hosts = frozenset(LOOPBACK) if host in LOOPBACK else frozenset()
         self.access = Access(port, hosts, password, read_only)
-        self.service = Service(root, read_only=read_only)
+        self.service = Service(root, read_only=read_only, trust=trust)
         self.live = Live(self.service)
         shown = f"[{host}]" if ":" in host else host
         self.site = f"{'https' if certificate else 'http'}://{shown}:{port}"
@@ -75,13 +76,21 @@ def serve(
     port: int,
     password: str | None,
     read_only: bool,
+    trust: bool,
     browser: bool,
     certificate: str | None,
     key: str | None,
 ) -> None:
     """Serve the runs below `root` until Ctrl-C; the arguments are those of the command."""
     server = Server(
-        root, host=host, port=port, password=password, read_only=read_only, certificate=certificate, key=key
+        root,
+        host=host,
+        port=port,
+        password=password,
+        read_only=read_only,
+        trust=trust,
+        certificate=certificate,
+        key=key,
     )
     print(f"dashboard of {root}: {server.address}", flush=True)
     print("Ctrl-C ends it; runs go on without it.", flush=True)

@@ -16,11 +16,12 @@ from dbrrl.errors import ConfigError, RunError
 from dbrrl.experiment import journal, steering
 from dbrrl.reporting.metrics import describe
 
-from . import chart, drawing, files
+from . import chart, drawing, files, played
 from . import messages as m
 from .access import Refusal
 from .commands import answers, changeable
 from .index import Index
+from .inspector import Inspector
 from .marks import NAME, Mark, Marks
 from .runs import RunFiles, Summary
 
@@ -34,9 +35,11 @@ class Service:
     Args:
         root: the folder.
         read_only: whether nothing in it may change, by this or by anyone.
+        trust: whether code that a run's config.toml names may be imported, to play episodes.
     """
 
-    def __init__(self, root: Path, *, read_only: bool = False) -> None:
+    def __init__(self, root: Path, *, read_only: bool = False, trust: bool = False) -> None:
+        self.inspector = Inspector(trust=trust)
         self.index, self.read_only = Index(root), read_only
         self.marks = Marks(root / NAME, read_only=read_only)
         self._known = self.marks.all()
@@ -107,6 +110,27 @@ class Service:
             raise Refusal(404, "the run has no such file, or it is too large to be sent")
         ending = os.path.splitext(query.path)[1].lower()
         return files.TYPES.get(ending, "application/octet-stream"), found
+
+    def play(self, one: str, request: played.EpisodeRequest) -> played.EpisodeMade:
+        """Play an episode with an agent of a run."""
+        run = self._run(one)
+        folder = run.directory.path
+        known = [file.path for file in files.listed(folder) if file.kind == "checkpoint"]
+        if request.file not in known:
+            raise Refusal(404, "the run has no such agent")
+        return self.inspector.play(folder, run.config, folder / request.file, request)
+
+    def moment(self, one: str, query: played.StepQuery) -> played.Moment:
+        """Tell what was seen, said and done at a step of an episode."""
+        return self.inspector.moment(one, query.step)
+
+    def frame(self, one: str, query: played.StepQuery) -> tuple[str, bytes]:
+        """Return the picture of the environment before a step."""
+        return "image/png", self.inspector.frame(one, query.step)
+
+    def image(self, one: str, query: played.StepQuery) -> tuple[str, bytes]:
+        """Return an observation that is a picture, with what the agent's output depends on where that is asked for."""
+        return "image/png", self.inspector.image(one, query.step, saliency=query.saliency)
 
     def mark(self, marking: m.Marking) -> m.Done:
         """Change names, notes, tags, or hide and restore."""

@@ -15,7 +15,7 @@ from dbrrl.experiment import registry
 from dbrrl.learning.agent import Agent
 from dbrrl.learning.rebuild import set_network
 
-from . import devices, evaluation, objects, record, resuming
+from . import devices, evaluation, objects, record, resuming, trackers
 from .callbacks import Callback, StopAt
 from .directory import RunDirectory
 from .driver import Driver
@@ -82,6 +82,7 @@ def check(plan: Plan) -> None:
         objects.check_asynchronous(plan.given, plan.settings.agent)
     devices.check(plan)
     check_events(plan.settings.tensorboard)
+    trackers.check(plan)
 
 
 def begin(plan: Plan, stack: contextlib.ExitStack) -> tuple[Plan, Driver, Agent]:
@@ -175,6 +176,9 @@ def callbacks(
     if events is not None:
         stack.callback(events.close)
         made.append(events)
+    for tracker in trackers.make(plan, directory.path) if directory is not None else ():
+        stack.callback(tracker.close)
+        made.append(tracker)
     return made
 
 

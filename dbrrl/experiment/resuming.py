@@ -13,7 +13,8 @@ from .directory import RunDirectory
 from .driver import Driver
 from .settings import Plan, table
 
-_FREE = ("steps", "curve", "tensorboard", "config")  # settings that a resumed run may change; config: see same_agent
+# Settings that a resumed run may change; config: see build.same_agent.
+_FREE = ("steps", "curve", "tensorboard", "wandb", "mlflow", "config")
 
 
 def check_plan(plan: Plan, saved: State, directory: RunDirectory) -> None:

@@ -66,6 +66,8 @@ class Settings(Config):
     compile: bool = setting(True, help="on the CPU: act and learn by compiled programs; false: op by op")
     curve: bool = setting(True, help="draw the learning curve at the end")
     tensorboard: bool | None = setting(None, help="write TensorBoard events; none: if it is installed")
+    wandb: str | None = setting(None, help="project of Weights & Biases in which to log the run, too")
+    mlflow: str | None = setting(None, help="tracking URI of MLflow at which to log the run, too")
 
     @property
     def evaluate_every(self) -> int:

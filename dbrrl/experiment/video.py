@@ -33,10 +33,10 @@ def check(path: Path, plan: Plan) -> None:
         raise RunError(f"{path}: there is no folder {path.parent}: make it first")
     if path.suffix.lower() not in (".gif", ".mp4"):
         raise RunError(f"{path}: expected a name that ends in .gif or .mp4")
-    envs = _environments(plan, 1)
+    envs = environments(plan, 1)
     try:
         envs.reset()
-        _frame(envs)
+        frame(envs)
     finally:
         envs.close()
     if path.suffix.lower() == ".mp4" and importlib.util.find_spec("moviepy") is None:
@@ -48,7 +48,7 @@ def record(agent: Agent, plan: Plan, path: Path, *, explore: bool = False) -> No
 
     Raises RunError if it cannot be written, EnvError if the environment cannot be rendered.
     """
-    envs = _environments(plan, agent.num_envs if explore else 1)  # an exploring agent acts for all its environments
+    envs = environments(plan, agent.num_envs if explore else 1)  # an exploring agent acts for all its environments
     write = _write_gif if path.suffix.lower() == ".gif" else _write_mp4
     try:
         with files.beside(path, path.suffix) as (temporary, descriptor):
@@ -61,7 +61,8 @@ def record(agent: Agent, plan: Plan, path: Path, *, explore: bool = False) -> No
         envs.close()
 
 
-def _environments(plan: Plan, count: int) -> vector.Environments:
+def environments(plan: Plan, count: int) -> vector.Environments:
+    """Make environments with the evaluation's seed that draw their frames."""
     plan = plan.for_evaluation()
     return make(
         plan.env,
@@ -76,17 +77,18 @@ def _environments(plan: Plan, count: int) -> vector.Environments:
 
 def _frames(agent: Agent, envs: vector.Environments, explore: bool) -> Iterator[np.ndarray]:
     observation, first = envs.reset(), np.ones(envs.num_envs, np.bool_)
-    yield _frame(envs)
+    yield frame(envs)
     for _ in range(PATIENCE):
         step = envs.step(act(agent, observation, explore, first))
         observation, first = step.observation, begins(step)
         if step.terminated[0] or step.truncated[0]:  # the frame is of the next episode
             return
-        yield _frame(envs)
+        yield frame(envs)
     raise EnvError(endless(envs.env_id, PATIENCE))
 
 
-def _frame(envs: vector.Environments) -> np.ndarray:
+def frame(envs: vector.Environments) -> np.ndarray:
+    """Return the present frame of the first environment, uint8 (height, width, 3); EnvError if it draws none."""
     try:
         frames = envs.render()
     except (ImportError, DependencyNotInstalled) as error:

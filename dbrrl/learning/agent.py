@@ -157,6 +157,29 @@ class Agent(Described, OwnThreads, Checked, SavedAgent, metaclass=AgentType):
         """
         raise ArgumentError(f"{self.name} estimates no value of an observation")
 
+    def q_values(self, observation: Observation, episode_start: Any = None) -> np.ndarray:
+        """The values of all actions for a batch of observations, (B, actions); -∞ for those that are not allowed.
+
+        Raises ArgumentError where the agent has none.
+        """
+        raise ArgumentError(f"{self.name} has no values of all actions")
+
+    def return_distribution(self, observation: Observation) -> tuple[np.ndarray, np.ndarray]:
+        """Returns and their probabilities for a batch of observations and all actions, (B, actions, N) each.
+
+        Raises ArgumentError where the agent learns no distribution of the return.
+        """
+        raise ArgumentError(f"{self.name} learns no distribution of the return")
+
+    def chosen_output(self, given: Observation, sample: Any, episode_start: Any = None) -> Tensor:
+        """What the agent says of actions as it stores them, (B,), with its graph: the log-probability of each under the
+        policy, or where there is none its value.
+
+        `given` is a batch of preprocessed observations, of which gradients are wanted. Raises ArgumentError where the
+        agent says nothing of actions.
+        """
+        raise ArgumentError(f"{self.name} says nothing of an action that could be differentiated")
+
     def begin_elsewhere(self) -> None:
         """Forget the episodes under way: what is acted on next begins others, and does not follow the last step."""
         self.watch = ResetWatch()

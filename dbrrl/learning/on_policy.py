@@ -50,6 +50,7 @@ class OnPolicyAgent(Agent):
     sized_by: ClassVar[Mapping[str, tuple[str, ...]]] = {"rollout": ("n_steps",), "memory": ("n_steps",)}
     action_distribution, begin_elsewhere = open_policy.action_distribution, open_policy.begin_elsewhere
     preprocess, adapted, load_state_dict = open_policy.preprocess, open_policy.adapted, open_policy.load_state_dict
+    chosen_output = open_policy.chosen_output
     make_network, statistics, value = open_policy.make_network, open_policy.statistics, open_policy.value
     _sampled, _likeliest, generator = open_policy.sampled, open_policy.likeliest, open_policy.generator
     supports_device_envs = classmethod(open_policy.supports_device_envs)

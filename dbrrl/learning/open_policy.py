@@ -122,6 +122,11 @@ def value(self: Any, observation: Any, episode_start: Any = None) -> Any:
     return float(values[0]) if self.as_batch(observation)[1] else values
 
 
+def chosen_output(self: Any, given: Any, sample: Any, episode_start: Any = None) -> Any:
+    """Return log π(a|s) of a batch of preprocessed observations, (B,), with its graph."""
+    return self.distribution(self.memory.look(given, episode_start)[0]).log_prob(sample)
+
+
 def _look(self: Any, observation: Any, episode_start: Any) -> tuple[Distribution, Any]:
     batch, _ = self.as_batch(observation)
     with nn.evaluation(noise=False):

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from dbrrl import Experiment
 from dbrrl.checkpoint import load, same
 from tests.dashboard.conftest import Site
 from tests.dashboard.folders import made
@@ -313,6 +314,52 @@ def test_a_run_that_trains_is_steered_and_resumed_bit_for_bit(page: Any, tmp_pat
     live, copy = (load(root / name / "checkpoints" / newest.name, kind="run") for name in ("live", "copy"))
     assert same(live["agent"], copy["agent"]) and same(live["environments"], copy["environments"])
     assert live["agent"]["config"]["learning_rate"] == 1e-5
+
+
+KINDS: list[tuple[str, str, dict[str, Any], list[str]]] = [
+    ("ppo", "CartPole-v1", {}, ["Probability"]),
+    ("a2c", "CartPole-v1", {"recurrent": "lstm"}, ["Probability"]),
+    ("dqn", "CartPole-v1", {}, ["Q"]),
+    ("iqn", "CartPole-v1", {}, ["Q"]),
+    ("sac", "Pendulum-v1", {}, ["Policy"]),
+]
+
+
+@pytest.mark.parametrize(("agent", "env", "settings", "captions"), KINDS, ids=[kind[0] for kind in KINDS])
+def test_an_episode_is_inspected(
+    page: Any, tmp_path: Path, site: Start, agent: str, env: str, settings: dict[str, Any], captions: list[str]
+) -> None:
+    settings = {"steps": 128, "num_envs": 2, "final_episodes": 1, "eval_episodes": 1, "preset": False, **settings}
+    Experiment(agent, env, out=tmp_path / "runs", name="run", curve=False, **settings).run()
+    opened(page, site(tmp_path / "runs"))
+    page.get_by_role("link", name="run", exact=True).click()
+    page.get_by_role("link", name="Inspect an episode").click()
+    expect(page.locator("img.frame")).to_be_visible(timeout=60_000)
+    for caption in captions:
+        expect(page.locator("caption", has_text=caption).first).to_be_visible()
+    if agent == "iqn":
+        expect(page.get_by_role("img", name="Distribution of the return")).to_be_visible()
+    page.get_by_label("gradient with respect").check()
+    expect(page.locator("caption", has_text="and the gradient")).to_be_visible(timeout=60_000)
+    page.get_by_role("button", name="One step on").click()
+    expect(page.locator("output")).to_contain_text("step 1 of")
+    page.get_by_label("Step of the episode").fill("3")
+    expect(page.locator("img.frame")).to_have_attribute("alt", "The environment at step 3")
+    assert page.locator("img.frame").evaluate("image => image.decode().then(() => image.naturalWidth)") > 100
+    if env == "CartPole-v1":
+        chosen = page.locator("tr.chosen th").first.inner_text()
+        page.locator(".hand").get_by_role("button", name=str(1 - int(chosen))).click()
+    else:
+        page.get_by_label("Another action").fill("1.5")
+        page.get_by_role("button", name="Go on from it").click()
+    expect(page.get_by_text("(by hand)")).to_be_visible(timeout=60_000)
+    page.get_by_role("button", name="Play", exact=True).click()
+    expect(page.locator("output")).not_to_contain_text("step 3 of")
+    page.get_by_label("compared with").select_option("best/agent.dbrrl")
+    expect(page.locator("img.frame")).to_have_count(2, timeout=60_000)
+    assert "other=best" in page.url and "saliency=1" in page.url
+    page.reload()
+    expect(page.locator("img.frame")).to_have_count(2, timeout=60_000)
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

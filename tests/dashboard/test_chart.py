@@ -105,7 +105,7 @@ def test_a_table_has_every_number_exactly(tmp_path: Path) -> None:
     assert [float(row["value"]) for row in rows] == [1 / 3, 1e-300, 2.0] and rows[0]["steps"] == "100"
 
 
-@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("dark", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_the_script_draws_what_the_picture_shows(tmp_path: Path, dark: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = [run(tmp_path / str(seed), seed=seed, means=[1.0, 2.0 + seed, 3.0]) for seed in range(3)]
     group = chart.group(runs, "'group' {x}", "steps", "mean", points=9)

@@ -102,7 +102,9 @@ def test_a_text_is_a_value_as_on_a_command_line(tmp_path: Path) -> None:
     assert run.progress[-1]["learning_rate"] < run.progress[-3]["learning_rate"]
 
 
-@pytest.mark.parametrize("moment", [64, 80, 112, 144, 176, 208])
+@pytest.mark.parametrize(
+    "moment", [64, 144, *(pytest.param(step, marks=pytest.mark.slow) for step in (80, 112, 176, 208))]
+)
 def test_a_run_that_is_killed_repeats_its_commands_bit_for_bit(tmp_path: Path, moment: int) -> None:
     copy = tmp_path / "copy"
     actions: dict[int, Any] = {

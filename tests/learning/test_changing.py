@@ -35,13 +35,7 @@ NEEDED: dict[tuple[str, str], dict[str, Any]] = {
     ("reinforce", "value_coef"): {"baseline": "value"},
 }
 CONTINUOUS = ("ddpg", "td3", "sac", "tqc")
-FEW = [
-    ("ppo", "learning_rate"),
-    ("ppo", "entropy_coef"),
-    ("dqn", "epsilon"),
-    ("sac", "learning_rate"),
-    ("td3", "max_grad_norm"),
-]
+FEW = [("ppo", "learning_rate"), ("ppo", "entropy_coef"), ("dqn", "epsilon")]
 PAIRS = [
     (name, setting)
     for name in registry.agent_names()

@@ -3,6 +3,7 @@
 import { attempt, listen, update } from "./api.js"
 import { chartsPage } from "./charts.js"
 import { h, show } from "./dom.js"
+import { inspectPage } from "./inspect.js"
 import { runPage } from "./run.js"
 import { runsPage } from "./runs.js"
 
@@ -24,7 +25,8 @@ function open() {
   }
   show(page)
   const run = path.match(/^\/run\/([0-9a-f]{16})$/)
-  leave = (run ? runPage(page, run[1]) : path === "/charts" ? chartsPage(page) : runsPage(page)) || (() => {})
+  const inspected = path.match(/^\/inspect\/([0-9a-f]{16})$/)
+  leave = (inspected ? inspectPage(page, inspected[1]) : run ? runPage(page, run[1]) : path === "/charts" ? chartsPage(page) : runsPage(page)) || (() => {})
 }
 
 document.addEventListener("click", (event) => {
