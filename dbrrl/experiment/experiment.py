@@ -19,6 +19,7 @@ from . import build, journal, objects, record, resuming, steered
 from .callbacks import Callback, checked
 from .directory import RunDirectory
 from .interruption import Interrupted, Interruption
+from .loading import NO_CHANGES
 from .loop import Loop
 from .run import Run
 from .settings import Plan, Settings, resolve_plan
@@ -223,7 +224,7 @@ class Experiment:
             agent = build.new_agent(plan, driver)
         else:
             driver = build.new_driver(plan, stack, int(state["loop"]["steps"]))
-            known = steered.with_changes(plan, state["loop"].get("changes", {"config": {}, "settings": {}}))
+            known = steered.with_changes(plan, state["loop"].get("changes", NO_CHANGES))
             agent = build.same_agent(known, driver, state["agent"], directory)
         build.use_threads(plan, agent, stack)
         build.use_precision(plan, stack)

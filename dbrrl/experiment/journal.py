@@ -56,18 +56,18 @@ def kept(directory: RunDirectory, step: int, shown: Quiet) -> Iterator[Quiet]:
     journal = Journal(directory.log)
     journal.append("start", step=step, pid=os.getpid(), host=platform.node())
     ended, text = "finished", ""
-    try:
-        with Heartbeat(directory.heartbeat):
+    with Heartbeat(directory.heartbeat):  # to the end, so that nobody takes a run that ends for a dead one
+        try:
             yield Recorded(shown, journal)
-    except KeyboardInterrupt as stop:
-        ended, text = "stopped", str(stop)
-        raise
-    except BaseException as error:
-        ended, text = "failed", one_line(error)
-        raise
-    finally:
-        with contextlib.suppress(RunError):  # a disk without room is no second error
-            journal.append(ended, text=text)
+        except KeyboardInterrupt as stop:
+            ended, text = "stopped", str(stop)
+            raise
+        except BaseException as error:
+            ended, text = "failed", one_line(error)
+            raise
+        finally:
+            with contextlib.suppress(RunError):  # a disk without room is no second error
+                journal.append(ended, text=text)
 
 
 def state(directory: RunDirectory) -> tuple[str, str]:

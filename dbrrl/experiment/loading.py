@@ -5,6 +5,8 @@ import numpy as np
 from dbrrl.checkpoint import State, untrusted
 from dbrrl.errors import CheckpointError
 
+NO_CHANGES: State = {"config": {}, "settings": {}}  # of settings, by commands
+
 
 def check_loop(state: State, most: int) -> None:
     """Raise CheckpointError if a loop's state has impossible values; `most`: how many recent episodes it keeps."""
@@ -25,3 +27,8 @@ def _check(state: State, most: int) -> None:
         raise CheckpointError(f"recent: expected at most {most} returns and lengths of 0 or more, got others")
     for number in untrusted.entries(table["next"], "next", 3):
         untrusted.whole(number, "next")
+    if not all(isinstance(one, str) for one in untrusted.entries(state.get("commands", []), "commands")):
+        raise CheckpointError("commands: expected texts, got something else")
+    changes = untrusted.table(state.get("changes", NO_CHANGES), "changes", *NO_CHANGES)
+    for name in NO_CHANGES:
+        untrusted.table(changes[name], name)

@@ -20,7 +20,7 @@ from .directory import RunDirectory
 from .driver import Driver, Episode
 from .evaluation import Evaluation, environments, evaluate
 from .interruption import Interruption
-from .loading import check_loop
+from .loading import NO_CHANGES, check_loop
 from .saving import Saver
 from .settings import Plan
 from .steered import Obedience
@@ -151,7 +151,7 @@ class Loop:
         self.recent = deque(((value, int(length)) for value, length in state["recent"].tolist()), maxlen=RECENT)
         self.next_log, self.next_evaluation, self.next_checkpoint = map(int, state["next"])
         self.called = int(state["called"])
-        self.plan = steered.with_changes(self.planned, state.get("changes", {"config": {}, "settings": {}}))
+        self.plan = steered.with_changes(self.planned, state.get("changes", NO_CHANGES))
         if self.obedience is not None:
             self.obedience.inbox.resume([str(one) for one in state.get("commands", [])])
         if self.finished:  # a longer run has intervals of its own

@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -32,6 +32,16 @@ def client(tmp_path: Path, site: Start) -> Client:
 
 
 RUN = identity("run0")
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """Someone who sees a run, on a server for all tests that change nothing."""
+    root = tmp_path_factory.mktemp("shared")
+    made(root / "run0")
+    one = Site(root)
+    yield one.opened()
+    one.close()
 
 
 def test_the_list_has_the_runs_and_the_settings_that_are_asked_for(client: Client) -> None:
@@ -182,8 +192,8 @@ def test_files_are_sent_from_the_list_alone(client: Client, tmp_path: Path) -> N
         "/api/runs/0000000000000000",
     ],
 )
-def test_no_address_leads_out_of_the_folder(client: Client, path: str) -> None:
-    code, _, content = client.ask("GET", path)
+def test_no_address_leads_out_of_the_folder(shared: Client, path: str) -> None:
+    code, _, content = shared.ask("GET", path)
     assert code in (400, 404) and b"root:" not in content and b"import" not in content
 
 
@@ -225,9 +235,9 @@ def site_token(site: Start) -> tuple[int, str]:
     return other.port, other.server.access.token
 
 
-def test_every_answer_binds_the_browser(client: Client) -> None:
+def test_every_answer_binds_the_browser(shared: Client) -> None:
     for path in ("/", "/api/runs", "/static/app.js", "/nothing"):
-        _, headers, _ = client.ask("GET", path)
+        _, headers, _ = shared.ask("GET", path)
         assert (
             "default-src 'none'" in headers["content-security-policy"]
             and headers["x-content-type-options"] == "nosniff"
@@ -260,20 +270,20 @@ def test_every_answer_binds_the_browser(client: Client) -> None:
         ("GET", f"/api/runs/{RUN}/file", None),
     ],
 )
-def test_what_has_not_the_right_form_is_refused_in_words(client: Client, method: str, path: str, body: Any) -> None:
-    assert client.json(method, path, body, status=400)["error"]
+def test_what_has_not_the_right_form_is_refused_in_words(shared: Client, method: str, path: str, body: Any) -> None:
+    assert shared.json(method, path, body, status=400)["error"]
 
 
-def test_sizes_are_bounded(client: Client) -> None:
-    assert "more than" in client.json("PATCH", "/api/runs", b"x" * 1_000_001, status=413)["error"]
+def test_sizes_are_bounded(shared: Client) -> None:
+    assert "more than" in shared.json("PATCH", "/api/runs", b"x" * 1_000_001, status=413)["error"]
     many = {"lines": [{"runs": [RUN], "y": "mean"}] * 501}
-    assert client.json("POST", "/api/lines", many, status=400)["error"]
+    assert shared.json("POST", "/api/lines", many, status=400)["error"]
 
 
-def test_methods_and_addresses_that_there_are_not(client: Client) -> None:
+def test_methods_and_addresses_that_there_are_not(shared: Client) -> None:
     assert (
-        client.json("POST", "/api/runs", {}, status=405)["error"]
-        and client.json("GET", "/api/none", status=404)["error"]
+        shared.json("POST", "/api/runs", {}, status=405)["error"]
+        and shared.json("GET", "/api/none", status=404)["error"]
     )
 
 
@@ -337,8 +347,8 @@ def test_what_is_new_is_told_at_once(client: Client, tmp_path: Path) -> None:
     connection.close()
 
 
-def test_the_description_names_every_address(client: Client) -> None:
-    found = client.json("GET", "/api/openapi.json")
+def test_the_description_names_every_address(shared: Client) -> None:
+    found = shared.json("GET", "/api/openapi.json")
     assert found["openapi"] == "3.1.0" and found["paths"].keys() == {
         "/api/runs",
         "/api/columns",
