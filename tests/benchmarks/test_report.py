@@ -78,6 +78,7 @@ def test_the_first_table_says_what_falls_short_and_what_is_missing(tmp_path: Pat
     ]
 
 
+@pytest.mark.slow
 def test_the_other_sections_and_their_files(tmp_path: Path, made: tuple[Suite, Path]) -> None:
     page = report.write(tmp_path / "out", *made, report.Status("x", 3))
     text = page.read_text().replace("\u00a0", " ")

@@ -536,6 +536,7 @@ def test_nothing_warns(tmp_path: Path) -> None:
         short(OtherStub, out=tmp_path, curve=True).run()
 
 
+@pytest.mark.slow
 def test_a_run_may_act_and_learn_op_by_op(tmp_path: Path) -> None:
     options = SHORT | {"steps": 64, "n_steps": 16, "num_envs": 2, "batch_size": 16, "out": tmp_path}
     for compiled in (True, False):

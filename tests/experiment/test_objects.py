@@ -260,6 +260,7 @@ GIVEN: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", GIVEN)
 def test_a_run_with_an_object_says_what_resuming_needs_and_goes_on_exactly_with_it(tmp_path: Path, kind: str) -> None:
     options, again, field = GIVEN[kind]
@@ -278,6 +279,7 @@ def test_a_run_with_an_object_says_what_resuming_needs_and_goes_on_exactly_with_
     assert same(Experiment.resume(folder, progress=False, **again).run(), whole)
 
 
+@pytest.mark.slow
 def test_what_a_module_holds_is_recorded_by_name_and_a_command_goes_on_with_it(tmp_path: Path) -> None:
     def begin(**more: Any) -> Experiment:
         return Experiment("ppo", cart, network=make_net, num_envs=2, preset=False, **PPO_SHORT, **more)
@@ -347,6 +349,7 @@ def test_a_replaced_network_of_an_agent_is_asked_for_again(tmp_path: Path) -> No
     assert same(Experiment.resume(folder, network=make_net, progress=False).run(), whole)
 
 
+@pytest.mark.slow
 def test_the_command_that_evaluates_says_which_object_it_lacks_and_takes_another_environment(tmp_path: Path) -> None:
     def run(name: str, **options: Any) -> str:
         with warnings.catch_warnings():

@@ -26,6 +26,7 @@ RUNS: dict[str, dict[str, Any]] = {
 pytestmark = pytest.mark.usefixtures("cuda")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow) if name == "drqn" else name for name in RUNS]
 )

@@ -98,6 +98,7 @@ class Striking(Callback):
         Once.strike(run.steps)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("agent", [Stub, "ppo", "dqn"])
 @pytest.mark.parametrize("event", ["on_interval", "on_log", "on_evaluation", "on_checkpoint", "on_end"])
 def test_an_error_in_a_callback_costs_nothing(tmp_path: Path, event: str, agent: Any) -> None:
@@ -147,6 +148,7 @@ def test_an_error_in_an_evaluation_costs_nothing(tmp_path: Path) -> None:
     assert list(map(without_clock, resumed.scores)) == list(map(without_clock, whole.scores))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sync", "async"])
 @pytest.mark.parametrize("agent", [Stub, "ppo", "a2c", "reinforce", "trpo", "dqn", "rainbow"])
 def test_an_error_in_a_training_environment_saves_all_that_was_observed(tmp_path: Path, agent: Any, kind: str) -> None:
