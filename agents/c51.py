@@ -96,9 +96,7 @@ class C51(DQN):
 
     def return_distribution(self, observation: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return the atoms and their probabilities, (B, actions, N) each."""
-        with nn.evaluation():
-            given = self.to_device(self.preprocessor(self.as_batch(observation)[0]))
-            probs = host(F.softmax(self.network(given), axis=-1))
+        probs = self.of_batch(observation, lambda given: F.softmax(self.network(given), axis=-1))
         return np.broadcast_to(host(self.support), probs.shape), probs
 
     def update(self, batch: Batch) -> StepMetrics:

@@ -30,7 +30,7 @@ from dbrrl.distributions.masks import allowed, masked
 from dbrrl.explorers import EpsilonGreedy, Explorer, EZGreedy, LazyValues, NoisyGreedy, greedy
 from dbrrl.learning.config import OffPolicyConfig
 from dbrrl.learning.gradient_step import LossAndMetrics, StepMetrics
-from dbrrl.learning.off_policy import OffPolicyAgent, host
+from dbrrl.learning.off_policy import OffPolicyAgent
 from dbrrl.networks import q_network
 from dbrrl.optim import Adam, Optimizer, RMSprop
 from dbrrl.schedules import Schedule
@@ -172,8 +172,7 @@ class DQN(OffPolicyAgent):
 
     def q_values(self, observation: Any, episode_start: Any = None) -> np.ndarray:
         """Return Q(s, ·) of a batch of observations, (B, actions); -∞ for actions that are not allowed."""
-        given = self.to_device(self.preprocessor(self.as_batch(observation)[0]))
-        return host(self.action_values(given, noise=False))
+        return self.of_batch(observation, lambda given: self.action_values(given, noise=False))
 
     def chosen_output(self, given: Any, sample: Any, episode_start: Any = None) -> Any:
         """Return Q(s, a), (B,), with its graph."""

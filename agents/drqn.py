@@ -179,9 +179,7 @@ class DRQN(OffPolicyAgent):
 
     def q_values(self, observation: Any, episode_start: Any = None) -> np.ndarray:
         """Return Q of all actions of a batch of observations, (B, actions); `episode_start` as in `act`."""
-        with nn.evaluation():
-            given = self.to_device(self.preprocessor(self.as_batch(observation)[0]))
-            return host(self.memory.look(given, episode_start)[0])
+        return self.of_batch(observation, lambda given: self.memory.look(given, episode_start)[0])
 
     def chosen_output(self, given: Any, sample: Any, episode_start: Any = None) -> Any:
         """Return Q of actions, (B,), with its graph."""

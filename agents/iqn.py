@@ -27,7 +27,6 @@ from dbrrl.buffers import Batch
 from dbrrl.config import setting
 from dbrrl.distributions.masks import allowed, masked
 from dbrrl.learning.gradient_step import LossAndMetrics, StepMetrics
-from dbrrl.learning.off_policy import host
 from dbrrl.networks.q_network import QNetwork
 from dbrrl.types import Array, Observation
 
@@ -103,9 +102,7 @@ class IQN(DQN):
 
     def return_distribution(self, observation: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return the K quantiles to choose actions by, each of the probability 1 / K, (B, actions, K) each."""
-        with nn.evaluation():
-            given = self.to_device(self.preprocessor(self.as_batch(observation)[0]))
-            quantiles = host(self.network(given, self.midpoints)).swapaxes(1, 2)
+        quantiles = self.of_batch(observation, lambda given: self.network(given, self.midpoints)).swapaxes(1, 2)
         return quantiles, np.full(quantiles.shape, 1 / quantiles.shape[2])
 
     def update(self, batch: Batch) -> StepMetrics:

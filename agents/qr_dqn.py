@@ -22,7 +22,6 @@ from dbrrl.buffers import Batch
 from dbrrl.config import setting
 from dbrrl.distributions.masks import masked
 from dbrrl.learning.gradient_step import LossAndMetrics
-from dbrrl.learning.off_policy import host
 from dbrrl.types import Array, Observation
 
 from .dqn import DQN
@@ -56,8 +55,7 @@ class QRDQN(DQN):
 
     def return_distribution(self, observation: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return the quantiles, each of the probability 1 / N, (B, actions, N) each."""
-        with nn.evaluation():
-            quantiles = host(self.network(self.to_device(self.preprocessor(self.as_batch(observation)[0]))))
+        quantiles = self.of_batch(observation, self.network)
         return quantiles, np.full(quantiles.shape, 1 / quantiles.shape[2])
 
     def loss(self, batch: Batch) -> LossAndMetrics:

@@ -31,7 +31,7 @@ from dbrrl.learning import actor_and_critics
 from dbrrl.learning.config import OffPolicyConfig
 from dbrrl.learning.gradient_step import LossAndMetrics
 from dbrrl.learning.joined_metrics import JoinedMetrics
-from dbrrl.learning.off_policy import OffPolicyAgent, host
+from dbrrl.learning.off_policy import OffPolicyAgent
 from dbrrl.networks.continuous import ActorAndCritics, Critics
 from dbrrl.networks.q_network import QNetwork
 from dbrrl.nn import Parameter
@@ -138,10 +138,7 @@ class SACDiscrete(OffPolicyAgent):
 
     def q_values(self, observation: Any, episode_start: Any = None) -> np.ndarray:
         """Return minᵢ Q_θᵢ(s, ·) of a batch of observations, (B, actions)."""
-        with nn.evaluation():
-            given = self.to_device(self.preprocessor(self.as_batch(observation)[0]))
-            values: np.ndarray = host(self.critics(given)).min(axis=0)
-            return values
+        return self.of_batch(observation, lambda given: self.critics(given).array.min(axis=0))
 
     def chosen_output(self, given: Any, sample: Any, episode_start: Any = None) -> Any:
         """Return log π_φ(a|s), (B,), with its graph."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from dbrrl.dashboard.access import LOOPBACK
 from dbrrl.errors import ConfigError, RunError
 from dbrrl.experiment import command
 
@@ -29,7 +30,7 @@ def main(arguments: Sequence[str]) -> None:
     if missing:
         raise ConfigError(f'the dashboard needs {", ".join(missing)}: pip install "dbrrl[dashboard]"')
     password = _password(given)
-    if given["host"] not in ("127.0.0.1", "localhost", "::1") and password is None:
+    if given["host"] not in LOOPBACK and password is None:
         raise ConfigError(
             f"--host {given['host']}: others can reach it there, so it demands a password: give --password-file FILE, "
             f"or the variable {PASSWORD}"

@@ -24,7 +24,7 @@ ANSWERS = ("scheduled", "done", "refused")
 _LARGEST = 100_000  # bytes of a request
 _MOST = 1_000  # requests that wait
 _NAME = re.compile(r"\d{1,24}-[0-9a-f]{16}\.json")
-_REPEATED = "stop", "checkpoint"  # commands without an effect on numbers, which a resumed run does not repeat
+_NOT_REPEATED = "stop", "checkpoint"  # commands without an effect on numbers, which a resumed run does not repeat
 
 
 @dataclass(frozen=True, order=True)
@@ -121,7 +121,7 @@ class Inbox:
             with contextlib.suppress(ConfigError):
                 content = {"command": event.get("command"), "values": event.get("values", {}), "at": event.get("step")}
                 command = checked(content, str(event.get("id")))
-                if command.name not in _REPEATED:
+                if command.name not in _NOT_REPEATED:
                     self._waiting[command.id] = command
                     self._again.add(command.id)
 

@@ -222,12 +222,16 @@ class OffPolicyAgent(Agent):
     def evaluated(self, observation: Any, function: Callable[[Observation], Any]) -> Any:
         """Return `function` of preprocessed observations, an array (B,); for a single one, a number."""
         batch, single = self.as_batch(observation)
-        given = self.preprocessor(batch)
+        found = self.of_batch(batch, function)
+        return float(found[0]) if single else found
+
+    def of_batch(self, observation: Any, function: Callable[[Observation], Any]) -> np.ndarray:
+        """Return `function` of a batch of preprocessed observations, (B, ...); a single one is a batch of one."""
+        given = self.preprocessor(self.as_batch(observation)[0])
         if self.preprocessor.choices:
             self.preprocessor.check_mask(leaves(given)[-1])
         with nn.evaluation(noise=False):
-            found = host(function(self.to_device(given)))
-        return float(found[0]) if single else found
+            return host(function(self.to_device(given)))
 
     def sample(self) -> Batch:
         """Return a batch drawn from the replay buffer, on the agent's device."""
