@@ -3,7 +3,7 @@
 import { attempt, onChange, request, runs, want } from "./api.js"
 import { column, fieldNames, matches, parse, settingsOf } from "./columns.js"
 import { ask, h, number, show, tell } from "./dom.js"
-import { color, plot } from "./plot.js"
+import { paint, plot } from "./plot.js"
 
 const AXES = { steps: "environment steps", elapsed: "seconds", episodes: "training episodes", num_updates: "updates" }
 const MOST = 100 // lines
@@ -69,9 +69,7 @@ export function chartsPage(page) {
     }, h("span", { class: "swatch", "data-index": String(index) }), line.label, " ",
     h("span", { class: "value" }, valueText(hovered && hovered.values[index], line)))),
     hovered && h("span", { class: "hint" }, `at ${number(Math.round(hovered.place))} ${AXES[state.x]}`))
-    for (const swatch of legend.querySelectorAll(".swatch")) {
-      swatch.style.backgroundColor = color(Number(swatch.dataset.index))
-    }
+    paint(legend)
   }
   const change = (values, fetch = false) => {
     Object.assign(state, values)

@@ -2,7 +2,7 @@
 
 import { attempt, request } from "./api.js"
 import { h, number, show } from "./dom.js"
-import { color, plot } from "./plot.js"
+import { paint, plot } from "./plot.js"
 
 const SPEEDS = [["0.25", "¼ speed"], ["1", "normal"], ["4", "4 times"]]
 
@@ -122,9 +122,7 @@ export function inspectPage(page, id) {
       rightLabel: "reward", height: 240 })
     show(legend, lines.map((line, index) => h("span", { class: "series" },
       h("span", { class: "swatch", "data-index": String(index) }), line.label)))
-    for (const swatch of legend.querySelectorAll(".swatch")) {
-      swatch.style.backgroundColor = color(Number(swatch.dataset.index))
-    }
+    paint(legend)
   }
   const keys = (event) => {
     if (["INPUT", "SELECT", "TEXTAREA", "BUTTON"].includes(event.target.tagName)) return

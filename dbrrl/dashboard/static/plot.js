@@ -15,13 +15,20 @@ const DASHES = [[], [6, 3], [8, 3, 2, 3], [2, 3]]
 const dark = () => document.documentElement.dataset.theme === "dark"
 const ink = () => (dark() ? "#e6e6e6" : "#1c1c1c")
 
-export function color(index) {
+function color(index) {
   const chosen = COLORS[index % COLORS.length]
   if (chosen === "ink") return ink()
   return dark() ? BRIGHT[chosen] || chosen : chosen
 }
 
-export function dash(index) {
+/** Colour the swatches below an element; by script, as the page allows no styles in HTML. */
+export function paint(element) {
+  for (const swatch of element.querySelectorAll(".swatch")) {
+    swatch.style.backgroundColor = color(Number(swatch.dataset.index))
+  }
+}
+
+function dash(index) {
   return DASHES[Math.floor(index / COLORS.length) % DASHES.length]
 }
 

@@ -2,7 +2,7 @@
 
 import { about, attempt, onChange, request, runs } from "./api.js"
 import { duration, h, moment, number, plain, show } from "./dom.js"
-import { plot } from "./plot.js"
+import { paint, plot } from "./plot.js"
 import { steering } from "./steering.js"
 import { badge } from "./runs.js"
 
@@ -88,11 +88,6 @@ export function runPage(page, id) {
   const retheme = () => paint(body)
   addEventListener("themechange", retheme)
   return () => { ended(); removeEventListener("themechange", retheme); if (chart) chart.destroy() }
-}
-
-async function paint(body) {
-  const { color } = await import("./plot.js")
-  for (const swatch of body.querySelectorAll(".swatch")) swatch.style.backgroundColor = color(Number(swatch.dataset.index))
 }
 
 function units(detail, names) {
