@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 
 MOST_BODY = 1_000_000  # bytes of a request
 ATTEMPTS, PERIOD = 10, 60.0  # wrong passwords, in seconds, after which no more are tried
-SESSIONS = 1_000  # that a password has opened and that are remembered
+SESSIONS = 1_000  # that are remembered
+RATE, BURST = 500.0, 2_000.0  # requests of one session: in a second on average, and at once
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -45,6 +46,7 @@ class Access:
     token: str = field(default_factory=lambda: secrets.token_urlsafe(24))
     _sessions: deque[str] = field(default_factory=lambda: deque(maxlen=SESSIONS))
     _attempts: deque[float] = field(default_factory=lambda: deque(maxlen=ATTEMPTS))
+    _left: dict[str, tuple[float, float]] = field(default_factory=dict)  # of each session: requests, and since when
 
     @property
     def cookie(self) -> str:
@@ -58,13 +60,22 @@ class Access:
             raise Refusal(403, f"this server is not called {host[:80]!r}")
 
     def check_known(self, headers: Mapping[str, str], cookies: Mapping[str, str]) -> None:
-        """Refuse a request of someone who has shown neither the token nor the password."""
+        """Refuse a request of someone who has shown neither the token nor the password, or who asks too often."""
         bearer = headers.get("authorization", "")
-        if bearer.startswith("Bearer ") and _same(bearer[7:], self.token):
-            return
         session = cookies.get(self.cookie, "")
-        if not any(_same(session, one) for one in self._sessions):
+        if bearer.startswith("Bearer ") and _same(bearer[7:], self.token):
+            session = self.token
+        elif not any(_same(session, one) for one in self._sessions):
             raise Refusal(401, "open the address that the dashboard printed when it started, with its token")
+        self._check_rate(session, time.monotonic())
+
+    def _check_rate(self, session: str, now: float) -> None:
+        """Refuse a request of a session that has sent `BURST` of them more than it may in this time."""
+        left, since = self._left.get(session, (BURST, now))
+        left = min(BURST, left + RATE * (now - since))
+        if left < 1:
+            raise Refusal(429, f"more than {RATE:.0f} requests in a second: wait a little")
+        self._left[session] = left - 1, now
 
     def check_origin(self, method: str, headers: Mapping[str, str]) -> None:
         """Refuse a change that a page of another site has sent with this browser's cookie."""
@@ -99,6 +110,8 @@ class Access:
 
     def _open(self) -> str:
         session = secrets.token_urlsafe(24)
+        if len(self._sessions) == SESSIONS:
+            self._left.pop(self._sessions[0], None)
         self._sessions.append(session)
         return session
 

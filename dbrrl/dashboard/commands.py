@@ -1,11 +1,9 @@
 """The commands that a run was given, as its journal and its folder tell."""
 
 import contextlib
-import json
 from collections.abc import Sequence
 from typing import Any
 
-from dbrrl.checkpoint import files
 from dbrrl.errors import ConfigError
 from dbrrl.experiment import steering
 from dbrrl.experiment.directory import RunDirectory
@@ -15,18 +13,19 @@ from dbrrl.learning.changing import CHANGEABLE
 
 from .messages import Answer, Changeable
 
-_LARGEST = 100_000  # bytes of a request
-
 
 def answers(events: Sequence[Event], directory: RunDirectory) -> list[Answer]:
     """Return the commands of a run, the latest answer to each, those without one last."""
     found = {
         str(event["id"]): _answer(event) for event in events if event["event"] in steering.ANSWERS and "id" in event
     }
-    for command in _given(directory):
-        if command.id not in found:
-            when = int(command.id.partition("-")[0]) / 1e9
-            found[command.id] = Answer(command.id, command.name, command.values, "given", None, _at(command.at), when)
+    for one in steering.waiting(directory.commands):
+        if one in found:
+            continue
+        with contextlib.suppress(ConfigError):
+            command = steering.read(directory.commands, one)
+            when = int(one.partition("-")[0]) / 1e9
+            found[one] = Answer(one, command.name, command.values, "given", None, _at(command.at), when)
     return list(found.values())
 
 
@@ -50,18 +49,6 @@ def _answer(event: Event) -> Answer:
         text=str(event.get("text", ""))[:1000],
         time=float(when) if isinstance(when, int | float) else 0.0,
     )
-
-
-def _given(directory: RunDirectory) -> list[steering.Command]:
-    """Return the commands that lie in the folder."""
-    found = []
-    with contextlib.suppress(OSError):
-        for path in sorted(directory.commands.glob("*.json"))[:1000]:
-            if path.name[0].isdecimal() and not files.is_link(path):
-                with contextlib.suppress(ConfigError, OSError, ValueError, RecursionError):
-                    content = json.loads(files.read(path, _LARGEST))
-                    found.append(steering.checked(content, path.stem))
-    return [command for command in found if command.id.partition("-")[0].isdecimal()]
 
 
 def _at(step: int) -> str:

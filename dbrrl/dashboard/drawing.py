@@ -65,6 +65,8 @@ def draw(figure_class: Any, chart: dict[str, Any]) -> Any:
             axes.set_xlim(*chart["x_range"])
         if chart["y_range"]:
             axes.set_ylim(*chart["y_range"])
+        if chart["right_range"] and right is not None:
+            right.set_ylim(*chart["right_range"])
         if chart["lines"]:
             legend = figure.legend(loc="outside lower center", frameon=False, ncols=min(3, len(chart["lines"])))
             for text in legend.get_texts():

@@ -16,6 +16,7 @@ STATUSES = {
     405: "This address is not used this way.",
     409: "It cannot be done now.",
     413: "The request is too large.",
+    429: "Too many requests came at once: wait a little.",
     503: "Too much is asked at once, or the server's files cannot be written.",
 }
 
@@ -54,11 +55,15 @@ ENDPOINTS = (
              changes=True),
     Endpoint("POST", "/api/runs/{run}/commands", "Give a command to a run that is going on.", Service.steer, m.Given,
              body=m.Order, changes=True),
+    Endpoint("GET", "/api/runs/{run}/evaluation", "List the episodes of an evaluation.", Service.evaluation,
+             m.EvaluationEpisodes, m.EvaluationQuery),
     Endpoint("GET", "/api/runs/{run}/file", "Send a file of a run.", Service.file_of, ("*/*",), m.FileQuery),
     Endpoint("POST", "/api/runs/{run}/episodes", "Play an episode with an agent of a run.", Service.play,
              played.EpisodeMade, body=played.EpisodeRequest),
     Endpoint("GET", "/api/episodes/{episode}/step", "Tell what was seen, said and done at a step.", Service.moment,
              played.Moment, played.StepQuery),
+    Endpoint("GET", "/api/episodes/{episode}/series", "Send statistics of an episode over its steps.", Service.series,
+             played.Series, played.SeriesQuery),
     Endpoint("GET", "/api/episodes/{episode}/frame", "Send the picture of the environment at a step.", Service.frame,
              ("image/png",), played.StepQuery),
     Endpoint("GET", "/api/episodes/{episode}/image", "Send an observation that is a picture.", Service.image,

@@ -10,9 +10,13 @@ MOST = 2_000  # files that are listed
 _DEPTH = 4
 _KINDS = {
     ".png": "image", ".gif": "image", ".svg": "text", ".mp4": "video", ".csv": "text", ".toml": "text", ".txt": "text",
-    ".jsonl": "text", ".patch": "text", ".dbrrl": "checkpoint",
+    ".jsonl": "text", ".patch": "text", ".dbrrl": "checkpoint", ".wav": "audio", ".mp3": "audio", ".ogg": "audio",
+    ".json": "text", ".md": "text", ".log": "text",
 }  # fmt: skip
-TYPES = {".png": "image/png", ".gif": "image/gif", ".mp4": "video/mp4"}  # which a browser may show; others are saved
+TYPES = {  # which a browser may show; others are saved
+    ".png": "image/png", ".gif": "image/gif", ".mp4": "video/mp4", ".wav": "audio/wav", ".mp3": "audio/mpeg",
+    ".ogg": "audio/ogg",
+}  # fmt: skip
 LARGEST = 1 << 28  # bytes of a file that is sent
 
 

@@ -21,7 +21,7 @@ from dbrrl.experiment.settings import Plan
 
 from . import insight
 from .access import Refusal
-from .played import Change, EpisodeMade, EpisodeRequest, Moment
+from .played import Change, EpisodeMade, EpisodeRequest, Moment, statistics
 
 Entry = TypeVar("Entry")
 
@@ -68,6 +68,9 @@ class Inspector:
             if request.seed is not None:
                 plan = Plan(**{**vars(plan), "settings": plan.settings.replace(seed=request.seed)})
             episode = _played(plan, file, request)
+            self._episodes[episode.made.id] = episode
+            while len(self._episodes) > KEPT:
+                self._episodes.popitem(last=False)
         except DbrrlError as error:
             raise Refusal(409, f"it cannot be played: {error}") from error
         except Refusal:
@@ -77,14 +80,20 @@ class Inspector:
             raise Refusal(409, f"it cannot be played: {reason}") from error
         finally:
             self._playing.release()
-        self._episodes[episode.made.id] = episode
-        while len(self._episodes) > KEPT:
-            self._episodes.popitem(last=False)
         return episode.made
 
     def moment(self, one: str, step: int) -> Moment:
         """Return what was seen, said and done at a step."""
         return _at(self._episode(one).moments, step)
+
+    def series(self, one: str, names: list[str]) -> dict[str, list[float | None]]:
+        """Return statistics of an episode by name, a number for each step."""
+        episode = self._episode(one)
+        unknown = [name for name in names if name not in episode.made.statistics]
+        if unknown:
+            raise Refusal(404, f"the episode has no statistic {unknown[0]!r}")
+        steps = [statistics(moment) for moment in episode.moments]
+        return {name: [step.get(name) for step in steps] for name in names}
 
     def frame(self, one: str, step: int) -> bytes:
         """Return the picture of the environment before a step, PNG."""
@@ -100,9 +109,10 @@ class Inspector:
         return _png(_picture(image, gradient), scale=4)
 
     def _episode(self, one: str) -> Episode:
-        if one not in self._episodes:
+        episode = self._episodes.get(one)
+        if episode is None:
             raise Refusal(404, "there is no such episode any more: play it again")
-        return self._episodes[one]
+        return episode
 
 
 def _played(plan: Plan, file: Path, request: EpisodeRequest) -> Episode:
@@ -111,7 +121,7 @@ def _played(plan: Plan, file: Path, request: EpisodeRequest) -> Episode:
     envs = video.environments(plan, 1)
     try:
         one, seed = secrets.token_hex(8), plan.settings.seed
-        made = EpisodeMade(one, 0, 0.0, "", 0, request.file, seed, [], [], [], "", "")
+        made = EpisodeMade(one, 0, 0.0, "", 0, request.file, seed, [], "", "")
         episode = Episode(made)
         _play(agent, envs, request, episode)
     finally:
@@ -135,7 +145,8 @@ def _play(agent: Any, envs: vector.Environments, request: EpisodeRequest, episod
         moment.action, moment.changed = action[0].tolist(), step in changes
         result = envs.step(action)
         moment.reward = float(result.reward[0])
-        made.rewards.append(moment.reward)
+        made.total += moment.reward
+        moment.total = made.total
         observation, first = result.observation, begins(result)
         if result.terminated[0] or result.truncated[0]:
             made.ended = "terminated" if result.terminated[0] else "truncated"
@@ -145,7 +156,9 @@ def _play(agent: Any, envs: vector.Environments, request: EpisodeRequest, episod
             break
     else:
         made.ended = f"cut after {request.steps:,} steps"
-    made.length, made.total = len(made.rewards), float(np.sum(made.rewards))
+    made.length = len(episode.moments)
+    known = dict.fromkeys(name for moment in episode.moments for name, x in statistics(moment).items() if x is not None)
+    made.statistics = list(known)
 
 
 def _see(agent: Any, envs: vector.Environments, observation: Any, first: bool, wanted: bool, episode: Episode) -> int:
@@ -153,8 +166,6 @@ def _see(agent: Any, envs: vector.Environments, observation: Any, first: bool, w
     made = episode.made
     said = insight.told(agent, observation, first)
     gradient = insight.saliency(agent, observation, first) if wanted else None
-    made.values.append(said.get("value"))
-    made.entropies.append(said.get("entropy"))
     seen = np.asarray(observation[0]) if isinstance(observation, np.ndarray) else None
     picture = seen is not None and seen.ndim in (2, 3) and seen.dtype == np.uint8
     vector_seen = seen is not None and not picture and seen.size <= 2_000

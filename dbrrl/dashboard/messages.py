@@ -102,7 +102,7 @@ class File(Struct):
     path: str
     size: int
     modified: float
-    kind: Literal["image", "video", "text", "checkpoint", "other"]
+    kind: Literal["image", "video", "audio", "text", "checkpoint", "other"]
 
 
 class Answer(Struct):
@@ -133,11 +133,32 @@ class RunDetail(Struct):
     tables: Annotated[dict[str, Any], Meta(description="The content of config.toml.")]
     events: list[Event]
     files: list[File]
-    evaluations: list[dict[str, float | None]]
+    evaluations: Annotated[list[dict[str, float | None]], Meta(description="The latest rows of scores.csv.")]
+    first_evaluation: Annotated[int, Meta(description="The number of the first of them.")]
     metrics: list[Metric]
     commands: list[Answer]
     changeable: list[Changeable]
     resume: Annotated[str, Meta(description="The command that goes on with the run.")]
+
+
+class EvaluationQuery(Taken):
+    """Which evaluation is wanted."""
+
+    number: Annotated[int, Meta(ge=0, le=2**31, description="Its row in scores.csv, from 0.")]
+
+
+class EvaluationEpisode(Struct):
+    """An episode of an evaluation; null where a number is not finite, or the environment tells no success."""
+
+    total: Annotated[float | None, Meta(description="The sum of its rewards.")]
+    length: int
+    success: float | None
+
+
+class EvaluationEpisodes(Struct):
+    """The episodes of an evaluation, in the order in which they ended; none where the run is of an earlier version."""
+
+    episodes: list[EvaluationEpisode]
 
 
 class FileQuery(Taken):
@@ -234,6 +255,7 @@ class Style(Taken):
     dark: bool = False
     x_range: tuple[float, float] | None = None
     y_range: tuple[float, float] | None = None
+    right_range: tuple[float, float] | None = None
 
 
 class Export(Taken):

@@ -1,10 +1,13 @@
 """What the inspector's part of the API takes and gives."""
 
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 from msgspec import Meta, Struct, field
 
 from .messages import Taken
+
+MOST = 200  # numbers of one kind at a step of which each is a statistic
 
 
 class Change(Taken):
@@ -40,6 +43,7 @@ class Moment(Struct):
     action: Any = None
     changed: bool = False
     reward: float = 0.0
+    total: Annotated[float, Meta(description="The sum of the rewards up to this step, its own among them.")] = 0.0
 
 
 class EpisodeMade(Struct):
@@ -52,9 +56,7 @@ class EpisodeMade(Struct):
     actions: Annotated[int, Meta(description="How many actions there are; 0 where they are numbers.")]
     file: str
     seed: int
-    rewards: list[float]
-    values: list[float | None]
-    entropies: list[float | None]
+    statistics: Annotated[list[str], Meta(description="What its steps have numbers of, for a chart.")]
     action_space: str
     observation_space: str
     problem: str = ""
@@ -65,3 +67,43 @@ class StepQuery(Taken):
 
     step: Annotated[int, Meta(ge=0, le=100_000)] = 0
     saliency: bool = False
+
+
+class SeriesQuery(Taken):
+    """Which statistics of an episode are wanted."""
+
+    names: Annotated[str, Meta(max_length=2000, description="As the episode lists them, with commas between.")]
+
+
+class Series(Struct):
+    """Statistics of an episode by name: a number for each step, null where it has none."""
+
+    series: dict[str, list[float | None]]
+
+
+def statistics(moment: Moment) -> dict[str, float | None]:
+    """Return the numbers of a step by name: "value", "Q 0", "probability 1", "observation 3" and so on."""
+    found = {"value": moment.value, "entropy": moment.entropy, "reward": moment.reward, "return so far": moment.total}
+    found |= _each("Q", moment.q or ())
+    policy, returns = moment.policy or {}, moment.returns
+    for key, name in (("probs", "probability"), ("mean", "mean"), ("std", "deviation")):
+        found |= _each(name, policy.get(key, ()))
+    if returns is not None and isinstance(moment.action, int):
+        values, probs = returns["values"][moment.action], returns["probs"][moment.action]
+        found |= {f"{round(100 * p)} % of the return": _quantile(values, probs, p) for p in (0.05, 0.5, 0.95)}
+    return found | _each("observation", moment.observation)
+
+
+def _each(name: str, values: Iterable[float | None]) -> dict[str, float | None]:
+    numbers = list(values)
+    return {f"{name} {index}": value for index, value in enumerate(numbers)} if len(numbers) <= MOST else {}
+
+
+def _quantile(values: list[float], probs: list[float], share: float) -> float:
+    """Return the least value up to which a discrete distribution has the share."""
+    reached = 0.0
+    for value, probability in sorted(zip(values, probs, strict=True)):
+        reached += probability
+        if reached >= share:
+            return value
+    return max(values)

@@ -24,8 +24,9 @@ from .index import Index
 from .inspector import Inspector
 from .marks import NAME, Mark, Marks
 from .runs import RunFiles, Summary
+from .tables import Table
 
-EVENTS = 1_000  # of a run that are sent
+EVENTS = EVALUATIONS = 1_000  # of a run that are sent
 HELD = 400_000_000  # bytes of tables that stay in memory
 
 
@@ -81,7 +82,8 @@ class Service:
         self._load([run])
         events = journal.read(run.directory.log)
         names = run.scores.columns
-        rows = [dict(zip(names, map(_finite, row), strict=True)) for row in run.scores.values[-1_000:].tolist()]
+        first = max(0, len(run.scores.values) - EVALUATIONS)
+        rows = [dict(zip(names, map(_finite, row), strict=True)) for row in run.scores.values[first:].tolist()]
         return m.RunDetail(
             run=self._row(run.summary, list(run.summary.settings)),
             title=run.title,
@@ -90,10 +92,24 @@ class Service:
             events=[_event(event) for event in events[-EVENTS:]],
             files=files.listed(run.directory.path),
             evaluations=rows,
+            first_evaluation=first,
             metrics=_metrics([*run.scores.columns, *run.progress.columns]),
             commands=answers(events, run.directory),
             changeable=changeable(events, run.summary.settings),
             resume=f"python -m dbrrl.train --resume {shlex.quote(str(run.directory.path))}",
+        )
+
+    def evaluation(self, one: str, query: m.EvaluationQuery) -> m.EvaluationEpisodes:
+        """Return the episodes of an evaluation of a run."""
+        table = Table(self._run(one).directory.episodes)
+        table.load()
+        rows = table.column("evaluation") == query.number
+        columns = (table.column(name)[rows].tolist() for name in ("return", "length", "success"))
+        found = [
+            (_finite(total), _finite(length), _finite(success)) for total, length, success in zip(*columns, strict=True)
+        ]
+        return m.EvaluationEpisodes(
+            [m.EvaluationEpisode(total, int(length or 0), success) for total, length, success in found]
         )
 
     def steer(self, one: str, order: m.Order) -> m.Given:
@@ -123,6 +139,10 @@ class Service:
     def moment(self, one: str, query: played.StepQuery) -> played.Moment:
         """Tell what was seen, said and done at a step of an episode."""
         return self.inspector.moment(one, query.step)
+
+    def series(self, one: str, query: played.SeriesQuery) -> played.Series:
+        """Return statistics of an episode over its steps."""
+        return played.Series(self.inspector.series(one, [name for name in query.names.split(",") if name]))
 
     def frame(self, one: str, query: played.StepQuery) -> tuple[str, bytes]:
         """Return the picture of the environment before a step."""

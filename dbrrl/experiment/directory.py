@@ -30,6 +30,7 @@ class RunDirectory:
         self.config = path / "config.toml"
         self.scores = path / "scores.csv"
         self.progress = path / "progress.csv"
+        self.episodes = path / "evaluation_episodes.csv"
         self.checkpoints = path / "checkpoints"
         self.best = path / "best" / "agent.dbrrl"
         self.final = path / "final" / "agent.dbrrl"
@@ -135,9 +136,14 @@ class RunDirectory:
     def _folders(self) -> tuple[Path, ...]:
         return self.best.parent, self.final.parent, self.checkpoints, self.events, self.commands
 
+    @property
+    def tables(self) -> tuple[Path, ...]:
+        """The files that grow by rows, which a checkpoint counts."""
+        return self.scores, self.progress, self.episodes
+
     def refuse_links(self) -> None:
         """Raise RunError if a folder or a growing file of the run is a link: writing would change files elsewhere."""
-        for path in (*self._folders, self.scores, self.progress, self.log, self.heartbeat):
+        for path in (*self._folders, *self.tables, self.log, self.heartbeat):
             if files.is_link(path):
                 raise RunError(f"{path}: is a link, and a run writes nothing through one: put there what it leads to")
 

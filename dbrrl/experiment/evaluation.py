@@ -52,6 +52,14 @@ class Evaluation:
             "max": float(returns.max()),
         } | rate
 
+    def episodes(self) -> list[dict[str, float]]:
+        """Return "return" and "length" of each episode, and "success", 1 or 0, where the environment tells it."""
+        columns = {"return": self.returns, "length": self.lengths}
+        columns |= {} if self.successes is None else {"success": self.successes.astype(np.int64)}
+        return [
+            dict(zip(columns, row, strict=True)) for row in zip(*map(np.ndarray.tolist, columns.values()), strict=True)
+        ]
+
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Return Student's confidence interval of the mean return; (mean, mean) for one episode."""
         return mean_interval(self.returns, level)

@@ -230,8 +230,8 @@ class Experiment:
         build.use_precision(plan, stack)
         loop = Loop(plan, agent, driver, directory=directory, display=self.display, interruption=interruption)
         if state is None:
-            directory.scores.unlink(missing_ok=True)
-            directory.progress.unlink(missing_ok=True)
+            for file in directory.tables:
+                file.unlink(missing_ok=True)
             loop.begin_again()
         else:
             with resuming.as_checkpoint_error(directory):

@@ -6,6 +6,7 @@ from dbrrl.checkpoint import State, untrusted
 from dbrrl.errors import CheckpointError
 
 NO_CHANGES: State = {"config": {}, "settings": {}}  # of settings, by commands
+NO_ROWS: State = {"columns": [], "count": 0}  # of a table
 
 
 def check_loop(state: State, most: int) -> None:

@@ -20,11 +20,12 @@ from .directory import RunDirectory
 from .driver import Driver, Episode
 from .evaluation import Evaluation, environments, evaluate
 from .interruption import Interruption
-from .loading import NO_CHANGES, check_loop
+from .loading import NO_CHANGES, NO_ROWS, check_loop
 from .saving import Saver
 from .settings import Plan
 from .steered import Obedience
 
+TABLES = ("scores", "progress", "evaluated")
 RECENT = 100  # training episodes that the means of progress.csv cover
 
 
@@ -50,8 +51,8 @@ class Loop:
         self.called = 0  # the step at which due callbacks were last called
         self.planned = plan  # before any command has changed it
         self.obedience = None if directory is None else Obedience(self, directory)
-        self.scores = Table(directory.scores if directory else None)
-        self.progress = Table(directory.progress if directory else None)
+        files = directory.tables if directory else (None, None, None)
+        self.scores, self.progress, self.evaluated = map(Table, files)  # the last: a row per episode of an evaluation
         self.steps = 0
         self.episodes = 0
         self.best = -math.inf
@@ -62,7 +63,7 @@ class Loop:
         self._refresh_at = self._started
         self.schedule()
         self._plan_table = plan.to_dict()
-        self.saver = Saver(directory, agent, driver, [self.scores, self.progress], self.state_dict)
+        self.saver = Saver(directory, agent, driver, [self.scores, self.progress, self.evaluated], self.state_dict)
         driver.bind(agent)
 
     @property
@@ -132,8 +133,7 @@ class Loop:
             "called": self.called,
             "commands": list(self.obedience.inbox.done) if self.obedience else [],
             "changes": steered.differences(self.planned, self.plan),
-            "scores": self.scores.state_dict(),
-            "progress": self.progress.state_dict(),
+            **{name: getattr(self, name).state_dict() for name in TABLES},
         }
 
     def begin_again(self) -> None:
@@ -157,8 +157,8 @@ class Loop:
         if self.finished:  # a longer run has intervals of its own
             self.finished = False
             self.schedule()
-        self.scores.load_state_dict(state["scores"])
-        self.progress.load_state_dict(state["progress"])
+        for name in TABLES:
+            getattr(self, name).load_state_dict(state.get(name, NO_ROWS))
 
     def schedule(self) -> None:
         """Set the steps of the next events by the intervals of the settings."""
@@ -257,10 +257,9 @@ class Loop:
     def score(self, episodes: int, steps: int | None = None) -> bool:
         """Evaluate, and add a row to scores.csv; False if a signal came."""
         evaluation = self._play(self.plan, episodes, steps)
-        if evaluation is None:
-            return False
-        self._score(evaluation)
-        return True
+        if evaluation is not None:
+            self._score(evaluation)
+        return evaluation is not None
 
     def _play(self, plan: Plan, episodes: int, steps: int | None) -> Evaluation | None:
         envs = environments(plan, episodes, kind=self.driver.kind)
@@ -274,6 +273,8 @@ class Loop:
         row = self._counters() | evaluation.row() | {"evaluation_episodes": len(evaluation.returns)}
         row |= self.agent.statistics()
         self.scores.append(row)
+        of = {"evaluation": self.scores.count - 1, "steps": self.steps}
+        self.evaluated.extend(of | episode for episode in evaluation.episodes())
         for callback in self.callbacks:
             callback.on_evaluation(self, row)
         if row["mean"] >= self.best and self.directory is not None:

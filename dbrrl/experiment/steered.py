@@ -16,7 +16,7 @@ from dbrrl.reporting.display import Quiet
 from .callbacks import Callback, Running
 from .directory import RunDirectory
 from .settings import Plan, Settings
-from .steering import COMMANDS, Command, Inbox, waits
+from .steering import COMMANDS, Command, Inbox, waiting
 
 LOOK = 0.5  # seconds between two looks for commands
 OF_RUN = ("eval_interval", "eval_episodes", "log_interval", "checkpoint_interval", "final_episodes")
@@ -100,7 +100,7 @@ class Obedience:
         if now < self.look_at:
             return False
         self.look_at = now + LOOK
-        return waits(self.inbox.directory.commands)
+        return bool(waiting(self.inbox.directory.commands))
 
     def obey(self) -> bool:
         """Carry out the commands that are due; False if one of them stops the run."""

@@ -74,13 +74,22 @@ def answer(events: Iterable[Event], one: str) -> Event | None:
     return found[-1] if found else None
 
 
-def waits(folder: Path) -> bool:
-    """Return whether a command lies in the folder."""
+def waiting(folder: Path) -> list[str]:
+    """Return the ids of the commands that lie in a folder, the earliest first; no links."""
     try:
         with os.scandir(folder) as entries:
-            return any(_NAME.fullmatch(entry.name) for entry in entries)
+            names = [one.name for one in entries if _NAME.fullmatch(one.name) and one.is_file(follow_symlinks=False)]
     except OSError:
-        return False
+        return []
+    return [name.removesuffix(".json") for name in sorted(names)[:_MOST]]
+
+
+def read(folder: Path, one: str) -> Command:
+    """Return the command `one` that lies in a folder; ConfigError if its file is none, or cannot be read."""
+    try:
+        return checked(json.loads(files.read(folder / f"{one}.json", _LARGEST)), one)
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(str(error)) from error
 
 
 def checked(content: Any, one: str) -> Command:
@@ -127,15 +136,14 @@ class Inbox:
 
     def look(self, step: int) -> None:
         """Read the commands that came; refuse what is none, and answer those that wait for a later step."""
-        for name in sorted(self._names())[:_MOST]:
-            one = name.removesuffix(".json")
+        for one in waiting(self.directory.commands):
             if one in self._waiting or one in self.done:
                 if one in self.done or one in self._again:
                     self._remove(one)
                 continue
             try:
-                command = checked(json.loads(files.read(self.directory.commands / name, _LARGEST)), one)
-            except (ConfigError, OSError, ValueError, RecursionError) as error:
+                command = read(self.directory.commands, one)
+            except ConfigError as error:
                 self.answer(Command(0, one, "unknown"), "refused", step, str(error)[:500])
                 continue
             self._waiting[one] = command
@@ -163,13 +171,6 @@ class Inbox:
             self._remove(command.id)
         if event == "done":
             self.done.append(command.id)
-
-    def _names(self) -> list[str]:
-        try:
-            entries = list(os.scandir(self.directory.commands))
-        except OSError:
-            return []
-        return [entry.name for entry in entries if _NAME.fullmatch(entry.name) and entry.is_file(follow_symlinks=False)]
 
     def _remove(self, one: str) -> None:
         with contextlib.suppress(OSError):

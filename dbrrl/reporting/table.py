@@ -33,14 +33,21 @@ class Table:
 
     def append(self, row: Mapping[str, float]) -> None:
         """Add a row; RunError if the file cannot be written."""
-        columns = list(dict.fromkeys([*self.columns, *row]))
+        self.extend([row])
+
+    def extend(self, rows: Iterable[Mapping[str, float]]) -> None:
+        """Add rows, at once; RunError if the file cannot be written."""
+        added = [dict(row) for row in rows]
+        if not added:
+            return
+        columns = list(dict.fromkeys([*self.columns, *(name for row in added for name in row)]))
         if self.path is None:
-            self._rows.append(dict(row))
+            self._rows += added
         elif columns == self.columns:
-            _append(self.path, _line(_text(row.get(column)) for column in columns))
+            _append(self.path, "".join(_line(_text(row.get(column)) for column in columns) for row in added))
         else:
-            _write(self.path, columns, [*self.rows, row])
-        self.columns, self.count = columns, self.count + 1
+            _write(self.path, columns, [*self.rows, *added])
+        self.columns, self.count = columns, self.count + len(added)
 
     def sync(self) -> None:
         """Write all rows from the system's cache to the disk, so that a checkpoint can rely on them."""
@@ -115,10 +122,10 @@ def _write(path: Path, columns: list[str], rows: Iterable[Mapping[str, float]]) 
     files.write(path, dumps(columns, rows))
 
 
-def _append(path: Path, line: str) -> None:
+def _append(path: Path, lines: str) -> None:
     try:
         with open(os.open(path, _APPEND, 0o666), "a", encoding="utf-8", newline="") as file:
-            file.write(line)
+            file.write(lines)
     except OSError as error:
         raise RunError(f"{path}: cannot be written: {error.strerror}; make room, then resume") from error
 

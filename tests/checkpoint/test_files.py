@@ -70,7 +70,9 @@ def test_names_differ_each_time_and_are_gone_after_an_error(tmp_path: Path) -> N
 
 
 @posix
-@pytest.mark.parametrize("name", ["best", "final", "checkpoints", "tensorboard", "scores.csv", "progress.csv"])
+@pytest.mark.parametrize(
+    "name", ["best", "final", "checkpoints", "tensorboard", "scores.csv", "progress.csv", "evaluation_episodes.csv"]
+)
 def test_a_run_goes_on_through_no_link(run: Path, tmp_path: Path, name: str) -> None:
     elsewhere = tmp_path / "elsewhere"
     if (run / name).exists():

@@ -1,11 +1,12 @@
 """Who may do what."""
 
 from collections.abc import Mapping
+from unittest.mock import patch
 
 import pytest
 
 from dbrrl.dashboard import access
-from dbrrl.dashboard.access import ATTEMPTS, Access, Refusal
+from dbrrl.dashboard.access import ATTEMPTS, BURST, RATE, Access, Refusal
 
 LOCAL = frozenset(access.LOOPBACK)
 
@@ -46,6 +47,21 @@ def test_a_password_takes_the_place_of_the_token_and_is_not_guessed() -> None:
         assert status(one.open_with_password, "wrong") == 401
     assert status(one.open_with_password, "wrong") == status(one.open_with_password, "correct horse") == 429
     assert status(Access(80, LOCAL).open_with_password, "") == 401
+
+
+def test_a_session_that_asks_too_often_is_told_to_wait_and_others_are_not() -> None:
+    one = Access(80, LOCAL)
+    first, second = ({one.cookie: one.open_with_token(one.token)} for _ in range(2))
+    with patch.object(access.time, "monotonic", return_value=1000.0) as clock:
+        asked = [status(one.check_known, {}, first) for _ in range(int(BURST) + 5)]
+        assert asked == [0] * int(BURST) + [429] * 5
+        assert status(one.check_known, {}, second) == 0
+        assert status(one.check_known, {"authorization": f"Bearer {one.token}"}, {}) == 0
+        clock.return_value += 0.1
+        asked = [status(one.check_known, {}, first) for _ in range(int(RATE / 10) + 5)]
+        assert asked.count(0) == pytest.approx(RATE / 10, abs=1) and asked[-1] == 429
+        clock.return_value += 1e6
+        assert [status(one.check_known, {}, first) for _ in range(int(BURST) + 1)].count(429) == 1
 
 
 @pytest.mark.parametrize(

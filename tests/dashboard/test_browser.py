@@ -1,11 +1,13 @@
 """The pages in a real browser, on a real server: Chromium without a window, driven by Playwright."""
 
+import io
 import json
 import re
 import runpy
 import shutil
 import subprocess
 import sys
+import wave
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import pytest
 
 from dbrrl import Experiment
 from dbrrl.checkpoint import load, same
+from tests.dashboard import images  # noqa: F401 (registers an environment)
 from tests.dashboard.conftest import Site
 from tests.dashboard.folders import made
 
@@ -42,8 +45,8 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture
-def page(browser: Any, tmp_path: Path) -> Iterator[Any]:
-    """A page in whose console nothing may be complained of."""
+def page(browser: Any, site: Start) -> Iterator[Any]:
+    """A page in whose console nothing may be complained of; it is closed before the servers of `site`."""
     context = browser.new_context(viewport={"width": 1280, "height": 800}, accept_downloads=True)
     complaints: list[str] = []
     made_page = context.new_page()
@@ -60,13 +63,24 @@ def runs(tmp_path: Path) -> Path:
     for seed in range(3):
         made(root / f"ppo-{seed}", seed=seed, means=[1.0 + seed, 5.0, 9.0 - seed], learning_rate=0.1 * (seed + 1))
     made(root / "dqn-0", agent="dqn", means=[0.5, 0.25], batch_size=32)
-    made(root / "broken", ended="failed", text="ValueError: <img src=x onerror=alert(1)>", learning_rate=0.3)
+    broken = made(root / "broken", ended="failed", text="ValueError: <img src=x onerror=alert(1)>", learning_rate=0.3)
+    rows = "evaluation,steps,return,length\n0,100,1,5\n2,300,9.5,40\n2,300,8.5,38\n"
+    (broken / "evaluation_episodes.csv").write_text(rows)
     return root
 
 
 def opened(page: Any, one: Site) -> Any:
     page.goto(one.server.address)
     return page
+
+
+def wav(seconds: float) -> bytes:
+    """Silence as a sound file."""
+    content = io.BytesIO()
+    with wave.open(content, "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        file.writeframes(bytes(2 * int(8000 * seconds)))
+    return content.getvalue()
 
 
 def names(page: Any) -> list[str]:
@@ -96,6 +110,8 @@ def test_the_table_sorts_filters_groups_and_chooses_columns(page: Any, runs: Pat
     page.get_by_role("button", name="Done").click()
     expect(page.get_by_role("button", name="learning_rate")).to_be_visible()
     expect(page.locator("tr", has_text="ppo-1")).to_contain_text("0.2")
+    page.get_by_label("Group by").select_option("batch_size")  # a setting that is no column
+    expect(page.get_by_role("button", name="batch_size: 32")).to_be_visible()
     page.get_by_label("Group by").select_option("agent")
     expect(page.get_by_role("button", name="agent: ppo")).to_be_visible()
     expect(page.locator("tr.group", has_text="ppo")).to_contain_text("4 runs, mean score")
@@ -151,6 +167,11 @@ def test_a_chart_is_chosen_shared_saved_and_exported(page: Any, runs: Path, site
     page.get_by_role("checkbox", name="entropy").check()
     expect(page.locator(".legend .series")).to_have_count(2)
     page.get_by_role("checkbox", name="right axis").nth(1).check()
+    page.get_by_text("Ranges and title").click()
+    for end, value in (("from", "-1"), ("to", "4")):
+        page.get_by_label(f"right axis {end}").fill(value)
+        page.get_by_label(f"right axis {end}").press("Enter")
+    page.get_by_text("Ranges and title").click()
     page.get_by_text("Statistic: mean, entropy").click()
     page.get_by_label("Of a group").select_option("iqm")
     page.get_by_label("Smooth").fill("3")
@@ -161,6 +182,7 @@ def test_a_chart_is_chosen_shared_saved_and_exported(page: Any, runs: Path, site
         "group=agent",
         "y=mean,entropy",
         "right=entropy",
+        "rightrange=-1,4",
         "center=iqm",
         "smooth=3",
         "logy=1",
@@ -228,6 +250,9 @@ def test_a_page_of_a_run_shows_all_that_is_known_and_no_html(page: Any, runs: Pa
     page.keyboard.press("ArrowRight")
     expect(page.get_by_role("tab", name="Evaluations")).to_have_attribute("aria-selected", "true")
     expect(page.locator("#tab tbody tr")).to_have_count(3)
+    page.get_by_role("button", name="Episodes of evaluation 2").click()
+    expect(page.get_by_role("dialog").locator("tbody td")).to_have_text(["0", "9.5", "40", "1", "8.5", "38"])
+    page.get_by_role("button", name="Close").click()
     page.get_by_role("tab", name="Settings").click()
     expect(page.locator("#tab")).to_contain_text("learning_rate")
     page.get_by_role("tab", name="Log").click()
@@ -236,6 +261,14 @@ def test_a_page_of_a_run_shows_all_that_is_known_and_no_html(page: Any, runs: Pa
     with page.expect_download() as caught:
         page.get_by_role("link", name="scores.csv").click()
     assert Path(caught.value.path()).read_bytes() == (runs / "broken" / "scores.csv").read_bytes()
+    (runs / "broken" / "said.wav").write_bytes(wav(0.1))
+    page.get_by_role("button", name="Read log.jsonl").click()
+    expect(page.get_by_role("dialog").locator("pre")).to_contain_text('"text": "ValueError: <img src=x')
+    page.get_by_role("button", name="Close").click()
+    page.reload()
+    length = "audio => new Promise(done => audio.readyState ? done(audio.duration)"
+    length += " : audio.addEventListener('loadedmetadata', () => done(audio.duration)))"
+    assert page.locator("audio").evaluate(length) == pytest.approx(0.1)
 
 
 def test_a_run_that_trains_is_followed_live(page: Any, tmp_path: Path, site: Start) -> None:
@@ -323,6 +356,7 @@ KINDS: list[tuple[str, str, dict[str, Any], list[str]]] = [
     ("iqn", "CartPole-v1", {}, ["Q"]),
     ("sac", "Pendulum-v1", {}, ["Policy"]),
 ]
+SHOWN = {"ppo": "probability 1", "a2c": "observation 2", "dqn": "Q 1", "iqn": "95 % of the return", "sac": "mean 0"}
 
 
 @pytest.mark.parametrize(("agent", "env", "settings", "captions"), KINDS, ids=[kind[0] for kind in KINDS])
@@ -353,13 +387,38 @@ def test_an_episode_is_inspected(
         page.get_by_label("Another action").fill("1.5")
         page.get_by_role("button", name="Go on from it").click()
     expect(page.get_by_text("(by hand)")).to_be_visible(timeout=60_000)
-    page.get_by_role("button", name="Play", exact=True).click()
+    page.get_by_text("Over the episode: value").click()
+    page.get_by_role("checkbox", name=SHOWN[agent]).check()
+    expect(page.locator(".legend .series", has_text=SHOWN[agent])).to_be_visible()
+    page.get_by_text("Over the episode: value").click()
+    page.locator(".u-over").click()  # in the middle
     expect(page.locator("output")).not_to_contain_text("step 3 of")
+    step, last = map(int, re.findall(r"\d+", page.locator("output").inner_text()))
+    assert abs(step - last / 2) <= 1 + last / 50
+    page.get_by_role("button", name="Play", exact=True).click()
+    expect(page.locator("output")).not_to_contain_text(f"step {step} of")
     page.get_by_label("compared with").select_option("best/agent.dbrrl")
     expect(page.locator("img.frame")).to_have_count(2, timeout=60_000)
     assert "other=best" in page.url and "saliency=1" in page.url
     page.reload()
     expect(page.locator("img.frame")).to_have_count(2, timeout=60_000)
+    expect(page.locator(".legend .series", has_text=f"{SHOWN[agent]} (compared)")).to_be_visible()
+
+
+def test_an_episode_of_pictures_is_inspected(page: Any, tmp_path: Path, site: Start) -> None:
+    settings: dict[str, Any] = {"steps": 64, "num_envs": 2, "final_episodes": 1, "eval_episodes": 1, "preset": False}
+    Experiment("ppo", "dbrrl-tests/Dot-v0", out=tmp_path / "runs", name="run", curve=False, **settings).run()
+    opened(page, site(tmp_path / "runs"))
+    page.get_by_role("link", name="run", exact=True).click()
+    page.get_by_role("link", name="Inspect an episode").click()
+    seen = page.get_by_alt_text("The observation")
+    expect(seen).to_be_visible(timeout=60_000)
+    size = "image => image.decode().then(() => image.naturalWidth)"
+    assert seen.evaluate(size) == 144 and page.locator("img.frame").evaluate(size) == 30
+    assert "saliency" not in seen.get_attribute("src")
+    page.get_by_label("gradient with respect").check()
+    expect(seen).to_have_attribute("src", re.compile("saliency=true"), timeout=60_000)
+    assert seen.evaluate(size) == 144
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

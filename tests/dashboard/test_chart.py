@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from dbrrl.dashboard import chart
 from dbrrl.dashboard import messages as m
@@ -116,6 +117,8 @@ def test_the_script_draws_what_the_picture_shows(tmp_path: Path, dark: bool, mon
         "right_label": "nats",
         "dark": dark,
         "x_range": (1.0, 400.0),
+        "y_range": (0.0, 5.0),
+        "right_range": (-1.0, 7.0),
         "log_x": True,
     }
     kind, code = export("py", group, single, **style)
@@ -124,6 +127,8 @@ def test_the_script_draws_what_the_picture_shows(tmp_path: Path, dark: bool, mon
     space = runpy.run_path(str(tmp_path / "chart.py"), run_name="__main__")
     assert kind == "text/x-python" and (tmp_path / "chart.png").read_bytes() == export("png", group, single, **style)[1]
     assert space["CHART"]["lines"][0]["values"] == group.values.tolist()
+    axes = space["draw"](Figure, space["CHART"]).axes
+    assert [one.get_ylim() for one in axes] == [(0, 5), (-1, 7)] and axes[0].get_xlim() == (1, 400)
     kind, picture = export("svg", group, single, **style)
     assert kind == "image/svg+xml" and picture.startswith(b"<?xml") and b"T" in picture
 

@@ -74,12 +74,45 @@ def test_an_episode_is_what_gymnasium_makes_of_the_agents_own_actions(tmp_path: 
             np.testing.assert_allclose(shown.moment(made.id, step + 1).observation, observation, rtol=1e-4, atol=1e-6)
     env.close()
     assert made.total == made.length and made.ended == "terminated"
-    assert made.actions == 2 and len(made.values) == len(made.rewards) == made.length
+    assert made.actions == 2 and made.length == len(shown.series(made.id, ["value"])["value"])
     if importlib.util.find_spec("pygame") is None:
         assert 'pip install "dbrrl[video]"' in made.problem
     else:
         assert Image.open(io.BytesIO(shown.frame(made.id, made.length - 1))).size == (600, 400)
     assert play(folder, seed=5)[1].seed == 5 and play(folder, seed=5)[1].total == play(folder, seed=5)[1].total
+
+
+@pytest.mark.parametrize("name", ["ppo", "c51", pytest.param("sac", marks=pytest.mark.slow)])
+def test_what_is_said_at_each_step_makes_series_over_the_episode(name: str, tmp_path: Path) -> None:
+    folder = run(tmp_path, name, "Pendulum-v1" if name == "sac" else "CartPole-v1")
+    shown, made = play(folder, steps=30)
+    moments = [shown.moment(made.id, step) for step in range(made.length)]
+    found = shown.series(made.id, made.statistics)
+    assert {len(values) for values in found.values()} == {made.length}
+    assert found["reward"] == [m.reward for m in moments] and found["value"] == [m.value for m in moments]
+    assert found["return so far"] == pytest.approx(np.cumsum([m.reward for m in moments]))
+    assert found["observation 1"] == [m.observation[1] for m in moments]
+    own = {
+        "ppo": {"probability 0": lambda m: m.policy["probs"][0], "entropy": lambda m: m.entropy},
+        "sac": {"mean 0": lambda m: m.policy["mean"][0], "deviation 0": lambda m: m.policy["std"][0]},
+        "c51": {"Q 1": lambda m: m.q[1]},
+    }
+    for statistic, of in own[name].items():
+        assert found[statistic] == [of(m) for m in moments]
+    known = {"reward", "return so far", "value", "entropy", *(f"observation {index}" for index in range(4))}
+    others = {"ppo": {"probability 0", "probability 1"}, "sac": {"mean 0", "deviation 0"}}
+    others["c51"] = {"Q 0", "Q 1", "5 % of the return", "50 % of the return", "95 % of the return"}
+    absent = {"ppo": set(), "sac": {"entropy", "observation 3"}, "c51": {"entropy"}}
+    assert set(made.statistics) == (known | others[name]) - absent[name]
+    if name == "c51":
+        returns = moments[0].returns
+        assert returns is not None
+        values, probs = np.array(returns["values"][moments[0].action]), np.array(returns["probs"][moments[0].action])
+        for share in (0.05, 0.5, 0.95):
+            quantile = found[f"{share:.0%}".replace("%", " % of the return")][0]
+            assert probs[values < quantile].sum() < share <= probs[values <= quantile].sum() + 1e-9
+    with pytest.raises(Refusal, match="no statistic 'Q 7'"):
+        shown.series(made.id, ["Q 7"])
 
 
 def test_an_action_is_changed_by_hand_and_the_episode_goes_on_from_there(tmp_path: Path) -> None:

@@ -67,6 +67,18 @@ def test_a_run_tells_all_that_is_known(client: Client) -> None:
     assert found["evaluations"][1]["mean"] == 3.0 and found["resume"].endswith("run2")
 
 
+def test_the_episodes_of_an_evaluation_are_told(client: Client, tmp_path: Path) -> None:
+    rows = "evaluation,steps,return,length,success\n0,100,1.5,10,\n1,200,nan,20,0\n1,200,2.5,30,1\n"
+    (tmp_path / "runs" / "run0" / "evaluation_episodes.csv").write_text(rows)
+    found = client.json("GET", f"/api/runs/{RUN}/evaluation?number=1")
+    assert found == {
+        "episodes": [{"total": None, "length": 20, "success": 0}, {"total": 2.5, "length": 30, "success": 1}]
+    }
+    for run, number in ((RUN, 7), (identity("run1"), 0)):
+        assert client.json("GET", f"/api/runs/{run}/evaluation?number={number}") == {"episodes": []}
+    assert client.json("GET", f"/api/runs/{RUN}")["first_evaluation"] == 0
+
+
 def test_marks_are_kept_and_told_to_everyone(client: Client) -> None:
     version = client.json("GET", "/api/runs")["version"]
     ids = [RUN, identity("run1")]
@@ -354,6 +366,8 @@ def test_the_description_names_every_address(shared: Client) -> None:
         "/api/columns",
         "/api/runs/{run}",
         "/api/runs/{run}/file",
+        "/api/runs/{run}/evaluation",
+        "/api/episodes/{episode}/series",
         "/api/runs/{run}/commands",
         "/api/runs/{run}/episodes",
         "/api/episodes/{episode}/step",

@@ -111,6 +111,10 @@ def test_rows_and_interval_against_known_values() -> None:
     expected = {"mean": 3.0, "median": 2.5, "stdev": np.sqrt(14 / 3), "min": 1.0, "max": 6.0}
     assert result.row() == pytest.approx(expected)
     assert evaluation.Evaluation(np.array([5.0]), np.ones(1, np.int64)).row()["stdev"] == 0
+    assert result.episodes()[2:] == [{"return": 3.0, "length": 1}, {"return": 6.0, "length": 1}]
+    reached = evaluation.Evaluation(np.array([0.5, 2.5]), np.array([3, 4]), np.array([0.0, 1.0]))
+    rows = [{"return": 0.5, "length": 3, "success": 0}, {"return": 2.5, "length": 4, "success": 1}]
+    assert reached.episodes() == rows and repr(reached.episodes()) == repr(rows)
     draw = np.random.default_rng(0).normal(3, 2, 400)
     low, high = bootstrap_interval(draw)
     half = 1.96 * draw.std(ddof=1) / 20

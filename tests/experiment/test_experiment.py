@@ -165,7 +165,7 @@ def test_a_folder_holds_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert run.directory == folder
     assert {path.name for path in folder.iterdir()} == {
         *("config.toml", "command.txt", "scores.csv", "progress.csv", "log.jsonl", "curve.png", "checkpoints", "best"),
-        "final",
+        *("final", "evaluation_episodes.csv"),
     }
     config = tomllib.loads((folder / "config.toml").read_text())
     assert config["config"] == {"learning_rate": 0.3, "total_steps": 400} and config["seed"] == 0
@@ -173,6 +173,14 @@ def test_a_folder_holds_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with (folder / "scores.csv").open(newline="") as file:
         written = [{name: float(text) for name, text in row.items()} for row in csv.DictReader(file)]
     assert written == run.scores
+    with (folder / "evaluation_episodes.csv").open(newline="") as file:
+        episodes = list(csv.DictReader(file))
+    assert list(episodes[0]) == ["evaluation", "steps", "return", "length"]
+    for number, row in enumerate(written):
+        own = [episode for episode in episodes if int(episode["evaluation"]) == number]
+        returns = [float(episode["return"]) for episode in own]
+        assert len(own) == row["evaluation_episodes"] and {float(episode["steps"]) for episode in own} == {row["steps"]}
+        assert (np.mean(returns), min(returns), max(returns)) == (row["mean"], row["min"], row["max"])
     back = Stub.load(folder / "final" / "agent.dbrrl")
     assert np.array_equal(back.weights, run.agent.weights)  # type: ignore[attr-defined]
     assert [path.name for path in sorted((folder / "checkpoints").iterdir())] == [

@@ -133,7 +133,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 def assert_same_run(one: Path, other: Path) -> None:
     for file in ("final/agent.dbrrl", "best/agent.dbrrl"):
         assert (one / file).read_bytes() == (other / file).read_bytes(), file
-    for file in ("scores.csv", "progress.csv"):
+    for file in ("scores.csv", "progress.csv", "evaluation_episodes.csv"):
         assert rows(one / file) == rows(other / file) and len(rows(one / file)) > 5, file
     assert not list(other.rglob("*.tmp"))
 

@@ -71,7 +71,7 @@ def answers(folder: Path) -> list[tuple[str, str, int, str]]:
 def numbers(folder: Path) -> Any:
     """All that a run's numbers are: its tables without times, and the agent's state."""
     tables = []
-    for name in ("scores.csv", "progress.csv"):
+    for name in ("scores.csv", "progress.csv", "evaluation_episodes.csv"):
         with open(folder / name, newline="") as file:
             rows = [
                 {k: v for k, v in row.items() if k not in ("elapsed", "steps_per_second")}

@@ -23,6 +23,20 @@ def test_a_new_column_gives_a_new_header_and_old_rows_stay(tmp_path: Path) -> No
     )
 
 
+def test_several_rows_are_added_at_once(tmp_path: Path) -> None:
+    table, memory = Table(tmp_path / "t.csv"), Table()
+    for one in (table, memory):
+        one.extend(iter([{"steps": 1}, {"steps": 2, "success": 1}]))
+        one.extend([{"steps": 3}, {"steps": 4}])
+        one.extend([])
+        assert one.count == 4 and one.columns == ["steps", "success"]
+        assert one.rows == [{"steps": 1}, {"steps": 2, "success": 1}, {"steps": 3}, {"steps": 4}]
+    assert (tmp_path / "t.csv").read_text() == "steps,success\n1,\n2,1\n3,\n4,\n"
+    empty = Table(tmp_path / "none.csv")
+    empty.extend([])
+    assert empty.rows == [] and not (tmp_path / "none.csv").exists()
+
+
 def test_going_back_rewrites_the_file(tmp_path: Path) -> None:
     table = Table(tmp_path / "t.csv")
     table.append({"steps": 1})

@@ -11,6 +11,7 @@ const MOST = 100 // lines
 export function chartsPage(page) {
   const state = read()
   let metrics = []
+  let settings = []
   let lines = []
   let saved = {}
   const controls = h("div", { class: "controls" })
@@ -28,7 +29,7 @@ export function chartsPage(page) {
     title: state.title, x_label: AXES[state.x], y_label: state.y.filter((name) => !state.right.includes(name))
       .map(describe).join(", "), right_label: state.right.map(describe).join(", "), right: state.right,
     log_x: state.logX, log_y: state.logY, dark: document.documentElement.dataset.theme === "dark",
-    x_range: state.xRange, y_range: state.yRange,
+    x_range: state.xRange, y_range: state.yRange, right_range: state.rightRange,
   })
   const wanted = () => ({
     lines: requests(state, chosen(state)), x: state.x, smooth: state.smooth, center: state.center,
@@ -53,7 +54,7 @@ export function chartsPage(page) {
     chart.update(lines, {
       right: state.right, xLabel: AXES[state.x], yLabel: style().y_label, rightLabel: style().right_label,
       logX: state.logX, logY: state.logY, xRange: state.xRange, yRange: state.yRange,
-      height: Math.max(260, Math.min(560, innerHeight - 320)),
+      rightRange: state.rightRange, height: Math.max(260, Math.min(560, innerHeight - 320)),
       onRange: (from, to) => change({ xRange: [from, to] }),
       onHover: (hovered) => drawLegend(hovered),
     })
@@ -93,6 +94,7 @@ export function chartsPage(page) {
       "All runs"),
     h("details", { "data-key": "ranges" }, h("summary", {}, "Ranges and title"), h("div", { class: "controls" },
       range("x", "xRange", state.xRange, change), range("y", "yRange", state.yRange, change),
+      state.right.length > 0 && range("right axis", "rightRange", state.rightRange, change),
       h("label", {}, "Title ", h("input", { type: "text", "data-key": "title", value: state.title, maxlength: "200",
         onchange: (event) => change({ title: event.target.value }) })))),
     h("span", { class: "buttons", role: "group", "aria-label": "Export" },
@@ -102,7 +104,7 @@ export function chartsPage(page) {
       h("button", { type: "button", "data-key": "keep", onclick: () => keep() }, "Save"),
       Object.keys(saved).length > 0 && h("button", { type: "button", "data-key": "saved", onclick: () => openSaved() },
         "Saved charts")))
-  const groups = () => [["", "run"], ...[...new Set(["env", "agent", ...differing(state)])]
+  const groups = () => [["", "run"], ...[...new Set(["env", "agent", "tags", state.group, ...settings])].filter(Boolean)
     .map((name) => [name, column(name).title])]
 
   const keep = () => ask("Save the chart", (close) => {
@@ -132,6 +134,7 @@ export function chartsPage(page) {
   const begin = async () => {
     const found = await attempt(() => request("GET", "/api/columns"))
     metrics = found ? found.metrics : []
+    settings = found ? found.settings.map((one) => one.name) : []
     const charts = await attempt(() => request("GET", "/api/charts"))
     saved = charts ? charts.charts : {}
     drawControls()
@@ -156,7 +159,8 @@ function read() {
     x: query.get("x") in AXES ? query.get("x") : "steps", group: query.get("group") || "",
     center: query.get("center") === "iqm" ? "iqm" : "mean", smooth: Math.max(1, Number(query.get("smooth")) | 0),
     logX: query.has("logx"), logY: query.has("logy"), filter: query.get("filter") || "",
-    xRange: pair("xrange"), yRange: pair("yrange"), title: query.get("title") || "",
+    xRange: pair("xrange"), yRange: pair("yrange"), rightRange: pair("rightrange"),
+    title: query.get("title") || "",
   }
 }
 
@@ -175,6 +179,7 @@ function write(state) {
   put("filter", state.filter)
   put("xrange", state.xRange && state.xRange.join(","))
   put("yrange", state.yRange && state.yRange.join(","))
+  put("rightrange", state.rightRange && state.rightRange.join(","))
   put("title", state.title)
   const text = query.toString().replaceAll("%2C", ",")
   return text ? `/charts?${text}` : "/charts"
@@ -185,13 +190,6 @@ function chosen(state) {
   const given = state.runs.length ? state.runs.map((id) => runs.get(id)).filter(Boolean)
     : [...runs.values()].filter((run) => !run.hidden).sort((a, b) => b.started - a.started)
   return given.filter((run) => matches(run, filter))
-}
-
-/** Settings in which the chosen runs differ, as far as their rows have them. */
-function differing(state) {
-  const found = chosen(state)
-  const names = new Set(found.flatMap((run) => Object.keys(run.settings)))
-  return [...names].filter((name) => new Set(found.map((run) => column(name).text(run))).size > 1)
 }
 
 function requests(state, found) {
@@ -213,7 +211,7 @@ function statistics(state, metrics, change) {
     const y = state.y.includes(name) ? state.y.filter((one) => one !== name) : [...state.y, name]
     change({ y, right: state.right.filter((one) => y.includes(one)), yRange: null }, true)
   }
-  const side = (name) => change({
+  const side = (name) => change({ rightRange: null,
     right: state.right.includes(name) ? state.right.filter((one) => one !== name) : [...state.right, name],
   })
   return h("details", { class: "menu", "data-key": "menu" },
@@ -242,8 +240,9 @@ function check(text, name, value, change) {
 
 function range(text, name, value, change) {
   const set = (index) => (event) => {
-    const ends = value ? [...value] : [0, 1]
-    ends[index] = Number(event.target.value)
+    const given = Number(event.target.value)
+    const ends = value ? [...value] : index ? [Math.min(0, given - 1), given] : [given, Math.max(1, given + 1)]
+    ends[index] = given
     change({ [name]: ends[0] < ends[1] ? ends : null })
   }
   const field = (index) => h("input", { type: "number", step: "any", "data-key": `${name} ${index}`,

@@ -2,14 +2,19 @@
 
 import { attempt, request } from "./api.js"
 import { h, number, show } from "./dom.js"
+import { panel } from "./panel.js"
 import { paint, plot } from "./plot.js"
 
 const SPEEDS = [["0.25", "¼ speed"], ["1", "normal"], ["4", "4 times"]]
+const USUAL = ["value", "entropy", "reward"]
+const SMALL = /^(entropy|reward|probability \d+)$/ // drawn on the right axis, beside larger numbers
+const MOST = 30 // lines of an agent
 
 export function inspectPage(page, id) {
   const query = new URLSearchParams(location.search)
   const state = { step: 0, playing: null, speed: "1", saliency: query.get("saliency") === "1", seed: query.get("seed") || "",
-    files: [query.get("file") || "", query.get("other") || ""], episodes: [null, null], busy: false }
+    files: [query.get("file") || "", query.get("other") || ""], episodes: [null, null], busy: false,
+    y: query.has("y") ? query.get("y").split(",").filter(Boolean) : USUAL }
   let detail = null
   const head = h("div")
   const controls = h("div", { class: "controls" })
@@ -17,7 +22,8 @@ export function inspectPage(page, id) {
   const scrub = h("div", { class: "scrub" })
   const holder = h("div", { class: "plot", role: "img", "aria-label": "The episode over its steps" })
   const legend = h("div", { class: "legend" })
-  page.append(head, controls, stage, scrub, holder, legend)
+  const choice = h("div", { class: "controls" })
+  page.append(head, controls, stage, scrub, choice, holder, legend)
   const chart = plot(holder)
 
   const length = () => Math.max(0, ...state.episodes.map((episode) => (episode ? episode.length : 0)))
@@ -27,6 +33,7 @@ export function inspectPage(page, id) {
     if (state.files[1]) found.set("other", state.files[1])
     if (state.seed) found.set("seed", state.seed)
     if (state.saliency) found.set("saliency", "1")
+    if (state.y.join() !== USUAL.join()) found.set("y", state.y.join(","))
     history.replaceState(null, "", `/inspect/${id}?${found}`)
   }
   const playEpisode = async (which, changes = []) => {
@@ -36,7 +43,20 @@ export function inspectPage(page, id) {
     const body = { file, saliency: state.saliency, changes }
     if (state.seed !== "") body.seed = Number(state.seed) | 0
     const made = await attempt(() => request("POST", `/api/runs/${id}/episodes`, body))
-    state.episodes[which] = made && { ...made, changes }
+    state.episodes[which] = made && { ...made, changes, series: await series(made) }
+  }
+  const series = async (made) => {
+    const names = state.y.filter((name) => made.statistics.includes(name)).slice(0, MOST)
+    if (!names.length) return {}
+    const path = `/api/episodes/${made.id}/series?names=${encodeURIComponent(names.join(","))}`
+    const found = await attempt(() => request("GET", path))
+    return found ? found.series : {}
+  }
+  const toggle = async (name) => {
+    state.y = state.y.includes(name) ? state.y.filter((one) => one !== name) : [...state.y, name]
+    address()
+    for (const episode of state.episodes) if (episode) episode.series = await series(episode)
+    drawChart()
   }
   const playAll = async () => {
     stop()
@@ -53,6 +73,7 @@ export function inspectPage(page, id) {
     state.step = Math.max(0, Math.min(length() - 1, step))
     drawStage()
     drawScrub()
+    chart.redraw()
   }
   const stop = () => { clearInterval(state.playing); state.playing = null }
   const play = () => {
@@ -106,20 +127,43 @@ export function inspectPage(page, id) {
       if (state.playing) { stop(); play() }
     } }, SPEEDS.map(([value, text]) => h("option", { value, selected: value === state.speed }, text))),
   ])
+  let wanted = 0
+  let drawing = false
+  /** Draw the step, its pictures loaded before; calls meanwhile are answered by drawing once more. */
   const drawStage = async () => {
-    const { step } = state
-    const parts = await Promise.all(state.episodes.map(async (episode, which) => {
-      if (!episode) return null
-      const at = Math.min(step, episode.length - 1)
-      const moment = await attempt(() => request("GET", `/api/episodes/${episode.id}/step?step=${at}`))
-      return moment && panel(episode, moment, at, (action) => act(which, action), state)
-    }))
-    if (step === state.step) show(stage, parts)
+    wanted += 1
+    if (drawing) return
+    drawing = true
+    for (let drawn = 0; drawn !== wanted;) {
+      drawn = wanted
+      const parts = await Promise.all(state.episodes.map(drawPanel))
+      const pictures = parts.flatMap((part) => (part ? [...part.querySelectorAll("img")] : []))
+      await Promise.all(pictures.map((picture) => picture.decode().catch(() => null)))
+      show(stage, parts)
+    }
+    drawing = false
+  }
+  const drawPanel = async (episode, which) => {
+    if (!episode) return null
+    const at = Math.min(state.step, episode.length - 1)
+    const moment = await attempt(() => request("GET", `/api/episodes/${episode.id}/step?step=${at}`))
+    return moment && panel(episode, moment, at, (action) => act(which, action), state.episodes[1])
   }
   const drawChart = () => {
-    const lines = state.episodes.flatMap((episode, which) => (episode ? series(episode, which, state) : []))
-    chart.update(lines, { xLabel: "step of the episode", yLabel: "value, entropy", right: ["reward"],
-      rightLabel: "reward", height: 240 })
+    const names = [...new Set(state.episodes.flatMap((episode) => (episode ? episode.statistics : [])))]
+    const lines = state.episodes.flatMap((episode, which) => (episode ? curves(episode, which, state) : []))
+    const drawn = [...new Set(lines.map((line) => line.y))]
+    const left = drawn.filter((name) => !SMALL.test(name))
+    const right = left.length ? drawn.filter((name) => SMALL.test(name)) : []
+    const title = (of) => (of.length > 3 ? "" : of.join(", "))
+    chart.update(lines, { xLabel: "step of the episode", yLabel: title(left.length ? left : drawn), right,
+      rightLabel: title(right), height: 240, mark: () => state.step,
+      onPick: (place) => go(Math.round(place)) })
+    show(choice, names.length > 0 && h("details", { class: "menu", "data-key": "menu" },
+      h("summary", { "data-key": "statistics" }, `Over the episode: ${state.y.join(", ") || "nothing"}`),
+      h("div", { class: "choices" }, names.map((name) => h("label", { class: "choice" }, h("span", {}, h("input", {
+        type: "checkbox", "data-key": `y ${name}`, checked: state.y.includes(name), onchange: () => toggle(name) }),
+      ` ${name}`))))))
     show(legend, lines.map((line, index) => h("span", { class: "series" },
       h("span", { class: "swatch", "data-index": String(index) }), line.label)))
     paint(legend)
@@ -151,109 +195,12 @@ export function inspectPage(page, id) {
   return () => { stop(); removeEventListener("keydown", keys); chart.destroy() }
 }
 
-function series(episode, which, state) {
+/** The chosen statistics of an episode as lines of the chart. */
+function curves(episode, which, state) {
   const name = state.episodes[1] ? ` (${which ? "compared" : "agent"})` : ""
-  const line = (y, values) => {
+  return Object.entries(episode.series).map(([y, values]) => {
     const known = values.map((value, index) => [index, value]).filter(([, value]) => value !== null)
     return { label: `${y}${name}`, y, places: known.map(([index]) => index), values: known.map(([, value]) => value),
       low: [], high: [] }
-  }
-  return [line("value", episode.values), line("entropy", episode.entropies), line("reward", episode.rewards)]
-    .filter((one) => one.places.length)
-}
-
-function panel(episode, moment, at, act, state) {
-  return h("section", { class: "stage", "aria-label": episode.file },
-    state.episodes[1] && h("h2", {}, episode.file),
-    h("div", { class: "views" },
-      episode.problem ? h("p", { class: "hint" }, episode.problem)
-        : h("img", { class: "frame", src: `/api/episodes/${episode.id}/frame?step=${at}`, alt: `The environment at step ${at}` }),
-      moment.picture && h("img", { class: "seen", alt: "The observation",
-        src: `/api/episodes/${episode.id}/image?step=${at}${moment.salient ? "&saliency=true" : ""}` })),
-    h("div", { class: "told" }, h("dl", { class: "facts" }, [
-      ["reward", number(moment.reward)], ["return", number(episode.rewards.slice(0, at + 1).reduce((a, b) => a + b, 0))],
-      ["value", number(moment.value)], ["entropy", number(moment.entropy)],
-      ["action", action(moment.action) + (moment.changed ? " (by hand)" : "")],
-      ["whole episode", `${number(episode.total)} in ${number(episode.length)} steps, ${episode.ended}`],
-    ].map(([name, text]) => h("div", {}, h("dt", {}, name), h("dd", {}, text)))),
-    h("div", { class: "said" }, policy(moment), bars("Q", moment.q, moment.action), returns(moment),
-      observation(moment), byHand(episode, moment, act))))
-}
-
-function action(value) {
-  return Array.isArray(value) ? `(${value.map(number).join(", ")})` : number(value)
-}
-
-function policy({ policy: found, action: chosen }) {
-  if (!found) return null
-  if (found.kind === "choices") return bars("Probability", found.probs, chosen)
-  if (found.kind !== "normal") return null
-  return h("table", {}, h("caption", {}, "Policy"), h("thead", {}, h("tr", {}, ["", "mean", "deviation"].map((name) =>
-    h("th", { scope: "col" }, name)))), h("tbody", {}, found.mean.map((mean, index) => h("tr", {},
-    h("th", { scope: "row" }, String(index)), h("td", { class: "number" }, number(mean)),
-    h("td", { class: "number" }, number(found.std[index]))))))
-}
-
-/** A bar for each number, the chosen one marked; widths are set by script, as the page allows no styles in HTML. */
-function bars(title, values, chosen) {
-  if (!values || values.length > 200) return null
-  const known = values.filter((value) => value !== null)
-  const low = Math.min(0, ...known)
-  const high = title === "Probability" ? 1 : Math.max(...known, low + 1e-12)
-  return h("table", { class: "bars" }, h("caption", {}, title), h("tbody", {}, values.map((value, index) => {
-    const bar = h("span", { class: "bar-fill" })
-    bar.style.width = value === null ? "0" : `${(100 * (value - low)) / (high - low)}%`
-    return h("tr", { class: index === chosen ? "chosen" : "" }, h("th", { scope: "row" }, String(index)),
-      h("td", { class: "wide" }, bar), h("td", { class: "number" }, value === null ? "not allowed" : number(value)))
-  })))
-}
-
-function returns({ returns: found, action: chosen }) {
-  if (!found) return null
-  const values = found.values[chosen]
-  const probs = found.probs[chosen]
-  if (!values) return null
-  const low = Math.min(...found.values.flat())
-  const high = Math.max(...found.values.flat(), low + 1e-9)
-  const bins = new Array(40).fill(0)
-  values.forEach((value, index) => {
-    bins[Math.min(39, Math.floor((40 * (value - low)) / (high - low)))] += probs[index]
-  })
-  const most = Math.max(...bins)
-  return h("figure", { class: "histogram", role: "img", "aria-label": `Distribution of the return of action ${chosen}` },
-    h("div", { class: "bins" }, bins.map((share) => {
-      const bin = h("span")
-      bin.style.height = `${(100 * share) / most}%`
-      return bin
-    })), h("figcaption", {}, `return of action ${chosen}: ${number(low)} to ${number(high)}`))
-}
-
-function observation({ observation: values, gradient }) {
-  if (!values.length || values.length > 200) return null
-  const most = Math.max(...gradient.map(Math.abs), 1e-12)
-  return h("table", { class: "bars" }, h("caption", {}, gradient.length ? "Observation, and the gradient" : "Observation"),
-    h("tbody", {}, values.map((value, index) => {
-      const bar = h("span", { class: "bar-fill heat" })
-      if (gradient.length) bar.style.width = `${(100 * Math.abs(gradient[index])) / most}%`
-      return h("tr", {}, h("th", { scope: "row" }, String(index)), h("td", { class: "number" }, number(value)),
-        gradient.length > 0 && h("td", { class: "wide" }, bar),
-        gradient.length > 0 && h("td", { class: "number" }, number(gradient[index])))
-    })))
-}
-
-function byHand(episode, moment, act) {
-  if (episode.actions) {
-    return h("div", { class: "hand" }, h("span", {}, "Another action here: "),
-      Array.from({ length: Math.min(episode.actions, 50) }, (_, index) => h("button", { type: "button",
-        "data-key": `act ${index}`, onclick: () => act(index) }, String(index))))
-  }
-  const given = Array.isArray(moment.action) ? moment.action.join(", ") : String(moment.action)
-  const field = h("input", { type: "text", value: given, "aria-label": "Another action, numbers with commas between" })
-  const submit = (event) => {
-    event.preventDefault()
-    const numbers = field.value.split(",").map(Number)
-    if (numbers.every(Number.isFinite)) act(numbers)
-  }
-  return h("form", { class: "hand", onsubmit: submit }, h("label", {}, "Another action here ", field),
-    h("button", { type: "submit" }, "Go on from it"))
+  }).filter((one) => one.places.length)
 }

@@ -34,8 +34,9 @@ function dash(index) {
 
 /**
  * A chart in `holder`. Lines have label, y, places, values, low and high; options: right (statistics on the right axis),
- * xLabel, yLabel, rightLabel, logX, logY, xRange, yRange, height, onRange(minimum, maximum), onHover(index).
- * Returns { update(lines, options), destroy() }.
+ * xLabel, yLabel, rightLabel, logX, logY, xRange, yRange, rightRange, height, onRange(minimum, maximum), onHover(index),
+ * mark(), a place at which a vertical line is drawn, onPick(place), for a click.
+ * Returns { update(lines, options), redraw(), highlight(index), destroy() }.
  */
 export function plot(holder) {
   let drawn = null
@@ -58,6 +59,7 @@ export function plot(holder) {
 
   return {
     update(lines, options = {}) { latest = { lines, options }; draw() },
+    redraw() { if (drawn) drawn.redraw(false) },
     highlight(index) { if (drawn) drawn.setSeries(index === null ? null : index * 3 + 1, { focus: true }) },
     destroy() {
       resize.disconnect()
@@ -108,12 +110,15 @@ function settings(lines, options, holder) {
     scales: {
       x: { time: false, distr: options.logX ? 3 : 1, range: options.xRange || undefined },
       y: { distr: options.logY ? 3 : 1, range: options.yRange || undefined },
-      right: { distr: 1 },
+      right: { distr: 1, range: options.rightRange || undefined },
     },
     legend: { show: false },
     focus: { alpha: 0.25 },
     cursor: { focus: { prox: 24 }, drag: { x: true, y: false } },
     hooks: {
+      ready: [(chart) => options.onPick && chart.over.addEventListener("click", () =>
+        options.onPick(chart.posToVal(chart.cursor.left, "x")))],
+      draw: [(chart) => options.mark && drawMark(chart, options.mark())],
       setCursor: [(chart) => options.onHover && options.onHover(hovered(chart, lines))],
       setSelect: [(chart) => {
         if (!options.onRange || chart.select.width < 4) return
@@ -122,6 +127,19 @@ function settings(lines, options, holder) {
       }],
     },
   }
+}
+
+function drawMark(chart, place) {
+  const { ctx, bbox } = chart
+  const left = Math.round(chart.valToPos(place, "x", true)) + 0.5
+  ctx.save()
+  ctx.strokeStyle = ink()
+  ctx.lineWidth = devicePixelRatio
+  ctx.beginPath()
+  ctx.moveTo(left, bbox.top)
+  ctx.lineTo(left, bbox.top + bbox.height)
+  ctx.stroke()
+  ctx.restore()
 }
 
 /** The place under the pointer, and each line's nearest value to it. */

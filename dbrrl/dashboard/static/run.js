@@ -1,11 +1,12 @@
 // One run: its state, learning curve, evaluations, settings, journal and files.
 
 import { about, attempt, onChange, request, runs } from "./api.js"
-import { duration, h, moment, number, plain, show } from "./dom.js"
+import { ask, duration, h, moment, number, plain, show } from "./dom.js"
 import { paint, plot } from "./plot.js"
 import { steering } from "./steering.js"
 import { badge } from "./runs.js"
 
+const LONGEST = 100_000 // characters of a text that are shown
 const TABS = ["Curve", "Evaluations", "Steering", "Settings", "Log", "Files"]
 
 export function runPage(page, id) {
@@ -49,7 +50,7 @@ export function runPage(page, id) {
     }, tab)))
     if (state.tab !== "Curve" && chart) { chart.destroy(); chart = null }
     if (state.tab === "Curve") drawCurve()
-    else if (state.tab === "Evaluations") show(body, evaluations(detail))
+    else if (state.tab === "Evaluations") show(body, evaluations(detail, id))
     else if (state.tab === "Steering") show(body, steering(detail, state, draw))
     else if (state.tab === "Settings") show(body, settings(detail))
     else if (state.tab === "Log") show(body, log(detail))
@@ -119,13 +120,28 @@ function fact(name, text) {
   return h("div", {}, h("dt", {}, name), h("dd", {}, text))
 }
 
-function evaluations({ evaluations: rows }) {
+function evaluations({ evaluations: rows, first_evaluation: first }, id) {
   if (!rows.length) return h("p", { class: "hint" }, "It has not been evaluated yet.")
   const names = Object.keys(rows[0])
   return h("div", { class: "scroll" }, h("table", {},
-    h("thead", {}, h("tr", {}, names.map((name) => h("th", { scope: "col" }, name)))),
-    h("tbody", {}, [...rows].reverse().map((row) => h("tr", {},
-      names.map((name) => h("td", { class: "number" }, number(row[name]))))))))
+    h("thead", {}, h("tr", {}, ["", ...names].map((name) => h("th", { scope: "col" }, name)))),
+    h("tbody", {}, rows.map((row, index) => h("tr", {},
+      h("td", {}, h("button", { type: "button", class: "plain", "data-key": `episodes ${index}`,
+        "aria-label": `Episodes of evaluation ${first + index}`, onclick: () => episodes(id, first + index) }, "episodes")),
+      names.map((name) => h("td", { class: "number" }, number(row[name]))))).reverse())))
+}
+
+async function episodes(id, evaluation) {
+  const found = await attempt(() => request("GET", `/api/runs/${id}/evaluation?number=${evaluation}`))
+  if (!found) return
+  const told = found.episodes.some((one) => one.success !== null)
+  const columns = ["episode", "return", "length", ...(told ? ["success"] : [])]
+  ask("Episodes of an evaluation", (close) => [
+    found.episodes.length ? h("table", {}, h("thead", {}, h("tr", {}, columns.map((name) => h("th", { scope: "col" }, name)))),
+      h("tbody", {}, found.episodes.map((one, index) => h("tr", {}, [index, one.total, one.length, one.success]
+        .slice(0, columns.length).map((value) => h("td", { class: "number" }, number(value)))))))
+      : h("p", { class: "hint" }, "The run has kept none of its episodes: it is of an earlier version."),
+    h("p", { class: "buttons" }, h("button", { type: "button", class: "primary", onclick: () => close(true) }, "Close"))])
 }
 
 function settings({ tables }) {
@@ -146,20 +162,31 @@ function log({ events }) {
     event.text || (event.step !== null && event.step !== undefined ? `at step ${number(event.step)}` : ""))))
 }
 
+async function read(file, address) {
+  const text = await attempt(async () => (await (await request("GET", address, undefined, true)).text()))
+  if (text === null) return
+  const short = text.slice(0, LONGEST)
+  ask(file.path, (close) => [h("pre", { class: "text" }, short),
+    short.length < text.length && h("p", { class: "hint" }, `The first ${number(LONGEST)} characters.`),
+    h("p", { class: "buttons" }, h("button", { type: "button", class: "primary", onclick: () => close(true) }, "Close"))])
+}
+
 function files({ files: found }, id) {
   if (!found.length) return h("p", { class: "hint" }, "The folder is empty.")
   const address = (file) => `/api/runs/${id}/file?path=${encodeURIComponent(file.path)}`
   const pictures = found.filter((file) => file.kind === "image")
-  const videos = found.filter((file) => file.kind === "video")
+  const played = found.filter((file) => ["video", "audio"].includes(file.kind))
   return [
     pictures.map((file) => h("figure", {}, h("img", { src: address(file), alt: file.path, loading: "lazy" }),
       h("figcaption", {}, file.path))),
-    videos.map((file) => h("figure", {}, h("video", { src: address(file), controls: true }),
+    played.map((file) => h("figure", {}, h(file.kind, { src: address(file), controls: true }),
       h("figcaption", {}, file.path))),
     h("table", {}, h("thead", {}, h("tr", {}, ["file", "bytes", "changed"].map((name) =>
       h("th", { scope: "col" }, name)))),
     h("tbody", {}, found.map((file) => h("tr", {},
-      h("th", { scope: "row" }, h("a", { href: address(file), download: file.path.split("/").pop() }, file.path)),
+      h("th", { scope: "row" }, h("a", { href: address(file), download: file.path.split("/").pop() }, file.path),
+        file.kind === "text" && [" ", h("button", { type: "button", class: "plain", "data-key": `read ${file.path}`,
+          "aria-label": `Read ${file.path}`, onclick: () => read(file, address(file)) }, "read")]),
       h("td", { class: "number" }, number(file.size)), h("td", {}, moment(file.modified)))))),
   ]
 }

@@ -33,7 +33,7 @@ export function runsPage(page) {
     draw()
   }
   redraw()
-  attempt(async () => { known = await request("GET", "/api/columns") })
+  attempt(async () => { known = await request("GET", "/api/columns"); draw() })
   return onChange((_, removed) => {
     for (const id of removed) selected.delete(id)
     draw()
@@ -54,7 +54,8 @@ function drawBar(bar, state, redraw) {
   const ids = [...selected].filter((id) => runs.has(id))
   const count = ids.length
   const writing = !about.readOnly
-  const groups = [...view.columns.filter((name) => name !== view.group), view.group].filter(Boolean)
+  const groups = [...new Set([view.group, ...view.columns, ...fieldNames.slice(1), ...known.settings.map((one) => one.name)])]
+    .filter(Boolean)
   show(bar,
     h("label", { class: "grow" }, h("span", { class: "hide-visually" }, "Filter"),
       h("input", {
