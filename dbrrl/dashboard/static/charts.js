@@ -18,7 +18,8 @@ export function chartsPage(page) {
   const holder = h("div", { class: "plot", role: "img", "aria-label": "Chart" })
   const legend = h("div", { class: "legend" })
   const hint = h("p", { class: "hint" })
-  page.append(h("h1", { class: "hide-visually" }, "Charts"), controls, holder, hint, legend)
+  const title = h("h2")
+  page.append(h("h1", { class: "hide-visually" }, "Charts"), controls, title, holder, hint, legend)
   const chart = plot(holder)
 
   const describe = (name) => {
@@ -51,6 +52,8 @@ export function chartsPage(page) {
     draw()
   }
   const draw = () => {
+    show(title, state.title)
+    title.hidden = !state.title
     chart.update(lines, {
       right: state.right, xLabel: AXES[state.x], yLabel: style().y_label, rightLabel: style().right_label,
       logX: state.logX, logY: state.logY, xRange: state.xRange, yRange: state.yRange,

@@ -155,12 +155,12 @@ export function inspectPage(page, id) {
     const drawn = [...new Set(lines.map((line) => line.y))]
     const left = drawn.filter((name) => !SMALL.test(name))
     const right = left.length ? drawn.filter((name) => SMALL.test(name)) : []
-    const title = (of) => (of.length > 3 ? "" : of.join(", "))
+    const title = (of) => [...new Set(of.map((name) => name.replace(/ \d+$/, "")))].join(", ")
     chart.update(lines, { xLabel: "step of the episode", yLabel: title(left.length ? left : drawn), right,
       rightLabel: title(right), height: 240, mark: () => state.step,
       onPick: (place) => go(Math.round(place)) })
     show(choice, names.length > 0 && h("details", { class: "menu", "data-key": "menu" },
-      h("summary", { "data-key": "statistics" }, `Over the episode: ${state.y.join(", ") || "nothing"}`),
+      h("summary", { "data-key": "statistics" }, `Over the episode: ${drawn.join(", ") || "nothing"}`),
       h("div", { class: "choices" }, names.map((name) => h("label", { class: "choice" }, h("span", {}, h("input", {
         type: "checkbox", "data-key": `y ${name}`, checked: state.y.includes(name), onchange: () => toggle(name) }),
       ` ${name}`))))))

@@ -126,7 +126,7 @@ function evaluations({ evaluations: rows, first_evaluation: first }, id) {
   return h("div", { class: "scroll" }, h("table", {},
     h("thead", {}, h("tr", {}, ["", ...names].map((name) => h("th", { scope: "col" }, name)))),
     h("tbody", {}, rows.map((row, index) => h("tr", {},
-      h("td", {}, h("button", { type: "button", class: "plain", "data-key": `episodes ${index}`,
+      h("td", {}, h("button", { type: "button", class: "plain link", "data-key": `episodes ${index}`,
         "aria-label": `Episodes of evaluation ${first + index}`, onclick: () => episodes(id, first + index) }, "episodes")),
       names.map((name) => h("td", { class: "number" }, number(row[name]))))).reverse())))
 }
@@ -185,7 +185,7 @@ function files({ files: found }, id) {
       h("th", { scope: "col" }, name)))),
     h("tbody", {}, found.map((file) => h("tr", {},
       h("th", { scope: "row" }, h("a", { href: address(file), download: file.path.split("/").pop() }, file.path),
-        file.kind === "text" && [" ", h("button", { type: "button", class: "plain", "data-key": `read ${file.path}`,
+        file.kind === "text" && [" ", h("button", { type: "button", class: "plain link", "data-key": `read ${file.path}`,
           "aria-label": `Read ${file.path}`, onclick: () => read(file, address(file)) }, "read")]),
       h("td", { class: "number" }, number(file.size)), h("td", {}, moment(file.modified)))))),
   ]
