@@ -10,12 +10,14 @@ from dbrrl.experiment import Experiment
 from dbrrl.experiment.directory import RunDirectory
 from dbrrl.experiment.settings import Plan
 from dbrrl.experiment.worker import receive, send
+from dbrrl.learning.config import OffPolicyConfig
 from dbrrl.reporting import table
 from dbrrl.reporting.display import Quiet
 
 from .process import launch
 
 _MOMENT = 1.0  # seconds of a run that are timed
+_BEFORE = 500  # most steps before the first update in it
 
 
 class _EnoughError(Exception):
@@ -72,7 +74,11 @@ def _work(plans: Sequence[Plan], pipe: Connection) -> None:
 
 def _calibrate(plan: Plan) -> float | None:
     """Return the seconds per step of a short part of the run; None if it fails."""
-    short = dataclasses.replace(plan, settings=plan.settings.replace(eval_interval=plan.settings.steps))
+    config = plan.config
+    if isinstance(config, OffPolicyConfig):  # else the moment may be over before it learns
+        config = config.replace(learning_starts=min(config.learning_starts, _BEFORE))
+    settings = plan.settings.replace(eval_interval=plan.settings.steps)
+    short = dataclasses.replace(plan, settings=settings, config=config)
     watch = _Stopwatch()
     began = time.perf_counter()
     try:

@@ -71,3 +71,13 @@ def test_a_moment_tells_the_speed_and_what_fails_is_left_out() -> None:
     dies = dies.with_steps(10**6)
     found = estimate.measure({"bad": bad, "good": good, "dies": dies, "never": good})
     assert list(found) == ["good"] and 1e-7 < found["good"] < 1e-2
+
+
+def test_the_moment_has_updates_however_late_they_begin() -> None:
+    settings: dict[str, Any] = {"steps": 10**9, "batch_size": 256, "hidden_sizes": [256, 256], "num_envs": 1}
+    early, late = (
+        resolve_plan({"agent": "dqn", "env": "CartPole-v1", **settings, "learning_starts": starts}, use_preset=False)
+        for starts in (300, 10**6)
+    )
+    found = estimate.measure({"early": early, "late": late})
+    assert found["late"] > found["early"] / 5  # a step without an update takes less than a tenth
