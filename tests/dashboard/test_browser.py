@@ -83,6 +83,15 @@ def wav(seconds: float) -> bytes:
     return content.getvalue()
 
 
+def unnamed(page: Any) -> list[str]:
+    """The buttons, fields and links of a page that a screen reader has no name for."""
+    found: list[str] = page.evaluate(
+        "[...document.querySelectorAll('button, input, select, textarea, a')].filter(e => !e.labels?.length"
+        " && !e.textContent.trim() && !e.getAttribute('aria-label')).map(e => e.outerHTML)"
+    )
+    return found
+
+
 def names(page: Any) -> list[str]:
     return [text.strip() for text in page.locator("tbody th[scope=row]").all_inner_texts()]
 
@@ -403,6 +412,9 @@ def test_an_episode_is_inspected(
     page.reload()
     expect(page.locator("img.frame")).to_have_count(2, timeout=60_000)
     expect(page.locator(".legend .series", has_text=f"{SHOWN[agent]} (compared)")).to_be_visible()
+    page.set_viewport_size({"width": 390, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert unnamed(page) == []
 
 
 def test_an_episode_of_pictures_is_inspected(page: Any, tmp_path: Path, site: Start) -> None:
@@ -434,6 +446,11 @@ def test_every_page_has_both_themes_and_fits_a_phone(browser: Any, runs: Path, s
         expect(page.locator("html")).to_have_attribute("data-theme", theme)
         page.wait_for_selector("table, canvas")
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, address
+        assert unnamed(page) == []
+    for tab in ("Evaluations", "Steering", "Settings", "Log", "Files"):
+        page.get_by_role("tab", name=tab).click()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390, tab
+        assert unnamed(page) == []
     page.get_by_label("Switch between light and dark").click()
     expect(page.locator("html")).to_have_attribute("data-theme", "dark" if theme == "light" else "light")
     context.close()
@@ -480,8 +497,3 @@ def test_keys_alone_are_enough(page: Any, runs: Path, site: Start) -> None:
     page.keyboard.press("Space")
     expect(box).to_be_focused()
     expect(page.get_by_text("1 selected")).to_be_visible()
-    unnamed = page.evaluate(
-        "[...document.querySelectorAll('button, input, select, a')].filter(e => !e.labels?.length"
-        " && !e.textContent.trim() && !e.getAttribute('aria-label')).map(e => e.outerHTML)"
-    )
-    assert unnamed == []
