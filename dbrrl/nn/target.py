@@ -7,10 +7,11 @@ from operator import is_
 from typing import Any
 
 from dbrrl.autodiff.memory import change
-from dbrrl.backend import device_name
+from dbrrl.backend import device_name, replaceable
 from dbrrl.errors import ConfigError
 from dbrrl.nn.flat import consecutive, join
 from dbrrl.nn.module import Module, Parameter, structure
+from dbrrl.types import Array
 
 
 def target_copy(module: Module) -> Module:
@@ -54,13 +55,19 @@ def polyak(target: Module, online: Module, tau: float = 1.0) -> None:
         if tau == 1 or not learned:
             ours[...] = theirs
         else:
-            ours *= 1 - tau
-            ours += tau * theirs
+            approach(ours, theirs, tau)
     now = change()
     for p in pair.targets:
         p.memory.changed = now
     if pair.has_buffers:
         copy_buffers(online, target)
+
+
+@replaceable
+def approach(values: Array, goal: Array, tau: float) -> None:
+    """Change `values` to (1 - τ) `values` + τ `goal`, arrays of the same shape."""
+    values *= 1 - tau
+    values += tau * goal
 
 
 class Pair:

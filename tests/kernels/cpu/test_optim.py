@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dbrrl.kernels.cpu import extension
+from dbrrl.nn import target
 from dbrrl.optim import adam, rmsprop, sgd
 from tests.kernels.cpu.conftest import using
 
@@ -115,6 +116,21 @@ def test_a_step_of_sgd_has_the_bits_of_the_formula(c: Any, momentum: float, nest
             assert step(values, g, velocity if momentum else None, scratch, 0.1, momentum, nesterov) is None
     for a, b in zip(ours[:3], right[:3], strict=True):
         assert a.tobytes() == b.tobytes()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("tau", [0.005, 0.3])
+def test_a_target_approaches_with_the_bits_of_the_formula(c: Any, tau: float, dtype: Any) -> None:
+    (ours, goal, *_), (right, *_) = vectors(1037, dtype), vectors(1037, dtype)
+    goal[3:6] = np.nan, np.inf, -0.0
+    before = goal.tobytes()
+    for _ in range(3):
+        assert c.approach(ours, goal, tau) is None
+        target.approach.__wrapped__(right, goal, tau)
+    assert ours.tobytes() == right.tobytes() and goal.tobytes() == before
+    for others in ((ours, ours), (ours, goal[::-1]), (ours, goal[:-1]), (ours[:, None], goal[:, None])):
+        assert c.approach(*others, tau) is NotImplemented
+    assert c.approach(ours, goal.astype(np.float16), tau) is NotImplemented
 
 
 def test_moments_that_do_not_fit_the_settings_are_left_to_numpy(c: Any) -> None:

@@ -48,6 +48,7 @@ typedef struct {
                        const double *constants, int eps_inside_root);
     void (*sgd[2])(ptrdiff_t n, void *values, const void *g, void *velocity, double momentum, double learning_rate,
                    int nesterov);
+    void (*approach[2])(ptrdiff_t n, void *values, const void *goal, double tau);
     void (*gae[2])(ptrdiff_t steps, ptrdiff_t batch, const void *reward, const void *value, const void *next_value,
                    const uint8_t *terminated, const uint8_t *boundary, double gamma, double decay, void *advantage);
     void (*moments[2])(ptrdiff_t n, ptrdiff_t size, const void *x, double *mean, double *squares);

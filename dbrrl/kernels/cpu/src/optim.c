@@ -1,4 +1,4 @@
-/* Kernels of dbrrl/optim: steps of optimizers. */
+/* Kernels of dbrrl/optim and of target networks: steps over vectors of parameters. */
 #include "arrays.h"
 
 #include <math.h>
@@ -89,9 +89,29 @@ static PyObject *sgd_step(PyObject *module, PyObject *const *args, Py_ssize_t co
     Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(approach_doc, "approach(values, goal, tau)\n--\n\n"
+                           "Move values towards others in one pass; NotImplemented for what it does not serve.");
+
+static PyObject *approach(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    REFUSE_UNLESS(count == 3 && dbrrl_level >= 0);
+    int k = dbrrl_floating(args[0]);
+    REFUSE_UNLESS(k >= 0);
+    PyArrayObject *a[2];
+    void *data[2] = {NULL};
+    double tau;
+    REFUSE_UNLESS(take_vectors(args, 2, k, a, data) && dbrrl_number(args[2], &tau));
+    ptrdiff_t n = PyArray_DIM(a[0], 0);
+    BEGIN_LOOP(n);
+    dbrrl->approach[k](n, data[0], data[1], tau);
+    END_LOOP;
+    Py_RETURN_NONE;
+}
+
 PyMethodDef optim_methods[] = {
     FUNCTION(adam_step),
     FUNCTION(rmsprop_step),
     FUNCTION(sgd_step),
+    FUNCTION(approach),
     END_OF_FUNCTIONS,
 };
