@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 MOST_BODY = 1_000_000  # bytes of a request
 ATTEMPTS, PERIOD = 10, 60.0  # wrong passwords, in seconds, after which no more are tried
 SESSIONS = 1_000  # that are remembered
-RATE, BURST = 500.0, 2_000.0  # requests of one session: in a second on average, and at once
+RATE, BURST = 1_000.0, 3_000.0  # requests of one session: in a second on average, and at once
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -74,7 +74,7 @@ class Access:
         left, since = self._left.get(session, (BURST, now))
         left = min(BURST, left + RATE * (now - since))
         if left < 1:
-            raise Refusal(429, f"more than {RATE:.0f} requests in a second: wait a little")
+            raise Refusal(429, f"more than {RATE:,.0f} requests in a second: wait a little")
         self._left[session] = left - 1, now
 
     def check_origin(self, method: str, headers: Mapping[str, str]) -> None:
