@@ -1,9 +1,10 @@
 """`python -m dbrrl.steer RUN stop` gives a command to a run that is going on."""
 
 import argparse
+import contextlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,29 +72,40 @@ def _values(words: Sequence[str]) -> dict[str, Any]:
 
 def _await(directory: RunDirectory, one: str, seconds: float) -> None:
     """Print the answer once it is there; RunError if the run refuses, or gives none."""
-    until = time.monotonic() + seconds
+    until, found = time.monotonic() + seconds, None
     while time.monotonic() < until:
-        found = steering.answer(journal.read(directory.log), one)
-        if found is not None:
+        found = steering.answers(journal.read(directory.log)).get(one)
+        if found is not None and found["event"] != "accepted":
             if found["event"] == "refused":
                 raise RunError(f"refused: {found.get('text', '')}")
             print(_told(found))
             return
         time.sleep(0.1)
+    if found is not None:
+        raise RunError(f"{_told(found)}, and not done in {seconds:.0f} s: `history` tells when it is")
     raise RunError(f"no answer in {seconds:.0f} s: a step or an evaluation takes long, or the process has ended")
 
 
 def _history(path: Path) -> None:
-    found = {event["id"]: event for event in journal.read(RunDirectory.open(path).log) if "id" in event}
+    directory = RunDirectory.open(path)
+    found = steering.answers(journal.read(directory.log))
     for event in found.values():
         print(_told(event))
-    if not found:
+    waiting = [one for one in steering.waiting(directory.commands) if one not in found]
+    for one in waiting:
+        with contextlib.suppress(ConfigError):
+            command = steering.read(directory.commands, one)
+            print(f"{_about(command.name, command.values)}: given, not yet answered")
+    if not found and not waiting:
         print("no command was given")
 
 
+def _about(name: str, values: Mapping[str, Any]) -> str:
+    return " ".join([name, *(f"{key}={value}" for key, value in values.items())])
+
+
 def _told(event: journal.Event) -> str:
-    values = " ".join(f"{name}={value}" for name, value in dict(event.get("values") or {}).items())
-    about = " ".join(str(part) for part in (event.get("command"), values) if part)
+    about = _about(str(event.get("command", "")), event.get("values") or {})
     text = f": {event['text']}" if event.get("text") else ""
     return f"{about}: {event['event']} at step {event.get('step', 0):,}{text}"
 

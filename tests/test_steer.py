@@ -74,6 +74,25 @@ def test_without_an_answer_it_says_so(tmp_path: Path, monkeypatch: pytest.Monkey
         steer.main([str(tmp_path), "stop", "--wait", "1"])
 
 
+def test_a_command_that_is_accepted_and_takes_long_is_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.toml").write_text("")
+    (tmp_path / "heartbeat").write_text("\n")
+    accepted = '{"event": "accepted", "id": "7-a", "command": "evaluate", "values": {}, "step": 3}\n'
+    (tmp_path / "log.jsonl").write_text('{"event": "start"}\n' + accepted)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(steer.steering, "request", lambda *given: "7-a")
+    with pytest.raises(RunError, match="evaluate: accepted at step 3, and not done in 1 s"):
+        steer.main([str(tmp_path), "evaluate", "--wait", "1"])
+    (tmp_path / "commands").mkdir()
+    (tmp_path / "commands" / f"8-{'0' * 16}.json").write_text('{"command": "set", "values": {"tau": 1}}')
+    (tmp_path / "commands" / f"9-{'0' * 16}.json").write_text("{")
+    steer.main([str(tmp_path), "history"])
+    said = capsys.readouterr().out
+    assert said == "evaluate: accepted at step 3\nset tau=1: given, not yet answered\n"
+
+
 def test_values_are_json_or_texts() -> None:
     assert steer._values(["a=1", "b=1e-3", "c=true", "d=linear:1:0", "e=", "f=null"]) == {
         "a": 1,

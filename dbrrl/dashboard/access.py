@@ -1,18 +1,19 @@
 """Who may do what: a token or a password, one origin, and bounds on sizes and on rates."""
 
 import hmac
+import re
 import secrets
 import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
 MOST_BODY = 1_000_000  # bytes of a request
 ATTEMPTS, PERIOD = 10, 60.0  # wrong passwords, in seconds, after which no more are tried
 SESSIONS = 1_000  # that are remembered
 RATE, BURST = 1_000.0, 3_000.0  # requests of one session: in a second on average, and at once
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 
 
 @dataclass
@@ -55,15 +56,15 @@ class Access:
 
     def check_host(self, headers: Mapping[str, str]) -> None:
         """Refuse a request for another name than the server's: a page of another site may have renamed itself."""
-        host = urlsplit(f"//{headers.get('host', '')}").hostname or ""
-        if self.hosts and host not in self.hosts:
-            raise Refusal(403, f"this server is not called {host[:80]!r}")
+        given = headers.get("host", "")
+        found = _HOST.fullmatch(given)
+        if found is None or (self.hosts and found[1].strip("[]").lower() not in self.hosts):
+            raise Refusal(403, f"this server is not called {given[:80]!r}")
 
     def check_known(self, headers: Mapping[str, str], cookies: Mapping[str, str]) -> None:
         """Refuse a request of someone who has shown neither the token nor the password, or who asks too often."""
-        bearer = headers.get("authorization", "")
         session = cookies.get(self.cookie, "")
-        if bearer.startswith("Bearer ") and _same(bearer[7:], self.token):
+        if self._bears_token(headers):
             session = self.token
         elif not any(_same(session, one) for one in self._sessions):
             raise Refusal(401, "open the address that the dashboard printed when it started, with its token")
@@ -82,10 +83,14 @@ class Access:
         if method in ("GET", "HEAD"):
             return
         origin, host = headers.get("origin"), headers.get("host", "")
-        if origin is None and "authorization" in headers:
-            return  # no browser: the token was given in words
-        if origin is None or urlsplit(origin).netloc != host or not host:
+        if origin is None and self._bears_token(headers):
+            return  # no browser
+        if origin not in (f"http://{host}", f"https://{host}") or not host:
             raise Refusal(403, "the request comes from another page than this server's")
+
+    def _bears_token(self, headers: Mapping[str, str]) -> bool:
+        bearer = headers.get("authorization", "")
+        return bearer.startswith("Bearer ") and _same(bearer[7:], self.token)
 
     def check_change(self) -> None:
         """Refuse what changes something where that is switched off."""

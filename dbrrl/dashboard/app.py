@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import functools
 import importlib.resources
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -25,12 +24,13 @@ from .access import MOST_BODY, Access, Refusal
 from .endpoints import ENDPOINTS, Endpoint
 from .service import Service
 
-POLL = 1.0  # seconds between two looks at the folder
+POLL = 0.5  # seconds between two questions whether the folder is to be looked at
 STREAMS = 200  # open at once
 _STATIC = {
     ".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml", ".txt": "text/plain",
 }  # fmt: skip
 _PAGES = ("/", "/charts", "/run/{run}", "/inspect/{run}")
+_OPEN_TO_ALL = ("/open", "/login", "/static/style.css", "/static/login.js", "/static/again.js")
 _HEADERS = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; "
@@ -60,8 +60,7 @@ class Guard:
         request = Request(scope, receive)
         try:
             self.access.check_host(request.headers)
-            open_to_all = request.url.path in ("/open", "/login", "/static/style.css", "/static/login.js")
-            if not open_to_all:
+            if scope["path"] not in _OPEN_TO_ALL:  # which the routes go by; request.url is made of the Host, too
                 self.access.check_known(request.headers, request.cookies)
             self.access.check_origin(request.method, request.headers)
         except Refusal as refusal:
@@ -91,14 +90,13 @@ class Live:
         """Look again and again, until the server ends."""
         told = 0
         while not self.ended:
-            began = time.perf_counter()
             if self.listeners:
-                await run_in_threadpool(self.service.refresh)
+                await run_in_threadpool(self.service.look)
             if told != self.service.index.version:
                 told = self.service.index.version
                 for listener in self.listeners:
                     listener.set()
-            await asyncio.sleep(max(POLL, 4 * (time.perf_counter() - began)))  # of many runs a look takes its time
+            await asyncio.sleep(POLL)
 
     async def events(self) -> AsyncIterator[bytes]:
         """Yield an event for each new version, and a comment now and then, by which a lost connection is found."""
@@ -190,9 +188,16 @@ def _answer(one: Endpoint, service: Service, access: Access) -> Answer:
         if isinstance(one.gives, tuple):
             kind, content = result
             return Response(content, media_type=kind, headers={"content-disposition": _saved_as(kind)})
-        return Response(msgspec.json.encode(result), media_type="application/json")
+        return _json(result)
 
     return answer
+
+
+def _json(result: Any) -> Response:
+    try:
+        return Response(msgspec.json.encode(result), media_type="application/json")
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        return _error(503, f"the answer cannot be written: {error}")
 
 
 async def _body(request: Request) -> bytes:

@@ -13,7 +13,6 @@ from dbrrl.reporting.statistics import iqm, iqm_intervals, mean_intervals
 from .runs import RunFiles
 
 AXES = ("steps", "elapsed", "episodes", "num_updates")
-EVALUATION = ("mean", "median", "stdev", "min", "max", "success_rate")  # columns of scores.csv; others: progress.csv
 
 ALL = 1 << 40  # points: more than there are
 
@@ -47,10 +46,7 @@ class Line:
 
 def curve(run: RunFiles, x: str, y: str, smooth: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Return the places and values of a statistic of a run, (n,) and (n,): its rows that have both."""
-    table = run.scores if y in EVALUATION else run.progress
-    if y not in table.columns and y in run.scores.columns:
-        table = run.scores
-    places, values = table.column(x), table.column(y)
+    places, values = run.curve(x, y)
     known = np.isfinite(places) & np.isfinite(values)
     return places[known], moving_average(values[known], smooth)
 

@@ -5,20 +5,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from dbrrl.errors import ConfigError
-from dbrrl.experiment import steering
+from dbrrl.experiment import registry, steering
 from dbrrl.experiment.directory import RunDirectory
 from dbrrl.experiment.journal import Event
 from dbrrl.experiment.steered import OF_RUN
 from dbrrl.learning.changing import CHANGEABLE
 
+from . import sendable
 from .messages import Answer, Changeable
 
 
 def answers(events: Sequence[Event], directory: RunDirectory) -> list[Answer]:
     """Return the commands of a run, the latest answer to each, those without one last."""
-    found = {
-        str(event["id"]): _answer(event) for event in events if event["event"] in steering.ANSWERS and "id" in event
-    }
+    found = {one: _answer(event) for one, event in steering.answers(events).items()}
     for one in steering.waiting(directory.commands):
         if one in found:
             continue
@@ -29,9 +28,11 @@ def answers(events: Sequence[Event], directory: RunDirectory) -> list[Answer]:
     return list(found.values())
 
 
-def changeable(events: Sequence[Event], settings: dict[str, Any]) -> list[Changeable]:
+def changeable(events: Sequence[Event], agent: str, settings: dict[str, Any]) -> list[Changeable]:
     """Return the settings that may change, with the values that commands have given them."""
-    values = {name: settings.get(name) for name in (*OF_RUN, *CHANGEABLE) if name in settings or name in OF_RUN}
+    alone = agent in registry.agent_names() and registry.agent_class(agent).asynchronous
+    values = {name: settings.get(name) for name in (*OF_RUN, *(CHANGEABLE if not alone else ()))}
+    values = {name: value for name, value in values.items() if name in settings or name in OF_RUN}
     for event in events:
         if event["event"] == "done" and event.get("command") == "set" and isinstance(event.get("values"), dict):
             values |= {name: value for name, value in event["values"].items() if name in values}
@@ -39,15 +40,15 @@ def changeable(events: Sequence[Event], settings: dict[str, Any]) -> list[Change
 
 
 def _answer(event: Event) -> Answer:
-    values, step, when = event.get("values"), event.get("step"), event.get("time")
+    given = event.get("values")
     return Answer(
-        id=str(event["id"])[:100],
-        command=str(event.get("command", ""))[:100],
-        values=values if isinstance(values, dict) else {},
+        id=sendable.text(event["id"], 100),
+        command=sendable.text(event.get("command"), 100),
+        values=sendable.data(given) if isinstance(given, dict) else {},
         event=event["event"],
-        step=step if isinstance(step, int) else None,
-        text=str(event.get("text", ""))[:1000],
-        time=float(when) if isinstance(when, int | float) else 0.0,
+        step=sendable.whole(event.get("step")),
+        text=sendable.text(event.get("text"), 1_000),
+        time=sendable.number(event.get("time")) or 0.0,
     )
 
 

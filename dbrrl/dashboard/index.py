@@ -3,10 +3,11 @@
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import sendable
 from .runs import RunFiles, Summary
 
 DEPTH = 8  # folders below the one that is shown
@@ -86,6 +87,14 @@ class Index:
         return len(self._runs)
 
 
+def _is(kind: Callable[..., bool]) -> bool:
+    """Return whether an entry is of a kind, no link; not where that cannot be told."""
+    try:
+        return kind(follow_symlinks=False)
+    except OSError:
+        return False
+
+
 def _found(root: Path) -> Iterator[tuple[str, Path]]:
     """Yield the relative path and the folder of each run; the root itself, if it is one, as "."."""
     waiting = [("", str(root), 0)]
@@ -96,13 +105,13 @@ def _found(root: Path) -> Iterator[tuple[str, Path]]:
             entries = list(os.scandir(folder))
         except OSError:
             continue
-        if any(entry.name == "config.toml" and entry.is_file(follow_symlinks=False) for entry in entries):
+        if any(entry.name == "config.toml" and _is(entry.is_file) for entry in entries):
             count += 1
-            yield name or ".", Path(folder)
+            yield sendable.path(name) or ".", Path(folder)
         elif depth < DEPTH:
             below = [entry for entry in entries if not entry.name.startswith(".")]
             waiting += [
                 (f"{name}/{entry.name}" if name else entry.name, entry.path, depth + 1)
                 for entry in below
-                if entry.is_dir(follow_symlinks=False)
+                if _is(entry.is_dir)
             ]

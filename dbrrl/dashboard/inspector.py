@@ -27,7 +27,8 @@ Entry = TypeVar("Entry")
 
 KEPT = 12  # episodes that can be looked at
 LONGEST = 60.0  # seconds of one that is played
-_LARGEST = 96 * 1024 * 1024  # bytes of its pictures
+_LARGEST = 96 * 1024 * 1024  # bytes of what is kept of one
+_HELD = 3 * _LARGEST  # of all that are kept
 
 
 @dataclass
@@ -38,6 +39,7 @@ class Episode:
         frames: PNG pictures of the environment before each step, as far as it draws any.
         moments: what was seen, said and done at each step.
         images, gradients: observations that are pictures, and the gradients of those.
+        size: bytes of all this.
     """
 
     made: EpisodeMade
@@ -45,6 +47,7 @@ class Episode:
     moments: list[Moment] = field(default_factory=list)
     images: list[np.ndarray] = field(default_factory=list)
     gradients: list[np.ndarray | None] = field(default_factory=list)
+    size: int = 0
 
 
 class Inspector:
@@ -61,16 +64,14 @@ class Inspector:
 
     def play(self, folder: Path, config: dict[str, Any], file: Path, request: EpisodeRequest) -> EpisodeMade:
         """Play an episode; refuse what cannot be played, in words."""
-        if not self._playing.acquire(timeout=LONGEST):
-            raise Refusal(503, "another episode is being played: try again")
+        if not self._playing.acquire(blocking=False):
+            raise Refusal(503, "another episode is being played: try again when it has ended")
         try:
             plan = resolve_plan({}, file=config, use_preset=False, trusted=self.trust)
             if request.seed is not None:
                 plan = Plan(**{**vars(plan), "settings": plan.settings.replace(seed=request.seed)})
             episode = _played(plan, file, request)
-            self._episodes[episode.made.id] = episode
-            while len(self._episodes) > KEPT:
-                self._episodes.popitem(last=False)
+            self._keep(episode)
         except DbrrlError as error:
             raise Refusal(409, f"it cannot be played: {error}") from error
         except Refusal:
@@ -81,6 +82,13 @@ class Inspector:
         finally:
             self._playing.release()
         return episode.made
+
+    def _keep(self, episode: Episode) -> None:
+        """Keep an episode, and forget earlier ones where they are many or large."""
+        known = self._episodes
+        known[episode.made.id] = episode
+        while len(known) > 1 and (len(known) > KEPT or sum(one.size for one in known.values()) > _HELD):
+            known.popitem(last=False)
 
     def moment(self, one: str, step: int) -> Moment:
         """Return what was seen, said and done at a step."""
@@ -135,9 +143,9 @@ def _play(agent: Any, envs: vector.Environments, request: EpisodeRequest, episod
     made.actions = int(space.n) if hasattr(space, "n") else 0
     made.action_space, made.observation_space = str(space), str(envs.observation_space)[:300]
     observation, first = envs.reset(), np.ones(1, np.bool_)
-    until, size = time.monotonic() + LONGEST, 0
+    until = time.monotonic() + LONGEST
     for step in range(request.steps):
-        size += _see(agent, envs, observation, bool(first[0]), request.saliency, episode)
+        _see(agent, envs, observation, bool(first[0]), request.saliency, episode)
         action = act(agent, observation, False, first)
         if step in changes:
             action = _changed(changes[step], action, space)
@@ -151,8 +159,8 @@ def _play(agent: Any, envs: vector.Environments, request: EpisodeRequest, episod
         if result.terminated[0] or result.truncated[0]:
             made.ended = "terminated" if result.terminated[0] else "truncated"
             break
-        if time.monotonic() > until or size > _LARGEST:
-            made.ended = "cut: it took too long" if size <= _LARGEST else "cut: its pictures are too large"
+        if time.monotonic() > until or episode.size > _LARGEST:
+            made.ended = "cut: it took too long" if episode.size <= _LARGEST else "cut: it is too large to be kept"
             break
     else:
         made.ended = f"cut after {request.steps:,} steps"
@@ -161,8 +169,8 @@ def _play(agent: Any, envs: vector.Environments, request: EpisodeRequest, episod
     made.statistics = list(known)
 
 
-def _see(agent: Any, envs: vector.Environments, observation: Any, first: bool, wanted: bool, episode: Episode) -> int:
-    """Keep what is seen and said before a step; return the bytes of its pictures."""
+def _see(agent: Any, envs: vector.Environments, observation: Any, first: bool, wanted: bool, episode: Episode) -> None:
+    """Keep what is seen and said before a step."""
     made = episode.made
     said = insight.told(agent, observation, first)
     gradient = insight.saliency(agent, observation, first) if wanted else None
@@ -179,23 +187,26 @@ def _see(agent: Any, envs: vector.Environments, observation: Any, first: bool, w
             returns=said.get("returns"), value=said.get("value"), entropy=said.get("entropy"),
         )
     )  # fmt: skip
+    returns = said.get("returns") or {"values": []}
+    episode.size += 16 * (len(numbers) + sum(map(len, returns["values"]))) + 1_000
     if picture and seen is not None:
         episode.images.append(seen)
         episode.gradients.append(gradient)
+        episode.size += seen.nbytes + (gradient.nbytes if gradient is not None else 0)
     if made.problem:
-        return 0
+        return
     try:
         episode.frames.append(_png(video.frame(envs)))
+        episode.size += len(episode.frames[-1])
     except DbrrlError as error:
         made.problem = f"no pictures: {error}"
-        return 0
-    return len(episode.frames[-1])
 
 
 def _changed(change: Change, action: np.ndarray, space: Any) -> np.ndarray:
     """Return the action that was set by hand; Refusal if the space does not have it."""
-    given = np.asarray(change.action, action.dtype).reshape(action.shape[1:])
-    if not space.contains(given if given.ndim else given[()]):
+    given = np.asarray(change.action, action.dtype)
+    exact = given.dtype.kind == "f" or np.array_equal(given, np.asarray(change.action))
+    if given.shape != action.shape[1:] or not exact or not space.contains(given if given.ndim else given[()]):
         raise Refusal(409, f"step {change.step}: the action {json.dumps(change.action)} is not in {space}")
     return given[None]
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dbrrl.checkpoint import files
 from dbrrl.errors import RunError
 
 NAME = ".dbrrl-dashboard.sqlite"
@@ -42,11 +43,13 @@ class Marks:
         self._lock = threading.Lock()
         try:
             self._open(None if read_only and not path.exists() else path, "ro" if read_only else "rwc")
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             self.problem = f"{path}: cannot be used ({error}): names, notes, tags and charts are not kept"
             self._open(None)
 
     def _open(self, path: Path | None, mode: str = "rwc") -> None:
+        if path is not None and files.is_link(path):
+            raise OSError("it is a link, and nothing is written through one")
         place = ":memory:" if path is None else f"{path.absolute().as_uri()}?mode={mode}"
         self._base = sqlite3.connect(place, uri=True, timeout=5.0, isolation_level=None, check_same_thread=False)
         self._base.executescript(_SCHEMA)
@@ -67,13 +70,14 @@ class Marks:
         """Forget the mark of a run."""
         self._do("delete from runs where path = ?", path)
 
-    def charts(self) -> dict[str, Any]:
-        """Return the saved charts by name."""
-        return {name: json.loads(chart) for name, chart in self._do("select name, chart from charts order by name")}
+    def charts(self) -> dict[str, str]:
+        """Return the addresses of the saved charts by name."""
+        found = {name: _address(chart) for name, chart in self._do("select name, chart from charts order by name")}
+        return {name: address for name, address in found.items() if address is not None}
 
-    def save_chart(self, name: str, chart: Any) -> None:
-        """Save a chart; one of the same name is replaced."""
-        self._do("insert or replace into charts values (?, ?)", name, json.dumps(chart))
+    def save_chart(self, name: str, address: str) -> None:
+        """Save the address of a chart; one of the same name is replaced."""
+        self._do("insert or replace into charts values (?, ?)", name, json.dumps(address))
 
     def remove_chart(self, name: str) -> None:
         """Remove a saved chart."""
@@ -93,6 +97,14 @@ class Marks:
 
 def _stored(value: object) -> Any:
     return json.dumps(list(value)) if isinstance(value, Iterable) and not isinstance(value, str) else value
+
+
+def _address(text: str) -> str | None:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    return found if isinstance(found, str) else None
 
 
 def _tags(text: str) -> tuple[str, ...]:

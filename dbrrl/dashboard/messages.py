@@ -174,6 +174,8 @@ class Marking(Taken):
     name: Word | UnsetType = UNSET
     note: Annotated[str, Meta(max_length=10_000)] | UnsetType = UNSET
     tags: Annotated[list[Tag], Meta(max_length=50)] | UnsetType = UNSET
+    add_tags: Annotated[list[Tag], Meta(max_length=50)] = []
+    remove_tags: Annotated[list[Tag], Meta(max_length=50)] = []
     hidden: bool | UnsetType = UNSET
 
 
@@ -206,7 +208,7 @@ class Done(Struct):
 class LineRequest(Taken):
     """A line: a statistic of one run, or over several."""
 
-    runs: Annotated[list[Id], Meta(min_length=1, max_length=1000)]
+    runs: Annotated[list[Id], Meta(min_length=1, max_length=20_000)]
     y: Name
     label: Word = ""
     group: Annotated[bool, Meta(description="Draw the mean over the seeds with its interval.")] = False

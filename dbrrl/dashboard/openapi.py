@@ -8,6 +8,11 @@ import msgspec
 from . import messages as m
 from .endpoints import ENDPOINTS, STATUSES, Endpoint
 
+_LIVE = {
+    "summary": "Tell each new version of the list of runs, as server-sent events named `version`, without an end.",
+    "operationId": "getApiLive",
+    "responses": {"200": {"description": "The events.", "content": {"text/event-stream": {"schema": {}}}}},
+}
 _REFERENCE = "#/components/schemas/{name}"
 
 
@@ -20,6 +25,7 @@ def description(version: str) -> dict[str, Any]:
     paths: dict[str, Any] = {}
     for one in ENDPOINTS:
         paths.setdefault(one.path.replace(":path", ""), {})[one.method.lower()] = _operation(one, schemas)
+    paths["/api/live"] = {"get": _LIVE}
     return {
         "openapi": "3.1.0",
         "info": {"title": "dbrrl dashboard", "version": version},

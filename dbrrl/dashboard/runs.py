@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import math
 import os
 import threading
 import tomllib
@@ -12,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from dbrrl.checkpoint import files
 from dbrrl.experiment import journal
 from dbrrl.experiment.directory import RunDirectory
 
+from . import sendable
 from .tables import Stamp, Table, read, stamp
 
 STATES = ("running", "finished", "stopped", "failed", "stale", "damaged")
+EVALUATION = ("mean", "median", "stdev", "min", "max", "success_rate")  # columns of scores.csv; others: progress.csv
 _CONFIG = 1_000_000  # bytes of config.toml
 _JOURNAL = 1_000_000  # last bytes of log.jsonl that are read for the list
 _TABLES = ("config", "env_kwargs", "eval_env_kwargs", "preset", "chosen", "versions", "machine", "given")
@@ -95,13 +95,33 @@ class RunFiles:
     def refresh(self, now: float) -> bool:
         """Look at the files again, at `now` seconds since 1970; return whether the summary has changed."""
         with self._lock:
-            return self._refreshed(now)
+            try:
+                return self._refreshed(now)
+            except Exception as error:  # whatever files hold, and whoever owns them: they stop nothing
+                reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+                before, self.summary = self.summary, Summary(self.id, self.path, "damaged", sendable.text(reason))
+                return self.summary != before
 
     def load(self) -> None:
-        """Read the whole tables, for charts."""
+        """Read the whole tables."""
         with self._lock:
             self.scores.load()
             self.progress.load()
+
+    def curve(self, x: str, y: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return two columns, (n,) and (n,), of the table that has `y`, as they are at one moment."""
+        with self._lock:
+            self.scores.load()
+            self.progress.load()
+            table = self.scores if y in EVALUATION or y not in self.progress.columns else self.progress
+            return table.column(x), table.column(y)
+
+    def evaluations(self, most: int) -> tuple[list[str], int, np.ndarray]:
+        """Return the columns of scores.csv, the number of the first of its last rows, and these rows."""
+        with self._lock:
+            self.scores.load()
+            first = max(0, len(self.scores.values) - most)
+            return list(self.scores.columns), first, self.scores.values[first:]
 
     def forget(self) -> None:
         """Free the memory of the tables."""
@@ -140,6 +160,13 @@ class RunFiles:
             self.scores.forget()  # its numbers are in the summary
         return self.summary != before
 
+    def events(self) -> list[journal.Event]:
+        """Return the events of the journal, none if it cannot be read."""
+        try:
+            return journal.parse(read(self.directory.log))
+        except OSError:
+            return []
+
     @property
     def config(self) -> dict[str, Any]:
         """The content of config.toml."""
@@ -153,7 +180,7 @@ class RunFiles:
     def _read_config(self) -> None:
         self._config, self._problem = {}, ""
         try:
-            self._config = tomllib.loads(files.read(self.directory.config, _CONFIG).decode())
+            self._config = tomllib.loads(read(self.directory.config, 0, _CONFIG + 1)[:_CONFIG].decode())
         except OSError as error:
             self._problem = f"config.toml cannot be read: {error.strerror or error}"
         except (ValueError, RecursionError) as error:
@@ -185,24 +212,23 @@ class RunFiles:
         c, known = self._config, self._scores
         steps, elapsed = max(self._steps, (known.steps, known.elapsed))
         damaged = [f"scores.csv: {known.damaged} damaged rows"] if known.damaged else []
-        seed, total = c.get("seed"), c.get("steps")
         return Summary(
             id=self.id,
             path=self.path,
             state=state,
-            text=text,
-            agent=_text(c.get("agent")),
-            env=_text(c.get("env")),
-            seed=seed if isinstance(seed, int) else None,
+            text=sendable.text(text),
+            agent=sendable.text(c.get("agent")),
+            env=sendable.text(c.get("env")),
+            seed=sendable.whole(c.get("seed")),
             steps=steps,
-            total=total if isinstance(total, int) else 0,
+            total=sendable.whole(c.get("steps")) or 0,
             score=known.latest,
             best=known.best,
             elapsed=elapsed,
             started=self._started(),
-            commit=_text(_table(c, "versions").get("git_commit")),
+            commit=sendable.text(_table(c, "versions").get("git_commit")),
             problems=tuple(damaged),
-            settings=_flat(c),
+            settings=sendable.data(_flat(c)),
         )
 
     def _started(self) -> float:
@@ -212,8 +238,8 @@ class RunFiles:
             with contextlib.suppress(OSError):
                 first = journal.parse(read(self.directory.log, 0, 4096))
             known = self._stamps.get("config")
-            told = first[0].get("time") if first else None
-            self._began = float(told) if isinstance(told, int | float) else known[2] / 1e9 if known else 0.0
+            told = sendable.number(first[0].get("time")) if first else None
+            self._began = told or (known[2] / 1e9 if known else 0.0)
         return self._began
 
 
@@ -223,9 +249,9 @@ def _scores(table: Table) -> Scores:
         return Scores(damaged=table.damaged)
     finite = means[np.isfinite(means)]
     return Scores(
-        steps=int(_finite(steps[-1]) or 0),
-        elapsed=_finite(elapsed[-1]) or 0.0,
-        latest=_finite(means[-1]),
+        steps=int(sendable.number(steps[-1]) or 0),
+        elapsed=sendable.number(elapsed[-1]) or 0.0,
+        latest=sendable.number(means[-1]),
         best=float(finite.max()) if len(finite) else None,
         damaged=table.damaged,
     )
@@ -243,11 +269,3 @@ def _flat(config: dict[str, Any]) -> dict[str, Any]:
 def _table(config: dict[str, Any], name: str) -> dict[str, Any]:
     found = config.get(name)
     return found if isinstance(found, dict) else {}
-
-
-def _text(value: object) -> str:
-    return value[:2000] if isinstance(value, str) else ""
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None

@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import ssl
 import webbrowser
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,6 +33,7 @@ class Server(uvicorn.Server):
         certificate: str | None = None,
         key: str | None = None,
     ) -> None:
+        _check_certificate(certificate, key)
         self.socket = _listening(host, port)
         port = self.socket.getsockname()[1]
         hosts = frozenset(LOOPBACK) if host in LOOPBACK else frozenset()
@@ -97,6 +99,16 @@ def serve(
     if browser:
         webbrowser.open(server.address)
     server.run_here()
+
+
+def _check_certificate(certificate: str | None, key: str | None) -> None:
+    """Raise ConfigError if the files are no certificate and its key."""
+    if certificate is None:
+        return
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key)
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        raise ConfigError(f"--certificate {certificate}, --key {key}: cannot be used: {error}") from error
 
 
 def _listening(host: str, port: int) -> socket.socket:

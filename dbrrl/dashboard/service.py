@@ -13,10 +13,10 @@ from typing import Any
 from msgspec import UNSET
 
 from dbrrl.errors import ConfigError, RunError
-from dbrrl.experiment import journal, steering
+from dbrrl.experiment import steering
 from dbrrl.reporting.metrics import describe
 
-from . import chart, drawing, files, played
+from . import chart, drawing, files, played, sendable
 from . import messages as m
 from .access import Refusal
 from .commands import answers, changeable
@@ -27,6 +27,8 @@ from .runs import RunFiles, Summary
 from .tables import Table
 
 EVENTS = EVALUATIONS = 1_000  # of a run that are sent
+PACE = 1.0  # seconds between two looks at the folder
+POINTS = 1_000_000  # of all lines of a chart that are sent
 HELD = 400_000_000  # bytes of tables that stay in memory
 
 
@@ -44,21 +46,32 @@ class Service:
         self.index, self.read_only = Index(root), read_only
         self.marks = Marks(root / NAME, read_only=read_only)
         self._known = self.marks.all()
-        self._lock = threading.RLock()
+        self._lock, self._looking = threading.RLock(), threading.Lock()
+        self._look_at = 0.0
         self._used: dict[str, None] = {}  # ids of runs whose tables are in memory, the latest last
 
     def refresh(self) -> bool:
         """Look at the folder again; return whether anything has changed."""
-        return self.index.refresh()
+        with self._looking:
+            began = time.monotonic()
+            changed = self.index.refresh()
+            self._look_at = time.monotonic() + max(PACE, 4 * (time.monotonic() - began))
+            return changed
+
+    def look(self) -> None:
+        """Look at the folder again, unless the last look is recent; where a look takes long, the less often."""
+        if time.monotonic() >= self._look_at:
+            self.refresh()
 
     def runs(self, query: m.RunListQuery) -> m.RunList:
         """Return the list of runs, or its changes."""
+        self.look()
         columns = [name for name in query.columns.split(",") if name]
         with self._lock:
             found = self.index.since(query.since)
             return m.RunList(
                 version=found.version,
-                root=str(self.index.root),
+                root=sendable.path(str(self.index.root)),
                 runs=[self._row(summary, columns) for summary in found.changed],
                 removed=found.removed,
                 read_only=self.read_only,
@@ -67,36 +80,36 @@ class Service:
 
     def columns(self) -> m.Columns:
         """Return the settings and the statistics that any run has."""
-        values: dict[str, set[str]] = {}
+        self.look()
+        found: dict[str, set[str]] = {}
         names: dict[str, None] = {}
         for summary in self.index.since(0).changed:
             for name, value in summary.settings.items():
-                values.setdefault(name, set()).add(repr(value))
+                found.setdefault(name, set()).add(repr(value))
             run = self.index.run(summary.id)
             names |= dict.fromkeys([*run.scores.columns, *run.progress_columns] if run else [])
-        return m.Columns([m.SettingName(name, len(found)) for name, found in sorted(values.items())], _metrics(names))
+        return m.Columns([m.SettingName(name, len(known)) for name, known in sorted(found.items())], _metrics(names))
 
     def detail(self, one: str) -> m.RunDetail:
         """Return all that is known of a run."""
         run = self._run(one)
-        self._load([run])
-        events = journal.read(run.directory.log)
-        names = run.scores.columns
-        first = max(0, len(run.scores.values) - EVALUATIONS)
-        rows = [dict(zip(names, map(_finite, row), strict=True)) for row in run.scores.values[first:].tolist()]
+        events = run.events()
+        names, first, latest = run.evaluations(EVALUATIONS)
+        rows = [dict(zip(names, map(sendable.number, row), strict=True)) for row in latest.tolist()]
+        self._keep([run])
         return m.RunDetail(
             run=self._row(run.summary, list(run.summary.settings)),
             title=run.title,
-            folder=str(run.directory.path),
-            tables=run.config,
+            folder=sendable.path(str(run.directory.path)),
+            tables=sendable.data(run.config),
             events=[_event(event) for event in events[-EVENTS:]],
             files=files.listed(run.directory.path),
             evaluations=rows,
             first_evaluation=first,
-            metrics=_metrics([*run.scores.columns, *run.progress.columns]),
+            metrics=_metrics([*names, *run.progress_columns]),
             commands=answers(events, run.directory),
-            changeable=changeable(events, run.summary.settings),
-            resume=f"python -m dbrrl.train --resume {shlex.quote(str(run.directory.path))}",
+            changeable=changeable(events, run.summary.agent, run.summary.settings),
+            resume=f"python -m dbrrl.train --resume {shlex.quote(sendable.path(str(run.directory.path)))}",
         )
 
     def evaluation(self, one: str, query: m.EvaluationQuery) -> m.EvaluationEpisodes:
@@ -104,13 +117,9 @@ class Service:
         table = Table(self._run(one).directory.episodes)
         table.load()
         rows = table.column("evaluation") == query.number
-        columns = (table.column(name)[rows].tolist() for name in ("return", "length", "success"))
-        found = [
-            (_finite(total), _finite(length), _finite(success)) for total, length, success in zip(*columns, strict=True)
-        ]
-        return m.EvaluationEpisodes(
-            [m.EvaluationEpisode(total, int(length or 0), success) for total, length, success in found]
-        )
+        columns = (map(sendable.number, table.column(name)[rows].tolist()) for name in ("return", "length", "success"))
+        episodes = zip(*columns, strict=True)
+        return m.EvaluationEpisodes([m.EvaluationEpisode(x, int(n or 0), success) for x, n, success in episodes])
 
     def steer(self, one: str, order: m.Order) -> m.Given:
         """Give a command to a run; refuse it where the run is not going on."""
@@ -159,7 +168,9 @@ class Service:
         given = {name: value for name, value in fields.items() if value is not UNSET}
         with self._lock:
             for run in runs:
-                self.marks.set(run.path, **given)
+                before = given.get("tags", self._known.get(run.path, Mark()).tags)
+                after = [tag for tag in dict.fromkeys([*before, *marking.add_tags]) if tag not in marking.remove_tags]
+                self.marks.set(run.path, **given | ({"tags": after} if after != list(before) else {}))
             self._known = self.marks.all()
             self.index.touch(run.id for run in runs)
         return m.Done()
@@ -179,9 +190,12 @@ class Service:
             os.rename(run.directory.path, hidden)  # at once, so that no half of it is ever seen as a run
             shutil.rmtree(hidden)
         except OSError as error:
-            raise Refusal(409, f"it cannot be deleted: {error.strerror or error}") from error
-        self.marks.remove(run.path)
-        self.index.refresh()
+            left = f"; what is left is now {hidden.name}, beside it" if hidden.exists() else ""
+            raise Refusal(409, f"it cannot be deleted: {error.strerror or error}{left}") from error
+        with self._lock:
+            self.marks.remove(run.path)
+            self._known = self.marks.all()
+        self.refresh()
         return m.Done()
 
     def lines(self, request: m.LinesRequest) -> m.Lines:
@@ -189,15 +203,12 @@ class Service:
         return m.Lines([self._line(line, request) for line in request.lines])
 
     def export(self, request: m.Export) -> tuple[str, bytes]:
-        """Return the media type and the content of a chart as a file; a table or a script has every point."""
-        exact = request.format in ("csv", "py")
-        lines = [self._line(line, request.chart, chart.ALL if exact else 4_000) for line in request.chart.lines]
-        return drawing.exported(request, lines)
+        """Return the media type and the content of a chart as a file, which has every point."""
+        return drawing.exported(request, [self._line(line, request.chart, chart.ALL) for line in request.chart.lines])
 
     def charts(self) -> m.SavedCharts:
         """Return the saved charts."""
-        known = {name: found for name, found in self.marks.charts().items() if isinstance(found, str)}
-        return m.SavedCharts({name: m.SavedChart(address) for name, address in known.items()})
+        return m.SavedCharts({name: m.SavedChart(address) for name, address in self.marks.charts().items()})
 
     def save_chart(self, name: str, saved: m.SavedChart) -> m.Done:
         """Keep a chart by a name."""
@@ -215,13 +226,14 @@ class Service:
 
     def _line(self, line: m.LineRequest, request: m.LinesRequest, points: int = 0) -> m.ChartLine:
         runs = [self._run(one) for one in line.runs]
-        self._load(runs)
-        options: dict[str, Any] = {"points": points or request.points, "smooth": request.smooth}
+        points = points or min(request.points, max(2, POINTS // len(request.lines)))
+        options: dict[str, Any] = {"points": points, "smooth": request.smooth}
         label = line.label or runs[0].summary.path
         if line.group or len(runs) > 1:
             made = chart.group(runs, label, request.x, line.y, center=request.center, **options)
         else:
             made = chart.line(runs[0], label, request.x, line.y, **options)
+        self._keep(runs)
         places, values, low, high = (x.tolist() for x in (made.places, made.values, made.low, made.high))
         return m.ChartLine(made.label, made.y, made.runs, places, values, low, high, made.seeds, made.total)
 
@@ -231,11 +243,10 @@ class Service:
             raise Refusal(404, "there is no such run: it was deleted or moved")
         return run
 
-    def _load(self, runs: Iterable[RunFiles]) -> None:
-        """Read the tables of runs, and forget those of others where they are many."""
+    def _keep(self, runs: Iterable[RunFiles]) -> None:
+        """Keep the tables of runs that were read in memory, and forget those of others where they are many."""
         with self._lock:
             for run in runs:
-                run.load()
                 self._used.pop(run.id, None)
                 self._used[run.id] = None
             known = [found for one in self._used if (found := self.index.run(one)) is not None]
@@ -262,14 +273,9 @@ def _metrics(names: Iterable[str]) -> list[m.Metric]:
 
 
 def _event(event: dict[str, Any]) -> m.Event:
-    when, text, step = event.get("time"), event.get("text"), event.get("step")
     return m.Event(
-        time=float(when) if isinstance(when, int | float) else 0.0,
-        event=event["event"][:50],
-        text=text[:10_000] if isinstance(text, str) else "",
-        step=step if isinstance(step, int) else None,
+        time=sendable.number(event.get("time")) or 0.0,
+        event=sendable.text(event["event"], 50),
+        text=sendable.text(event.get("text"), 10_000),
+        step=sendable.whole(event.get("step")),
     )
-
-
-def _finite(value: float) -> float | None:
-    return value if value - value == 0 else None

@@ -86,7 +86,7 @@ def state_after(latest: Event, directory: RunDirectory, now: float) -> tuple[str
         return ("running", "") if beats(directory.heartbeat, now) else ("stale", "its process ended without a word")
     if event in ENDS:
         return event, str(latest.get("text", ""))[:2000]
-    if directory.final.is_file():  # of a version that kept no journal
+    if os.path.isfile(directory.final):  # of a version that kept no journal
         return "finished", ""
     return "stale", "it has no journal, and no final agent"
 

@@ -271,7 +271,7 @@ class Loop:
 
     def _score(self, evaluation: Evaluation) -> None:
         row = self._counters() | evaluation.row() | {"evaluation_episodes": len(evaluation.returns)}
-        row |= self.agent.statistics()
+        row |= {"num_updates": self.agent.num_updates} | self.agent.statistics()
         self.scores.append(row)
         of = {"evaluation": self.scores.count - 1, "steps": self.steps}
         self.evaluated.extend(of | episode for episode in evaluation.episodes())

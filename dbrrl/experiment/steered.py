@@ -108,8 +108,8 @@ class Obedience:
         return all(self._carry_out(command) for command in self.inbox.due(self.run.steps))
 
     def _carry_out(self, command: Command) -> bool:
-        """Carry out one command, whose answer is on the disk before; False if it stops the run."""
-        run, inbox = self.run, self.inbox
+        """Carry out one command; False if it stops the run, or a signal came."""
+        run, inbox, settings = self.run, self.inbox, self.run.plan.settings
         own = [callback for callback in run.callbacks if command.name in callback.commands]
         try:
             if command.name not in COMMANDS and not own:
@@ -119,21 +119,23 @@ class Obedience:
         except ConfigError as error:
             inbox.answer(command, "refused", run.steps, str(error))
             return True
-        inbox.answer(command, "done", run.steps)
+        inbox.answer(command, "accepted", run.steps)
         run.display.say(f"command at step {run.steps:,}: {command.name} {command.values or ''}".rstrip())
         if change is not None:
             run.plan, apply = change
             apply()
             run.schedule()
-        elif command.name == "checkpoint":
+        elif command.name in ("checkpoint", "stop"):
             run.save()
-        elif command.name == "evaluate":
-            return run.score(run.plan.settings.eval_episodes, run.plan.settings.eval_steps)
-        for callback in own:
-            try:
+        elif command.name == "evaluate" and not run.score(settings.eval_episodes, settings.eval_steps):
+            return False
+        try:
+            for callback in own:
                 callback.on_command(run, command.name, command.values)
-            except ConfigError as error:
-                inbox.answer(command, "refused", run.steps, str(error))
+        except ConfigError as error:
+            inbox.answer(command, "refused", run.steps, str(error))
+            return True
+        inbox.answer(command, "done", run.steps)
         return command.name != "stop"
 
 

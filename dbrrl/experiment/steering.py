@@ -20,7 +20,7 @@ from .directory import RunDirectory
 from .journal import Event, Journal
 
 COMMANDS = ("stop", "checkpoint", "evaluate", "set")
-ANSWERS = ("scheduled", "done", "refused")
+ANSWERS = ("scheduled", "accepted", "done", "refused")
 _LARGEST = 100_000  # bytes of a request
 _MOST = 1_000  # requests that wait
 _NAME = re.compile(r"\d{1,24}-[0-9a-f]{16}\.json")
@@ -68,14 +68,15 @@ def request(path: Path, name: str, values: Mapping[str, Any] | None = None, at: 
     return command.id
 
 
-def answer(events: Iterable[Event], one: str) -> Event | None:
-    """Return the latest answer to a command in a journal; None if there is none yet."""
-    found = [event for event in events if event["event"] in ANSWERS and event.get("id") == one]
-    return found[-1] if found else None
+def answers(events: Iterable[Event]) -> dict[str, Event]:
+    """Return the latest answer to each command in a journal, by the command's id, the earliest command first."""
+    return {str(event["id"]): event for event in events if event["event"] in ANSWERS and "id" in event}
 
 
 def waiting(folder: Path) -> list[str]:
-    """Return the ids of the commands that lie in a folder, the earliest first; no links."""
+    """Return the ids of the commands that lie in a folder, the earliest first; nothing is read through a link."""
+    if files.is_link(folder):
+        return []
     try:
         with os.scandir(folder) as entries:
             names = [one.name for one in entries if _NAME.fullmatch(one.name) and one.is_file(follow_symlinks=False)]
@@ -119,13 +120,14 @@ class Inbox:
         self.directory, self.journal = directory, Journal(directory.log)
         self.done: list[str] = []
         self._waiting: dict[str, Command] = {}
+        self._refused: set[str] = set()  # ids, in case their files cannot be removed
         self._again: set[str] = set()  # ids of commands that an earlier process carried out after the checkpoint
 
     def resume(self, done: list[str]) -> None:
         """Go on from a state that includes the commands `done`: later ones are carried out at their steps again."""
         self.done = list(done)
         for event in journal.read(self.directory.log):
-            if event["event"] != "done" or event.get("id") in self.done:
+            if event["event"] not in ("accepted", "done") or event.get("id") in self.done:
                 continue
             with contextlib.suppress(ConfigError):
                 content = {"command": event.get("command"), "values": event.get("values", {}), "at": event.get("step")}
@@ -137,9 +139,9 @@ class Inbox:
     def look(self, step: int) -> None:
         """Read the commands that came; refuse what is none, and answer those that wait for a later step."""
         for one in waiting(self.directory.commands):
-            if one in self._waiting or one in self.done:
-                if one in self.done or one in self._again:
-                    self._remove(one)
+            if one in self.done or one in self._again or one in self._refused:
+                self._remove(one)
+            if one in self.done or one in self._waiting or one in self._refused:
                 continue
             try:
                 command = read(self.directory.commands, one)
@@ -159,18 +161,20 @@ class Inbox:
         return sorted(command for command in self._waiting.values() if command.at <= step)
 
     def answer(self, command: Command, event: str, step: int, text: str = "") -> None:
-        """Write an answer; a command that is done or refused waits no longer.
+        """Write an answer, one of `ANSWERS`; a command that is accepted or refused waits no longer.
 
-        It is on the disk before the command is carried out, so that a run which is killed meanwhile does it again.
+        That it is accepted is on the disk before it is carried out, so that a run which is killed then does it again.
         """
         about = {"id": command.id, "command": command.name, "values": command.values, "step": step, "text": text}
         self.journal.append(event, sync=True, **about)
-        if event != "scheduled":
+        if event in ("accepted", "refused"):
             self._waiting.pop(command.id, None)
             self._again.discard(command.id)
             self._remove(command.id)
-        if event == "done":
+        if event == "accepted":
             self.done.append(command.id)
+        if event == "refused":
+            self._refused.add(command.id)
 
     def _remove(self, one: str) -> None:
         with contextlib.suppress(OSError):

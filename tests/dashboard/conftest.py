@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests.dashboard.folders import made
+
 # Without the extra dbrrl[dashboard] there is nothing to test here.
 MISSING = [name for name in ("msgspec", "starlette", "uvicorn") if importlib.util.find_spec(name) is None]
 collect_ignore_glob = ["test_*.py"] if MISSING else []
@@ -86,3 +88,46 @@ def site(tmp_path: Path) -> Iterator[Callable[..., Site]]:
     yield start
     for one in started:
         one.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    from tests.dashboard.browsing import CHROMIUM, FLAGS
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def complaints() -> Iterator[list[str]]:
+    """What the console of `page` complains of; a test that expects some takes them away."""
+    found: list[str] = []
+    yield found
+    assert found == []
+
+
+@pytest.fixture
+def page(browser: Any, site: Callable[..., Site], complaints: list[str]) -> Iterator[Any]:
+    """A page in whose console nothing may be complained of; it is closed before the servers of `site`."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800}, accept_downloads=True)
+    made_page = context.new_page()
+    made_page.on("console", lambda line: complaints.append(line.text) if line.type == "error" else None)
+    made_page.on("pageerror", lambda error: complaints.append(str(error)))
+    yield made_page
+    context.close()
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    root = tmp_path / "runs"
+    for seed in range(3):
+        made(root / f"ppo-{seed}", seed=seed, means=[1.0 + seed, 5.0, 9.0 - seed], learning_rate=0.1 * (seed + 1))
+    made(root / "dqn-0", agent="dqn", means=[0.5, 0.25], batch_size=32)
+    broken = made(root / "broken", ended="failed", text="ValueError: <img src=x onerror=alert(1)>", learning_rate=0.3)
+    rows = "evaluation,steps,return,length\n0,100,1,5\n2,300,9.5,40\n2,300,8.5,38\n"
+    (broken / "evaluation_episodes.csv").write_text(rows)
+    return root

@@ -72,14 +72,18 @@ def test_a_session_that_asks_too_often_is_told_to_wait_and_others_are_not() -> N
         ({"host": "127.0.0.1:80", "origin": "http://evil.example"}, 403),
         ({"host": "127.0.0.1:80", "origin": "http://127.0.0.1:80.evil.example"}, 403),
         ({"host": "127.0.0.1:80", "origin": "null"}, 403),
-        ({"host": "127.0.0.1:80", "origin": "null", "authorization": "Bearer x"}, 403),
+        ({"host": "127.0.0.1:80", "origin": "null", "authorization": "Bearer TOKEN"}, 403),
+        ({"host": "127.0.0.1:80", "origin": "http://["}, 403),
+        ({"host": "127.0.0.1:80", "authorization": "x"}, 403),
+        ({"host": "127.0.0.1:80", "authorization": "Bearer x"}, 403),
         ({"host": "127.0.0.1:80"}, 403),
-        ({"host": "127.0.0.1:80", "authorization": "Bearer x"}, 0),
+        ({"host": "127.0.0.1:80", "authorization": "Bearer TOKEN"}, 0),
         ({"host": "", "origin": "null"}, 403),
     ],
 )
 def test_a_change_comes_from_a_page_of_the_server(headers: Mapping[str, str], code: int) -> None:
     one = Access(80, LOCAL)
+    headers = {name: value.replace("TOKEN", one.token) for name, value in headers.items()}
     assert status(one.check_origin, "POST", headers) == code
     assert status(one.check_origin, "GET", headers) == 0
 
@@ -88,7 +92,10 @@ def test_the_server_answers_to_its_own_names_alone() -> None:
     one = Access(80, LOCAL)
     for host in ("127.0.0.1:80", "localhost:80", "[::1]:80", "localhost"):
         assert status(one.check_host, {"host": host}) == 0
-    for host in ("evil.example", "127.0.0.1.evil.example:80", "", "localhost.:80", "x@localhost.evil"):
+    for host in (
+        "evil.example", "127.0.0.1.evil.example:80", "", "localhost.:80", "x@localhost.evil", "[",
+        "localhost:80/login?", "localhost/login", "localhost:80#", "x@localhost", "localhost:x",
+    ):  # fmt: skip
         assert status(one.check_host, {"host": host}) == 403
     assert status(Access(80, frozenset(), "password").check_host, {"host": "name.of.this.machine"}) == 0
 

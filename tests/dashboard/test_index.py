@@ -1,14 +1,18 @@
 """The runs below a folder: found, summarized, and looked at again."""
 
 import shutil
+import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dbrrl.dashboard import index
 from dbrrl.dashboard.index import Index
 from dbrrl.dashboard.runs import RunFiles, Summary, identity
+from dbrrl.experiment import journal
+from dbrrl.experiment.directory import RunDirectory
 from dbrrl.experiment.heartbeat import STALE
 from tests.dashboard.folders import age, made
 
@@ -151,3 +155,44 @@ def test_the_tables_of_finished_runs_are_not_kept(tmp_path: Path) -> None:
     files.load()
     assert files.held > 0 and files.scores.column("mean").tolist() == [1, 3, 2]
     assert not files.refresh(time.time())
+
+
+def test_a_run_that_is_not_ours_to_look_at_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made(tmp_path / "good")
+    made(tmp_path / "theirs")
+    after = journal.state_after
+
+    def refusing(latest: journal.Event, directory: RunDirectory, now: float) -> tuple[str, str]:
+        if directory.path.name == "theirs":
+            raise PermissionError(13, "Permission denied")
+        return after(latest, directory, now)
+
+    monkeypatch.setattr(journal, "state_after", refusing)
+    found = Index(tmp_path)
+    found.refresh()
+    assert states(found) == {"good": "finished", "theirs": "damaged"}
+    assert "Permission denied" in next(run.text for run in found.since(0).changed if run.path == "theirs")
+    monkeypatch.undo()
+    (tmp_path / "theirs" / "scores.csv").write_text("steps,mean\n1,2\n")
+    assert found.refresh() and states(found)["theirs"] == "finished"
+
+
+def test_columns_are_of_one_moment(tmp_path: Path) -> None:
+    files = RunFiles(made(tmp_path / "run", ended=None, alive=True), "run")
+    ended = threading.Event()
+
+    def grow() -> None:
+        for row in range(2_000):
+            with open(tmp_path / "run" / "scores.csv", "a") as file:
+                file.write(f"{400 + row},1,1,1,1,1,1,1\n" * 20)
+            files.refresh(time.time())
+        ended.set()
+
+    thread = threading.Thread(target=grow)
+    thread.start()
+    while not ended.is_set():
+        places, values = files.curve("steps", "mean")
+        assert places.shape == values.shape
+    thread.join()
+    places, _ = files.curve("steps", "mean")
+    assert len(places) == 3 + 40_000 and (places[3:].reshape(-1, 20) == np.arange(400, 2400)[:, None]).all()

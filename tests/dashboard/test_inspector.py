@@ -2,6 +2,7 @@
 
 import importlib.util
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -125,8 +126,9 @@ def test_an_action_is_changed_by_hand_and_the_episode_goes_on_from_there(tmp_pat
     assert [m.observation for m in changed[:4]] == [m.observation for m in plain[:4]]
     assert changed[3].action == other and changed[3].changed and not changed[2].changed
     assert changed[4].observation != plain[4].observation
-    with pytest.raises(Refusal, match=r"step 0: the action 7 is not in Discrete\(2\)"):
-        play(folder, changes=[Change(0, 7)])
+    for action in (7, 0.9, [0], [0, 1]):
+        with pytest.raises(Refusal, match=rf"step 0: the action {re.escape(str(action))} is not in Discrete\(2\)"):
+            play(folder, changes=[Change(0, action)])
 
 
 def test_limits_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,21 +138,33 @@ def test_limits_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(inspector, "LONGEST", 0.0)
     assert play(folder)[1].ended == "cut: it took too long"
     monkeypatch.undo()
-    monkeypatch.setattr(inspector, "KEPT", 1)
-    play(folder, shown, steps=2)
-    with pytest.raises(Refusal, match="no such episode any more"):
-        shown.moment(made.id, 0)
+    for limit, value in (("KEPT", 1), ("_HELD", 5_000)):
+        monkeypatch.setattr(inspector, limit, value)
+        _, later = play(folder, shown, steps=2)
+        with pytest.raises(Refusal, match="no such episode any more"):
+            shown.moment(made.id, 0)
+        assert shown.moment(later.id, 1).step == 1
+        monkeypatch.undo()
+        _, made = play(folder, shown, steps=2)
+    with pytest.raises(Refusal, match=r"expected|is not in Box"):
+        play(folder, changes=[Change(0, [0.5, 0.5])])
+    assert shown._playing.acquire(blocking=False)
+    with pytest.raises(Refusal, match="another episode is being played") as refused:
+        play(folder, shown)
+    assert refused.value.status == 503
 
 
 def test_pictures_are_shown_with_what_the_output_depends_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = run(tmp_path, env="dbrrl-tests/Dot-v0")
     monkeypatch.setattr(inspector, "_LARGEST", 100)
-    assert play(folder)[1].ended == "cut: its pictures are too large"
+    assert play(folder)[1].ended == "cut: it is too large to be kept"
     monkeypatch.undo()
     shown, made = play(folder, saliency=True)
     assert Image.open(io.BytesIO(shown.frame(made.id, 4))).size == (30, 20)
     moment = shown.moment(made.id, 2)
     assert moment.picture and moment.salient and moment.observation == [] and made.length == 5
+    kept = shown._episodes[made.id]
+    assert kept.size > sum(map(len, kept.frames)) + 5 * 36 * 36 * (1 + 4)  # pictures as bytes, gradients as float32
     seen = np.asarray(Image.open(io.BytesIO(shown.image(made.id, 2, saliency=False))))
     heat = np.asarray(Image.open(io.BytesIO(shown.image(made.id, 2, saliency=True)))).astype(int)
     assert seen.shape == heat.shape == (144, 144, 3) and seen.max() == 255 and (seen != heat).any()

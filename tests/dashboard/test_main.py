@@ -27,6 +27,7 @@ from dbrrl.errors import ConfigError, RunError
         ([".", "--password-file", "short"], ConfigError, "at least 8 characters, got 3"),
         ([".", "--port", "65536"], ConfigError, "at most 65535"),
         ([".", "--certificate", "a"], ConfigError, "expected both, got one"),
+        ([".", "--certificate", "short", "--key", "absent"], ConfigError, "--key absent: cannot be used"),
         ([".", "--prot", "1"], ConfigError, "did you mean '--port'"),
     ],
 )

@@ -15,14 +15,14 @@ def test_marks_are_kept_in_the_file(tmp_path: Path) -> None:
     marks.set("a/b", name="best", note="héllo\n'; drop table runs; --", tags=["x", "y"], hidden=True)
     marks.set("a/b", note="other")
     marks.set("c", hidden=False)
-    marks.save_chart("one", {"address": "y=mean"})
-    marks.save_chart("two", {"address": "x"})
-    marks.save_chart("two", {"address": "y"})
+    marks.save_chart("one", "y=mean")
+    marks.save_chart("two", "x")
+    marks.save_chart("two", "y")
     marks.remove_chart("one")
     marks.close()
     again = Marks(file)
     assert again.all() == {"a/b": Mark("best", "other", ("x", "y"), True), "c": Mark()}
-    assert again.charts() == {"two": {"address": "y"}} and not again.problem
+    assert again.charts() == {"two": "y"} and not again.problem
     again.remove("a/b")
     assert list(again.all()) == ["c"]
     again.close()

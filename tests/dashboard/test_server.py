@@ -2,6 +2,7 @@
 
 import json
 import os
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,8 @@ from urllib.parse import quote
 
 import pytest
 
+from dbrrl.dashboard import service
+from dbrrl.dashboard.marks import NAME
 from dbrrl.dashboard.runs import identity
 from tests.dashboard.conftest import Client, Site
 from tests.dashboard.folders import made
@@ -242,6 +245,19 @@ def test_nobody_else_gets_in(client: Client, site: Start) -> None:
     assert client.json("GET", f"/api/runs/{RUN}")["run"]["hidden"] is False
 
 
+def test_no_name_of_the_server_opens_an_address_to_all(client: Client, tmp_path: Path) -> None:
+    nobody = Client(client.port)
+    for path in ("/login", "/login?", "/open", "/static/style.css#"):
+        host = f"127.0.0.1:{client.port}{path}"
+        assert nobody.ask("GET", "/api/runs", host=host)[0] == 403
+        answer = nobody.ask("DELETE", f"/api/runs/{RUN}", {"confirm": "run0"}, host=host, authorization="x")
+        assert answer[0] in (401, 403)
+    for headers in ({"host": "["}, {"origin": "http://["}, {"authorization": "Bearer x"}):
+        code, found, _ = nobody.ask("POST", "/login", b"x", **headers)
+        assert code == 403 and "content-security-policy" in found
+    assert (tmp_path / "runs" / "run0").exists()
+
+
 def site_token(site: Start) -> tuple[int, str]:
     other = site()
     return other.port, other.server.access.token
@@ -290,6 +306,112 @@ def test_sizes_are_bounded(shared: Client) -> None:
     assert "more than" in shared.json("PATCH", "/api/runs", b"x" * 1_000_001, status=413)["error"]
     many = {"lines": [{"runs": [RUN], "y": "mean"}] * 501}
     assert shared.json("POST", "/api/lines", many, status=400)["error"]
+
+
+LONG = "9" * 400
+ODD_LINES = (
+    f'{{"time": {LONG}, "event": "start", "step": {LONG}}}',
+    f'{{"event": "done", "id": {LONG}, "step": {LONG}, "time": 1e999, "values": {{"a": {LONG}, "\\udcff": 1}}}}',
+    '{"event": "failed", "text": "no \\udcff file"}',
+    '{"time": true, "event": "say\\ud800", "text": 3}',
+    '{"event": "done", "id": ["x"], "command": {}, "values": []}',
+)
+
+
+def test_whatever_files_hold_the_others_are_shown(tmp_path: Path, site: Start) -> None:
+    root = tmp_path / "runs"
+    made(root / "good")
+    secret = tmp_path / "secret"
+    secret.write_text('{"event": "say", "text": "TOPSECRET"}\n')
+    for name in ("lines", "settings", "link", "folder", "commands"):
+        made(root / name, ended=None, alive=True)
+    (root / "lines" / "log.jsonl").write_text("".join(line + "\n" for line in ODD_LINES))
+    with open(root / "settings" / "config.toml", "a") as file:
+        file.write(f"large = {LONG}\nwhen = 2026-01-01T00:00:00\nnot_a_number = nan\n[config.deeper]\na = [{LONG}]\n")
+    for name in ("link", "folder"):
+        (root / name / "log.jsonl").unlink()
+    (root / "link" / "log.jsonl").symlink_to(secret)
+    (root / "folder" / "log.jsonl").mkdir()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / f"1-{'0' * 16}.json").write_text('{"command": "TOPSECRET"}')
+    (root / "commands" / "commands").symlink_to(elsewhere)
+    odd = os.fsencode(root) + b"/odd-\xff"
+    made(Path(os.fsdecode(odd)))
+    (Path(os.fsdecode(odd)) / os.fsdecode(b"file-\xfe.txt")).write_text("mine")
+    client = site().opened()
+    found = {run["path"]: run for run in client.json("GET", "/api/runs?columns=large,when,not_a_number")["runs"]}
+    assert found.keys() == {"good", "lines", "settings", "link", "folder", "commands", "odd-\\xff"}
+    assert found["good"]["state"] == "finished" and found["lines"]["text"] == "no \\udcff file"
+    for run in found.values():
+        detail = client.ask("GET", f"/api/runs/{run['id']}")
+        assert detail[0] == 200 and b"TOPSECRET" not in detail[2], run["path"]
+    path = quote("file-\\xfe.txt")
+    assert client.ask("GET", f"/api/runs/{found['odd-' + chr(92) + 'xff']['id']}/file?path={path}")[2] == b"mine"
+
+
+def test_marks_are_written_through_no_link(tmp_path: Path, site: Start) -> None:
+    made(tmp_path / "runs" / "run0")
+    theirs = tmp_path / "theirs.sqlite"
+    base = sqlite3.connect(theirs)
+    base.execute("create table mine (x)")
+    base.commit()
+    base.close()
+    before = theirs.read_bytes()
+    (tmp_path / "runs" / NAME).symlink_to(theirs)
+    client = site().opened()
+    client.json("PATCH", "/api/runs", {"runs": [RUN], "name": "x"})
+    assert "is a link" in client.json("GET", "/api/runs")["problem"] and theirs.read_bytes() == before
+
+
+def test_a_program_sees_what_is_new_though_no_page_is_open(client: Client, tmp_path: Path) -> None:
+    assert len(client.json("GET", "/api/runs")["runs"]) == 3
+    made(tmp_path / "runs" / "new")
+    until = time.monotonic() + 30
+    while len(client.json("GET", "/api/runs")["runs"]) == 3:
+        assert time.monotonic() < until
+
+
+def test_a_new_run_has_nothing_of_a_deleted_one_of_its_name(client: Client, tmp_path: Path) -> None:
+    client.json("PATCH", "/api/runs", {"runs": [RUN], "name": "mine", "hidden": True})
+    client.json("DELETE", f"/api/runs/{RUN}", {"confirm": "run0"})
+    made(tmp_path / "runs" / "run0")
+    until, found = time.monotonic() + 30, {}
+    while "run0" not in found:
+        assert time.monotonic() < until
+        found = {run["path"]: run for run in client.json("GET", "/api/runs")["runs"]}
+    assert found["run0"]["name"] == "run0" and not found["run0"]["hidden"]
+
+
+def test_tags_are_added_and_removed_beside_others(client: Client) -> None:
+    ids = [RUN, identity("run1")]
+    client.json("PATCH", "/api/runs", {"runs": [RUN], "tags": ["mine", "old"]})
+    client.json("PATCH", "/api/runs", {"runs": ids, "add_tags": ["paper", "mine"], "remove_tags": ["old"]})
+    tags = {run["id"]: run["tags"] for run in client.json("GET", "/api/runs")["runs"]}
+    assert tags[RUN] == ["mine", "paper"] and tags[ids[1]] == ["paper", "mine"] and tags[identity("run2")] == []
+    client.json("PATCH", "/api/runs", {"runs": ids, "hidden": True})
+    assert {tuple(run["tags"]) for run in client.json("GET", "/api/runs")["runs"]} == {tuple(x) for x in tags.values()}
+
+
+def test_a_group_has_all_its_runs_however_little_memory_there_is(
+    tmp_path: Path, site: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "HELD", 1)
+    for seed in range(6):
+        made(tmp_path / "runs" / f"run{seed}", seed=seed, means=[float(seed)])
+    client = site().opened()
+    ids = [identity(f"run{seed}") for seed in range(6)]
+    (line,) = client.json("POST", "/api/lines", {"lines": [{"runs": ids, "y": "mean", "group": True}]})["lines"]
+    assert line["seeds"] == 6 and line["values"] == [2.5]
+
+
+def test_the_points_of_all_lines_are_bounded(client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "POINTS", 8)
+    asked = {"lines": [{"runs": [RUN], "y": "entropy"}] * 4, "points": 100}
+    lines = client.json("POST", "/api/lines", asked)["lines"]
+    assert all(len(line["places"]) < line["total"] == 6 for line in lines)
+    content = client.ask("POST", "/api/export", {"format": "csv", "chart": asked})[2]
+    assert content.count(b"\n") == 1 + 4 * 6  # exact
 
 
 def test_methods_and_addresses_that_there_are_not(shared: Client) -> None:
@@ -367,6 +489,7 @@ def test_the_description_names_every_address(shared: Client) -> None:
         "/api/runs/{run}",
         "/api/runs/{run}/file",
         "/api/runs/{run}/evaluation",
+        "/api/live",
         "/api/episodes/{episode}/series",
         "/api/runs/{run}/commands",
         "/api/runs/{run}/episodes",

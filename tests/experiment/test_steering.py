@@ -64,7 +64,7 @@ def give(name: str, at: int = 0, **values: Any) -> Callable[[Path], str]:
 
 
 def answers(folder: Path) -> list[tuple[str, str, int, str]]:
-    found = [event for event in journal.read(folder / "log.jsonl") if "id" in event]
+    found = [event for event in journal.read(folder / "log.jsonl") if "id" in event and event["event"] != "accepted"]
     return [(event["command"], event["event"], event["step"], event["text"]) for event in found]
 
 
@@ -167,7 +167,7 @@ def test_a_run_refuses_in_words(tmp_path: Path) -> None:
     assert (
         "learning_rate: expected a number" in texts and "eval_interval: expected" in texts and "greet: whom?" in texts
     )
-    assert [event for name, event, *_ in answers(tmp_path / "run") if name == "greet"] == ["done", "refused", "done"]
+    assert [event for name, event, *_ in answers(tmp_path / "run") if name == "greet"] == ["refused", "done"]
     plain = started(tmp_path, {}, name="plain").run()
     assert same(numbers(tmp_path / "run"), numbers(plain.directory))
 
@@ -218,6 +218,47 @@ def test_the_form_of_a_command_is_checked_before_it_is_given(tmp_path: Path) -> 
     assert len(refused) == 5 and answers(tmp_path / "run") == []
     with pytest.raises(RunError, match="there is no such run directory"):
         steering.request(tmp_path / "absent", "stop")
+
+
+def test_done_is_said_when_it_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, seen, append = tmp_path / "run", [], journal.Journal.append
+
+    def look(self: journal.Journal, event: str, **fields: Any) -> None:
+        if "id" in fields:
+            saved = (folder / "checkpoints" / f"step-{fields['step']:012}.dbrrl").exists()
+            seen.append((fields["command"], event, saved))
+        append(self, event, **fields)
+
+    monkeypatch.setattr(journal.Journal, "append", look)
+    with pytest.raises(Interrupted):
+        started(tmp_path, {48: give("checkpoint"), 80: give("stop")}).run()
+    assert seen == [
+        ("checkpoint", "accepted", False),
+        ("checkpoint", "done", True),
+        ("stop", "accepted", False),
+        ("stop", "done", True),
+    ]
+
+
+def test_a_command_that_fails_is_not_said_to_be_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*given: Any) -> None:
+        raise RunError("the disk is full")
+
+    def filled(folder: Path) -> None:
+        monkeypatch.setattr(RunDirectory, "save_checkpoint", full)
+        give("checkpoint")(folder)
+
+    with pytest.raises(RunError, match="the disk is full"):
+        started(tmp_path, {48: filled}).run()
+    events = [event["event"] for event in journal.read(tmp_path / "run" / "log.jsonl") if "id" in event]
+    assert events == ["accepted"]
+
+
+def test_a_file_that_cannot_be_removed_is_answered_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steering.Inbox, "_remove", lambda self, one: None)
+    given = lambda folder: (give("dance")(folder), give("set", learning_rate=1e-4)(folder))  # noqa: E731
+    started(tmp_path, {48: given, 96: give("evaluate")}).run()
+    assert [event for _, event, *_ in answers(tmp_path / "run")] == ["refused", "done", "done"]
 
 
 def test_a_callback_takes_commands_of_its_own(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ export async function request(method, path, body, raw = false) {
   if (!answer.ok) {
     let text = `${answer.status} ${answer.statusText}`
     try { text = (await answer.json()).error } catch { /* no words */ }
-    throw new Error(text)
+    throw Object.assign(new Error(text), { status: answer.status })
   }
   return raw ? answer.blob() : answer.json()
 }
@@ -41,7 +41,7 @@ export async function attempt(action) {
 
 /** The runs by id, with the settings that are shown. */
 export const runs = new Map()
-export const about = { version: 0, root: "", readOnly: false, problem: "", loaded: false }
+export const about = { version: 0, root: "", readOnly: false, problem: "" }
 
 let wanted = new Set()
 let listeners = new Set()
@@ -69,25 +69,50 @@ export async function update() {
 }
 
 async function fetchChanges() {
-  const columns = encodeURIComponent([...wanted].join(","))
+  const names = wanted
+  const columns = encodeURIComponent([...names].join(","))
   const since = about.version
   const found = await request("GET", `/api/runs?since=${since}&columns=${columns}`)
   if (since === 0) runs.clear()
   for (const run of found.runs) runs.set(run.id, run)
   for (const id of found.removed) runs.delete(id)
   Object.assign(about, { version: found.version, root: found.root, readOnly: found.read_only, problem: found.problem })
-  about.loaded = true
+  if (names !== wanted) about.version = 0 // rows without the settings that were wanted meanwhile
   const changed = new Set(found.runs.map((run) => run.id))
   for (const listener of listeners) listener(changed, found.removed)
 }
 
-/** Listen to what is new, and say whether the server can be heard. */
+/**
+ * Listen to what is new, and say whether the server can be heard. A browser opens few connections to a server: of several
+ * pages one listens, and tells the others.
+ */
 export function listen() {
-  const sign = document.getElementById("connection")
-  const source = new EventSource("/api/live")
-  source.addEventListener("open", () => { sign.textContent = "live"; sign.className = "live" })
-  source.addEventListener("version", (event) => {
-    if (Number(event.data) !== about.version) attempt(update)
+  if (!navigator.locks) { hear(heard); return } // not on https, nor on this machine
+  const channel = new BroadcastChannel("live")
+  let last = null
+  const told = (news) => { last = news; heard(news) }
+  channel.addEventListener("message", ({ data }) => {
+    if (data !== "ask") told(data)
+    else if (hearing && last) channel.postMessage(last)
   })
-  source.addEventListener("error", () => { sign.textContent = "no connection"; sign.className = "lost" })
+  let hearing = false
+  channel.postMessage("ask")
+  navigator.locks.request("live", () => {
+    hearing = true
+    hear((news) => { told(news); channel.postMessage(news) })
+    return new Promise(() => {}) // until this page is closed
+  })
+}
+
+function hear(tell) {
+  const source = new EventSource("/api/live")
+  source.addEventListener("version", (event) => tell({ live: true, version: Number(event.data) }))
+  source.addEventListener("error", () => tell({ live: false }))
+}
+
+function heard({ live, version }) {
+  const sign = document.getElementById("connection")
+  sign.textContent = live ? "live" : "no connection"
+  sign.className = live ? "live" : "lost"
+  if (live && version !== about.version) attempt(update)
 }

@@ -15,7 +15,10 @@ export function go(address, replace = false) {
   open()
 }
 
+let shown = ""
+
 function open() {
+  shown = location.pathname + location.search
   leave()
   const page = document.getElementById("page")
   const path = location.pathname
@@ -38,7 +41,7 @@ document.addEventListener("click", (event) => {
   go(address.pathname + address.search)
   document.getElementById("page").focus({ preventScroll: true })
 })
-addEventListener("popstate", open)
+addEventListener("popstate", () => { if (location.pathname + location.search !== shown) open() })
 
 document.getElementById("theme").addEventListener("click", () => {
   const root = document.documentElement

@@ -1,12 +1,13 @@
 // Charts over runs: what is drawn is all in the address, so that it can be shared and saved.
 
-import { attempt, onChange, request, runs, want } from "./api.js"
+import { about, attempt, onChange, request, runs, want } from "./api.js"
 import { column, fieldNames, matches, parse, settingsOf } from "./columns.js"
 import { ask, h, number, show, tell } from "./dom.js"
 import { paint, plot } from "./plot.js"
 
 const AXES = { steps: "environment steps", elapsed: "seconds", episodes: "training episodes", num_updates: "updates" }
-const MOST = 100 // lines
+const LINES = 100 // of a chart
+const RUNS = 20_000 // of a group
 
 export function chartsPage(page) {
   const state = read()
@@ -37,18 +38,22 @@ export function chartsPage(page) {
     points: Math.max(200, Math.min(2000, holder.clientWidth)),
   })
 
+  let asked = 0
   const fetchLines = async () => {
+    const ticket = ++asked
     await attempt(() => want([state.group, ...settingsOf(parse(state.filter))]
       .filter((name) => name && !fieldNames.includes(name))))
-    const asked = wanted()
-    const found = asked.lines.length ? await attempt(() => request("POST", "/api/lines", asked)) : { lines: [] }
-    if (!found) return
+    if (ticket !== asked) return
+    const chart = wanted()
+    const found = chart.lines.length ? await attempt(() => request("POST", "/api/lines", chart)) : { lines: [] }
+    if (!found || ticket !== asked) return // a later question has been asked
     lines = found.lines.filter((line) => line.places.length)
     const none = found.lines.length - lines.length
     const over = chosen(state).length
+    const most = Math.floor(LINES / Math.max(1, state.y.length))
     show(hint, lines.length ? "" : runs.size ? "No run has this statistic yet." : "There are no runs yet.",
       none && lines.length ? `${none} without this statistic. ` : "",
-      over > MOST && !state.group ? `The first ${MOST} of ${over} runs are drawn: filter or group them.` : "")
+      over > most && !state.group ? `The first ${most} of ${over} runs are drawn: filter or group them.` : "")
     draw()
   }
   const draw = () => {
@@ -104,7 +109,7 @@ export function chartsPage(page) {
       ["png", "svg", "csv", "py"].map((format) => h("button", { type: "button", "data-key": format,
         onclick: () => save(format, wanted(), style()) }, format.toUpperCase())),
       h("button", { type: "button", "data-key": "share", onclick: share }, "Copy address"),
-      h("button", { type: "button", "data-key": "keep", onclick: () => keep() }, "Save"),
+      !about.readOnly && h("button", { type: "button", "data-key": "keep", onclick: () => keep() }, "Save"),
       Object.keys(saved).length > 0 && h("button", { type: "button", "data-key": "saved", onclick: () => openSaved() },
         "Saved charts")))
   const groups = () => [["", "run"], ...[...new Set(["env", "agent", "tags", state.group, ...settings])].filter(Boolean)
@@ -125,7 +130,7 @@ export function chartsPage(page) {
   const openSaved = () => ask("Saved charts", (close) => [
     h("ul", {}, Object.entries(saved).map(([name, { address }]) => h("li", {},
       h("a", { href: `/charts?${address}`, onclick: () => close(true) }, name), " ",
-      h("button", { type: "button", class: "plain", "aria-label": `Remove ${name}`, onclick: async () => {
+      !about.readOnly && h("button", { type: "button", class: "plain", "aria-label": `Remove ${name}`, onclick: async () => {
         if (await attempt(() => request("DELETE", `/api/charts/${encodeURIComponent(name)}`))) {
           delete saved[name]
           drawControls()
@@ -196,14 +201,15 @@ function chosen(state) {
 }
 
 function requests(state, found) {
+  const most = Math.floor(LINES / Math.max(1, state.y.length))
   const label = (text, y) => (state.y.length > 1 ? `${text}: ${y}` : text)
   if (!state.group) {
-    return state.y.flatMap((y) => found.slice(0, MOST).map((run) => ({ runs: [run.id], y, label: label(run.name, y) })))
+    return state.y.flatMap((y) => found.slice(0, most).map((run) => ({ runs: [run.id], y, label: label(run.name, y) })))
   }
   const by = column(state.group)
   const keys = [...new Set(found.map((run) => by.text(run)))].sort()
-  return state.y.flatMap((y) => keys.slice(0, MOST).map((key) => ({
-    runs: found.filter((run) => by.text(run) === key).map((run) => run.id), y, group: true,
+  return state.y.flatMap((y) => keys.slice(0, most).map((key) => ({
+    runs: found.filter((run) => by.text(run) === key).slice(0, RUNS).map((run) => run.id), y, group: true,
     label: label(`${by.title} ${key || "none"}`, y),
   })))
 }

@@ -35,6 +35,25 @@ export function show(element, ...children) {
   }
 }
 
+/**
+ * Show parts one below the other: pairs of what a part depends on and what makes it. One that depends on the same as when
+ * it was last shown stays as it is, with what is typed, played or opened in it.
+ */
+export function parts(element, given) {
+  const keys = given.map(([key]) => JSON.stringify(key))
+  const kept = element.shownParts && element.shownParts.length === keys.length
+    && element.shownParts.every((part) => part.parentNode === element)
+  if (!kept) {
+    element.shownParts = keys.map(() => h("div"))
+    element.replaceChildren(...element.shownParts)
+  }
+  element.shownParts.forEach((part, index) => {
+    if (part.shownKey === keys[index]) return
+    part.shownKey = keys[index]
+    show(part, given[index][1]())
+  })
+}
+
 /** Tell something for a few seconds; a problem stays until it is closed. */
 export function tell(text, problem = false) {
   const box = document.getElementById("messages")

@@ -27,7 +27,9 @@ export function inspectPage(page, id) {
   const chart = plot(holder)
 
   const length = () => Math.max(0, ...state.episodes.map((episode) => (episode ? episode.length : 0)))
+  let left = false
   const address = () => {
+    if (left) return
     const found = new URLSearchParams()
     if (state.files[0]) found.set("file", state.files[0])
     if (state.files[1]) found.set("other", state.files[1])
@@ -58,13 +60,20 @@ export function inspectPage(page, id) {
     for (const episode of state.episodes) if (episode) episode.series = await series(episode)
     drawChart()
   }
+  let again = false
+  /** Play the episodes; what is asked for meanwhile is played after it. */
   const playAll = async () => {
     stop()
     address()
+    again = true
+    if (state.busy) return
     state.busy = true
-    draw()
-    await playEpisode(0)
-    await playEpisode(1)
+    while (again && !left) {
+      again = false
+      draw()
+      await playEpisode(0)
+      await playEpisode(1)
+    }
     state.busy = false
     state.step = 0
     draw()
@@ -85,6 +94,7 @@ export function inspectPage(page, id) {
     drawScrub()
   }
   const act = async (which, action) => {
+    if (state.busy) return
     const episode = state.episodes[which]
     const before = episode.changes.filter((change) => change.step < state.step)
     state.busy = true
@@ -94,6 +104,7 @@ export function inspectPage(page, id) {
     state.busy = false
     state.step = kept
     draw()
+    if (again) playAll()
   }
 
   const draw = () => { drawHead(); drawControls(); drawStage(); drawScrub(); drawChart() }
@@ -192,7 +203,7 @@ export function inspectPage(page, id) {
   }
   begin()
   addEventListener("keydown", keys)
-  return () => { stop(); removeEventListener("keydown", keys); chart.destroy() }
+  return () => { left = true; stop(); removeEventListener("keydown", keys); chart.destroy() }
 }
 
 /** The chosen statistics of an episode as lines of the chart. */

@@ -8,7 +8,7 @@ form.addEventListener("submit", async (event) => {
   problem.textContent = ""
   try {
     const answer = await fetch("/login", { method: "POST", body: document.getElementById("password").value })
-    if (answer.ok) location.assign("/")
+    if (answer.ok) location.replace(location.pathname === "/login" ? "/" : location.href)
     else problem.textContent = (await answer.json()).error
   } catch {
     problem.textContent = "The server does not answer."

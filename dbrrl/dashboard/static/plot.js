@@ -46,9 +46,11 @@ export function plot(holder) {
     if (drawn) drawn.destroy()
     drawn = null
     if (!latest || !latest.lines.length) return
-    const { lines, options } = latest
-    drawn = new uPlot(settings(lines, options, holder), tables(lines), holder)
+    drawn = new uPlot(settings(latest, holder), tables(latest.lines), holder)
   }
+  /** What has to be the same for new numbers to be drawn in the same chart, so that nobody is disturbed who points at it. */
+  const frame = ({ lines, options }) => JSON.stringify([options,
+    lines.map((line) => [line.label, line.y, line.low.length > 0, line.values.length < 40])])
   const resize = new ResizeObserver(() => {
     if (drawn && Math.abs(drawn.width - holder.clientWidth) > 1) {
       drawn.setSize({ width: holder.clientWidth, height: drawn.height })
@@ -58,7 +60,13 @@ export function plot(holder) {
   addEventListener("themechange", draw)
 
   return {
-    update(lines, options = {}) { latest = { lines, options }; draw() },
+    update(lines, options = {}) {
+      const before = drawn && latest && frame(latest)
+      if (!latest) latest = {}
+      Object.assign(latest, { lines, options })
+      if (before === frame(latest)) drawn.setData(tables(lines))
+      else draw()
+    },
     redraw() { if (drawn) drawn.redraw(false) },
     highlight(index) { if (drawn) drawn.setSeries(index === null ? null : index * 3 + 1, { focus: true }) },
     destroy() {
@@ -79,7 +87,9 @@ function tables(lines) {
     every.flat().map(([, values]) => values.map(() => 2)))
 }
 
-function settings(lines, options, holder) {
+/** `latest`: the lines and options, which may be replaced by others of the same frame. */
+function settings(latest, holder) {
+  const { lines, options } = latest
   const right = new Set(options.right || [])
   const axis = { stroke: ink(), grid: { stroke: dark() ? "#333a" : "#ccca" }, ticks: { stroke: dark() ? "#555" : "#bbb" } }
   const scale = (line) => (right.has(line.y) ? "right" : "y")
@@ -108,8 +118,8 @@ function settings(lines, options, holder) {
     bands,
     axes,
     scales: {
-      x: { time: false, distr: options.logX ? 3 : 1, range: options.xRange || undefined },
-      y: { distr: options.logY ? 3 : 1, range: options.yRange || undefined },
+      x: { time: false, distr: options.logX ? 3 : 1, range: range(options.xRange, options.logX) },
+      y: { distr: options.logY ? 3 : 1, range: range(options.yRange, options.logY) },
       right: { distr: 1, range: options.rightRange || undefined },
     },
     legend: { show: false },
@@ -117,16 +127,21 @@ function settings(lines, options, holder) {
     cursor: { focus: { prox: 24 }, drag: { x: true, y: false } },
     hooks: {
       ready: [(chart) => options.onPick && chart.over.addEventListener("click", () =>
-        options.onPick(chart.posToVal(chart.cursor.left, "x")))],
-      draw: [(chart) => options.mark && drawMark(chart, options.mark())],
-      setCursor: [(chart) => options.onHover && options.onHover(hovered(chart, lines))],
+        latest.options.onPick(chart.posToVal(chart.cursor.left, "x")))],
+      draw: [(chart) => latest.options.mark && drawMark(chart, latest.options.mark())],
+      setCursor: [(chart) => latest.options.onHover && latest.options.onHover(hovered(chart, latest.lines))],
       setSelect: [(chart) => {
-        if (!options.onRange || chart.select.width < 4) return
+        if (!latest.options.onRange || chart.select.width < 4) return
         const from = chart.posToVal(chart.select.left, "x")
-        options.onRange(from, chart.posToVal(chart.select.left + chart.select.width, "x"))
+        latest.options.onRange(from, chart.posToVal(chart.select.left + chart.select.width, "x"))
       }],
     },
   }
+}
+
+/** A range as uPlot takes it; a logarithm has no bound at 0 or below, and what is all there is shown then. */
+function range(given, logarithmic) {
+  return given && !(logarithmic && given[0] <= 0) ? given : undefined
 }
 
 function drawMark(chart, place) {

@@ -1,7 +1,7 @@
 // One run: its state, learning curve, evaluations, settings, journal and files.
 
-import { about, attempt, onChange, request, runs } from "./api.js"
-import { ask, duration, h, moment, number, plain, show } from "./dom.js"
+import { attempt, onChange, request } from "./api.js"
+import { ask, duration, h, moment, number, parts, plain, show, tell } from "./dom.js"
 import { paint, plot } from "./plot.js"
 import { steering } from "./steering.js"
 import { badge } from "./runs.js"
@@ -10,7 +10,8 @@ const LONGEST = 100_000 // characters of a text that are shown
 const TABS = ["Curve", "Evaluations", "Steering", "Settings", "Log", "Files"]
 
 export function runPage(page, id) {
-  const state = { tab: location.hash.slice(1) || "Curve", statistics: ["mean_return", "mean"] }
+  const wanted = location.hash.slice(1)
+  const state = { tab: TABS.includes(wanted) ? wanted : "Curve", statistics: ["mean_return", "mean"] }
   const head = h("section", { class: "head" })
   const tabs = h("div", { class: "tabs", role: "tablist", "aria-label": "About the run" })
   const body = h("section", { id: "tab", role: "tabpanel", tabindex: "0" })
@@ -21,15 +22,19 @@ export function runPage(page, id) {
 
   const load = async () => {
     const ticket = ++asked
-    const found = await attempt(() => request("GET", `/api/runs/${id}`))
+    let found = null
+    let problem = null
+    try { found = await request("GET", `/api/runs/${id}`) } catch (error) { problem = error }
     if (ticket !== asked) return
-    if (!found) {
-      if (!detail) show(head, h("h1", {}, "No such run"), h("p", {}, "It was deleted or moved. ",
-        h("a", { href: "/" }, "All runs")))
-      return
+    if (problem && !detail) {
+      show(head, h("h1", {}, problem.status === 404 ? "No such run" : "The run cannot be shown"),
+        h("p", {}, `${problem.message} `, h("a", { href: "/" }, "All runs")))
+    } else if (problem) {
+      tell(problem.message, true)
+    } else {
+      detail = found
+      draw()
     }
-    detail = found
-    draw()
   }
   const open = (tab) => {
     state.tab = tab
@@ -51,10 +56,10 @@ export function runPage(page, id) {
     if (state.tab !== "Curve" && chart) { chart.destroy(); chart = null }
     if (state.tab === "Curve") drawCurve()
     else if (state.tab === "Evaluations") show(body, evaluations(detail, id))
-    else if (state.tab === "Steering") show(body, steering(detail, state, draw))
+    else if (state.tab === "Steering") parts(body, steering(detail, state, draw))
     else if (state.tab === "Settings") show(body, settings(detail))
     else if (state.tab === "Log") show(body, log(detail))
-    else show(body, files(detail, id))
+    else parts(body, files(detail, id))
   }
   const drawCurve = async () => {
     if (!chart) {
@@ -171,22 +176,23 @@ async function read(file, address) {
     h("p", { class: "buttons" }, h("button", { type: "button", class: "primary", onclick: () => close(true) }, "Close"))])
 }
 
+/** The parts of the tab of files, each with what it depends on: see `parts`. */
 function files({ files: found }, id) {
-  if (!found.length) return h("p", { class: "hint" }, "The folder is empty.")
+  if (!found.length) return [["empty", () => h("p", { class: "hint" }, "The folder is empty.")]]
   const address = (file) => `/api/runs/${id}/file?path=${encodeURIComponent(file.path)}`
   const pictures = found.filter((file) => file.kind === "image")
   const played = found.filter((file) => ["video", "audio"].includes(file.kind))
   return [
-    pictures.map((file) => h("figure", {}, h("img", { src: address(file), alt: file.path, loading: "lazy" }),
-      h("figcaption", {}, file.path))),
-    played.map((file) => h("figure", {}, h(file.kind, { src: address(file), controls: true }),
-      h("figcaption", {}, file.path))),
-    h("table", {}, h("thead", {}, h("tr", {}, ["file", "bytes", "changed"].map((name) =>
+    [pictures, () => pictures.map((file) => h("figure", {}, h("img", { src: address(file), alt: file.path, loading: "lazy" }),
+      h("figcaption", {}, file.path)))],
+    [played, () => played.map((file) => h("figure", {}, h(file.kind, { src: address(file), controls: true, preload: "metadata" }),
+      h("figcaption", {}, file.path)))],
+    [found, () => h("table", {}, h("thead", {}, h("tr", {}, ["file", "bytes", "changed"].map((name) =>
       h("th", { scope: "col" }, name)))),
     h("tbody", {}, found.map((file) => h("tr", {},
       h("th", { scope: "row" }, h("a", { href: address(file), download: file.path.split("/").pop() }, file.path),
         file.kind === "text" && [" ", h("button", { type: "button", class: "plain link", "data-key": `read ${file.path}`,
           "aria-label": `Read ${file.path}`, onclick: () => read(file, address(file)) }, "read")]),
-      h("td", { class: "number" }, number(file.size)), h("td", {}, moment(file.modified)))))),
+      h("td", { class: "number" }, number(file.size)), h("td", {}, moment(file.modified))))))],
   ]
 }

@@ -3,7 +3,7 @@
 import { about, attempt, change, onChange, request, runs, want } from "./api.js"
 import { go } from "./app.js"
 import { column, compare, fieldNames, matches, parse, settingsOf, usual } from "./columns.js"
-import { ask, h, number, plain, show, tell } from "./dom.js"
+import { ask, h, number, parts, plain, show, tell } from "./dom.js"
 
 const PAGE = 100
 const view = Object.assign(
@@ -56,7 +56,8 @@ function drawBar(bar, state, redraw) {
   const writing = !about.readOnly
   const groups = [...new Set([view.group, ...view.columns, ...fieldNames.slice(1), ...known.settings.map((one) => one.name)])]
     .filter(Boolean)
-  show(bar,
+  const chosen = ids.map((id) => [id, runs.get(id).hidden])
+  parts(bar, [[[view, chosen, known.settings.length, writing], () => [
     h("label", { class: "grow" }, h("span", { class: "hide-visually" }, "Filter"),
       h("input", {
         type: "search", "data-key": "filter", value: state.text, spellcheck: "false",
@@ -83,7 +84,7 @@ function drawBar(bar, state, redraw) {
         ids.length && ids.every((id) => runs.get(id).hidden) ? "Restore" : "Hide"),
       writing && h("button", {
         type: "button", class: "danger", "data-key": "delete", disabled: count !== 1, onclick: () => remove(ids[0]),
-      }, "Delete")))
+      }, "Delete"))]]])
 }
 
 function drawTable(table, state, redraw) {
@@ -269,20 +270,23 @@ async function differences(ids) {
 function mark(ids) {
   const one = ids.length === 1 ? runs.get(ids[0]) : null
   const name = h("input", { type: "text", value: one ? one.name : "", maxlength: "200" })
+  const list = (field) => field.value.split(",").map((word) => word.trim()).filter(Boolean)
+  const known = [...new Set(ids.flatMap((id) => runs.get(id).tags))]
   const tags = h("input", { type: "text", value: one ? one.tags.join(", ") : "", placeholder: "with commas between" })
+  const gone = h("input", { type: "text", placeholder: known.join(", ") || "they have none" })
   const note = h("textarea", { rows: "4", maxlength: "10000" })
   note.value = one ? one.note : ""
   ask(one ? "Name, tags and note" : `Tags of ${ids.length} runs`, (close) => {
     const save = async (event) => {
       event.preventDefault()
-      const words = tags.value.split(",").map((word) => word.trim()).filter(Boolean)
-      const body = { runs: ids, tags: words }
-      if (one) Object.assign(body, { name: name.value, note: note.value })
+      const body = one ? { runs: ids, tags: list(tags), name: name.value, note: note.value }
+        : { runs: ids, add_tags: list(tags), remove_tags: list(gone) }
       if (await attempt(() => change("PATCH", "/api/runs", body))) close(true)
     }
     return [h("form", { onsubmit: save },
       one && h("label", {}, "Name", name),
-      h("label", {}, "Tags", tags),
+      h("label", {}, one ? "Tags" : "Add tags", tags),
+      !one && h("label", {}, "Remove tags", gone),
       one && h("label", {}, "Note", note),
       h("p", { class: "buttons" },
         h("button", { type: "button", onclick: () => close(null) }, "Cancel"),

@@ -3,20 +3,21 @@
 import { about, attempt, change } from "./api.js"
 import { ask, h, moment, number, plain, show, tell } from "./dom.js"
 
+/** The parts of the tab, each with what it depends on: see `parts`. */
 export function steering(detail, state, redraw) {
   const going = detail.run.state === "running"
   return [
-    !going && h("p", { class: "hint" }, `The run is ${detail.run.state}: it takes no commands` +
-      (["stopped", "failed", "stale"].includes(detail.run.state) ? " until it is resumed." : ".")),
-    about.readOnly && h("p", { class: "hint" }, "This dashboard is read-only: it gives no commands."),
-    going && !about.readOnly && form(detail, state, redraw),
-    h("h2", {}, "Commands"),
-    history(detail.commands),
+    [["form", detail.run.state, about.readOnly, detail.changeable, state.order && state.order.name], () => [
+      !going && h("p", { class: "hint" }, `The run is ${detail.run.state}: it takes no commands` +
+        (["stopped", "failed", "stale"].includes(detail.run.state) ? " until it is resumed." : ".")),
+      about.readOnly && h("p", { class: "hint" }, "This dashboard is read-only: it gives no commands."),
+      going && !about.readOnly && form(detail, state, redraw)]],
+    [detail.commands, () => [h("h2", {}, "Commands"), history(detail.commands)]],
   ]
 }
 
 function form(detail, state, redraw) {
-  state.order ||= { name: detail.changeable[0] ? detail.changeable[0].name : "", at: "" }
+  state.order ||= { name: detail.changeable[0] ? detail.changeable[0].name : "", at: "", value: "" }
   const { order } = state
   const at = () => Math.max(0, Number(order.at) | 0)
   const give = async (command, values = {}) => {
@@ -27,7 +28,7 @@ function form(detail, state, redraw) {
   const present = chosen ? plain(chosen.value) || "none" : ""
   const set = (event) => {
     event.preventDefault()
-    const text = event.target.querySelector("[data-key=value]").value.trim()
+    const text = order.value.trim()
     if (text) give("set", { [order.name]: text !== "" && Number.isFinite(Number(text)) ? Number(text) : text })
   }
   return h("div", { class: "steer" },
@@ -40,10 +41,10 @@ function form(detail, state, redraw) {
         placeholder: "now", oninput: (event) => { order.at = event.target.value } }))),
     h("form", { class: "controls", onsubmit: set },
       h("label", {}, "Setting ", h("select", { "data-key": "setting",
-        onchange: (event) => { order.name = event.target.value; redraw() } },
+        onchange: (event) => { Object.assign(order, { name: event.target.value, value: "" }); redraw() } },
       detail.changeable.map((one) => h("option", { value: one.name, selected: one.name === order.name }, one.name)))),
       h("label", {}, "value ", h("input", { type: "text", "data-key": "value", placeholder: present,
-        "aria-label": "New value" })),
+        value: order.value, "aria-label": "New value", oninput: (event) => { order.value = event.target.value } })),
       h("button", { type: "submit", "data-key": "set" }, "Change"),
       h("span", { class: "hint" }, `now ${present}`)))
 }

@@ -1,0 +1,131 @@
+"""The pages in a real browser while things change: live runs, late answers, several pages, shared addresses."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.dashboard.browsing import MISSING, REASON, names, opened, wav
+from tests.dashboard.conftest import Site
+from tests.dashboard.folders import made
+
+sync_api = pytest.importorskip("playwright.sync_api", reason=REASON)
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(MISSING, reason=REASON)]
+Start = Callable[..., Site]
+expect = sync_api.expect
+
+
+def test_ranges_that_a_logarithm_has_not_are_no_end_of_the_page(page: Any, runs: Path, site: Start) -> None:
+    one = site(runs)
+    opened(page, one)
+    for query in ("logx=1&xrange=0,1000", "logx=1&xrange=-5,1000", "logy=1&yrange=-1,4", "logx=1&logy=1&xrange=50,900"):
+        page.goto(f"http://127.0.0.1:{one.port}/charts?{query}")
+        expect(page.locator(".legend .series")).to_have_count(5)
+        assert page.locator("canvas").evaluate("canvas => canvas.width") > 100
+
+
+def test_an_answer_that_comes_late_is_not_drawn(page: Any, runs: Path, site: Start) -> None:
+    one = site(runs)
+    opened(page, one)
+    waiting: list[Any] = []
+    page.route("**/api/lines", lambda route: waiting.append(route) if not waiting else route.continue_())
+    page.goto(f"http://127.0.0.1:{one.port}/charts")
+    expect(page.get_by_placeholder("all; filter them")).to_be_visible()
+    page.get_by_placeholder("all; filter them").fill("seed=1")
+    expect(page.locator(".legend .series")).to_have_text([re.compile("ppo-1")])
+    with page.expect_response("**/api/lines"):
+        waiting[0].continue_()
+    expect(page.locator(".legend .series")).to_have_text([re.compile("ppo-1")])
+
+
+def test_settings_that_are_wanted_while_others_come_are_there_in_the_end(page: Any, runs: Path, site: Start) -> None:
+    one = site(runs)
+    opened(page, one)
+    expect(page.locator("tbody tr")).to_have_count(5)
+    waiting: list[Any] = []
+    page.route("**/api/runs?since=*", lambda route: waiting.append(route) if not waiting else route.continue_())
+    with open(runs / "ppo-0" / "scores.csv", "a") as file:
+        file.write("400,40,2,77,77,1,7,9\n")
+    page.wait_for_event("request", lambda request: "since=" in request.url)
+    page.get_by_placeholder("Filter").fill("learning_rate=0.2")
+    waiting[0].continue_()
+    expect(page.locator("tbody tr")).to_have_count(1)
+    assert names(page) == ["ppo-1"]
+
+
+def test_what_is_typed_and_played_stays_while_a_run_goes_on(page: Any, tmp_path: Path, site: Start) -> None:
+    folder = made(tmp_path / "runs" / "live", ended=None, alive=True, learning_rate=0.1)
+    (folder / "said.wav").write_bytes(wav(0.1))
+    opened(page, site(tmp_path / "runs"))
+    page.get_by_role("link", name="live").click()
+    steps = page.locator("dd").first
+
+    def go_on(to: int) -> None:
+        (folder / "heartbeat").write_text("\n")
+        with open(folder / "scores.csv", "a") as file:
+            file.write(f"{to},40,2,77,77,1,7,9\n")
+        expect(steps).to_have_text(f"{to} of 300")
+
+    page.get_by_role("tab", name="Steering").click()
+    page.get_by_label("New value").fill("0.5")
+    page.get_by_label("at step").fill("7")
+    go_on(400)
+    expect(page.get_by_label("New value")).to_have_value("0.5")
+    page.get_by_role("tab", name="Files").click()
+    page.locator("audio").evaluate("audio => { audio.dataset.mine = 'yes' }")
+    size = page.locator("tr", has_text="scores.csv").inner_text()
+    go_on(500)
+    expect(page.locator("tr", has_text="scores.csv")).not_to_have_text(size)
+    expect(page.locator("audio")).to_have_attribute("data-mine", "yes")
+    page.get_by_role("tab", name="Steering").click()
+    expect(page.get_by_label("New value")).to_have_value("0.5")
+    expect(page.get_by_label("at step")).to_have_value("7")
+
+
+def test_a_browser_may_have_many_pages_open(browser: Any, runs: Path, site: Start) -> None:
+    one = site(runs)
+    context = browser.new_context()
+    pages = [context.new_page() for _ in range(8)]
+    for page in pages:
+        page.goto(one.server.address)
+        expect(page.locator("tbody tr")).to_have_count(5)
+        expect(page.locator("#connection")).to_have_text("live")
+    made(runs / "new")
+    for page in pages:
+        expect(page.get_by_role("link", name="new")).to_be_visible(timeout=15_000)
+    pages[0].close()  # the one that listens for all
+    made(runs / "newer")
+    for page in pages[1:]:
+        expect(page.get_by_role("link", name="newer")).to_be_visible(timeout=15_000)
+    context.close()
+
+
+def test_a_shared_address_is_reached(browser: Any, runs: Path, site: Start) -> None:
+    one = site(runs, host="0.0.0.0", password="correct horse")
+    context = browser.new_context()
+    page = context.new_page()
+    address = f"http://127.0.0.1:{one.port}/charts?group=agent"
+    page.goto(address)
+    page.get_by_label("Password").fill("correct horse")
+    page.get_by_role("button", name="Open").click()
+    expect(page.locator(".legend .series")).to_have_count(2)
+    assert page.url == address
+    page.goto(f"data:text/html,<a href='{address}'>a link in a letter</a>")  # another site: no cookie comes with it
+    page.get_by_role("link").click()
+    expect(page.locator(".legend .series")).to_have_count(2)
+    assert page.url == address
+    context.close()
+
+
+def test_skipping_to_the_content_changes_nothing(page: Any, runs: Path, site: Start) -> None:
+    opened(page, site(runs))
+    page.get_by_role("link", name="ppo-0").click()
+    expect(page.locator(".u-over")).to_be_visible()
+    page.get_by_role("link", name="Skip to the content").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**#page")
+    expect(page.get_by_role("tab", name="Curve")).to_have_attribute("aria-selected", "true")
+    page.reload()
+    expect(page.get_by_role("tab", name="Curve")).to_have_attribute("aria-selected", "true")
