@@ -35,6 +35,7 @@ def main(arguments: Sequence[str]) -> None:
             f"--host {given['host']}: others can reach it there, so it demands a password: give --password-file FILE, "
             f"or the variable {PASSWORD}"
         )
+    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pictures of episodes need no screen
     server: Any = importlib.import_module("dbrrl.dashboard.server")
     server.serve(
         root.resolve(),

@@ -64,8 +64,7 @@ class Guard:
                 self.access.check_known(request.headers, request.cookies)
             self.access.check_origin(request.method, request.headers)
         except Refusal as refusal:
-            wants_page = request.method == "GET" and "text/html" in request.headers.get("accept", "")
-            known = refusal.status == 401 and wants_page
+            known = refusal.status == 401 and _is_page(request)
             answer = _login(self.access) if known else _error(refusal.status, refusal.text)
             await answer(scope, receive, _with_headers(send))
             return
@@ -231,7 +230,7 @@ def _entered(access: Access, request: Request, open_session: Callable[[], str]) 
     try:
         session = open_session()
     except Refusal as refusal:
-        return _error(refusal.status, refusal.text)
+        return _login(access) if _is_page(request) else _error(refusal.status, refusal.text)
     answer = RedirectResponse("/", status_code=303)
     answer.set_cookie(access.cookie, session, httponly=True, samesite="strict", secure=request.url.scheme == "https")
     return answer
@@ -266,7 +265,14 @@ def _read(name: str) -> bytes:
     return _files()[name][1]
 
 
+def _is_page(request: Request) -> bool:
+    """Return whether a browser asks for a page, to show it."""
+    return request.method == "GET" and "text/html" in request.headers.get("accept", "")
+
+
 async def _missing(request: Request, error: Exception) -> Response:
+    if _is_page(request):
+        return Response(_read("missing.html"), 404, media_type="text/html")
     return _error(404, "there is no such address")
 
 

@@ -16,6 +16,7 @@ AXES = ("steps", "elapsed", "episodes", "num_updates")
 
 ALL = 1 << 40  # points: more than there are
 
+Within = tuple[float | None, float | None]
 Center = Literal["mean", "iqm"]
 
 
@@ -51,10 +52,13 @@ def curve(run: RunFiles, x: str, y: str, smooth: int = 1) -> tuple[np.ndarray, n
     return places[known], moving_average(values[known], smooth)
 
 
-def line(run: RunFiles, label: str, x: str, y: str, *, points: int, smooth: int = 1) -> Line:
-    """Return the line of one run with at most about `points` points."""
+def line(
+    run: RunFiles, label: str, x: str, y: str, *, points: int, smooth: int = 1, within: Within = (None, None)
+) -> Line:
+    """Return the line of one run with at most about `points` points in the part of the axis that is looked at."""
     places, values = curve(run, x, y, smooth)
-    kept = thinned(values, points)
+    seen = _seen(places, within)
+    kept = seen.start + thinned(values[seen], points)
     return Line(label, y, [run.id], places[kept], values[kept], total=len(places))
 
 
@@ -67,6 +71,7 @@ def group(
     points: int,
     smooth: int = 1,
     center: Center = "mean",
+    within: Within = (None, None),
 ) -> Line:
     """Return the mean, or the interquartile mean, over the seeds of several runs, with its 95 % interval.
 
@@ -77,6 +82,7 @@ def group(
     found = [(run, places, values) for run, places, values in found if len(places)]
     ids = [run.id for run, _, _ in found]
     grid = shared_places([places for _, places, _ in found])
+    grid = grid[_seen(grid, within)]
     if len(grid) > points:
         grid = grid[np.linspace(0, len(grid) - 1, points).round().astype(int)]
     if not len(grid):
@@ -88,6 +94,14 @@ def group(
     values = own.mean(axis=0) if center == "mean" else iqm(own, axis=0)
     low, high = (mean_intervals if center == "mean" else iqm_intervals)(own)
     return Line(label, y, ids, grid, values, low, high, seeds=len(own), total=len(grid))
+
+
+def _seen(places: np.ndarray, within: Within) -> slice:
+    """Return which of ascending places are within a range, and one more on either side."""
+    low, high = within
+    start = 0 if low is None else int(np.searchsorted(places, low)) - 1
+    stop = len(places) if high is None else int(np.searchsorted(places, high, "right")) + 1
+    return slice(max(0, start), max(0, min(stop, len(places))))
 
 
 def thinned(values: np.ndarray, points: int) -> np.ndarray:

@@ -49,7 +49,8 @@ def draw(figure_class: Any, chart: dict[str, Any]) -> Any:
             place = right if right is not None and line["y"] in chart["right"] else axes
             color = COLORS[index % len(COLORS)]
             style = STYLES[index // len(COLORS) % len(STYLES)]
-            label = " " + line["label"] if line["label"].startswith("_") else line["label"]  # "_" would hide it
+            label = line["label"] if len(line["label"]) <= 80 else line["label"][:79] + "…"
+            label = " " + label if label.startswith("_") else label  # "_" would hide it
             place.plot(line["places"], line["values"], color=color, linestyle=style, label=label)
             if line["low"]:
                 place.fill_between(line["places"], line["low"], line["high"], color=color, alpha=0.15, linewidth=0)
@@ -61,14 +62,14 @@ def draw(figure_class: Any, chart: dict[str, Any]) -> Any:
         axes.grid(alpha=0.3)
         axes.set_xscale("log" if chart["log_x"] else "linear")
         axes.set_yscale("log" if chart["log_y"] else "linear")
-        if chart["x_range"]:
-            axes.set_xlim(*chart["x_range"])
-        if chart["y_range"]:
-            axes.set_ylim(*chart["y_range"])
-        if chart["right_range"] and right is not None:
+        axes.set_xlim(*chart["x_range"])  # None: as far as the numbers go
+        axes.set_ylim(*chart["y_range"])
+        if right is not None:
             right.set_ylim(*chart["right_range"])
         if chart["lines"]:
-            legend = figure.legend(loc="outside lower center", frameon=False, ncols=min(3, len(chart["lines"])))
+            longest = max(len(line["label"]) for line in chart["lines"])
+            columns = max(1, min(3, len(chart["lines"]), 100 // (longest + 6)))  # letters that fit beside each other
+            legend = figure.legend(loc="outside lower center", frameon=False, ncols=columns)
             for text in legend.get_texts():
                 text.set_parse_math(False)
     return figure

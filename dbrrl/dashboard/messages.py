@@ -8,6 +8,7 @@ Id = Annotated[str, Meta(pattern="^[0-9a-f]{16}$", description="The id of a run,
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 Word = Annotated[str, Meta(max_length=200)]
 Tag = Annotated[str, Meta(min_length=1, max_length=50)]
+Range = tuple[float | None, float | None]
 Axis = Literal["steps", "elapsed", "episodes", "num_updates"]
 
 
@@ -222,6 +223,7 @@ class LinesRequest(Taken):
     points: Annotated[int, Meta(ge=2, le=100_000)] = 400
     smooth: Annotated[int, Meta(ge=1, le=10_000)] = 1
     center: Literal["mean", "iqm"] = "mean"
+    within: Annotated[Range, Meta(description="The part of the x axis that is looked at; null: open.")] = (None, None)
 
 
 class ChartLine(Struct):
@@ -255,9 +257,9 @@ class Style(Taken):
     log_x: bool = False
     log_y: bool = False
     dark: bool = False
-    x_range: tuple[float, float] | None = None
-    y_range: tuple[float, float] | None = None
-    right_range: tuple[float, float] | None = None
+    x_range: Range = (None, None)
+    y_range: Range = (None, None)
+    right_range: Range = (None, None)
 
 
 class Export(Taken):

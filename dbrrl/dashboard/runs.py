@@ -88,12 +88,13 @@ class RunFiles:
         self._stamps: dict[str, Stamp | None] = {}
         self._latest: journal.Event = {}
         self._began = 0.0
+        self._commands = 0  # when a command last came or went
         self._steps = (0, 0.0)
         self._scores = Scores()
         self._lock = threading.Lock()
 
     def refresh(self, now: float) -> bool:
-        """Look at the files again, at `now` seconds since 1970; return whether the summary has changed."""
+        """Look at the files again, at `now` seconds since 1970; return whether anything of them has changed."""
         with self._lock:
             try:
                 return self._refreshed(now)
@@ -143,6 +144,9 @@ class RunFiles:
     def _refreshed(self, now: float) -> bool:
         config, log = self._changed("config", self.directory.config), self._changed("log", self.directory.log)
         scores, progress = self.scores.refresh(), self._changed("progress", self.directory.progress)
+        commands = self._commands
+        with contextlib.suppress(OSError):  # there is no such folder before the first command
+            self._commands = os.stat(self.directory.commands).st_mtime_ns
         if config:
             self._read_config()
         if log:
@@ -153,12 +157,12 @@ class RunFiles:
             self._scores = _scores(self.scores)
         known = journal.state_after(self._latest, self.directory, now)
         state, text = ("damaged", self._problem) if self._problem else known
-        if not (config or log or scores or progress or self.summary.state != state):
+        if not (config or log or scores or progress or commands != self._commands or self.summary.state != state):
             return False
-        before, self.summary = self.summary, self._summarized(state, text)
+        self.summary = self._summarized(state, text)
         if state != "running":
             self.scores.forget()  # its numbers are in the summary
-        return self.summary != before
+        return True
 
     def events(self) -> list[journal.Event]:
         """Return the events of the journal, none if it cannot be read."""

@@ -27,7 +27,7 @@ from .runs import RunFiles, Summary
 from .tables import Table
 
 EVENTS = EVALUATIONS = 1_000  # of a run that are sent
-PACE = 1.0  # seconds between two looks at the folder
+PACE, LONGEST = 1.0, 5.0  # seconds between two looks at the folder: at least, and where one takes long
 POINTS = 1_000_000  # of all lines of a chart that are sent
 HELD = 400_000_000  # bytes of tables that stay in memory
 
@@ -55,7 +55,7 @@ class Service:
         with self._looking:
             began = time.monotonic()
             changed = self.index.refresh()
-            self._look_at = time.monotonic() + max(PACE, 4 * (time.monotonic() - began))
+            self._look_at = time.monotonic() + max(PACE, min(4 * (time.monotonic() - began), LONGEST))
             return changed
 
     def look(self) -> None:
@@ -166,6 +166,10 @@ class Service:
         runs = [self._run(one) for one in marking.runs]
         fields = {name: getattr(marking, name) for name in Mark.__dataclass_fields__}
         given = {name: value for name, value in fields.items() if value is not UNSET}
+        if "tags" in given:
+            given["tags"] = list(dict.fromkeys(given["tags"]))
+        if "name" in given:
+            given["name"] = given["name"].strip()
         with self._lock:
             for run in runs:
                 before = given.get("tags", self._known.get(run.path, Mark()).tags)
@@ -227,7 +231,8 @@ class Service:
     def _line(self, line: m.LineRequest, request: m.LinesRequest, points: int = 0) -> m.ChartLine:
         runs = [self._run(one) for one in line.runs]
         points = points or min(request.points, max(2, POINTS // len(request.lines)))
-        options: dict[str, Any] = {"points": points, "smooth": request.smooth}
+        within = (None, None) if points == chart.ALL else request.within
+        options: dict[str, Any] = {"points": points, "smooth": request.smooth, "within": within}
         label = line.label or runs[0].summary.path
         if line.group or len(runs) > 1:
             made = chart.group(runs, label, request.x, line.y, center=request.center, **options)

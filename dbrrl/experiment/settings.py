@@ -50,11 +50,11 @@ class Settings(Config):
         None, help="function that makes the agent's network, as package.module:function; none: the agent's own"
     )
     eval_interval: int | None = setting(None, at_least=1, help="steps between evaluations; none: a tenth of the run")
-    eval_episodes: int = setting(10, at_least=1, help="episodes of one evaluation")
+    eval_episodes: int = setting(10, at_least=1, at_most=1_000_000, help="episodes of one evaluation")
     eval_steps: int | None = setting(
         None, at_least=1, help="evaluate for about this many steps instead; no episode starts after them"
     )
-    final_episodes: int = setting(100, at_least=1, help="episodes of the final evaluation")
+    final_episodes: int = setting(100, at_least=1, at_most=1_000_000, help="episodes of the final evaluation")
     log_interval: int | None = setting(
         None, at_least=1, help="steps between rows of progress.csv; none: a hundredth of the run"
     )

@@ -104,7 +104,7 @@ class Obedience:
 
     def obey(self) -> bool:
         """Carry out the commands that are due; False if one of them stops the run."""
-        self.inbox.look(self.run.steps)
+        self.inbox.look(self.run.steps, self.run.plan.settings.steps)
         return all(self._carry_out(command) for command in self.inbox.due(self.run.steps))
 
     def _carry_out(self, command: Command) -> bool:

@@ -104,6 +104,8 @@ def checked(content: Any, one: str) -> Command:
         raise ConfigError(f"{name}: at: expected a step, a whole number of at least 0, got {at!r:.40}")
     if len(name) > 100 or not name.isprintable():
         raise ConfigError("a command: expected a short name")
+    if name in COMMANDS and name != "set" and values:
+        raise ConfigError(f"{name}: expected no arguments, got {', '.join(values)}")
     if name == "set" and not values:
         raise ConfigError("set: expected settings and their values, got none: name=value")
     return Command(at, one, name, values)
@@ -120,12 +122,13 @@ class Inbox:
         self.directory, self.journal = directory, Journal(directory.log)
         self.done: list[str] = []
         self._waiting: dict[str, Command] = {}
+        self._earlier: set[str] = set()  # ids of commands that lay in the folder when this process began
         self._refused: set[str] = set()  # ids, in case their files cannot be removed
         self._again: set[str] = set()  # ids of commands that an earlier process carried out after the checkpoint
 
     def resume(self, done: list[str]) -> None:
         """Go on from a state that includes the commands `done`: later ones are carried out at their steps again."""
-        self.done = list(done)
+        self.done, self._earlier = list(done), set(waiting(self.directory.commands))
         for event in journal.read(self.directory.log):
             if event["event"] not in ("accepted", "done") or event.get("id") in self.done:
                 continue
@@ -136,8 +139,11 @@ class Inbox:
                     self._waiting[command.id] = command
                     self._again.add(command.id)
 
-    def look(self, step: int) -> None:
-        """Read the commands that came; refuse what is none, and answer those that wait for a later step."""
+    def look(self, step: int, last: int) -> None:
+        """Read the commands that came; refuse what is none, and answer those that wait for a later step.
+
+        `last`: the last step of the run. What was to stop an earlier process does not stop this one.
+        """
         for one in waiting(self.directory.commands):
             if one in self.done or one in self._again or one in self._refused:
                 self._remove(one)
@@ -147,6 +153,12 @@ class Inbox:
                 command = read(self.directory.commands, one)
             except ConfigError as error:
                 self.answer(Command(0, one, "unknown"), "refused", step, str(error)[:500])
+                continue
+            if command.at > last:
+                self.answer(command, "refused", step, f"step {command.at:,} is after the end of the run, {last:,}")
+                continue
+            if command.name == "stop" and not command.at and one in self._earlier:
+                self.answer(command, "refused", step, "it was given to a process that ended before: give it again")
                 continue
             self._waiting[one] = command
             if command.at > step:

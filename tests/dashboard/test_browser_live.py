@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from dbrrl import Experiment
 from tests.dashboard.browsing import MISSING, REASON, names, opened, wav
 from tests.dashboard.conftest import Site
 from tests.dashboard.folders import made
@@ -129,3 +130,113 @@ def test_skipping_to_the_content_changes_nothing(page: Any, runs: Path, site: St
     expect(page.get_by_role("tab", name="Curve")).to_have_attribute("aria-selected", "true")
     page.reload()
     expect(page.get_by_role("tab", name="Curve")).to_have_attribute("aria-selected", "true")
+
+
+def test_the_bar_of_the_inspector_can_be_used_while_an_episode_is_played(
+    page: Any, tmp_path: Path, site: Start
+) -> None:
+    settings: dict[str, Any] = {"steps": 20_000, "num_envs": 8, "final_episodes": 1, "eval_episodes": 1}
+    Experiment("ppo", "CartPole-v1", out=tmp_path / "runs", name="run", curve=False, **settings).run()
+    opened(page, site(tmp_path / "runs"))
+    page.get_by_role("link", name="run", exact=True).click()
+    page.get_by_role("link", name="Inspect an episode").click()
+    expect(page.locator("img.frame")).to_be_visible(timeout=60_000)
+    page.get_by_label("Speed").select_option("¼ speed")
+    page.get_by_role("button", name="Play", exact=True).click()
+    expect(page.locator("output")).to_contain_text("step 2 of")
+    box = page.get_by_role("button", name="Pause").bounding_box()
+    page.mouse.move(box["x"] + 5, box["y"] + 5)
+    page.mouse.down()
+    before = page.locator("output").inner_text()
+    expect(page.locator("output")).not_to_have_text(before)  # a step later, the button is still the same
+    page.mouse.up()
+    expect(page.get_by_role("button", name="Play", exact=True)).to_be_visible()
+    step, last = map(int, re.findall(r"\d+", page.locator("output").inner_text()))
+    page.get_by_role("button", name="One step on").click()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("output")).to_contain_text(f"step {step + 2} of")
+    box = page.get_by_label("Step of the episode").bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    for share in (0.3, 0.5, 0.7):
+        page.mouse.move(box["x"] + box["width"] * share, box["y"] + box["height"] / 2)
+    page.mouse.up()
+    reached = int(re.findall(r"\d+", page.locator("output").inner_text())[0])
+    assert reached == pytest.approx(0.7 * last, abs=0.03 * last + 1)
+
+
+def test_what_is_refused_leaves_the_episode_as_it_was(
+    page: Any, tmp_path: Path, site: Start, complaints: list[str]
+) -> None:
+    settings: dict[str, Any] = {"steps": 64, "num_envs": 2, "final_episodes": 1, "eval_episodes": 1, "preset": False}
+    Experiment("sac", "Pendulum-v1", out=tmp_path / "runs", name="run", curve=False, **settings).run()
+    one = site(tmp_path / "runs")
+    opened(page, one)
+    page.get_by_role("link", name="run", exact=True).click()
+    page.get_by_role("link", name="Inspect an episode").click()
+    expect(page.locator("img.frame")).to_be_visible(timeout=60_000)
+    for text, told in (
+        ("5", "is not in Box"),
+        ("0.5, 0.5", "is not in Box"),
+        ("", "with commas between"),
+        ("a", "commas"),
+    ):
+        page.get_by_label("Another action").fill(text)
+        page.get_by_role("button", name="Go on from it").click()
+        expect(page.locator("#messages")).to_contain_text(told)
+        page.get_by_role("button", name="Close the message").click()
+        expect(page.locator("img.frame")).to_be_visible()
+    for text in ("-1", "1.5", "99999999999999999"):
+        page.get_by_label("seed").fill(text)
+        page.get_by_label("seed").press("Enter")
+        expect(page.locator("#messages")).to_contain_text("A seed is a whole number")
+        page.get_by_role("button", name="Close the message").click()
+        expect(page.get_by_label("seed")).to_have_value("")
+    page.get_by_label("seed").fill("3000000000")
+    page.get_by_label("seed").press("Enter")
+    page.wait_for_url("**seed=3000000000**")
+    expect(page.locator("img.frame")).to_be_visible(timeout=60_000)
+    assert len([complaints.pop() for _ in range(2)]) == 2 and all("409" in line for line in complaints)
+    complaints.clear()
+
+
+def test_a_filter_is_read_as_it_is_meant(page: Any, runs: Path, site: Start) -> None:
+    opened(page, site(runs))
+    page.get_by_label("Select ppo-0").check()
+    page.get_by_role("button", name="Name, tag, note").click()
+    page.get_by_role("textbox", name="Name").fill("two words")
+    page.get_by_role("textbox", name="Tags").fill("red, blue, red")
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator(".tag")).to_have_text(["red", "blue"])
+    search = page.get_by_placeholder("Filter")
+    counts = {"environment=CartPole-v1": 5, 'name="two words"': 1, '"two words"': 1, "tags=red": 1, "tags!=red": 4}
+    for text, count in (counts | {"score>=": 5, "score > 7 agent = ppo": 2, "time<1.2": 1}).items():
+        search.fill(text)
+        expect(page.locator("tbody tr")).to_have_count(count)
+    search.fill("foo=1")
+    expect(page.get_by_text("No run has a setting or column foo")).to_be_visible()
+
+
+def test_ranges_may_be_open_and_closer_looks_have_more_points(page: Any, tmp_path: Path, site: Start) -> None:
+    made(tmp_path / "runs" / "long", means=[float(i * i % 97) for i in range(5_000)])
+    one = site(tmp_path / "runs")
+    opened(page, one)
+    page.goto(f"http://127.0.0.1:{one.port}/charts")
+    expect(page.locator(".legend .series")).to_have_count(1)
+    page.get_by_text("Ranges and title").click()
+    page.get_by_label("x from").fill("100000")
+    with page.expect_response("**/api/lines") as asked:
+        page.get_by_label("x from").press("Enter")
+    assert asked.value.request.post_data_json["within"] == [100_000, None] and "xrange=100000," in page.url
+    page.get_by_label("x to").fill("110000")
+    with page.expect_response("**/api/lines") as asked:
+        page.get_by_label("x to").press("Enter")
+    (line,) = asked.value.json()["lines"]
+    assert line["places"] == list(range(99_900, 110_101, 100))
+    page.get_by_label("x from").fill("200000")
+    page.get_by_label("x from").press("Enter")
+    expect(page.locator("#messages")).to_contain_text('"from" has to be less than "to"')
+    expect(page.get_by_label("x from")).to_have_value("100000")
+    page.locator(".u-over").dblclick()
+    expect(page.get_by_label("x from")).to_have_value("")
+    assert "xrange" not in page.url

@@ -133,5 +133,30 @@ def test_the_script_draws_what_the_picture_shows(tmp_path: Path, dark: bool, mon
     assert kind == "image/svg+xml" and picture.startswith(b"<?xml") and b"T" in picture
 
 
+def test_what_is_looked_at_closely_has_all_its_points(tmp_path: Path) -> None:
+    one = run(tmp_path / "run", means=[float(i * i % 97) for i in range(1000)])
+    whole = chart.line(one, "", "steps", "mean", points=50)
+    part = chart.line(one, "", "steps", "mean", points=50, within=(5_000, 7_000))
+    assert len(whole.places) < 110 and part.places.tolist() == list(range(4_900, 7_101, 100))
+    assert part.values.tolist() == [float(i * i % 97) for i in range(48, 71)] and part.total == 1000
+    for within, first, last in (((None, 250.0), 100, 300), ((99_850.0, None), 99_800, 1e5), ((1e9, None), 1e5, 1e5)):
+        found = chart.line(one, "", "steps", "mean", points=50, within=within)
+        assert (found.places[0], found.places[-1]) == (first, last)
+    group = chart.group([one], "", "steps", "mean", points=50, within=(5_000, 7_000))
+    assert group.places.tolist() == part.places.tolist()
+
+
+def test_the_legend_of_a_picture_is_not_cut_off(tmp_path: Path) -> None:
+    one = run(tmp_path / "run", means=[1.0, 2.0])
+    names = [f"ppo-CartPole-v1-seed{seed}-20261130-162902: mean and more" for seed in range(4)] + ["x" * 300]
+    drawn = [chart.line(one, name, "steps", "mean", points=9) for name in names]
+    space: dict[str, Any] = {}
+    exec(export("py", *drawn)[1].decode().replace("__main__", "none"), space)
+    figure = space["draw"](Figure, space["CHART"])
+    figure.savefig(io.BytesIO(), format="png", dpi=120)
+    (box,) = [legend.get_window_extent() for legend in figure.legends]
+    assert box.x0 >= 0 and box.x1 <= figure.bbox.width
+
+
 def test_an_empty_chart_is_drawn_too() -> None:
     assert export("png")[1].startswith(b"\x89PNG")

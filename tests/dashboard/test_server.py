@@ -227,8 +227,11 @@ def test_nobody_else_gets_in(client: Client, site: Start) -> None:
         assert nobody.ask(method, path, origin=origin)[0] == 401
         assert nobody.ask(method, path, origin=origin, cookie=f"dbrrl-{client.port}=x")[0] == 401
     assert nobody.ask("GET", "/open?token=x")[0] == nobody.ask("GET", "/open")[0] == 401
-    code, _, content = nobody.ask("GET", "/", accept="text/html")
-    assert code == 401 and b"token" in content
+    for path in ("/", "/open?token=x"):
+        code, headers, content = nobody.ask("GET", path, accept="text/html")
+        assert code == 401 and b"token" in content and headers["content-type"].startswith("text/html")
+    code, _, content = client.ask("GET", "/blah", accept="text/html")
+    assert code == 404 and b"no page at this address" in content
     body = {"runs": [RUN], "hidden": True}
     for headers in (
         {"origin": "http://evil.example"},

@@ -156,6 +156,8 @@ def test_a_run_refuses_in_words(tmp_path: Path) -> None:
         give("greet"),
         give("greet", who="you"),
         give("set", num_envs=4),
+        give("set", eval_episodes=10**20),
+        give("evaluate", at=STEPS + 1),
     ]
     started(tmp_path, {48: lambda folder: [one(folder) for one in given]}).run()
     found = {(name, text) for name, event, _, text in answers(tmp_path / "run") if event == "refused"}
@@ -167,6 +169,7 @@ def test_a_run_refuses_in_words(tmp_path: Path) -> None:
     assert (
         "learning_rate: expected a number" in texts and "eval_interval: expected" in texts and "greet: whom?" in texts
     )
+    assert "eval_episodes: expected" in texts and f"step {STEPS + 1} is after the end of the run, {STEPS}" in texts
     assert [event for name, event, *_ in answers(tmp_path / "run") if name == "greet"] == ["refused", "done"]
     plain = started(tmp_path, {}, name="plain").run()
     assert same(numbers(tmp_path / "run"), numbers(plain.directory))
@@ -207,6 +210,7 @@ def test_the_form_of_a_command_is_checked_before_it_is_given(tmp_path: Path) -> 
             ("set", {}, 0),
             ("set", {"a": float("nan")}, 0),
             ("stop", {}, -1),
+            ("stop", {"a": 1}, 0),
             ("x" * 101, {}, 0),
             ("a\n", {}, 0),
         ):
@@ -215,7 +219,7 @@ def test_the_form_of_a_command_is_checked_before_it_is_given(tmp_path: Path) -> 
             refused.append(str(error.value))
 
     started(tmp_path, {48: wrong}).run()
-    assert len(refused) == 5 and answers(tmp_path / "run") == []
+    assert len(refused) == 6 and answers(tmp_path / "run") == []
     with pytest.raises(RunError, match="there is no such run directory"):
         steering.request(tmp_path / "absent", "stop")
 
@@ -259,6 +263,25 @@ def test_a_file_that_cannot_be_removed_is_answered_once(tmp_path: Path, monkeypa
     given = lambda folder: (give("dance")(folder), give("set", learning_rate=1e-4)(folder))  # noqa: E731
     started(tmp_path, {48: given, 96: give("evaluate")}).run()
     assert [event for _, event, *_ in answers(tmp_path / "run")] == ["refused", "done", "done"]
+
+
+def test_what_was_to_stop_an_earlier_process_does_not_stop_a_later_one(tmp_path: Path) -> None:
+    folder, copy = tmp_path / "run", tmp_path / "copy"
+
+    def killed(path: Path) -> None:
+        give("stop")(path)
+        give("stop", at=192)(path)
+        give("set", learning_rate=1e-5)(path)
+        shutil.copytree(path, copy)
+
+    with pytest.raises(Interrupted):
+        started(tmp_path, {80: killed}).run()
+    with pytest.raises(Interrupted, match="stopped and saved at step 192"):
+        Experiment.resume(copy).run()
+    found = [(name, event, text) for name, event, _, text in answers(copy) if event != "scheduled"]
+    earlier = "it was given to a process that ended before: give it again"
+    assert found == [("stop", "refused", earlier), ("set", "done", ""), ("stop", "done", "")]
+    assert journal.state(RunDirectory(folder))[0] == "stopped"
 
 
 def test_a_callback_takes_commands_of_its_own(tmp_path: Path) -> None:

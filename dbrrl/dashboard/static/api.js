@@ -115,4 +115,7 @@ function heard({ live, version }) {
   sign.textContent = live ? "live" : "no connection"
   sign.className = live ? "live" : "lost"
   if (live && version !== about.version) attempt(update)
+  if (!live) fetch("/api/charts").then((answer) => { // nothing to see where the server does not answer at all
+    if (answer.status === 401) sign.textContent = "started again: open its new address"
+  }, () => {})
 }

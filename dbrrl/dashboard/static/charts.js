@@ -8,6 +8,7 @@ import { paint, plot } from "./plot.js"
 const AXES = { steps: "environment steps", elapsed: "seconds", episodes: "training episodes", num_updates: "updates" }
 const LINES = 100 // of a chart
 const RUNS = 20_000 // of a group
+const NONE = [null, null] // no range
 
 export function chartsPage(page) {
   const state = read()
@@ -34,7 +35,7 @@ export function chartsPage(page) {
     x_range: state.xRange, y_range: state.yRange, right_range: state.rightRange,
   })
   const wanted = () => ({
-    lines: requests(state, chosen(state)), x: state.x, smooth: state.smooth, center: state.center,
+    lines: requests(state, chosen(state)), x: state.x, smooth: state.smooth, center: state.center, within: state.xRange,
     points: Math.max(200, Math.min(2000, holder.clientWidth)),
   })
 
@@ -51,8 +52,12 @@ export function chartsPage(page) {
     const none = found.lines.length - lines.length
     const over = chosen(state).length
     const most = Math.floor(LINES / Math.max(1, state.y.length))
-    show(hint, lines.length ? "" : runs.size ? "No run has this statistic yet." : "There are no runs yet.",
-      none && lines.length ? `${none} without this statistic. ` : "",
+    const apart = found.lines.filter((line) => !line.places.length && line.runs.length > 1).length
+    const below = lines.filter((line) => state.logY && !line.values.some((value) => value > 0)).length
+    show(hint, lines.length || apart ? "" : nothing(),
+      none > apart && lines.length ? `${none - apart} without this statistic. ` : "",
+      apart ? `${apart} whose runs have no part of the axis in common, so that there is no mean. ` : "",
+      below ? `${below} without values above 0, which a logarithm has not. ` : "",
       over > most && !state.group ? `The first ${most} of ${over} runs are drawn: filter or group them.` : "")
     draw()
   }
@@ -63,7 +68,8 @@ export function chartsPage(page) {
       right: state.right, xLabel: AXES[state.x], yLabel: style().y_label, rightLabel: style().right_label,
       logX: state.logX, logY: state.logY, xRange: state.xRange, yRange: state.yRange,
       rightRange: state.rightRange, height: Math.max(260, Math.min(560, innerHeight - 320)),
-      onRange: (from, to) => change({ xRange: [from, to] }),
+      onRange: (from, to) => change({ xRange: [from, to].map((end) => Number(end.toPrecision(7))) }, true),
+      onReset: () => change({ xRange: NONE, yRange: NONE, rightRange: NONE }, true),
       onHover: (hovered) => drawLegend(hovered),
     })
     drawLegend(null)
@@ -80,6 +86,12 @@ export function chartsPage(page) {
     hovered && h("span", { class: "hint" }, `at ${number(Math.round(hovered.place))} ${AXES[state.x]}`))
     paint(legend)
   }
+  const nothing = () => {
+    if (!runs.size) return "There are no runs yet."
+    if (!state.y.length) return "Choose a statistic."
+    if (!chosen(state).length) return "No run matches the filter."
+    return state.x === "num_updates" ? "No run has this statistic by updates." : "No run has this statistic yet."
+  }
   const change = (values, fetch = false) => {
     Object.assign(state, values)
     history.replaceState(null, "", write(state))
@@ -88,12 +100,12 @@ export function chartsPage(page) {
   }
   const drawControls = () => show(controls,
     statistics(state, metrics, change),
-    select("Against", "x", Object.entries(AXES), state.x, (x) => change({ x, xRange: null }, true)),
+    select("Against", "x", Object.entries(AXES), state.x, (x) => change({ x, xRange: NONE }, true)),
     select("One line for each", "group", groups(), state.group, (group) => change({ group }, true)),
     select("Of a group", "center", [["mean", "mean, 95 % interval"], ["iqm", "interquartile mean"]], state.center,
       (center) => change({ center }, true)),
     h("label", {}, "Smooth ", h("input", { type: "number", "data-key": "smooth", min: "1", max: "1000",
-      value: String(state.smooth), onchange: (event) => change({ smooth: Math.max(1, event.target.value | 0) }, true) })),
+      value: String(state.smooth), onchange: (event) => change({ smooth: smoothing(event.target.value) }, true) })),
     check("log x", "logX", state.logX, change), check("log y", "logY", state.logY, change),
     h("label", { class: "grow" }, "Runs ", h("input", { type: "search", "data-key": "filter", value: state.filter,
       placeholder: state.runs.length ? `${state.runs.length} chosen; filter them` : "all; filter them",
@@ -117,13 +129,17 @@ export function chartsPage(page) {
 
   const keep = () => ask("Save the chart", (close) => {
     const name = h("input", { type: "text", required: true, maxlength: "200", "aria-label": "Name of the chart" })
+    const problem = h("p", { class: "problem", role: "alert" })
     const submit = async (event) => {
       event.preventDefault()
       const body = { address: write(state).split("?")[1] || "" }
-      const path = `/api/charts/${encodeURIComponent(name.value)}`
-      if (await attempt(() => request("PUT", path, body))) { saved[name.value] = body; drawControls(); close(true) }
+      const title = name.value.trim()
+      if (!title || /^\.+$/.test(title)) { show(problem, "A name has letters or digits."); return }
+      if (title in saved) { show(problem, "There is a chart of this name: remove it first, or choose another."); return }
+      const path = `/api/charts/${encodeURIComponent(title)}`
+      if (await attempt(() => request("PUT", path, body))) { saved[title] = body; drawControls(); close(true) }
     }
-    return [h("form", { onsubmit: submit }, h("label", {}, "Name", name), h("p", { class: "buttons" },
+    return [h("form", { onsubmit: submit }, h("label", {}, "Name", name), problem, h("p", { class: "buttons" },
       h("button", { type: "button", onclick: () => close(null) }, "Cancel"),
       h("button", { type: "submit", class: "primary" }, "Save")))]
   })
@@ -159,17 +175,21 @@ function read() {
   const query = new URLSearchParams(location.search)
   const list = (name) => (query.get(name) || "").split(",").filter(Boolean)
   const pair = (name) => {
-    const [from, to] = list(name).map(Number)
-    return Number.isFinite(from) && Number.isFinite(to) && from < to ? [from, to] : null
+    const ends = (query.get(name) || "").split(",").map((text) => (text !== "" && Number.isFinite(Number(text)) ? Number(text) : null))
+    return ends.length === 2 && !(ends[0] !== null && ends[1] !== null && ends[0] >= ends[1]) ? ends : NONE
   }
   return {
     runs: list("runs"), y: query.has("y") ? list("y") : ["mean"], right: list("right"),
     x: query.get("x") in AXES ? query.get("x") : "steps", group: query.get("group") || "",
-    center: query.get("center") === "iqm" ? "iqm" : "mean", smooth: Math.max(1, Number(query.get("smooth")) | 0),
+    center: query.get("center") === "iqm" ? "iqm" : "mean", smooth: smoothing(query.get("smooth")),
     logX: query.has("logx"), logY: query.has("logy"), filter: query.get("filter") || "",
     xRange: pair("xrange"), yRange: pair("yrange"), rightRange: pair("rightrange"),
     title: query.get("title") || "",
   }
+}
+
+function smoothing(text) {
+  return Math.min(1000, Math.max(1, Math.floor(Number(text)) || 1))
 }
 
 function write(state) {
@@ -185,9 +205,9 @@ function write(state) {
   put("logx", state.logX && "1")
   put("logy", state.logY && "1")
   put("filter", state.filter)
-  put("xrange", state.xRange && state.xRange.join(","))
-  put("yrange", state.yRange && state.yRange.join(","))
-  put("rightrange", state.rightRange && state.rightRange.join(","))
+  for (const name of ["xRange", "yRange", "rightRange"]) {
+    put(name.toLowerCase(), state[name].some((end) => end !== null) && state[name].map((end) => end ?? "").join(","))
+  }
   put("title", state.title)
   const text = query.toString().replaceAll("%2C", ",")
   return text ? `/charts?${text}` : "/charts"
@@ -218,9 +238,9 @@ function statistics(state, metrics, change) {
   const names = [...new Set([...state.y, ...metrics.map((metric) => metric.name)])].filter((name) => !(name in AXES))
   const toggle = (name) => {
     const y = state.y.includes(name) ? state.y.filter((one) => one !== name) : [...state.y, name]
-    change({ y, right: state.right.filter((one) => y.includes(one)), yRange: null }, true)
+    change({ y, right: state.right.filter((one) => y.includes(one)), yRange: NONE }, true)
   }
-  const side = (name) => change({ rightRange: null,
+  const side = (name) => change({ rightRange: NONE,
     right: state.right.includes(name) ? state.right.filter((one) => one !== name) : [...state.right, name],
   })
   return h("details", { class: "menu", "data-key": "menu" },
@@ -249,15 +269,17 @@ function check(text, name, value, change) {
 
 function range(text, name, value, change) {
   const set = (index) => (event) => {
-    const given = Number(event.target.value)
-    const ends = value ? [...value] : index ? [Math.min(0, given - 1), given] : [given, Math.max(1, given + 1)]
-    ends[index] = given
-    change({ [name]: ends[0] < ends[1] ? ends : null })
+    const ends = [...value]
+    ends[index] = event.target.value === "" ? null : Number(event.target.value)
+    if (ends[0] !== null && ends[1] !== null && ends[0] >= ends[1]) {
+      tell(`The range of ${text}: "from" has to be less than "to".`, true)
+      event.target.value = value[index] ?? ""
+    } else change({ [name]: ends }, name === "xRange")
   }
   const field = (index) => h("input", { type: "number", step: "any", "data-key": `${name} ${index}`,
-    "aria-label": `${text} ${index ? "to" : "from"}`, value: value ? String(value[index]) : "", onchange: set(index) })
-  return h("span", {}, `${text} from `, field(0), " to ", field(1),
-    value && h("button", { type: "button", "data-key": `${name} all`, onclick: () => change({ [name]: null }) }, "all"))
+    "aria-label": `${text} ${index ? "to" : "from"}`, value: String(value[index] ?? ""), onchange: set(index) })
+  return h("span", {}, `${text} from `, field(0), " to ", field(1), value.some((end) => end !== null)
+    && h("button", { type: "button", "data-key": `${name} all`, onclick: () => change({ [name]: NONE }, name === "xRange") }, "all"))
 }
 
 function valueText(found, line) {

@@ -42,15 +42,16 @@ export function compare(a, b) {
   return String(a).localeCompare(String(b), "en", { numeric: true })
 }
 
-const condition = /^([\w.]+)(!=|>=|<=|=|>|<)(.*)$/
+const condition = /^([\w.]+)(!=|>=|<=|=|>|<)(.+)$/
+const titles = Object.fromEntries(Object.entries(fields).map(([name, { title }]) => [title, name]))
 
 /** The words of a filter: plain ones, and conditions such as `learning_rate>=0.001` or `env=CartPole-v1`. */
 export function parse(text) {
-  const words = text.match(/"[^"]*"|\S+/g) || []
-  return words.map((word) => {
+  const words = text.replace(/\s*(!=|>=|<=|=|>|<)\s*/g, "$1").match(/(?:[^\s"]|"[^"]*"?)+/g) || []
+  return words.filter((word) => !/^[\w.]+(!=|>=|<=|=|>|<)$/.test(word)).map((word) => { // not one that is still typed
     const found = word.match(condition)
     if (!found) return { text: word.replaceAll('"', "").toLowerCase() }
-    return { name: found[1], sign: found[2], value: found[3].replaceAll('"', "") }
+    return { name: titles[found[1]] || found[1], sign: found[2], value: found[3].replaceAll('"', "") }
   })
 }
 
@@ -69,6 +70,7 @@ function contains(run, text) {
 }
 
 function holds(run, { name, sign, value }) {
+  if (name === "tags") return run.tags.some((tag) => tag.toLowerCase() === value.toLowerCase()) === (sign !== "!=")
   const own = column(name).value(run)
   if (own === undefined || own === null) return sign === "!="
   const same = typeof own === "number" ? own === Number(value) : plain(own).toLowerCase() === value.toLowerCase()

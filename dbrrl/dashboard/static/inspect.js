@@ -1,7 +1,7 @@
 // The inspector: an episode of an agent, step by step, beside what the agent says at each; two agents on one seed.
 
 import { attempt, request } from "./api.js"
-import { h, number, show } from "./dom.js"
+import { h, number, show, tell } from "./dom.js"
 import { panel } from "./panel.js"
 import { paint, plot } from "./plot.js"
 
@@ -12,7 +12,7 @@ const MOST = 30 // lines of an agent
 
 export function inspectPage(page, id) {
   const query = new URLSearchParams(location.search)
-  const state = { step: 0, playing: null, speed: "1", saliency: query.get("saliency") === "1", seed: query.get("seed") || "",
+  const state = { step: 0, playing: null, speed: "1", saliency: query.get("saliency") === "1", seed: seedText(query.get("seed") || "") || "",
     files: [query.get("file") || "", query.get("other") || ""], episodes: [null, null], busy: false,
     y: query.has("y") ? query.get("y").split(",").filter(Boolean) : USUAL }
   let detail = null
@@ -40,12 +40,11 @@ export function inspectPage(page, id) {
   }
   const playEpisode = async (which, changes = []) => {
     const file = state.files[which]
-    state.episodes[which] = null
-    if (!file) return
+    if (!file) { state.episodes[which] = null; return }
     const body = { file, saliency: state.saliency, changes }
-    if (state.seed !== "") body.seed = Number(state.seed) | 0
+    if (state.seed !== "") body.seed = Number(state.seed)
     const made = await attempt(() => request("POST", `/api/runs/${id}/episodes`, body))
-    state.episodes[which] = made && { ...made, changes, series: await series(made) }
+    if (made) state.episodes[which] = { ...made, changes, series: await series(made) } // else the one before stays
   }
   const series = async (made) => {
     const names = state.y.filter((name) => made.statistics.includes(name)).slice(0, MOST)
@@ -118,26 +117,37 @@ export function inspectPage(page, id) {
   const drawControls = () => show(controls,
     choose(0, "Agent"), choose(1, "compared with", true),
     h("label", {}, "seed ", h("input", { type: "number", min: "0", "data-key": "seed", value: state.seed,
-      placeholder: "the run's", onchange: (event) => { state.seed = event.target.value; playAll() } })),
+      placeholder: "run's own", onchange: (event) => {
+        const seed = seedText(event.target.value)
+        if (seed === null) tell("A seed is a whole number from 0 to 9,007,199,254,740,991.", true)
+        else { state.seed = seed; playAll() }
+        event.target.value = state.seed
+      } })),
     h("label", {}, h("input", { type: "checkbox", "data-key": "saliency", checked: state.saliency,
       onchange: (event) => { state.saliency = event.target.checked; playAll() } }),
     " gradient with respect to the observation"),
     h("button", { type: "button", "data-key": "again", disabled: state.busy, onclick: playAll }, "Play again"),
     state.busy && h("span", { class: "hint", role: "status" }, "An episode is being played …"))
-  const drawScrub = () => show(scrub, length() > 0 && [
-    h("button", { type: "button", "data-key": "play", "aria-label": state.playing ? "Pause" : "Play", onclick: play },
-      state.playing ? "❚❚" : "▶"),
-    h("button", { type: "button", "data-key": "back", "aria-label": "One step back", onclick: () => go(state.step - 1) },
-      "‹"),
-    h("button", { type: "button", "data-key": "on", "aria-label": "One step on", onclick: () => go(state.step + 1) }, "›"),
-    h("input", { type: "range", min: "0", max: String(length() - 1), value: String(state.step), "data-key": "slider",
-      "aria-label": "Step of the episode", oninput: (event) => go(Number(event.target.value)) }),
-    h("output", {}, `step ${number(state.step)} of ${number(length() - 1)}`),
-    h("select", { "aria-label": "Speed", "data-key": "speed", onchange: (event) => {
+  const button = h("button", { type: "button", onclick: () => play() })
+  const slider = h("input", { type: "range", min: "0", "aria-label": "Step of the episode",
+    oninput: () => go(Number(slider.value)) })
+  const place = h("output")
+  show(scrub, button,
+    h("button", { type: "button", "aria-label": "One step back", onclick: () => go(state.step - 1) }, "‹"),
+    h("button", { type: "button", "aria-label": "One step on", onclick: () => go(state.step + 1) }, "›"), slider, place,
+    h("select", { "aria-label": "Speed", onchange: (event) => {
       state.speed = event.target.value
       if (state.playing) { stop(); play() }
-    } }, SPEEDS.map(([value, text]) => h("option", { value, selected: value === state.speed }, text))),
-  ])
+    } }, SPEEDS.map(([value, text]) => h("option", { value, selected: value === state.speed }, text))))
+  /** Tell the step; the bar itself stays, so that it can be pressed and dragged while an episode is played. */
+  const drawScrub = () => {
+    scrub.hidden = !length()
+    button.textContent = state.playing ? "❚❚" : "▶"
+    button.setAttribute("aria-label", state.playing ? "Pause" : "Play")
+    slider.max = String(Math.max(0, length() - 1))
+    slider.value = String(state.step)
+    place.textContent = `step ${number(state.step)} of ${number(length() - 1)}`
+  }
   let wanted = 0
   let drawing = false
   /** Draw the step, its pictures loaded before; calls meanwhile are answered by drawing once more. */
@@ -168,7 +178,7 @@ export function inspectPage(page, id) {
     const right = left.length ? drawn.filter((name) => SMALL.test(name)) : []
     const title = (of) => [...new Set(of.map((name) => name.replace(/ \d+$/, "")))].join(", ")
     chart.update(lines, { xLabel: "step of the episode", yLabel: title(left.length ? left : drawn), right,
-      rightLabel: title(right), height: 240, mark: () => state.step,
+      rightLabel: title(right), height: 240, whole: true, mark: () => state.step,
       onPick: (place) => go(Math.round(place)) })
     show(choice, names.length > 0 && h("details", { class: "menu", "data-key": "menu" },
       h("summary", { "data-key": "statistics" }, `Over the episode: ${drawn.join(", ") || "nothing"}`),
@@ -180,10 +190,11 @@ export function inspectPage(page, id) {
     paint(legend)
   }
   const keys = (event) => {
-    if (["INPUT", "SELECT", "TEXTAREA", "BUTTON"].includes(event.target.tagName)) return
+    const { tagName } = event.target
+    if (["INPUT", "SELECT", "TEXTAREA"].includes(tagName)) return // which have uses of their own for these keys
     if (event.key === "ArrowRight") go(state.step + 1)
     else if (event.key === "ArrowLeft") go(state.step - 1)
-    else if (event.key === " ") { event.preventDefault(); play() }
+    else if (event.key === " " && tagName !== "BUTTON" && tagName !== "SUMMARY") { event.preventDefault(); play() }
   }
   const begin = async () => {
     detail = await attempt(() => request("GET", `/api/runs/${id}`))
@@ -202,8 +213,15 @@ export function inspectPage(page, id) {
     await playAll()
   }
   begin()
+  const retheme = () => paint(legend)
+  addEventListener("themechange", retheme)
   addEventListener("keydown", keys)
-  return () => { left = true; stop(); removeEventListener("keydown", keys); chart.destroy() }
+  return () => { left = true; stop(); removeEventListener("themechange", retheme); removeEventListener("keydown", keys); chart.destroy() }
+}
+
+/** The text of a seed, "" for the run's own; null if it is none. */
+function seedText(text) {
+  return text === "" || (/^\d+$/.test(text) && Number.isSafeInteger(Number(text))) ? text : null
 }
 
 /** The chosen statistics of an episode as lines of the chart. */

@@ -1,6 +1,6 @@
 // What an agent sees, does and says at one step of an episode.
 
-import { h, number } from "./dom.js"
+import { h, number, tell } from "./dom.js"
 
 /** `at`: the step; `act(action)` plays the episode again with another action here; `named`: whether to name the agent. */
 export function panel(episode, moment, at, act, named) {
@@ -16,7 +16,8 @@ export function panel(episode, moment, at, act, named) {
       ["value", number(moment.value)], ["entropy", number(moment.entropy)],
       ["action", action(moment.action) + (moment.changed ? " (by hand)" : "")],
       ["whole episode", `${number(episode.total)} in ${number(episode.length)} steps, ${episode.ended}`],
-    ].map(([name, text]) => h("div", {}, h("dt", {}, name), h("dd", {}, text)))),
+    ].filter(([name, text]) => name !== "entropy" || text !== "–") // what an agent has not is not shown
+      .map(([name, text]) => h("div", {}, h("dt", {}, name), h("dd", {}, text)))),
     h("div", { class: "said" }, policy(moment), bars("Q", moment.q, moment.action), returns(moment),
       observation(moment), byHand(episode, moment, act))))
 }
@@ -92,8 +93,9 @@ function byHand(episode, moment, act) {
   const field = h("input", { type: "text", value: given, "aria-label": "Another action, numbers with commas between" })
   const submit = (event) => {
     event.preventDefault()
-    const numbers = field.value.split(",").map(Number)
+    const numbers = field.value.split(",").map((word) => (word.trim() ? Number(word) : NaN))
     if (numbers.every(Number.isFinite)) act(numbers)
+    else tell("An action is numbers with commas between, such as 0.5, -1.", true)
   }
   return h("form", { class: "hand", onsubmit: submit }, h("label", {}, "Another action here ", field),
     h("button", { type: "submit" }, "Go on from it"))

@@ -12,6 +12,8 @@ const COLORS = [
 const BRIGHT = { "#0072B2": "#4AA8E0", "#0000FF": "#8080FF", "#440088": "#B088FF", "#661111": "#E08080", "#555500": "#B8B840" }
 const DASHES = [[], [6, 3], [8, 3, 2, 3], [2, 3]]
 
+const WHOLE = [1, 2, 5].flatMap((first) => [0, 1, 2, 3, 4, 5, 6].map((zeros) => first * 10 ** zeros)).sort((a, b) => a - b)
+
 const dark = () => document.documentElement.dataset.theme === "dark"
 const ink = () => (dark() ? "#e6e6e6" : "#1c1c1c")
 
@@ -35,7 +37,8 @@ function dash(index) {
 /**
  * A chart in `holder`. Lines have label, y, places, values, low and high; options: right (statistics on the right axis),
  * xLabel, yLabel, rightLabel, logX, logY, xRange, yRange, rightRange, height, onRange(minimum, maximum), onHover(index),
- * mark(), a place at which a vertical line is drawn, onPick(place), for a click.
+ * onReset(), for a double click, mark(), a place at which a vertical line is drawn, onPick(place), for a click, and whole,
+ * whether places are whole numbers. A range is [from, to], null where it is open.
  * Returns { update(lines, options), redraw(), highlight(index), destroy() }.
  */
 export function plot(holder) {
@@ -104,7 +107,7 @@ function settings(latest, holder) {
   const bands = lines.flatMap((line, index) => (line.low.length
     ? [{ series: [index * 3 + 3, index * 3 + 2], fill: transparent(color(index)) }] : []))
   const axes = [
-    { ...axis, label: options.xLabel, values: (_, values) => values.map(short) },
+    { ...axis, incrs: options.whole ? WHOLE : undefined, label: options.xLabel, values: (_, values) => values.map(short) },
     { ...axis, scale: "y", label: options.yLabel, size: 70, values: (_, values) => values.map(short) },
   ]
   if (lines.some((line) => right.has(line.y))) {
@@ -120,13 +123,14 @@ function settings(latest, holder) {
     scales: {
       x: { time: false, distr: options.logX ? 3 : 1, range: range(options.xRange, options.logX) },
       y: { distr: options.logY ? 3 : 1, range: range(options.yRange, options.logY) },
-      right: { distr: 1, range: options.rightRange || undefined },
+      right: { distr: 1, range: range(options.rightRange) },
     },
     legend: { show: false },
     focus: { alpha: 0.25 },
     cursor: { focus: { prox: 24 }, drag: { x: true, y: false } },
     hooks: {
-      ready: [(chart) => options.onPick && chart.over.addEventListener("click", () =>
+      ready: [(chart) => chart.over.addEventListener("dblclick", () => latest.options.onReset && latest.options.onReset()),
+        (chart) => options.onPick && chart.over.addEventListener("click", () =>
         latest.options.onPick(chart.posToVal(chart.cursor.left, "x")))],
       draw: [(chart) => latest.options.mark && drawMark(chart, latest.options.mark())],
       setCursor: [(chart) => latest.options.onHover && latest.options.onHover(hovered(chart, latest.lines))],
@@ -139,9 +143,14 @@ function settings(latest, holder) {
   }
 }
 
-/** A range as uPlot takes it; a logarithm has no bound at 0 or below, and what is all there is shown then. */
+/** A range as uPlot takes it, where an open end is that of the numbers; a logarithm has no end at 0 or below. */
 function range(given, logarithmic) {
-  return given && !(logarithmic && given[0] <= 0) ? given : undefined
+  const [from, to] = (given || [null, null]).map((end) => (end === null || (logarithmic && end <= 0) ? null : end))
+  if (from === null && to === null) return undefined
+  return (chart, low, high) => {
+    const ends = [from ?? low, to ?? high]
+    return ends[0] < ends[1] ? ends : [low, high]
+  }
 }
 
 function drawMark(chart, place) {
@@ -167,7 +176,7 @@ function hovered(chart, lines) {
 
 function nearest(line, place) {
   const { places } = line
-  if (!places.length) return null
+  if (!places.length || place < places[0] || place > places[places.length - 1]) return null
   let low = 0
   let high = places.length - 1
   while (high - low > 1) {

@@ -107,7 +107,7 @@ function drawHead(head, { run, title, folder, resume }) {
   show(head,
     h("p", { class: "hint" }, h("a", { href: "/" }, "Runs"), " / ", run.path),
     h("h1", {}, run.name, " ", badge(run)),
-    h("p", {}, title, " ", h("a", { class: "button", href: `/inspect/${run.id}` }, "Inspect an episode"), run.note && h("span", { class: "note" }, run.note)),
+    h("p", {}, title, " ", run.state !== "damaged" && h("a", { class: "button", href: `/inspect/${run.id}` }, "Inspect an episode"), run.note && h("span", { class: "note" }, run.note)),
     h("progress", { max: "1", value: String(share), "aria-label": "Steps done" }),
     h("dl", { class: "facts" },
       fact("steps", `${number(run.steps)} of ${number(run.total)}`), fact("score", number(run.score)),

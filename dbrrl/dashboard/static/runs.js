@@ -96,8 +96,10 @@ function drawTable(table, state, redraw) {
   }
   if (!found.length) {
     const hidden = [...runs.values()].filter((run) => run.hidden).length
+    const names = settingsOf(parse(state.text)).filter((name) => !known.settings.some((one) => one.name === name))
     show(table, h("p", { class: "hint" }, `None of the ${number(runs.size)} runs matches the filter` +
-      (hidden && !view.hidden ? `; ${number(hidden)} are hidden.` : ".")))
+      (hidden && !view.hidden ? `; ${number(hidden)} are hidden.` : ".") +
+      (names.length ? ` No run has a setting or column ${names.join(", ")}: "Columns" lists them.` : "")))
     return
   }
   const names = ["name", ...view.columns]
@@ -117,14 +119,14 @@ function drawTable(table, state, redraw) {
 }
 
 function heading(name, redraw) {
-  const { title } = column(name)
+  const { title, numeric } = column(name)
   const sorted = view.sort === name ? (view.down ? "descending" : "ascending") : "none"
   const sort = () => {
     view.down = view.sort === name ? !view.down : column(name).numeric === true
     view.sort = name
     redraw()
   }
-  return h("th", { scope: "col", "aria-sort": sorted },
+  return h("th", { scope: "col", "aria-sort": sorted, class: numeric ? "number" : "" },
     h("button", { type: "button", class: "plain", "data-key": `sort ${name}`, onclick: sort }, title,
       h("span", { "aria-hidden": "true" }, sorted === "none" ? "" : view.down ? " ↓" : " ↑")))
 }
@@ -175,7 +177,7 @@ function grouped(shown, found, names, state, redraw) {
         h("th", { scope: "rowgroup", colspan: String(names.length) },
           h("button", { type: "button", class: "plain", "aria-expanded": String(!closed), "data-key": `open ${key}`,
             onclick: toggle }, `${closed ? "▸" : "▾"} ${title}`),
-          h("span", { class: "hint" }, ` ${members.length} runs`, scores.length ? `, mean score ${number(mean)}` : ""))),
+          h("span", { class: "hint" }, ` ${members.length} run${members.length === 1 ? "" : "s"}`, scores.length ? `, mean score ${number(mean)}` : ""))),
       ...(closed ? [] : shown.filter((run) => by.text(run) === key).map((run) => row(run, names, redraw))),
     ]
   })
@@ -270,7 +272,7 @@ async function differences(ids) {
 function mark(ids) {
   const one = ids.length === 1 ? runs.get(ids[0]) : null
   const name = h("input", { type: "text", value: one ? one.name : "", maxlength: "200" })
-  const list = (field) => field.value.split(",").map((word) => word.trim()).filter(Boolean)
+  const list = (field) => [...new Set(field.value.split(",").map((word) => word.trim().slice(0, 50)).filter(Boolean))]
   const known = [...new Set(ids.flatMap((id) => runs.get(id).tags))]
   const tags = h("input", { type: "text", value: one ? one.tags.join(", ") : "", placeholder: "with commas between" })
   const gone = h("input", { type: "text", placeholder: known.join(", ") || "they have none" })

@@ -29,7 +29,8 @@ function form(detail, state, redraw) {
   const set = (event) => {
     event.preventDefault()
     const text = order.value.trim()
-    if (text) give("set", { [order.name]: text !== "" && Number.isFinite(Number(text)) ? Number(text) : text })
+    if (!text) tell("Type the new value first.", true)
+    else give("set", { [order.name]: text !== "" && Number.isFinite(Number(text)) ? Number(text) : text })
   }
   return h("div", { class: "steer" },
     h("div", { class: "controls" },
@@ -65,10 +66,12 @@ function own(give) {
     const submit = (event) => {
       event.preventDefault()
       try {
-        give(name.value, values.value.trim() ? JSON.parse(values.value) : {})
+        const given = values.value.trim() ? JSON.parse(values.value) : {}
+        if (typeof given !== "object" || given === null || Array.isArray(given)) throw new Error()
+        give(name.value.trim(), given)
         close(true)
       } catch {
-        show(problem, "The arguments are not JSON.")
+        show(problem, 'The arguments are not a table in JSON, such as {"to": 3}.')
       }
     }
     return [h("form", { onsubmit: submit }, h("label", {}, "Name", name),
