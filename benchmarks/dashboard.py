@@ -152,7 +152,7 @@ def measure(root: Path) -> bool:
             return statistics.median(seconds for seconds, _ in times), times[-1][1]
 
         first, found = ask("GET", "/api/runs?columns=learning_rate")
-        print(f"the first look, after the start's: {first:.2f} s")
+        print(f"the first answer, with the first look: {first:.2f} s")
         whole, found = median("GET", "/api/runs?columns=learning_rate")
         print(f"the list after it: {whole:.3f} s (at most 1), {len(found['runs']):,} runs")
         ids = [run["id"] for run in found["runs"]]
