@@ -243,6 +243,7 @@ class Service:
         return m.ChartLine(made.label, made.y, made.runs, places, values, low, high, made.seeds, made.total)
 
     def _run(self, one: str) -> RunFiles:
+        self.look()
         run = self.index.run(one)
         if run is None:
             raise Refusal(404, "there is no such run: it was deleted or moved")
