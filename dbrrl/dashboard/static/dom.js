@@ -54,9 +54,10 @@ export function parts(element, given) {
   })
 }
 
-/** Tell something for a few seconds; a problem stays until it is closed. */
+/** Tell something for a few seconds; a problem stays until it is closed, and is not told twice meanwhile. */
 export function tell(text, problem = false) {
   const box = document.getElementById("messages")
+  if (problem && [...box.children].some((line) => line.firstChild.textContent === text)) return
   const line = h("div", { class: problem ? "message problem" : "message" }, text,
     h("button", { type: "button", "aria-label": "Close the message", onclick: () => line.remove() }, "×"))
   box.append(line)
