@@ -91,7 +91,7 @@ FLOORS: list[list[str]] = [
     ),
     *storeys(
         "dbrrl.dashboard",
-        "access marks messages tables",
+        "access marks messages sendable tables",
         "commands files played runs",
         "chart drawing index insight",
         "inspector",

@@ -165,6 +165,7 @@ def test_without_a_clip_range_the_objective_is_the_ratio_times_the_advantage() -
     play(agent, 30)
 
 
+@pytest.mark.slow
 def test_a_run_records_a_schedule_and_goes_on_with_it_to_the_bit(tmp_path: Path) -> None:
     options: dict[str, Any] = {
         "learning_rate": cosine(1e-3, 1e-5), "clip_range": {"name": "piecewise", "points": [[0, 0.3], [1, 0.1]]},

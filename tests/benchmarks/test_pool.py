@@ -73,6 +73,7 @@ def test_a_moment_tells_the_speed_and_what_fails_is_left_out() -> None:
     assert list(found) == ["good"] and 1e-7 < found["good"] < 1e-2
 
 
+@pytest.mark.slow
 def test_the_moment_has_updates_however_late_they_begin() -> None:
     settings: dict[str, Any] = {"steps": 10**9, "batch_size": 256, "hidden_sizes": [256, 256], "num_envs": 1}
     early, late = (

@@ -90,6 +90,7 @@ def test_runs_and_agents_are_saved_without_a_copy(tmp_path: Path, monkeypatch: p
     assert run.directory is not None and list((run.directory / "checkpoints").iterdir())
 
 
+@pytest.mark.slow
 def test_a_large_buffer_is_saved_and_loaded_without_a_second_copy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

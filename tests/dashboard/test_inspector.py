@@ -138,7 +138,7 @@ def test_limits_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(inspector, "LONGEST", 0.0)
     assert play(folder)[1].ended == "cut: it took too long"
     monkeypatch.undo()
-    for limit, value in (("KEPT", 1), ("_HELD", 5_000)):
+    for limit, value in (("KEPT", 1), ("_HELD", 3_000)):
         monkeypatch.setattr(inspector, limit, value)
         _, later = play(folder, shown, steps=2)
         with pytest.raises(Refusal, match="no such episode any more"):

@@ -147,6 +147,7 @@ def test_tf32_is_asked_for_and_said(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert not tf32.on
 
 
+@pytest.mark.slow
 def test_a_run_whose_device_was_chosen_goes_on(tmp_path: Path) -> None:
     large = {"batch_size": 16_384, "n_steps": 64, "hidden_sizes": (64, 64), "num_envs": 4}
     with standin.installed():

@@ -444,6 +444,7 @@ def foreign(run: Path, env: str, agent: Any = Stub) -> None:
         checkpoint.save(path, state | {name: parts[name] for name in ("agent", "environments")}, kind="run")
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_other_spaces_or_another_agent_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"made for the observation space Box\(.*but CartPole-v1 has Box"):
         resumed(tmp_path, lambda run: foreign(run, "Acrobot-v1", Stopping))

@@ -387,6 +387,7 @@ def test_an_asynchronous_agent_makes_environments_and_networks_by_their_names(tm
     assert isinstance(run.agent.network, Net) and run.agent.num_updates > 0  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_a_command_reaches_a_function_by_its_name(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
         "import gymnasium as gym\n\n\n"
