@@ -97,6 +97,7 @@ def test_an_extra_that_is_missing_is_said_once_and_before_any_run(call: Call, mo
     assert not list(Path("out").rglob("config.toml"))
 
 
+@pytest.mark.slow
 def test_a_failed_run_is_reported_and_ends_no_other(call: Call) -> None:
     write_suite("tests.experiment.stub:Breaking", "CartPole-v1")
     code, output, errors = call("own.toml", "--trust", "--jobs", 1, "--out", "out")

@@ -51,6 +51,7 @@ def test_a_soft_policy_takes_the_best_of_the_allowed_actions(seed: int) -> None:
     assert train("sac_discrete", "dbrrl/Masked-v0", seed, steps=3000, **settings).score == BEST
 
 
+@pytest.mark.slow
 @over_seeds
 def test_actor_learners_take_the_best_of_the_allowed_actions(seed: int) -> None:
     agent = in_turn.train("dbrrl/Masked-v0", seed, 6000, gamma=0.5)

@@ -95,6 +95,7 @@ def test_runs_with_other_settings_are_refused_or_left_out(call: Call) -> None:
     assert {row["steps"] for row in rows(Path("both/results.csv")) if row["final"] == "True"} == {"32"}
 
 
+@pytest.mark.slow
 def test_joined_runs_are_checked_again_where_the_suite_has_changed(call: Call) -> None:
     call("--out", "both", "--agents", "ppo", "--join", "ppo/results.csv")
     Path("own.toml").write_text(SUITE.format(steps=32))

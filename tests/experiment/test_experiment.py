@@ -196,6 +196,7 @@ def test_no_environment_variable_is_written(tmp_path: Path, monkeypatch: pytest.
     assert not any(b"hunter2" in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
 
 
+@pytest.mark.slow
 def test_folders_are_never_taken_twice(tmp_path: Path) -> None:
     short(out=tmp_path, name="run").run()
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}

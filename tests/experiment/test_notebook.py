@@ -117,6 +117,7 @@ def test_a3c_says_why_it_cannot_have_an_environment_of_a_notebook(env: Any, note
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a3c_has_an_environment_that_a_notebook_registered_from_a_module(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)
     spec = gym.envs.registration.EnvSpec("Cart-v7", "gymnasium.envs.classic_control:CartPoleEnv", max_episode_steps=5)

@@ -302,6 +302,7 @@ def test_what_a_module_holds_is_recorded_by_name_and_a_command_goes_on_with_it(t
     assert checkpoint.same(files[0].state_dict(), whole.agent.state_dict())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps_before", [0, 20])
 def test_a_run_of_an_agent_that_is_made_already_goes_on_from_its_files_alone(tmp_path: Path, steps_before: int) -> None:
     def begin(**more: Any) -> Experiment:
@@ -333,6 +334,7 @@ def test_the_start_of_such_a_run_is_saved_as_nothing_else_leads_back_to_it(tmp_p
         Experiment.resume(folder, agent=agent)
 
 
+@pytest.mark.slow
 def test_a_replaced_network_of_an_agent_is_asked_for_again(tmp_path: Path) -> None:
     def begin(**more: Any) -> Experiment:
         agent = ppo(num_envs=2)
@@ -381,6 +383,7 @@ def test_a_given_vector_environment_says_that_its_episodes_begin_anew(tmp_path: 
         Experiment(Stub, vector, out=tmp_path, **SHORT).run()
 
 
+@pytest.mark.slow
 def test_an_asynchronous_agent_makes_environments_and_networks_by_their_names(tmp_path: Path) -> None:
     options = {**SHORT, "num_envs": 2, "deterministic": True, "n_steps": 8, "preset": False}
     run = Experiment("a3c", cart, network=make_net, **options).run()

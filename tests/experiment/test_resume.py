@@ -232,6 +232,7 @@ def test_a_signal_saves_and_says_how_to_go_on(whole: tuple[str, Path], tmp_path:
     assert_same_run(reference, run)
 
 
+@pytest.mark.slow
 def test_a_finished_run_says_so_and_can_be_extended(tmp_path: Path) -> None:
     run = tmp_path / "run"
     finish(command([*begin(tmp_path, "run", "batched"), "--steps", "2000"]))
