@@ -67,6 +67,7 @@ def test_runs_are_compared_marked_hidden_restored_and_deleted(
     page.get_by_role("button", name="Differences").click()
     dialog = page.get_by_role("dialog")
     expect(dialog.locator("tbody th")).to_have_text(["learning_rate", "seed"])
+    expect(dialog.get_by_role("heading")).to_be_in_viewport()
     dialog.get_by_role("button", name="Close").click()
     page.get_by_label("Select ppo-1").uncheck()
     page.get_by_role("button", name="Name, tag, note").click()

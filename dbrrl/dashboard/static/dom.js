@@ -71,8 +71,12 @@ export function ask(title, build) {
     const dialog = h("dialog", { "aria-label": title, oncancel: (event) => { event.preventDefault(); close(null) } })
     dialog.append(h("h2", {}, title), ...build(close))
     document.body.append(dialog)
-    if (!dialog.querySelector("input, textarea")) dialog.setAttribute("autofocus", "") // not its last button
     dialog.showModal()
+    if (!dialog.querySelector("input, textarea")) { // begin at the top, not at its last button
+      dialog.tabIndex = -1
+      dialog.focus()
+      dialog.scrollTop = 0
+    }
   })
 }
 
