@@ -85,6 +85,25 @@ def test_what_is_typed_and_played_stays_while_a_run_goes_on(page: Any, tmp_path:
     expect(page.get_by_label("at step")).to_have_value("7")
 
 
+def test_a_press_that_began_before_an_update_is_a_click(page: Any, tmp_path: Path, site: Start) -> None:
+    folder = made(tmp_path / "runs" / "live", ended=None, alive=True)
+    opened(page, site(tmp_path / "runs"))
+    for link, steps, address in (
+        (page.get_by_role("link", name="live"), page.locator("tbody td.number").nth(1), "**/run/*"),
+        (page.get_by_role("link", name="Inspect an episode"), page.locator("dd").first, "**/inspect/*"),
+    ):
+        box = link.bounding_box()
+        before = steps.inner_text()
+        page.mouse.move(box["x"] + 5, box["y"] + 5)
+        page.mouse.down()
+        (folder / "heartbeat").write_text("\n")
+        with open(folder / "scores.csv", "a") as file:
+            file.write(f"{1000 + len(address)},40,2,77,77,1,7,9\n")
+        expect(steps).not_to_have_text(before)
+        page.mouse.up()
+        page.wait_for_url(address)
+
+
 def test_a_browser_may_have_many_pages_open(browser: Any, runs: Path, site: Start) -> None:
     one = site(runs)
     context = browser.new_context()

@@ -2,7 +2,7 @@
 
 import { about, attempt, onChange, request, runs, want } from "./api.js"
 import { column, fieldNames, matches, parse, settingsOf } from "./columns.js"
-import { ask, h, number, show, tell } from "./dom.js"
+import { ask, h, keyed, number, show, tell } from "./dom.js"
 import { paint, plot } from "./plot.js"
 
 const AXES = { steps: "environment steps", elapsed: "seconds", episodes: "training episodes", num_updates: "updates" }
@@ -75,15 +75,18 @@ export function chartsPage(page) {
     drawLegend(null)
   }
   const drawLegend = (hovered) => {
-    show(legend, lines.map((line, index) => h("button", {
+    const entry = (line, index) => h("button", {
       type: "button", class: "series", "data-key": `line ${index}`,
       onmouseenter: () => chart.highlight(index), onmouseleave: () => chart.highlight(null),
       onfocus: () => chart.highlight(index), onblur: () => chart.highlight(null),
       title: line.runs.length > 1 ? `${line.runs.length} runs, ${line.seeds} seeds` : "",
       onclick: () => line.runs.length === 1 && location.assign(`/run/${line.runs[0]}`),
-    }, h("span", { class: "swatch", "data-index": String(index) }), line.label, " ",
-    h("span", { class: "value" }, valueText(hovered && hovered.values[index], line)))),
-    hovered && h("span", { class: "hint" }, `at ${number(Math.round(hovered.place))} ${AXES[state.x]}`))
+    }, h("span", { class: "swatch", "data-index": String(index) }), line.label, " ", h("span", { class: "value" }))
+    const place = hovered ? `at ${number(Math.round(hovered.place))} ${AXES[state.x]}` : ""
+    keyed(legend, [...lines.map((line, index) => [`line ${index}`, [line.label, line.runs, line.seeds],
+      () => entry(line, index), (one) => {
+        one.lastChild.textContent = valueText(hovered && hovered.values[index], line)
+      }]), ["place", "", () => h("span", { class: "hint" }), (one) => { one.textContent = place }]])
     paint(legend)
   }
   const nothing = () => {

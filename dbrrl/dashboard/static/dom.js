@@ -54,6 +54,41 @@ export function parts(element, given) {
   })
 }
 
+/**
+ * Show children by name: each is [name, what it depends on, what makes it, and what fills it each time]. A child of the same
+ * name that depends on the same stays the same element, so that a press that began on it is a click though a run goes on.
+ */
+export function keyed(element, given) {
+  const before = element.shownByName || new Map()
+  const now = new Map()
+  for (const [name, depends, make, fill] of given) {
+    const key = JSON.stringify(depends)
+    const known = before.get(name)
+    const node = known && known.key === key && known.node.parentNode === element ? known.node : make()
+    if (known && known.node !== node && known.node.parentNode === element) replace(known.node, node)
+    if (fill) fill(node)
+    now.set(name, { key, node })
+  }
+  element.shownByName = now
+  const nodes = [...now.values()].map(({ node }) => node)
+  const kept = new Set(nodes)
+  for (const child of [...element.childNodes]) if (!kept.has(child)) child.remove()
+  let place = element.firstChild
+  for (const node of nodes) {
+    if (node === place) place = place.nextSibling
+    else element.insertBefore(node, place)
+  }
+}
+
+/** Put an element in the place of another; what has the same `data-key` keeps the focus. */
+function replace(old, node) {
+  const active = document.activeElement
+  const key = old.contains(active) ? active.dataset.key : undefined
+  old.replaceWith(node)
+  const again = key && [node, ...node.querySelectorAll("[data-key]")].find((one) => one.dataset.key === key)
+  if (again) again.focus({ preventScroll: true })
+}
+
 /** Tell something for a few seconds; a problem stays until it is closed, and is not told twice meanwhile. */
 export function tell(text, problem = false) {
   const box = document.getElementById("messages")

@@ -42,8 +42,8 @@ export function runPage(page, id) {
     draw()
   }
   const draw = () => {
-    drawHead(head, detail)
-    show(tabs, TABS.map((tab) => h("button", {
+    parts(head, headParts(detail))
+    parts(tabs, [[state.tab, () => TABS.map((tab) => h("button", {
       type: "button", role: "tab", "data-key": tab, "aria-selected": String(tab === state.tab), "aria-controls": "tab",
       onclick: () => open(tab),
       onkeydown: (event) => {
@@ -52,10 +52,10 @@ export function runPage(page, id) {
         open(TABS[(TABS.indexOf(tab) + by + TABS.length) % TABS.length])
         tabs.querySelector("[aria-selected=true]").focus()
       },
-    }, tab)))
+    }, tab))]])
     if (state.tab !== "Curve" && chart) { chart.destroy(); chart = null }
     if (state.tab === "Curve") drawCurve()
-    else if (state.tab === "Evaluations") show(body, evaluations(detail, id))
+    else if (state.tab === "Evaluations") parts(body, [[["evaluations", detail.evaluations, detail.first_evaluation], () => evaluations(detail, id)]])
     else if (state.tab === "Steering") parts(body, steering(detail, state, draw))
     else if (state.tab === "Settings") show(body, settings(detail))
     else if (state.tab === "Log") show(body, log(detail))
@@ -68,7 +68,7 @@ export function runPage(page, id) {
       chart = plot(holder)
     }
     const names = detail.metrics.filter((metric) => !["steps", "elapsed", "episodes"].includes(metric.name))
-    show(body.querySelector("#choose"), h("details", { class: "menu", "data-key": "menu" }, h("summary", { "data-key": "choose" },
+    parts(body.querySelector("#choose"), [[[names, state.statistics], () => [h("details", { class: "menu", "data-key": "menu" }, h("summary", { "data-key": "choose" },
       `Statistic: ${state.statistics.join(", ") || "none"}`), h("div", { class: "choices" }, names.map((metric) => h("label", { class: "choice",
       title: metric.meaning }, h("span", {}, h("input", { type: "checkbox", "data-key": metric.name,
       checked: state.statistics.includes(metric.name), onchange: () => {
@@ -76,7 +76,7 @@ export function runPage(page, id) {
           ? state.statistics.filter((name) => name !== metric.name) : [...state.statistics, metric.name]
         drawCurve()
       } }), ` ${metric.name}`), h("span", { class: "hint" }, metric.meaning))))),
-    h("a", { class: "button", href: `/charts?runs=${id}&y=${state.statistics.join(",")}` }, "Open as a chart"))
+    h("a", { class: "button", href: `/charts?runs=${id}&y=${state.statistics.join(",")}` }, "Open as a chart")]]])
     const lines = state.statistics.map((y) => ({ runs: [id], y, label: y }))
     const found = lines.length ? await attempt(() => request("POST", "/api/lines", { lines, points: 1000 })) : null
     if (!chart) return
@@ -101,24 +101,30 @@ function units(detail, names) {
   return [...found].join(", ")
 }
 
-function drawHead(head, { run, title, folder, resume }) {
+/** The parts of the head, each with what it depends on: see `parts`. */
+function headParts({ run, title, folder, resume }) {
   const share = run.total ? Math.min(1, run.steps / run.total) : 0
   const over = ["stopped", "failed", "stale"].includes(run.state)
-  show(head,
-    h("p", { class: "hint" }, h("a", { href: "/" }, "Runs"), " / ", run.path),
-    h("h1", {}, run.name, " ", badge(run)),
-    h("p", {}, title, " ", run.state !== "damaged" && h("a", { class: "button", href: `/inspect/${run.id}` }, "Inspect an episode"), run.note && h("span", { class: "note" }, run.note)),
-    h("progress", { max: "1", value: String(share), "aria-label": "Steps done" }),
-    h("dl", { class: "facts" },
-      fact("steps", `${number(run.steps)} of ${number(run.total)}`), fact("score", number(run.score)),
-      fact("best", number(run.best)), fact("time", duration(run.elapsed)), fact("started", moment(run.started)),
-      fact("commit", run.commit.slice(0, 10) || "–"), fact("tags", run.tags.join(", ") || "–")),
-    run.state === "failed" && h("pre", { class: "problem" }, run.text),
-    run.state === "damaged" && h("p", { class: "problem" }, run.text),
-    run.state === "stale" && h("p", { class: "problem" }, `It is not going on: ${run.text}.`),
-    run.problems.map((text) => h("p", { class: "problem" }, text)),
-    over && h("p", {}, "To go on with it: ", h("code", {}, resume)),
-    h("p", { class: "hint" }, "Folder: ", h("code", {}, folder)))
+  return [
+    [[run.path, run.name, run.state, run.note, run.text, run.problems], () => [
+      h("p", { class: "hint" }, h("a", { href: "/" }, "Runs"), " / ", run.path),
+      h("h1", {}, run.name, " ", badge(run)),
+      h("p", {}, title, " ", run.state !== "damaged" && h("a", { class: "button", href: `/inspect/${run.id}` },
+        "Inspect an episode"), run.note && h("span", { class: "note" }, run.note))]],
+    [run, () => [
+      h("progress", { max: "1", value: String(share), "aria-label": "Steps done" }),
+      h("dl", { class: "facts" },
+        fact("steps", `${number(run.steps)} of ${number(run.total)}`), fact("score", number(run.score)),
+        fact("best", number(run.best)), fact("time", duration(run.elapsed)), fact("started", moment(run.started)),
+        fact("commit", run.commit.slice(0, 10) || "–"), fact("tags", run.tags.join(", ") || "–"))]],
+    [[run.state, run.text, run.problems, resume, folder], () => [
+      run.state === "failed" && h("pre", { class: "problem" }, run.text),
+      run.state === "damaged" && h("p", { class: "problem" }, run.text),
+      run.state === "stale" && h("p", { class: "problem" }, `It is not going on: ${run.text}.`),
+      run.problems.map((text) => h("p", { class: "problem" }, text)),
+      over && h("p", {}, "To go on with it: ", h("code", {}, resume)),
+      h("p", { class: "hint" }, "Folder: ", h("code", {}, folder))]],
+  ]
 }
 
 function fact(name, text) {

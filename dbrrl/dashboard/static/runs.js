@@ -3,7 +3,7 @@
 import { about, attempt, change, onChange, request, runs, want } from "./api.js"
 import { go } from "./app.js"
 import { column, compare, fieldNames, matches, parse, settingsOf, usual } from "./columns.js"
-import { ask, h, number, parts, plain, show, tell } from "./dom.js"
+import { ask, h, keyed, number, parts, plain, show, tell } from "./dom.js"
 
 const PAGE = 100
 const view = Object.assign(
@@ -105,17 +105,22 @@ function drawTable(table, state, redraw) {
   const names = ["name", ...view.columns]
   const shown = found.slice(state.first, state.first + PAGE)
   const all = shown.every((run) => selected.has(run.id))
-  const head = h("tr", {},
+  const ids = shown.map((run) => run.id)
+  const head = () => h("tr", {},
     h("th", { scope: "col" }, h("input", {
       type: "checkbox", "data-key": "all", "aria-label": "Select all that are shown", checked: all,
-      onchange: () => { for (const run of shown) all ? selected.delete(run.id) : selected.add(run.id); redraw() },
+      onchange: () => { for (const id of ids) all ? selected.delete(id) : selected.add(id); redraw() },
     })),
     names.map((name) => heading(name, redraw)))
-  const body = view.group ? grouped(shown, found, names, state, redraw) : shown.map((run) => row(run, names, redraw))
-  show(table,
-    about.problem && h("p", { class: "problem" }, about.problem),
-    h("div", { class: "scroll" }, h("table", { class: "runs" }, h("thead", {}, head), h("tbody", {}, body))),
-    pages(found.length, state, redraw))
+  if (!state.body || !table.contains(state.body)) {
+    Object.assign(state, { problem: h("p", { class: "problem" }), head: h("thead"), body: h("tbody"), foot: h("div") })
+    show(table, state.problem, h("div", { class: "scroll" }, h("table", { class: "runs" }, state.head, state.body)), state.foot)
+  }
+  show(state.problem, about.problem)
+  state.problem.hidden = !about.problem
+  keyed(state.head, [["head", [names, view.sort, view.down, all, ids], head]])
+  keyed(state.body, view.group ? grouped(shown, found, names, state, redraw) : shown.map((run) => row(run, names, redraw)))
+  parts(state.foot, [[[found.length, state.first], () => pages(found.length, state, redraw)]])
 }
 
 function heading(name, redraw) {
@@ -131,13 +136,21 @@ function heading(name, redraw) {
       h("span", { "aria-hidden": "true" }, sorted === "none" ? "" : view.down ? " ↓" : " ↑")))
 }
 
+/** A row, and its cells, of which only those that change are replaced: see `keyed`. */
 function row(run, names, redraw) {
-  return h("tr", { class: run.hidden ? "hidden-run" : "", "data-run": run.id },
-    h("td", {}, h("input", {
-      type: "checkbox", "data-key": run.id, "aria-label": `Select ${run.name}`, checked: selected.has(run.id),
-      onchange: (event) => { event.target.checked ? selected.add(run.id) : selected.delete(run.id); redraw() },
-    })),
-    names.map((name) => cell(run, name)))
+  const box = () => h("td", {}, h("input", {
+    type: "checkbox", "data-key": run.id, "aria-label": `Select ${run.name}`,
+    onchange: (event) => { event.target.checked ? selected.add(run.id) : selected.delete(run.id); redraw() },
+  }))
+  const cells = [["select", run.name, box, (one) => { one.firstChild.checked = selected.has(run.id) }],
+    ...names.map((name) => [name, cellKey(run, name), () => cell(run, name)])]
+  return [run.id, run.hidden, () => h("tr", { class: run.hidden ? "hidden-run" : "", "data-run": run.id }),
+    (one) => keyed(one, cells)]
+}
+
+function cellKey(run, name) {
+  if (name === "state") return [run.state, run.text, run.problems]
+  return name === "name" ? run.name : name === "tags" ? run.tags : column(name).text(run)
 }
 
 function cell(run, name) {
@@ -164,20 +177,25 @@ function grouped(shown, found, names, state, redraw) {
     const closed = state.closed.has(key)
     const toggle = () => { closed ? state.closed.delete(key) : state.closed.add(key); redraw() }
     const title = `${by.title}: ${key || "none"}`
+    const ids = members.map((run) => run.id)
+    const line = () => h("tr", { class: "group" },
+      h("td", {}, h("input", {
+        type: "checkbox", "data-key": `group ${key}`, "aria-label": `Select ${title}`,
+        onchange: (event) => {
+          for (const id of ids) event.target.checked ? selected.add(id) : selected.delete(id)
+          redraw()
+        },
+      })),
+      h("th", { scope: "rowgroup", colspan: String(names.length) },
+        h("button", { type: "button", class: "plain", "aria-expanded": String(!closed), "data-key": `open ${key}`,
+          onclick: toggle }, `${closed ? "▸" : "▾"} ${title}`), h("span", { class: "hint" })))
+    const fill = (one) => {
+      one.querySelector("input").checked = ids.every((id) => selected.has(id))
+      one.querySelector(".hint").textContent = ` ${ids.length} run${ids.length === 1 ? "" : "s"}` +
+        (scores.length ? `, mean score ${number(mean)}` : "")
+    }
     return [
-      h("tr", { class: "group" },
-        h("td", {}, h("input", {
-          type: "checkbox", "data-key": `group ${key}`, "aria-label": `Select ${title}`,
-          checked: members.every((run) => selected.has(run.id)),
-          onchange: (event) => {
-            for (const run of members) event.target.checked ? selected.add(run.id) : selected.delete(run.id)
-            redraw()
-          },
-        })),
-        h("th", { scope: "rowgroup", colspan: String(names.length) },
-          h("button", { type: "button", class: "plain", "aria-expanded": String(!closed), "data-key": `open ${key}`,
-            onclick: toggle }, `${closed ? "▸" : "▾"} ${title}`),
-          h("span", { class: "hint" }, ` ${members.length} run${members.length === 1 ? "" : "s"}`, scores.length ? `, mean score ${number(mean)}` : ""))),
+      [`group ${key}`, [title, closed, names.length, ids], line, fill],
       ...(closed ? [] : shown.filter((run) => by.text(run) === key).map((run) => row(run, names, redraw))),
     ]
   })
