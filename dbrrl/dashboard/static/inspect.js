@@ -40,11 +40,12 @@ export function inspectPage(page, id) {
   }
   const playEpisode = async (which, changes = []) => {
     const file = state.files[which]
-    if (!file) { state.episodes[which] = null; return }
+    if (!file) { state.episodes[which] = null; return false }
     const body = { file, saliency: state.saliency, changes }
     if (state.seed !== "") body.seed = Number(state.seed)
     const made = await attempt(() => request("POST", `/api/runs/${id}/episodes`, body))
     if (made) state.episodes[which] = { ...made, changes, series: await series(made) } // else the one before stays
+    return made !== null
   }
   const series = async (made) => {
     const names = state.y.filter((name) => made.statistics.includes(name)).slice(0, MOST)
@@ -97,12 +98,11 @@ export function inspectPage(page, id) {
     const episode = state.episodes[which]
     const before = episode.changes.filter((change) => change.step < state.step)
     state.busy = true
-    draw()
+    drawControls()
     const kept = state.step
-    await playEpisode(which, [...before, { step: kept, action }])
+    const made = await playEpisode(which, [...before, { step: kept, action }])
     state.busy = false
-    state.step = kept
-    draw()
+    if (made) { state.step = kept; draw() } else drawControls()
     if (again) playAll()
   }
 
