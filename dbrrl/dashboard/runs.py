@@ -1,6 +1,7 @@
 """What the files of a run say about it: its settings, scores, and whether it is going on."""
 
 import contextlib
+import errno
 import hashlib
 import os
 import threading
@@ -84,6 +85,7 @@ class RunFiles:
         self.summary = Summary(self.id, path, "damaged", "not read yet")
         self.progress_columns: list[str] = []
         self._config: dict[str, Any] = {}
+        self._settings: dict[str, Any] = {}
         self._problem = ""
         self._stamps: dict[str, Stamp | None] = {}
         self._latest: journal.Event = {}
@@ -102,12 +104,6 @@ class RunFiles:
                 reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
                 before, self.summary = self.summary, Summary(self.id, self.path, "damaged", sendable.text(reason))
                 return self.summary != before
-
-    def load(self) -> None:
-        """Read the whole tables."""
-        with self._lock:
-            self.scores.load()
-            self.progress.load()
 
     def curve(self, x: str, y: str) -> tuple[np.ndarray, np.ndarray]:
         """Return two columns, (n,) and (n,), of the table that has `y`, as they are at one moment."""
@@ -145,8 +141,9 @@ class RunFiles:
         config, log = self._changed("config", self.directory.config), self._changed("log", self.directory.log)
         scores, progress = self.scores.refresh(), self._changed("progress", self.directory.progress)
         commands = self._commands
-        with contextlib.suppress(OSError):  # there is no such folder before the first command
-            self._commands = os.stat(self.directory.commands).st_mtime_ns
+        if self._latest.get("event") == "start":  # only a run that goes on is given any
+            with contextlib.suppress(OSError):  # there is no such folder before the first command
+                self._commands = os.stat(self.directory.commands).st_mtime_ns
         if config:
             self._read_config()
         if log:
@@ -182,9 +179,13 @@ class RunFiles:
         return now != known or (known is None and name == "config" and not self._problem)
 
     def _read_config(self) -> None:
-        self._config, self._problem = {}, ""
+        self._config, self._settings, self._problem = {}, {}, ""
         try:
-            self._config = tomllib.loads(read(self.directory.config, 0, _CONFIG + 1)[:_CONFIG].decode())
+            content = read(self.directory.config, 0, _CONFIG + 1)
+            if len(content) > _CONFIG:
+                raise OSError(errno.EFBIG, f"it has more than {_CONFIG:,} bytes")
+            self._config = tomllib.loads(content.decode())
+            self._settings = sendable.data(_flat(self._config))
         except OSError as error:
             self._problem = f"config.toml cannot be read: {error.strerror or error}"
         except (ValueError, RecursionError) as error:
@@ -232,7 +233,7 @@ class RunFiles:
             started=self._started(),
             commit=sendable.text(_table(c, "versions").get("git_commit")),
             problems=tuple(damaged),
-            settings=sendable.data(_flat(c)),
+            settings=self._settings,
         )
 
     def _started(self) -> float:

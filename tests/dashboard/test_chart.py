@@ -21,7 +21,6 @@ from tests.dashboard.folders import made, table
 def run(folder: Path, **options: Any) -> RunFiles:
     files = RunFiles(made(folder, **options), folder.name)
     files.refresh(0.0)
-    files.load()
     return files
 
 
@@ -70,11 +69,9 @@ def test_a_group_can_be_the_interquartile_mean(tmp_path: Path) -> None:
 def test_curves_of_other_steps_are_compared_only_where_all_have_been(tmp_path: Path) -> None:
     long, short = run(tmp_path / "l", means=[0, 1, 2, 3]), run(tmp_path / "s", seed=1, means=[4])
     (tmp_path / "s" / "scores.csv").write_text(table(("steps", "mean"), [[150, 4], [250, 6]]))
-    short.load()
     found = chart.group([long, short], "g", "steps", "mean", points=100)
     assert found.places.tolist() == [150, 200, 250] and found.values.tolist() == [2.25, 3, 3.75]
     (tmp_path / "s" / "scores.csv").write_text(table(("steps", "mean"), [[950, 4]]))
-    short.load()
     nothing = chart.group([long, short], "g", "steps", "mean", points=100)
     assert nothing.places.size == 0 and nothing.seeds == 0
 

@@ -130,6 +130,14 @@ def test_no_content_of_a_file_stops_anything(tmp_path: Path, name: str, content:
     assert states(found)["good"] == "finished" and len(found) == 2
 
 
+def test_settings_that_are_too_large_are_not_read_in_part(tmp_path: Path) -> None:
+    with open(made(tmp_path / "large") / "config.toml", "a") as file:
+        file.write("# padding\n" * 200_000)
+    found = Index(tmp_path)
+    found.refresh()
+    assert only(found).state == "damaged" and "more than 1,000,000 bytes" in only(found).text
+
+
 def test_numbers_that_are_none_are_told_as_such(tmp_path: Path) -> None:
     made(tmp_path / "run", means=[float("nan"), float("inf")])
     found = Index(tmp_path)
@@ -152,7 +160,7 @@ def test_the_tables_of_finished_runs_are_not_kept(tmp_path: Path) -> None:
     files = RunFiles(made(tmp_path / "run"), "run")
     files.refresh(time.time())
     assert files.held == 0 and files.summary.best == 3
-    files.load()
+    files.curve("steps", "mean")
     assert files.held > 0 and files.scores.column("mean").tolist() == [1, 3, 2]
     assert not files.refresh(time.time())
 
