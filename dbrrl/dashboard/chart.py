@@ -10,13 +10,13 @@ import numpy as np
 from dbrrl.reporting.curves import moving_average, shared_places
 from dbrrl.reporting.statistics import iqm, iqm_intervals, mean_intervals
 
+from .messages import Range
 from .runs import RunFiles
 
 AXES = ("steps", "elapsed", "episodes", "num_updates")
 
 ALL = 1 << 40  # points: more than there are
 
-Within = tuple[float | None, float | None]
 Center = Literal["mean", "iqm"]
 
 
@@ -53,7 +53,7 @@ def curve(run: RunFiles, x: str, y: str, smooth: int = 1) -> tuple[np.ndarray, n
 
 
 def line(
-    run: RunFiles, label: str, x: str, y: str, *, points: int, smooth: int = 1, within: Within = (None, None)
+    run: RunFiles, label: str, x: str, y: str, *, points: int, smooth: int = 1, within: Range = (None, None)
 ) -> Line:
     """Return the line of one run with at most about `points` points in the part of the axis that is looked at."""
     places, values = curve(run, x, y, smooth)
@@ -71,7 +71,7 @@ def group(
     points: int,
     smooth: int = 1,
     center: Center = "mean",
-    within: Within = (None, None),
+    within: Range = (None, None),
 ) -> Line:
     """Return the mean, or the interquartile mean, over the seeds of several runs, with its 95 % interval.
 
@@ -96,7 +96,7 @@ def group(
     return Line(label, y, ids, grid, values, low, high, seeds=len(own), total=len(grid))
 
 
-def _seen(places: np.ndarray, within: Within) -> slice:
+def _seen(places: np.ndarray, within: Range) -> slice:
     """Return which of ascending places are within a range, and one more on either side."""
     low, high = within
     start = 0 if low is None else int(np.searchsorted(places, low)) - 1

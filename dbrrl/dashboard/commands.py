@@ -31,8 +31,8 @@ def answers(events: Sequence[Event], directory: RunDirectory) -> list[Answer]:
 def changeable(events: Sequence[Event], agent: str, settings: dict[str, Any]) -> list[Changeable]:
     """Return the settings that may change, with the values that commands have given them."""
     alone = agent in registry.agent_names() and registry.agent_class(agent).asynchronous
-    values = {name: settings.get(name) for name in (*OF_RUN, *(CHANGEABLE if not alone else ()))}
-    values = {name: value for name, value in values.items() if name in settings or name in OF_RUN}
+    names = OF_RUN if alone else (*OF_RUN, *CHANGEABLE)
+    values = {name: settings.get(name) for name in names if name in settings or name in OF_RUN}
     for event in events:
         if event["event"] == "done" and event.get("command") == "set" and isinstance(event.get("values"), dict):
             values |= {name: value for name, value in event["values"].items() if name in values}

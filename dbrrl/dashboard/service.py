@@ -50,13 +50,12 @@ class Service:
         self._look_at = 0.0
         self._used: dict[str, None] = {}  # ids of runs whose tables are in memory, the latest last
 
-    def refresh(self) -> bool:
-        """Look at the folder again; return whether anything has changed."""
+    def refresh(self) -> None:
+        """Look at the folder again."""
         with self._looking:
             began = time.monotonic()
-            changed = self.index.refresh()
+            self.index.refresh()
             self._look_at = time.monotonic() + max(PACE, min(4 * (time.monotonic() - began), LONGEST))
-            return changed
 
     def look(self) -> None:
         """Look at the folder again, unless the last look is recent; where a look takes long, the less often."""
@@ -208,7 +207,7 @@ class Service:
 
     def export(self, request: m.Export) -> tuple[str, bytes]:
         """Return the media type and the content of a chart as a file, which has every point."""
-        return drawing.exported(request, [self._line(line, request.chart, chart.ALL) for line in request.chart.lines])
+        return drawing.exported(request, [self._line(line, request.chart, exact=True) for line in request.chart.lines])
 
     def charts(self) -> m.SavedCharts:
         """Return the saved charts."""
@@ -228,11 +227,12 @@ class Service:
         """Close the file of the marks."""
         self.marks.close()
 
-    def _line(self, line: m.LineRequest, request: m.LinesRequest, points: int = 0) -> m.ChartLine:
+    def _line(self, line: m.LineRequest, request: m.LinesRequest, *, exact: bool = False) -> m.ChartLine:
         runs = [self._run(one) for one in line.runs]
-        points = points or min(request.points, max(2, POINTS // len(request.lines)))
-        within = (None, None) if points == chart.ALL else request.within
-        options: dict[str, Any] = {"points": points, "smooth": request.smooth, "within": within}
+        options: dict[str, Any] = {"points": chart.ALL, "smooth": request.smooth}
+        if not exact:
+            points = min(request.points, max(2, POINTS // len(request.lines)))
+            options |= {"points": points, "within": request.within}
         label = line.label or runs[0].summary.path
         if line.group or len(runs) > 1:
             made = chart.group(runs, label, request.x, line.y, center=request.center, **options)

@@ -25,7 +25,6 @@ from .saving import Saver
 from .settings import Plan
 from .steered import Obedience
 
-TABLES = ("scores", "progress", "evaluated")
 RECENT = 100  # training episodes that the means of progress.csv cover
 
 
@@ -53,6 +52,7 @@ class Loop:
         self.obedience = None if directory is None else Obedience(self, directory)
         files = directory.tables if directory else (None, None, None)
         self.scores, self.progress, self.evaluated = map(Table, files)  # the last: a row per episode of an evaluation
+        self._tables = {"scores": self.scores, "progress": self.progress, "evaluated": self.evaluated}
         self.steps = 0
         self.episodes = 0
         self.best = -math.inf
@@ -63,7 +63,7 @@ class Loop:
         self._refresh_at = self._started
         self.schedule()
         self._plan_table = plan.to_dict()
-        self.saver = Saver(directory, agent, driver, [self.scores, self.progress, self.evaluated], self.state_dict)
+        self.saver = Saver(directory, agent, driver, list(self._tables.values()), self.state_dict)
         driver.bind(agent)
 
     @property
@@ -133,8 +133,7 @@ class Loop:
             "called": self.called,
             "commands": list(self.obedience.inbox.done) if self.obedience else [],
             "changes": steered.differences(self.planned, self.plan),
-            **{name: getattr(self, name).state_dict() for name in TABLES},
-        }
+        } | {name: table.state_dict() for name, table in self._tables.items()}
 
     def begin_again(self) -> None:
         """Start anew in a folder of an earlier process that left no checkpoint."""
@@ -157,8 +156,8 @@ class Loop:
         if self.finished:  # a longer run has intervals of its own
             self.finished = False
             self.schedule()
-        for name in TABLES:
-            getattr(self, name).load_state_dict(state.get(name, NO_ROWS))
+        for name, table in self._tables.items():
+            table.load_state_dict(state.get(name, NO_ROWS))
 
     def schedule(self) -> None:
         """Set the steps of the next events by the intervals of the settings."""

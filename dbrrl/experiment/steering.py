@@ -145,9 +145,10 @@ class Inbox:
         `last`: the last step of the run. What was to stop an earlier process does not stop this one.
         """
         for one in waiting(self.directory.commands):
-            if one in self.done or one in self._again or one in self._refused:
+            if one in self.done or one in self._refused or one in self._again:
                 self._remove(one)
-            if one in self.done or one in self._waiting or one in self._refused:
+                continue
+            if one in self._waiting:
                 continue
             try:
                 command = read(self.directory.commands, one)

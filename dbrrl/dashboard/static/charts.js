@@ -51,14 +51,13 @@ export function chartsPage(page) {
     lines = found.lines.filter((line) => line.places.length)
     const none = found.lines.length - lines.length
     const over = chosen(state).length
-    const most = Math.floor(LINES / Math.max(1, state.y.length))
     const apart = found.lines.filter((line) => !line.places.length && line.runs.length > 1).length
     const below = lines.filter((line) => state.logY && !line.values.some((value) => value > 0)).length
     show(hint, lines.length || apart ? "" : nothing(),
       none > apart && lines.length ? `${none - apart} without this statistic. ` : "",
       apart ? `${apart} whose runs have no part of the axis in common, so that there is no mean. ` : "",
       below ? `${below} without values above 0, which a logarithm has not. ` : "",
-      over > most && !state.group ? `The first ${most} of ${over} runs are drawn: filter or group them.` : "")
+      over > most(state) && !state.group ? `The first ${most(state)} of ${over} runs are drawn: filter or group them.` : "")
     draw()
   }
   const draw = () => {
@@ -223,15 +222,19 @@ function chosen(state) {
   return given.filter((run) => matches(run, filter))
 }
 
+/** How many runs or groups are drawn: all statistics of one are lines. */
+function most(state) {
+  return Math.floor(LINES / Math.max(1, state.y.length))
+}
+
 function requests(state, found) {
-  const most = Math.floor(LINES / Math.max(1, state.y.length))
   const label = (text, y) => (state.y.length > 1 ? `${text}: ${y}` : text)
   if (!state.group) {
-    return state.y.flatMap((y) => found.slice(0, most).map((run) => ({ runs: [run.id], y, label: label(run.name, y) })))
+    return state.y.flatMap((y) => found.slice(0, most(state)).map((run) => ({ runs: [run.id], y, label: label(run.name, y) })))
   }
   const by = column(state.group)
   const keys = [...new Set(found.map((run) => by.text(run)))].sort()
-  return state.y.flatMap((y) => keys.slice(0, most).map((key) => ({
+  return state.y.flatMap((y) => keys.slice(0, most(state)).map((key) => ({
     runs: found.filter((run) => by.text(run) === key).slice(0, RUNS).map((run) => run.id), y, group: true,
     label: label(`${by.title} ${key || "none"}`, y),
   })))

@@ -20,14 +20,19 @@ function present(children) {
 
 /** Replace what an element shows; what has the same `data-key` keeps the focus, and stays open. */
 export function show(element, ...children) {
-  const active = document.activeElement
-  const key = element.contains(active) ? active.dataset.key : undefined
-  const range = key && active.selectionStart !== undefined && active.type !== "checkbox" ? active.selectionStart : null
   const open = new Set([...element.querySelectorAll("details[open][data-key]")].map((one) => one.dataset.key))
-  element.replaceChildren(...present(children))
+  keepFocus(element, element, () => element.replaceChildren(...present(children)))
   for (const one of element.querySelectorAll("details[data-key]")) one.open ||= open.has(one.dataset.key)
+}
+
+/** Change the page; if the focus was in `before`, give it to what has the same `data-key` in `after`. */
+function keepFocus(before, after, change) {
+  const active = document.activeElement
+  const key = before.contains(active) ? active.dataset.key : undefined
+  const range = key && active.selectionStart !== undefined && active.type !== "checkbox" ? active.selectionStart : null
+  change()
   if (!key) return
-  const again = [...element.querySelectorAll("[data-key]")].find((one) => one.dataset.key === key)
+  const again = [after, ...after.querySelectorAll("[data-key]")].find((one) => one.dataset.key === key)
   if (!again) return
   again.focus({ preventScroll: true })
   if (range !== null && again.setSelectionRange) {
@@ -40,18 +45,11 @@ export function show(element, ...children) {
  * it was last shown stays as it is, with what is typed, played or opened in it.
  */
 export function parts(element, given) {
-  const keys = given.map(([key]) => JSON.stringify(key))
-  const kept = element.shownParts && element.shownParts.length === keys.length
-    && element.shownParts.every((part) => part.parentNode === element)
-  if (!kept) {
-    element.shownParts = keys.map(() => h("div"))
-    element.replaceChildren(...element.shownParts)
-  }
-  element.shownParts.forEach((part, index) => {
-    if (part.shownKey === keys[index]) return
-    part.shownKey = keys[index]
-    show(part, given[index][1]())
-  })
+  keyed(element, given.map(([depends, make], index) => [index, null, () => h("div"), (part) => {
+    const key = JSON.stringify(depends)
+    if (part.shownKey !== key) show(part, make())
+    part.shownKey = key
+  }]))
 }
 
 /**
@@ -65,7 +63,9 @@ export function keyed(element, given) {
     const key = JSON.stringify(depends)
     const known = before.get(name)
     const node = known && known.key === key && known.node.parentNode === element ? known.node : make()
-    if (known && known.node !== node && known.node.parentNode === element) replace(known.node, node)
+    if (known && known.node !== node && known.node.parentNode === element) {
+      keepFocus(known.node, node, () => known.node.replaceWith(node))
+    }
     if (fill) fill(node)
     now.set(name, { key, node })
   }
@@ -78,15 +78,6 @@ export function keyed(element, given) {
     if (node === place) place = place.nextSibling
     else element.insertBefore(node, place)
   }
-}
-
-/** Put an element in the place of another; what has the same `data-key` keeps the focus. */
-function replace(old, node) {
-  const active = document.activeElement
-  const key = old.contains(active) ? active.dataset.key : undefined
-  old.replaceWith(node)
-  const again = key && [node, ...node.querySelectorAll("[data-key]")].find((one) => one.dataset.key === key)
-  if (again) again.focus({ preventScroll: true })
 }
 
 /** Tell something for a few seconds; a problem stays until it is closed, and is not told twice meanwhile. */

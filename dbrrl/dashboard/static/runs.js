@@ -291,9 +291,9 @@ function mark(ids) {
   const one = ids.length === 1 ? runs.get(ids[0]) : null
   const name = h("input", { type: "text", value: one ? one.name : "", maxlength: "200" })
   const list = (field) => [...new Set(field.value.split(",").map((word) => word.trim().slice(0, 50)).filter(Boolean))]
-  const known = [...new Set(ids.flatMap((id) => runs.get(id).tags))]
+  const present = [...new Set(ids.flatMap((id) => runs.get(id).tags))]
   const tags = h("input", { type: "text", value: one ? one.tags.join(", ") : "", placeholder: "with commas between" })
-  const gone = h("input", { type: "text", placeholder: known.join(", ") || "they have none" })
+  const gone = h("input", { type: "text", placeholder: present.join(", ") || "they have none" })
   const note = h("textarea", { rows: "4", maxlength: "10000" })
   note.value = one ? one.note : ""
   ask(one ? "Name, tags and note" : `Tags of ${ids.length} runs`, (close) => {

@@ -6,8 +6,9 @@ import { ask, h, moment, number, plain, show, tell } from "./dom.js"
 /** The parts of the tab, each with what it depends on: see `parts`. */
 export function steering(detail, state, redraw) {
   const going = detail.run.state === "running"
+  state.order ||= { name: detail.changeable[0] ? detail.changeable[0].name : "", at: "", value: "" }
   return [
-    [["form", detail.run.state, about.readOnly, detail.changeable, state.order && state.order.name], () => [
+    [["form", detail.run.state, about.readOnly, detail.changeable, state.order.name], () => [
       !going && h("p", { class: "hint" }, `The run is ${detail.run.state}: it takes no commands` +
         (["stopped", "failed", "stale"].includes(detail.run.state) ? " until it is resumed." : ".")),
       about.readOnly && h("p", { class: "hint" }, "This dashboard is read-only: it gives no commands."),
@@ -17,7 +18,6 @@ export function steering(detail, state, redraw) {
 }
 
 function form(detail, state, redraw) {
-  state.order ||= { name: detail.changeable[0] ? detail.changeable[0].name : "", at: "", value: "" }
   const { order } = state
   const at = () => Math.max(0, Number(order.at) | 0)
   const give = async (command, values = {}) => {
