@@ -369,6 +369,7 @@ def test_plot_draws_and_never_over_another_file(call: Call) -> None:
     assert_refused(call(plot, "runs/0", "--out", "odd.png"), "lacks the column 'mean'")
 
 
+@pytest.mark.slow
 def test_plot_counts_seeds_and_leaves_out_what_does_not_fit(call: Call) -> None:
     for seed, rate in itertools.product(("0", "1", "2"), ("0.5", "0.1")):
         call(train, *QUICK, "--seed", seed, "--learning-rate", rate, "--name", f"{seed}-{rate}", "--no-curve")

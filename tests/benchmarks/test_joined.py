@@ -74,6 +74,7 @@ def test_runs_of_two_machines_make_one_table_and_are_not_run_again(call: Call) -
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_run_of_the_folder_stays_as_it_is(call: Call) -> None:
     before = rows(Path("ppo/results.csv"))
     Path("other.csv").write_text(Path("ppo/results.csv").read_text().replace("Linux", "Solaris"))

@@ -163,7 +163,7 @@ def newest(run: Path) -> str:
     return max((file.name for file in (run / "checkpoints").glob("step-*.dbrrl")), default="")
 
 
-@kinds("sync", "dqn")
+@kinds("dqn")
 def test_killed_at_random_moments(whole: tuple[str, Path], tmp_path: Path) -> None:
     (kind, reference), run = whole, tmp_path / "run"
     draw, kills = random.Random(kind), 0
@@ -184,7 +184,7 @@ def test_killed_at_random_moments(whole: tuple[str, Path], tmp_path: Path) -> No
     assert_same_run(reference, run)
 
 
-@kinds("sync", "dqn")
+@kinds("dqn")
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
 def test_killed_while_a_file_is_written(whole: tuple[str, Path], tmp_path: Path, seed: int) -> None:
     (kind, reference), run = whole, tmp_path / "run"
@@ -216,7 +216,7 @@ def test_a_run_killed_at_any_of_its_file_operations_goes_on_to_the_same_end(
     assert len(outcomes) > 100 / stride * len(ways.split(",")) / 2
 
 
-@kinds("sync", "batched")
+@kinds("sync")
 def test_a_signal_saves_and_says_how_to_go_on(whole: tuple[str, Path], tmp_path: Path) -> None:
     (kind, reference), run = whole, tmp_path / "run"
     process = command([*begin(tmp_path, "run", kind), "--checkpoint-interval", "1000000"])
