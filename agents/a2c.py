@@ -22,7 +22,6 @@ from dbrrl.config import setting
 from dbrrl.learning.config import OnPolicyConfig
 from dbrrl.learning.gradient_step import LossAndMetrics
 from dbrrl.learning.on_policy import OnPolicyAgent
-from dbrrl.normalize import standardized
 from dbrrl.optim import Adam, Optimizer, RMSprop
 from dbrrl.returns import explained_variance, gae
 from dbrrl.schedules import Schedule
@@ -60,6 +59,7 @@ class A2C(OnPolicyAgent):
     """
 
     Config = Config
+    data_parallel = True
 
     def make_optimizer(self, module: nn.Module) -> Optimizer:
         """RMSprop as in the paper (S2), its mean square from 1 as TensorFlow's or from 0; or Adam."""
@@ -86,7 +86,8 @@ class A2C(OnPolicyAgent):
         """Return the weighted terms of -L(θ) on a batch of n transitions, and its metrics."""
         c = self.config
         policy, value = self.policy_and_value(batch.observation)
-        advantage = standardized(batch.advantage) if c.normalize_advantage and len(batch) > 1 else batch.advantage
+        standardize = c.normalize_advantage and len(batch) > 1
+        advantage = self.team.standardized(batch.advantage) if standardize else batch.advantage
         objective = losses.policy_gradient(policy.log_prob(batch.action), advantage)
         value_loss, entropy = F.mse_loss(value, batch.target), policy.entropy().mean()
         return [(-1.0, objective), (c.value_coef, value_loss), (-c.entropy_coef, entropy)], lambda: {

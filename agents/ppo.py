@@ -23,7 +23,6 @@ from dbrrl.config import setting
 from dbrrl.learning.config import OnPolicyConfig
 from dbrrl.learning.gradient_step import LossAndMetrics, StepMetrics
 from dbrrl.learning.on_policy import OnPolicyAgent
-from dbrrl.normalize import standardized
 from dbrrl.optim import Adam
 from dbrrl.returns import explained_variance, gae
 from dbrrl.schedules import Schedule
@@ -64,6 +63,7 @@ class PPO(OnPolicyAgent):
     """
 
     Config = Config
+    data_parallel = True
     saved_attributes = (*OnPolicyAgent.saved_attributes, "batch_rng")
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -100,7 +100,8 @@ class PPO(OnPolicyAgent):
         """Return the weighted terms of -L(θ), eq. 9, on a minibatch of n transitions, and its metrics."""
         c = self.config
         policy, value = self.policy_and_value(batch.observation)
-        advantage = standardized(batch.advantage) if c.normalize_advantage and len(batch) > 1 else batch.advantage
+        standardize = c.normalize_advantage and len(batch) > 1
+        advantage = self.team.standardized(batch.advantage) if standardize else batch.advantage
         # Before log π(a|s), which then reads the same normalized logits.
         bonus = [(-c.entropy_coef, F.mean(policy.entropy()))] if c.entropy_coef else []
         log_prob = policy.log_prob(batch.action)

@@ -34,7 +34,6 @@ from dbrrl.errors import AnomalyError, ConfigError
 from dbrrl.learning.config import OnPolicyConfig
 from dbrrl.learning.gradient_step import LossAndMetrics
 from dbrrl.learning.on_policy import OnPolicyAgent
-from dbrrl.normalize import standardized
 from dbrrl.optim import Adam
 from dbrrl.optim.conjugate_gradient import conjugate_gradient
 from dbrrl.returns import explained_variance, gae
@@ -66,6 +65,7 @@ class TRPO(OnPolicyAgent):
     """
 
     Config = Config
+    data_parallel = True
     saved_attributes = (*OnPolicyAgent.saved_attributes, "batch_rng")
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -102,13 +102,14 @@ class TRPO(OnPolicyAgent):
         c, parameters = self.config, self.policy_parameters
         old, policy = self.acting_policy(batch), self.policy(batch.observation)
         if c.normalize_advantage and len(batch) > 1:
-            batch = batch.add(advantage=standardized(batch.advantage))
+            batch = batch.add(advantage=self.team.standardized(batch.advantage))
         batch = batch.add(log_prob=old.log_prob(batch.action))
         surrogate = losses.surrogate(policy.log_prob(batch.action), batch.log_prob, batch.advantage)
-        g = nn.flat_gradient(surrogate, parameters, retain_graph=True).array
+        g = self.team.mean(nn.flat_gradient(surrogate, parameters, retain_graph=True).array)
         if not np.isfinite(g).all():
             raise AnomalyError(self.explain(batch, f" (surrogate {surrogate.item():g})"))
-        product = fisher_product(old, policy, parameters, c.cg_damping)
+        own = fisher_product(old, policy, parameters, c.cg_damping)
+        product: Callable[[Array], Array] = lambda v: self.team.mean(own(v))  # noqa: E731
         x = conjugate_gradient(product, g, c.cg_iterations)
         curvature = float(np.dot(x, product(x)))
         longest = math.sqrt(2 * c.max_kl / curvature) * x if curvature > 0 else x
@@ -122,13 +123,14 @@ class TRPO(OnPolicyAgent):
     def line_search(self, batch: Batch, old: Distribution, longest: Array) -> Metrics:
         """Take the first of ever shorter steps that improves L with D ≤ δ; if there is none, none."""
         c, parameters = self.config, self.policy_parameters
-        start, before = nn.parameters_to_vector(parameters), float(batch.advantage.mean())  # L(θ_old): r is 1
+        start = nn.parameters_to_vector(parameters)
+        before = self.team.mean(float(batch.advantage.mean()))  # L(θ_old): r is 1
         for share in c.backtrack_factor ** np.arange(c.backtrack_steps):
             nn.vector_to_parameters(start + float(share) * longest, parameters)
             new = self.acting_policy(batch)
-            kl = float(kl_divergence(old, new).mean())
+            kl = self.team.mean(float(kl_divergence(old, new).mean()))
             found = losses.surrogate(new.log_prob(batch.action), batch.log_prob, batch.advantage)
-            improvement = float(found) - before
+            improvement = self.team.mean(float(found)) - before
             if improvement > 0 and kl <= c.max_kl:
                 return {"improvement": improvement, "kl": kl, "step_share": float(share)}
         nn.vector_to_parameters(start, parameters)

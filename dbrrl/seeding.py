@@ -1,6 +1,7 @@
 """One seed grows a named tree of independent random streams; no global generator is ever touched."""
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -39,11 +40,13 @@ def generator_on(device: str, seed: int, *names: str | int) -> Any:
 
 
 def restored(state: State, device: str) -> Any:
-    """A generator that goes on from `state`, of either kind: one that was saved on a GPU draws the same elsewhere.
+    """A generator that goes on from `state`, of any kind: one that was saved on a GPU draws the same elsewhere.
 
     Raises:
         CheckpointError: the state is damaged.
     """
+    if isinstance(state, dict) and "streams" in state:
+        return Streams.restored(state)
     if isinstance(state, dict) and "position" in state:
         counter = CounterGenerator(np.random.SeedSequence(0), module_on(device))
         counter.load_state_dict(state)
@@ -51,6 +54,75 @@ def restored(state: State, device: str) -> Any:
     g = np.random.Generator(np.random.PCG64(0))
     set_generator_state(g, state)
     return g
+
+
+class Streams:
+    """Stands in for a generator where rows are environments in several shares, each with a stream of its own.
+
+    So it does not matter to an environment's numbers how many shares are drawn together, in this process or another.
+
+    Args:
+        generators: one for each share.
+        num_envs: environments of all these shares together, a share's environments side by side.
+    """
+
+    def __init__(self, generators: Sequence[np.random.Generator], num_envs: int) -> None:
+        self.generators, self.num_envs = list(generators), num_envs
+
+    def random(self, size: tuple[int, ...], *arguments: Any, **options: Any) -> np.ndarray:
+        """Numbers from 0 to 1, (num_envs, ...), as `Generator.random` draws them."""
+        return self._drawn("random", size, arguments, options)
+
+    def standard_normal(self, size: tuple[int, ...], *arguments: Any, **options: Any) -> np.ndarray:
+        """Normal numbers, (num_envs, ...)."""
+        return self._drawn("standard_normal", size, arguments, options)
+
+    def standard_exponential(self, size: tuple[int, ...], *arguments: Any, **options: Any) -> np.ndarray:
+        """Exponential numbers, (num_envs, ...)."""
+        return self._drawn("standard_exponential", size, arguments, options)
+
+    def permutation(self, n: int) -> np.ndarray:
+        """Return the numbers below n in random order, int64 (n,): rows of (T, num_envs), the environment last.
+
+        The shares take turns, so that any run of rows has equally many of each; within a share the order is random.
+        """
+        shares, envs = len(self.generators), self.num_envs // len(self.generators)
+        order = np.empty((n // shares, shares), np.int64)
+        for share, rng in enumerate(self.generators):
+            time, env = np.divmod(rng.permutation(n // shares), envs)
+            order[:, share] = time * self.num_envs + share * envs + env
+        return order.reshape(-1)
+
+    def state_dict(self) -> State:
+        """The states of the generators, and the number of environments."""
+        return {"streams": [generator_state(one) for one in self.generators], "num_envs": self.num_envs}
+
+    @classmethod
+    def restored(cls, state: State) -> "Streams":
+        """Return what goes on where `state` was taken; CheckpointError if it is damaged."""
+        with untrusted.state_of("streams"):
+            untrusted.table(state, "", "streams", "num_envs")
+            saved = untrusted.entries(state["streams"], "streams")
+            num_envs = untrusted.whole(state["num_envs"], "num_envs", at_least=len(saved))
+        return cls([restored(one, "cpu") for one in saved], num_envs)
+
+    def _drawn(self, name: str, size: tuple[int, ...], arguments: Any, options: Any) -> np.ndarray:
+        count, *rest = size
+        each = (count // len(self.generators), *rest)
+        return np.concatenate([getattr(rng, name)(each, *arguments, **options) for rng in self.generators])
+
+
+def of_shares(seed: int, name: str, shares: range, num_envs: int) -> Any:
+    """Return the generator of some shares: of one alone it is NumPy's own, from which programs can draw.
+
+    Args:
+        seed: the root of the run's streams.
+        name: of the stream.
+        shares: their numbers.
+        num_envs: environments of these shares together.
+    """
+    generators = [generator(seed, name, share) for share in shares]
+    return generators[0] if len(generators) == 1 else Streams(generators, num_envs)
 
 
 def generator_state(g: np.random.Generator) -> State:

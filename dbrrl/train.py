@@ -1,6 +1,7 @@
 """`python -m dbrrl.train --agent ppo --env CartPole-v1` trains, evaluates, saves and plots."""
 
 import argparse
+import dataclasses
 import json
 import sys
 from collections.abc import Sequence
@@ -43,7 +44,9 @@ def _start(given: dict[str, Any], shown: display.Quiet) -> Experiment:
     out, name = Path(given.pop("out", "runs")), given.pop("name", None)
     kwargs = {name: given.pop(name, None) for name in ("env_kwargs", "eval_env_kwargs")}
     trusted, use_preset = given.pop("trust"), given.pop("preset")
+    address = given.pop("ray_address", None)
     plan = resolve_plan(given, file=file, use_preset=use_preset, trusted=trusted, **kwargs)
+    plan = dataclasses.replace(plan, ray_address=address)
     if file and "env" not in given:
         with said_of(file):
             construct.resolve(plan.settings.env)
@@ -58,11 +61,11 @@ def _resume(given: dict[str, Any]) -> tuple[Experiment, int | None]:
     path = Path(given.pop("resume"))
     steps = given.pop("steps", None)
     given.pop("preset", None)
-    named = {name: given.pop(name, None) for name in trust.FIELDS}
+    named = {name: given.pop(name, None) for name in (*trust.FIELDS, "ray_address")}
     trusted, extra = given.pop("trust"), list(given)
     if extra:
         flag = "--" + extra[0].replace("_", "-")
-        raise ConfigError(f"{flag}: a resumed run keeps its settings: only --steps may be given with --resume")
+        raise ConfigError(f"{flag}: a resumed run keeps its settings: only --steps and --ray-address may be given")
     return Experiment.resume(path, trust=trusted, **named), steps
 
 
@@ -137,6 +140,12 @@ def _common(parser: command.Parser) -> command.Parser:
         type=_json_table,
         metavar="JSON",
         help="environment arguments that replace some of them in evaluations",
+    )
+    add(
+        "--ray-address",
+        default=argparse.SUPPRESS,
+        metavar="ADDRESS",
+        help="cluster of Ray that has the workers, as host:port or auto [one that the run starts on this machine]",
     )
     add("--trust", action="store_true", help="allow the import of the agent and the environment that a file names")
     add("--no-preset", dest="preset", action="store_false", help="use no preset")

@@ -186,7 +186,7 @@ def needs_more(words: list[str]) -> bool:
     env = words[words.index("--env") + 1] if "--env" in words else "CartPole-v1"
     entry = str(gym.spec(env).entry_point) if env in gym.registry else "elsewhere"
     extras = ("ale_py", "box2d", "mujoco", "elsewhere")
-    return bool({"cuda", "--video"} & set(words)) or any(name in entry for name in extras)
+    return bool({"cuda", "--video", "--workers"} & set(words)) or any(name in entry for name in extras)
 
 
 def test_files_and_extras_of_shell_lines_exist() -> None:

@@ -70,12 +70,14 @@ FLOORS: list[list[str]] = [
     *storeys("dbrrl.reporting", "canvas display metrics statistics table toml", "curves"),
     *storeys(
         "dbrrl.experiment",
-        "driver git heartbeat interruption loading observing output registry settings_file shared trust",
+        "driver git heartbeat interruption loading observing output ray_cluster ray_exchange registry "
+        "settings_file shared trust",
         "objects",
         "record settings",
-        "command devices directory evaluation in_process worker",
+        "shares",
+        "command devices directory evaluation in_process ray_member worker",
         "acting callbacks journal saving video workers",
-        "events resuming steering trackers",
+        "events ray_driver resuming steering trackers",
         "steered",
         "build loop",
         "run",

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from dbrrl import seeding
 from dbrrl.errors import CheckpointError, ConfigError
 from dbrrl.seeding import generator, generator_state, sequence, set_generator_state
 
@@ -69,3 +70,35 @@ def test_a_seed_that_is_none_is_refused(seed: object) -> None:
 def test_a_foreign_state_is_refused(state: object) -> None:
     with pytest.raises(CheckpointError, match="expected a state of PCG64"):
         set_generator_state(generator(0), state)  # type: ignore[arg-type]
+
+
+def test_streams_of_shares_are_those_of_each_share() -> None:
+    alone = [seeding.of_shares(3, "policy", range(i, i + 1), 2) for i in range(4)]
+    together = seeding.of_shares(3, "policy", range(4), 8)
+    assert all(type(one) is np.random.Generator for one in alone)
+    for name, options in (("random", {}), ("standard_normal", {"dtype": np.float32}), ("standard_exponential", {})):
+        own = [getattr(one, name)((2, 3), **options) for one in alone]
+        found = getattr(together, name)((8, 3), **options)
+        assert found.dtype == own[0].dtype
+        np.testing.assert_array_equal(found, np.concatenate(own))
+
+
+def test_rows_of_shares_take_turns_and_are_all_there() -> None:
+    streams = seeding.of_shares(0, "minibatches", range(1, 4), 6)  # three shares of two environments
+    for steps in (1, 5):
+        order = streams.permutation(steps * 6)
+        assert sorted(order.tolist()) == list(range(steps * 6))
+        assert ((order % 6) // 2).tolist() == [0, 1, 2] * (steps * 2)
+    own = seeding.of_shares(0, "minibatches", range(2, 3), 2)
+    own.permutation(2)  # of the order of one step
+    time, env = np.divmod(own.permutation(10), 2)
+    assert order[1::3].tolist() == (time * 6 + 2 + env).tolist()
+
+
+def test_streams_go_on_from_their_state() -> None:
+    one = seeding.of_shares(0, "policy", range(3), 6)
+    one.random((6,))
+    other = seeding.restored(one.state_dict(), "cpu")
+    np.testing.assert_array_equal(one.random((6, 2)), other.random((6, 2)))
+    with pytest.raises(CheckpointError):
+        seeding.restored({"streams": [{}], "num_envs": 3}, "cpu")

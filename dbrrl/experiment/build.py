@@ -15,20 +15,24 @@ from dbrrl.experiment import registry
 from dbrrl.learning.agent import Agent
 from dbrrl.learning.rebuild import set_network
 
-from . import devices, evaluation, objects, record, resuming, trackers
+from . import devices, evaluation, objects, record, resuming, shares, trackers
 from .callbacks import Callback, StopAt
 from .directory import RunDirectory
 from .driver import Driver
 from .events import check as check_events
 from .events import make as make_events
 from .in_process import InProcess
+from .ray_driver import RayWorkers
 from .settings import Plan
 from .workers import Workers
 
 
 def new_driver(plan: Plan, stack: contextlib.ExitStack, steps: int = 0) -> Driver:
     """Make the driver of a run that has done `steps` steps before; it is closed with `stack`."""
-    driver: Driver = Workers(plan) if plan.agent_class.asynchronous else InProcess(plan, steps)
+    if plan.settings.workers is not None:
+        driver: Driver = RayWorkers(plan, steps)
+    else:
+        driver = Workers(plan) if plan.agent_class.asynchronous else InProcess(plan, steps)
     stack.callback(driver.close)
     return driver
 
@@ -54,6 +58,8 @@ def new_agent(plan: Plan, driver: Driver) -> Agent:
     if plan.network is not None:
         set_network(agent, plan.network)
     agent.check_saved()
+    if plan.settings.workers is None and (count := shares.count(plan)) > 1:
+        shares.give_streams(agent, range(count))
     return agent
 
 
@@ -80,6 +86,7 @@ def check(plan: Plan) -> None:
     backend.load_kernels("cpu")  # where DBRRL_KERNELS is wrong, that is said first
     if plan.agent_class.asynchronous:
         objects.check_asynchronous(plan.given, plan.settings.agent)
+    shares.check(plan)
     devices.check(plan)
     check_events(plan.settings.tensorboard)
     trackers.check(plan)

@@ -1,6 +1,6 @@
 """The driver of a run steps its environments and makes its agent act, observe and learn."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeAlias
 
 import gymnasium as gym
@@ -24,6 +24,7 @@ class Driver(Protocol):
         num_envs: how many copies there are.
         observation_space, action_space: those of one environment (unbatched).
         steps: environment steps so far, all environments together, those before a resume included.
+        events: lines on what befell the processes, for the log; whoever has told them takes them out.
         consistent: whether agent and environments are of one moment between two steps, so that a checkpoint can be
             made; False from `advance` until `collect`, or until `recover` succeeds.
     """
@@ -33,6 +34,7 @@ class Driver(Protocol):
     num_envs: int
     observation_space: gym.Space[Any]
     action_space: gym.Space[Any]
+    events: list[str]
     consistent: bool
 
     @property
@@ -71,6 +73,12 @@ class Driver(Protocol):
         Returns one line for each environment that cannot: it begins a new episode. Raises CheckpointError if the state
         is one of other environments.
         """
+
+    def change(self, values: Mapping[str, Any]) -> None:
+        """Let agents in other processes go on with other values of settings, as the bound one does."""
+
+    def statistics(self) -> dict[str, float]:
+        """Return what progress.csv shows of the processes, by name."""
 
     def close(self) -> None:
         """Release the environments; a second call does nothing."""

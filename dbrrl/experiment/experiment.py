@@ -43,6 +43,7 @@ class Experiment:
         progress: True shows progress, False nothing, None a bar in a terminal or notebook and nothing elsewhere.
         preset: whether settings known to solve this environment replace the defaults.
         callbacks: see dbrrl.experiment.Callback; they are closed when the run ends, in any way.
+        ray_address: of the cluster of Ray that has the `workers`; None: the run starts one on this machine.
         **overrides: fields of `Settings` (num_envs, ...) and of the agent's Config (learning_rate, ...).
 
     Raises:
@@ -67,6 +68,7 @@ class Experiment:
         progress: bool | None = None,
         preset: bool = True,
         callbacks: Sequence[Callback] = (),
+        ray_address: str | None = None,
         **overrides: Any,
     ) -> None:
         table = objects.as_config(config)
@@ -76,7 +78,7 @@ class Experiment:
         explicit |= overrides | ({} if network is None else {"network": network})
         kwargs = {"env_kwargs": env_kwargs, "eval_env_kwargs": eval_env_kwargs}
         explicit, given = objects.resolved(explicit, table, made, env, eval_env, kwargs)
-        self.plan = resolve_plan(
+        plan = resolve_plan(
             table | explicit | {"agent": registry.name_of(agent_class) if agent_class is not None else agent},
             env_kwargs=env_kwargs,
             eval_env_kwargs=eval_env_kwargs,
@@ -84,6 +86,7 @@ class Experiment:
             agent_class=agent_class,
             given=given,
         )
+        self.plan = dataclasses.replace(plan, ray_address=ray_address)
         self.out = None if out is None else Path(out)
         self.name = name
         self.display = display.for_run(progress)
@@ -118,6 +121,7 @@ class Experiment:
         network: str | objects.MakeNetwork | None = None,
         progress: bool | None = None,
         callbacks: Sequence[Callback] = (),
+        ray_address: str | None = None,
     ) -> Self:
         """Make an experiment that continues an earlier run.
 
@@ -129,7 +133,7 @@ class Experiment:
             trust: True imports any code that the run's config.toml names.
             agent, env, eval_env, network: what the run was made with, where its files alone do not lead to it: a
                 class, a name, or the object. The agent itself is in the checkpoint; its class is enough.
-            progress, callbacks: as for a new experiment.
+            progress, callbacks, ray_address: as for a new experiment.
 
         Raises:
             RunError: `run` is not a run directory, or has another agent or environment.
@@ -146,6 +150,7 @@ class Experiment:
         objects.check_given(file, given, directory.path)
         trusted = True if trust else list(named.values())
         plan = resolve_plan({}, file=file, use_preset=False, agent_class=agent_class, trusted=trusted, given=given)
+        plan = dataclasses.replace(plan, ray_address=ray_address)  # no file names it: code is sent there
         experiment = cls.from_plan(plan, out=None, name=None, shown=display.for_run(progress))
         experiment.directory, experiment.callbacks = directory, checked(callbacks)
         return experiment

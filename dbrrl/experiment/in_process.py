@@ -1,7 +1,7 @@
 """The driver of most runs: the environments step together, in this process."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from dbrrl.envs import make, vector
 from dbrrl.errors import AnomalyError
 from dbrrl.learning.agent import Agent
 
+from . import shares
 from .driver import Episode
 from .interruption import ignored_by_children
 from .observing import observing
@@ -29,21 +30,13 @@ class InProcess:
     def __init__(self, plan: Plan, steps: int = 0) -> None:
         settings = plan.settings
         with ignored_by_children():
-            self.envs = make(
-                plan.env,
-                settings.num_envs,
-                seed=seeding.sequence(settings.seed, "environments"),
-                vectorization=settings.vectorization,
-                max_episode_steps=settings.max_episode_steps,
-                env_kwargs=plan.env_kwargs,
-                action_masks=plan.agent_class.action_masks,
-                device=settings.device if plan.agent_class.supports_device_envs(plan.config) else "cpu",
-            )
+            self.envs = shares.environments(plan, range(shares.count(plan)))
         envs = self.envs
         self.env_id, self.kind, self.num_envs = envs.env_id, envs.kind, envs.num_envs
         self.observation_space, self.action_space = envs.observation_space, envs.action_space
         self.steps, self.consistent = steps, True
         self._total = settings.steps
+        self.events: list[str] = []
         self._ended: list[Episode] = []  # not yet returned
         self._environment_failed = False
         self._plan = plan
@@ -131,6 +124,13 @@ class InProcess:
     def load_state_dict(self, state: State) -> list[str]:
         """Put the environments back; one line for each that cannot be put back and begins a new episode."""
         return self.envs.load_state_dict(state)
+
+    def change(self, values: Mapping[str, Any]) -> None:
+        """Do nothing: there are none."""
+
+    def statistics(self) -> dict[str, float]:
+        """Return nothing."""
+        return {}
 
     def close(self) -> None:
         """Release the environments; a second call does nothing."""

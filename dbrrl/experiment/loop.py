@@ -53,8 +53,7 @@ class Loop:
         files = directory.tables if directory else (None, None, None)
         self.scores, self.progress, self.evaluated = map(Table, files)  # the last: a row per episode of an evaluation
         self._tables = {"scores": self.scores, "progress": self.progress, "evaluated": self.evaluated}
-        self.steps = 0
-        self.episodes = 0
+        self.steps = self.episodes = 0
         self.best = -math.inf
         self.finished = False
         self.recent: deque[tuple[float, int]] = deque(maxlen=RECENT)  # return and length of episodes that ended
@@ -200,6 +199,8 @@ class Loop:
         self.steps = self.driver.steps
         self.episodes += len(ended)
         self.recent.extend(ended)
+        while self.driver.events:
+            self.display.warn(self.driver.events.pop(0))
 
     def _refresh(self) -> None:
         self._refresh_at = time.perf_counter() + self.display.refresh_every
@@ -247,7 +248,7 @@ class Loop:
 
     def _log(self) -> None:
         row = self._counters() | {"steps_per_second": self._rate()} | self._recent_means()
-        row |= {"num_updates": self.agent.num_updates} | self.agent.statistics()
+        row |= {"num_updates": self.agent.num_updates} | self.agent.statistics() | self.driver.statistics()
         self._rate_from = (time.perf_counter(), self.steps)
         self.progress.append(row)
         for callback in self.callbacks:

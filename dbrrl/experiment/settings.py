@@ -41,6 +41,12 @@ class Settings(Config):
         "cpu", help="device of the networks: cpu, cuda or cuda:1; auto: a GPU if there is one and it is faster"
     )
     tf32: bool = setting(False, help="on a GPU: round factors of products to TF32 (10 bits), faster, less exact")
+    workers: int | None = setting(
+        None, at_least=1, help="processes of Ray that step the environments and learn together; none: this one alone"
+    )
+    shares: int | None = setting(
+        None, at_least=1, help="parts of the environments with random streams of their own; none: one per worker"
+    )
     vectorization: Literal["auto", "batched", "vector", "sync", "async"] = setting(
         "auto", help="how the environments are stepped together"
     )
@@ -97,6 +103,7 @@ class Plan:
     eval_env_kwargs: dict[str, Any] = dataclasses.field(default_factory=dict)
     device_reason: str = ""  # why the device was chosen; "" if it was set
     given: Objects = dataclasses.field(default_factory=Objects)  # what was given as an object
+    ray_address: str | None = None  # of the cluster that has the workers; None: one that this run starts
 
     @property
     def env(self) -> Any:

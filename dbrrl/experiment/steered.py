@@ -15,6 +15,7 @@ from dbrrl.reporting.display import Quiet
 
 from .callbacks import Callback, Running
 from .directory import RunDirectory
+from .driver import Driver
 from .settings import Plan, Settings
 from .steering import COMMANDS, Command, Inbox, waiting
 
@@ -27,6 +28,7 @@ class Steered(Running, Protocol):
 
     callbacks: list[Callback]
     display: Quiet
+    driver: Driver
 
     def save(self) -> None:
         """Write an exact checkpoint."""
@@ -122,8 +124,10 @@ class Obedience:
         inbox.answer(command, "accepted", run.steps)
         run.display.say(f"command at step {run.steps:,}: {command.name} {command.values or ''}".rstrip())
         if change is not None:
+            before = run.plan
             run.plan, apply = change
             apply()
+            run.driver.change(differences(before, run.plan)["config"])
             run.schedule()
         elif command.name in ("checkpoint", "stop"):
             run.save()

@@ -7,7 +7,7 @@ import json
 import multiprocessing
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from multiprocessing import connection
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
@@ -87,6 +87,7 @@ class Workers:
         )
         sample.close()
         self.consistent = True
+        self.events: list[str] = []
         self.agent: AsynchronousAgent | None = None
         self.saved: list[State] = []  # the environments at the last `collect`
         self.kept: dict[str, np.ndarray] = {}  # the shared arrays at the last `collect`
@@ -167,6 +168,13 @@ class Workers:
     def _keep(self) -> None:
         """Copy the shared arrays, while all workers wait."""
         self.kept = {name: vector.copy() for name, vector in self._agent.shared.items()}
+
+    def change(self, values: Mapping[str, Any]) -> None:
+        """Do nothing: none of theirs may change."""
+
+    def statistics(self) -> dict[str, float]:
+        """Return nothing."""
+        return {}
 
     def close(self) -> None:
         """End the processes and release the shared memory; a second call does nothing."""

@@ -70,6 +70,7 @@ class Agent(Described, OwnThreads, Checked, SavedAgent, metaclass=AgentType):
     old_arguments = {"act": ("first", "episode_start")}  # noqa: RUF012
     _use_cuda_graphs = _compiled = True
     asynchronous: ClassVar[bool] = False  # whether the runner starts a process per environment (see dbrrl.agents.a3c)
+    data_parallel: ClassVar[bool] = False  # whether several can learn together, each from its environments (see `Team`)
     observation_spaces: ClassVar[tuple[type[gym.Space[Any]], ...]]
     action_spaces: ClassVar[tuple[type[gym.Space[Any]], ...]]
 

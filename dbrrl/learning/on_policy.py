@@ -19,13 +19,12 @@ from dbrrl.config import Config
 from dbrrl.distributions import Distribution
 from dbrrl.distributions.heads import ACTION_SPACES, head_for
 from dbrrl.errors import undefined
-from dbrrl.learning import open_policy
+from dbrrl.learning import open_policy, team
 from dbrrl.learning.agent import Agent
 from dbrrl.learning.gradient_step import LossAndMetrics, StepMetrics, Until, each, means, number
 from dbrrl.learning.own_agent import statistics_of
 from dbrrl.learning.transition import any_set, check_rows, is_on_gpu
-from dbrrl.networks import actor_critic
-from dbrrl.networks.actor_critic import FeedForward
+from dbrrl.networks.actor_critic import FeedForward, check
 from dbrrl.networks.preprocessor import OBSERVATION_SPACES, Preprocessor
 from dbrrl.networks.recurrence import Recurrent
 from dbrrl.normalize import ObservationNormalizer, RewardNormalizer
@@ -70,6 +69,7 @@ class OnPolicyAgent(Agent):
         size = c.normalize_observation and self.preprocessor.vector_size
         self.observation_norm = ObservationNormalizer((size,)) if size else None
         self.reward_norm = RewardNormalizer(self.num_envs, c.gamma) if c.normalize_reward else None
+        self.team: team.Team = team.Alone()
         self.steps = 0
         self.latest: Metrics = {}
 
@@ -81,7 +81,7 @@ class OnPolicyAgent(Agent):
     @network.setter
     def network(self, module: nn.Module) -> None:
         known = type(self).distribution is OnPolicyAgent.distribution  # another may read other outputs
-        self.replaced = actor_critic.check(self, module, self.head.size if known else None)
+        self.replaced = check(self, module, self.head.size if known else None)
         self._network = network = module.to(self.device)
         kind: type[FeedForward] | type[Recurrent] = Recurrent if hasattr(network, "initial_state") else FeedForward
         self.memory = kind(network, self.num_envs)
@@ -244,5 +244,6 @@ class OnPolicyAgent(Agent):
         if rollout.n:
             self.anneal(self.learned / self.config.total_steps if self.config.total_steps else 0.0)
             self.latest = {name: number(value) for name, value in statistics_of(self.update(rollout)).items()}
+        self.team.agree([one for one in (self.observation_norm, self.reward_norm) if one is not None])
         self.rollout.clear()
         self.memory.start_rollout()

@@ -13,13 +13,17 @@ from dbrrl.checkpoint import State, untrusted
 from dbrrl.config import Config
 from dbrrl.distributions import Distribution
 from dbrrl.learning.agent import Agent
+from dbrrl.learning.saved_agent import state_of
 from dbrrl.networks import actor_critic
 from dbrrl.types import Metrics, Observation
 
 
 def adapted(self: Any, state: State, config: Config, num_envs: int) -> State:
-    """As `Agent.adapted`; of the normalization of rewards the statistics stay."""
+    """As `Agent.adapted`; of the normalization of rewards the statistics stay, and streams of shares end."""
     found = Agent.adapted(self, state, config, num_envs)
+    for name in ("policy_rng", "batch_rng") if num_envs != self.num_envs else ():
+        if "streams" in found.get(name, ()):
+            found[name] = state_of(getattr(self, name))
     if self.reward_norm is not None and num_envs != self.num_envs:
         found["reward_norm"] = found["reward_norm"] | {"returns": np.zeros(self.num_envs)}
     return found

@@ -71,7 +71,7 @@ class SavedAgent(TakesOldNames):
             value, saved = getattr(self, name), state[name]
             if isinstance(value, backend.CounterGenerator) and isinstance(saved, dict) and "position" not in saved:
                 continue  # saved on the CPU: a GPU draws from its own stream
-            if isinstance(value, np.random.Generator | backend.CounterGenerator):
+            if isinstance(value, np.random.Generator | backend.CounterGenerator | seeding.Streams):
                 setattr(self, name, seeding.restored(saved, self.device))
             elif hasattr(value, "load_state_dict"):
                 value.load_state_dict(saved)

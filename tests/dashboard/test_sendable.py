@@ -25,9 +25,7 @@ from dbrrl.dashboard import sendable
         ([1], None, None),
     ],
 )
-def test_only_numbers_that_every_reader_has_are_numbers(
-    value: object, number: float | None, whole: int | None
-) -> None:
+def test_only_numbers_that_every_reader_has_are_numbers(value: object, number: float | None, whole: int | None) -> None:
     assert sendable.number(value) == pytest.approx(number, abs=2) and sendable.whole(value) == whole
 
 
