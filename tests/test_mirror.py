@@ -89,6 +89,7 @@ TESTED_IN = {
     "dbrrl/experiment/loading.py": "tests/test_fuzz.py",
     "dbrrl/experiment/ray_cluster.py": "tests/experiment/test_ray.py",
     "dbrrl/experiment/ray_driver.py": "tests/experiment/test_ray.py",
+    "dbrrl/experiment/ray_pool.py": "tests/experiment/test_ray.py",
     "dbrrl/experiment/ray_member.py": "tests/experiment/test_ray.py",
     "dbrrl/experiment/shares.py": "tests/experiment/test_ray.py",
     "dbrrl/experiment/record.py": "tests/experiment/test_git.py",

@@ -1,25 +1,26 @@
 """The driver of a run on Ray: workers that step their environments in their own processes, and learn together."""
 
-import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from dbrrl.checkpoint import State, untrusted
-from dbrrl.errors import ConfigError, DbrrlError, RunError, WorkerError
+from dbrrl.errors import WorkerError
 from dbrrl.learning.agent import Agent
 
 from . import ray_cluster, shares
 from .driver import Episode
-from .interruption import ignored_by_children
 from .ray_member import Member
+from .ray_pool import DeadError, Pool
 from .settings import Plan
-from .workers import PAUSE_EVERY, RemoteTraceback
+from .workers import PAUSE_EVERY
 
 DEATHS = 3  # of workers without a step between them, after which the run ends
+
+T = TypeVar("T")
 
 
 class RayWorkers:
@@ -35,22 +36,17 @@ class RayWorkers:
         shares.check(plan)
         self.plan, self.steps, self.consistent = plan, steps, True
         settings = plan.settings
-        self.workers = settings.workers or 1
         sample = shares.environments(plan, range(1))
         self.env_id, self.kind, self.num_envs = sample.env_id, sample.kind, settings.num_envs
         self.observation_space, self.action_space = sample.observation_space, sample.action_space
         sample.close()
-        self.rates = [0.0] * self.workers  # steps per second of each, while it did not wait for others
+        self.rates = [0.0] * (settings.workers or 1)  # steps per second of each, while it did not wait for others
         self.events: list[str] = []
         self.rate = 1_000.0
-        self._actors: list[Any] = []
         self._saved: list[State] = []  # the workers at the last `collect`
         self._saved_at = steps
         self._told = steps  # the step up to which ended episodes were returned
-        self._stack = contextlib.ExitStack()
-        with ignored_by_children():
-            self._ray = self._stack.enter_context(ray_cluster.connected(self.workers, plan.ray_address))
-        self._sent(plan)  # before a folder is made
+        self.pool = Pool(plan)
 
     def bind(self, agent: Agent) -> None:
         """Set the agent that takes what the workers learn."""
@@ -58,30 +54,23 @@ class RayWorkers:
 
     def start(self) -> None:
         """Start the workers, unless they run."""
-        if not self._actors:
+        if not self.pool.actors:
             self._start()
 
     def advance(self, until: int, pause: Callable[[], bool]) -> list[Episode]:
         """Let the workers step for about half a second, at most to step `until` of all; return the ended episodes."""
         self.consistent = False
         goal = min(until, self.steps + max(int(self.rate * PAUSE_EVERY), self.num_envs))
-        deaths = 0
-        while True:
-            try:
-                return self._run(goal)
-            except _DeadError as death:
-                deaths += 1
-                if deaths > DEATHS:
-                    raise WorkerError(f"{death}, {deaths} times in a row: look for lack of memory") from death
-                self._replace(death)
+        return self._survived(lambda: self._run(goal))
 
     def _run(self, goal: int) -> list[Episode]:
         """Step to `goal`; return the episodes that ended after the step up to which they were returned before."""
         rows, start = -(-(goal - self.steps) // self.num_envs), time.perf_counter()
-        answers = self._ask("run", rows)
+        self.pool.step = self.steps
+        answers = self.pool.ask("run", rows)
         first, self.steps = self.steps, self.steps + rows * self.num_envs
         self.rate = rows * self.num_envs / max(time.perf_counter() - start, 1e-6)
-        own = rows * self.num_envs / self.workers
+        own = rows * self.num_envs / self.pool.size
         self.rates = [own / max(seconds, 1e-6) for _, seconds in answers]
         ended = [
             (first + (int(row) + 1) * self.num_envs, i, episode_return, int(length))
@@ -93,7 +82,7 @@ class RayWorkers:
 
     def collect(self) -> list[Episode]:
         """Bring the agent to the current step, and keep the states of the workers; there are no episodes."""
-        self._saved = self._ask("state")
+        self._saved = self._survived(lambda: self.pool.ask("state"))
         self._saved_at = self.steps
         of_all, own = [one["agent"] for one in self._saved], self.agent.state_dict()
         found = dict(of_all[0]) | {name: own[name] for name in (*shares.STREAMS, "rollout", "memory") if name in own}
@@ -121,14 +110,14 @@ class RayWorkers:
         with untrusted.state_of("workers", "resume with as many workers"):
             found = untrusted.entries(untrusted.table(state, "", "workers")["workers"], "")
             if found:
-                untrusted.entries(found, "workers", self.workers)
+                untrusted.entries(found, "workers", self.pool.size)
             self._saved = [untrusted.table(one, "worker", "agent", "environments", "team") for one in found]
         return self._start() if self._saved else []
 
     def change(self, values: Mapping[str, Any]) -> None:
         """Let the workers' agents go on with other values of settings."""
         if values:
-            self._ask("change", values)
+            self._survived(lambda: self.pool.ask("change", values))
 
     def statistics(self) -> dict[str, float]:
         """Return the rate of each worker, in steps per second while it did not wait for others."""
@@ -136,84 +125,41 @@ class RayWorkers:
 
     def close(self) -> None:
         """End the workers; a second call does nothing."""
-        self._end()
-        self._stack.close()
+        self.pool.close()
+
+    def _survived(self, work: Callable[[], T]) -> T:
+        """Return what `work` returns; where a worker dies, all start anew from the last `collect`, and it is repeated.
+
+        WorkerError if that happens time and again.
+        """
+        reached, deaths = self.steps, 0
+        while True:
+            try:
+                if not self.pool.actors:
+                    self.events += self._start()
+                if self.steps < reached:
+                    self._run(reached)
+                return work()
+            except DeadError as death:
+                deaths += 1
+                self.pool.end()
+                if deaths > DEATHS:
+                    raise WorkerError(f"{death}, {deaths} times in a row: look for lack of memory") from death
+                self.steps = self._saved_at
+                self.events.append(f"{death}: it was replaced, and all workers go on from step {self.steps:,}")
 
     def _start(self) -> list[str]:
         """Start all workers from the saved states, or from the beginning."""
-        make, numbers = self._ray.remote(num_cpus=1, max_restarts=0)(Member), range(self.workers)
-        self._actors = [make.remote() for _ in numbers]
-        plan = self._sent(dataclasses.replace(self.plan, config=self.agent.config))  # which may have been changed
+        pool, numbers = self.pool, range(self.pool.size)
+        pool.start(Member)
+        plan = pool.sent(dataclasses.replace(self.plan, config=self.agent.config))  # which may have been changed
         given = self.agent.n_steps, ray_cluster.versions()
-        nodes = self._ask_each("prepare", [(plan, i, *given) for i in numbers])
-        out = self._ask("open", self._actors, nodes)
-        self._ask_each("connect", [({j: out[j][i] for j in numbers if i in out[j]},) for i in numbers])
-        self._ask("tidy")
+        nodes = pool.ask_each("prepare", [(plan, i, *given) for i in numbers])
+        out = pool.ask("open", pool.actors, nodes)
+        pool.ask_each("connect", [({j: out[j][i] for j in numbers if i in out[j]},) for i in numbers])
+        pool.ask("tidy")
         if not self._saved:
-            self._ask("begin", self.agent.network.state_dict())
+            pool.ask("begin", self.agent.network.state_dict())
             return []
-        problems = self._ask_each("load_state", [(one,) for one in self._saved])
+        problems = pool.ask_each("load_state", [(one,) for one in self._saved])
         return [f"worker {i}: {line}" for i, lines in enumerate(problems) for line in lines]
-
-    def _sent(self, plan: Plan) -> Any:
-        """Return Ray's reference to the plan, which workers can get."""
-        try:
-            return self._ray.put(plan)
-        except TypeError as error:
-            self.close()
-            raise ConfigError(
-                "workers: expected an agent, an environment and a network that can be sent to other processes, got "
-                f"{str(error).strip().splitlines()[0]}: define them in a module, and give their names"
-            ) from error
-
-    def _replace(self, death: Exception) -> None:
-        """Start all workers anew from the last `collect`."""
-        self.events.append(f"{death}: it was replaced, and all workers go on from step {self._saved_at:,}")
-        self._end()
-        self.steps = self._saved_at
-        self.events += self._start()
-
-    def _end(self) -> None:
-        for actor in self._actors:
-            with contextlib.suppress(Exception):
-                self._ray.kill(actor, no_restart=True)
-        self._actors = []
-
-    def _ask(self, name: str, *arguments: Any) -> list[Any]:
-        """Return what a method of each worker returns, given the same arguments."""
-        return self._ask_each(name, [arguments] * self.workers)
-
-    def _ask_each(self, name: str, arguments: list[tuple[Any, ...]]) -> list[Any]:
-        """Return what a method of each worker returns; WorkerError for the first that fails, _DeadError if one died."""
-        ray = self._ray
-        calls = [getattr(actor, name).remote(*given) for actor, given in zip(self._actors, arguments, strict=True)]
-        waiting = list(calls)
-        while waiting:
-            done, waiting = ray.wait(waiting)
-            for call in done:
-                if (error := self._error(call, calls.index(call))) is not None:
-                    raise error
-        return list(ray.get(calls))
-
-    def _error(self, call: Any, index: int) -> Exception | None:
-        """Return what went wrong in a worker's call that has ended; None: nothing."""
-        try:
-            self._ray.get(call)
-        except self._ray.exceptions.RayTaskError as error:
-            return self._failed(index, error)
-        except self._ray.exceptions.RayActorError:
-            return _DeadError(f"worker {index} died after step {self.steps:,}")
-        return None
-
-    def _failed(self, index: int, error: Any) -> Exception:
-        cause = error.cause
-        if isinstance(cause, ConfigError | RunError):
-            return cause
-        text = str(cause) if isinstance(cause, DbrrlError) else f"{type(cause).__name__}: {cause}"
-        found = WorkerError(f"worker {index} failed after step {self.steps:,}: {text}")
-        found.__cause__ = RemoteTraceback(str(error))
-        return found
-
-
-class _DeadError(Exception):
-    """A worker's process has ended."""
