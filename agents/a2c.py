@@ -59,7 +59,7 @@ class A2C(OnPolicyAgent):
     """
 
     Config = Config
-    data_parallel = True
+    distributed = "team"
 
     def make_optimizer(self, module: nn.Module) -> Optimizer:
         """RMSprop as in the paper (S2), its mean square from 1 as TensorFlow's or from 0; or Adam."""

@@ -86,6 +86,7 @@ class DRQN(OffPolicyAgent):
     """
 
     Config = Config
+    distributed = ""
     saved_attributes: ClassVar[tuple[str, ...]] = (
         "network", "target_network", "optimizer", "memory", *OffPolicyAgent.saved_attributes,
     )  # fmt: skip

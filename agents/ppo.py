@@ -63,7 +63,7 @@ class PPO(OnPolicyAgent):
     """
 
     Config = Config
-    data_parallel = True
+    distributed = "team"
     saved_attributes = (*OnPolicyAgent.saved_attributes, "batch_rng")
 
     def __init__(self, *arguments: Any, **options: Any) -> None:

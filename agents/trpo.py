@@ -65,7 +65,7 @@ class TRPO(OnPolicyAgent):
     """
 
     Config = Config
-    data_parallel = True
+    distributed = "team"
     saved_attributes = (*OnPolicyAgent.saved_attributes, "batch_rng")
 
     def __init__(self, *arguments: Any, **options: Any) -> None:

@@ -23,6 +23,7 @@ from .events import check as check_events
 from .events import make as make_events
 from .in_process import InProcess
 from .ray_driver import RayWorkers
+from .ray_learner import RayActors
 from .settings import Plan
 from .workers import Workers
 
@@ -30,7 +31,8 @@ from .workers import Workers
 def new_driver(plan: Plan, stack: contextlib.ExitStack, steps: int = 0) -> Driver:
     """Make the driver of a run that has done `steps` steps before; it is closed with `stack`."""
     if plan.settings.workers is not None:
-        driver: Driver = RayWorkers(plan, steps)
+        team = plan.agent_class.distributed == "team"
+        driver: Driver = RayWorkers(plan, steps) if team else RayActors(plan, steps)
     else:
         driver = Workers(plan) if plan.agent_class.asynchronous else InProcess(plan, steps)
     stack.callback(driver.close)

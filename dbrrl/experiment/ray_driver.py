@@ -36,10 +36,8 @@ class RayWorkers:
         shares.check(plan)
         self.plan, self.steps, self.consistent = plan, steps, True
         settings = plan.settings
-        sample = shares.environments(plan, range(1))
-        self.env_id, self.kind, self.num_envs = sample.env_id, sample.kind, settings.num_envs
-        self.observation_space, self.action_space = sample.observation_space, sample.action_space
-        sample.close()
+        self.num_envs = settings.num_envs
+        self.env_id, self.kind, self.observation_space, self.action_space = shares.described(plan)
         self.rates = [0.0] * (settings.workers or 1)  # steps per second of each, while it did not wait for others
         self.events: list[str] = []
         self.rate = 1_000.0

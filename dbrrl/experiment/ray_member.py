@@ -97,7 +97,9 @@ class Member:
         agent, envs, before, start = self.agent, self.envs, self.exchange.waited, time.perf_counter()
         with observing(agent) as observe:
             for row in range(rows):
-                observe(envs.step(agent.act(envs.observation)))
+                step = envs.step(agent.act(envs.observation))
+                shares.check_step(step, envs.env_id)
+                observe(step)
                 finished += [(row, *episode) for episode in envs.finished]
         seconds = time.perf_counter() - start - (self.exchange.waited - before)
         return np.array(finished, np.float64).reshape(-1, 3), seconds

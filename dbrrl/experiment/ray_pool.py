@@ -80,8 +80,8 @@ class Pool:
         """Call a method of each worker, and do not wait for it."""
         return [getattr(actor, name).remote(*given) for actor, given in zip(self.actors, arguments, strict=True)]
 
-    def answers(self, calls: list[Any]) -> list[Any]:
-        """Return the results of calls, one of each worker, once all have ended.
+    def answers(self, calls: list[Any], first: int = 0) -> list[Any]:
+        """Return the results of calls, one of each worker from the `first` on, once all have ended.
 
         Raises:
             WorkerError: one failed; or the error itself, if it is of the settings.
@@ -91,7 +91,7 @@ class Pool:
         while waiting:
             done, waiting = self.ray.wait(waiting)
             for call in done:
-                if (error := self._error(call, calls.index(call))) is not None:
+                if (error := self._error(call, first + calls.index(call))) is not None:
                     raise error
         return list(self.ray.get(calls))
 

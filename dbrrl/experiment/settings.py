@@ -47,6 +47,9 @@ class Settings(Config):
     shares: int | None = setting(
         None, at_least=1, help="parts of the environments with random streams of their own; none: one per worker"
     )
+    push_interval: int = setting(
+        256, at_least=1, help="steps between two sets of weights that workers which only act are sent"
+    )
     vectorization: Literal["auto", "batched", "vector", "sync", "async"] = setting(
         "auto", help="how the environments are stepped together"
     )
@@ -143,6 +146,10 @@ class Plan:
         if getattr(config, "total_steps", None) == self.settings.steps:
             config = config.replace(total_steps=steps)
         return dataclasses.replace(self, settings=settings, config=config)
+
+    def with_seed(self, seed: int) -> "Plan":
+        """Return the plan for another seed."""
+        return dataclasses.replace(self, settings=self.settings.replace(seed=seed))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as the content of a settings file."""

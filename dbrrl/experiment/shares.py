@@ -11,7 +11,7 @@ from dbrrl import seeding
 from dbrrl.config import Config
 from dbrrl.envs import construct, given, make, vector
 from dbrrl.envs.joined import Joined
-from dbrrl.errors import ConfigError
+from dbrrl.errors import ConfigError, EnvError
 
 from .settings import Plan
 
@@ -31,10 +31,11 @@ def check(plan: Plan) -> None:
         raise ConfigError("ray_address: expected workers beside it, got none: give workers=2, say")
     if settings.workers is None and shares == 1:
         return
-    if not plan.agent_class.data_parallel:
+    how = plan.agent_class.distributed
+    if how != "team" and (settings.workers is None or how != "actors"):
         raise ConfigError(
-            f"{'shares' if settings.workers is None else 'workers'}: {settings.agent} does not learn in several "
-            "workers: expected an agent that does, such as ppo, a2c or trpo; or leave it out"
+            f"{'shares' if settings.workers is None else 'workers'}: {settings.agent} does not learn so: expected an "
+            "agent that does, such as ppo, a2c or trpo; or leave it out"
         )
     if plan.given.agent is not None or isinstance(plan.env, given.Instance):
         what = "an agent" if plan.given.agent is not None else "an environment"
@@ -47,9 +48,18 @@ def check(plan: Plan) -> None:
     _divides("shares", shares, "workers", workers)
     if settings.workers is not None:
         _divides("steps", settings.steps, "num_envs", settings.num_envs)
-    for name in PARTED:
+    for name in PARTED if how == "team" else ():
         if hasattr(plan.config, name):
             _divides(name, getattr(plan.config, name), "shares", shares)
+    if how == "actors":
+        _check_actors(plan)
+
+
+def _check_actors(plan: Plan) -> None:
+    if count(plan) != plan.settings.workers:
+        raise ConfigError(f"shares: {plan.settings.agent} has one share per worker, got {count(plan)}: leave it out")
+    if getattr(plan.config, "her", False):
+        raise ConfigError("her: is not served with workers: leave one of them out")
 
 
 def _divides(name: str, value: int, by: str, divisor: int) -> None:
@@ -66,11 +76,25 @@ def part(config: Config, workers: int, n_steps: int) -> Config:
     return config.replace(n_steps=n_steps, **changed)
 
 
+def acting(config: Config, workers: int) -> Config:
+    """Return the settings of an agent that only acts, for one of several workers."""
+    names = ("total_steps", "learning_starts")
+    changed: dict[str, Any] = {name: getattr(config, name) // workers for name in names if hasattr(config, name)}
+    return config.replace(buffer_size=1, buffer_file=None, **changed)
+
+
 def give_streams(agent: Any, shares: range) -> None:
     """Let an agent draw from the streams of these shares."""
     for name, stream in STREAMS.items():
         if hasattr(agent, name):
             setattr(agent, name, seeding.of_shares(agent.seed, stream, shares, agent.num_envs))
+
+
+def described(plan: Plan) -> tuple[str, str, Any, Any]:
+    """Return the name of a run's environments, how they are stepped, and their spaces."""
+    sample = environments(plan, range(1))
+    sample.close()
+    return sample.env_id, sample.kind, sample.observation_space, sample.action_space
 
 
 def environments(plan: Plan, shares: range) -> vector.Environments:
@@ -110,3 +134,12 @@ def _made(
         action_masks=plan.agent_class.action_masks,
         device=device,
     )
+
+
+def check_step(step: vector.Step, env_id: str) -> None:
+    """Raise EnvError for a step with rows that carry no transition: workers would not count alike."""
+    if not step.all_valid:
+        raise EnvError(
+            f"{env_id}: with workers expected environments that reset in the step in which an episode ends, got ones "
+            "that take a step for it (autoreset NEXT_STEP): give vectorization=sync"
+        )

@@ -3,7 +3,7 @@
 import abc
 import functools
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import gymnasium as gym
 import numpy as np
@@ -70,7 +70,10 @@ class Agent(Described, OwnThreads, Checked, SavedAgent, metaclass=AgentType):
     old_arguments = {"act": ("first", "episode_start")}  # noqa: RUF012
     _use_cuda_graphs = _compiled = True
     asynchronous: ClassVar[bool] = False  # whether the runner starts a process per environment (see dbrrl.agents.a3c)
-    data_parallel: ClassVar[bool] = False  # whether several can learn together, each from its environments (see `Team`)
+    distributed: ClassVar[Literal["", "team", "actors"]] = ""
+    """How it learns in several workers: each from its own environments (see `learning/team.py`), or in one process from
+    what the others act (see `learning/experience.py`); "": not at all.
+    """
     observation_spaces: ClassVar[tuple[type[gym.Space[Any]], ...]]
     action_spaces: ClassVar[tuple[type[gym.Space[Any]], ...]]
 

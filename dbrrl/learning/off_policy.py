@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import gymnasium as gym
 import numpy as np
@@ -50,6 +50,7 @@ class OffPolicyAgent(Agent):
 
     saved_attributes: ClassVar[tuple[str, ...]] = ("replay", "explorer", "replay_rng", "steps", "num_updates", "latest")
     observation_spaces = OBSERVATION_SPACES
+    distributed: ClassVar[Literal["", "team", "actors"]] = "actors"
     action_spaces: ClassVar[tuple[type[gym.Space[Any]], ...]] = ACTION_SPACES
     encoder, drawn, build = Renamed("preprocessor"), Renamed("sample"), Renamed("make_network")
     judged, chosen = Renamed("action_values"), Renamed("greedy_action")
@@ -200,7 +201,6 @@ class OffPolicyAgent(Agent):
         info: dict[str, Any] | None = None, *, valid: Any = None,
     ) -> None:  # fmt: skip
         """Store the transition; learn when an interval is over."""
-        c = self.config
         next_observation = self.followed_by(next_observation, reward, terminated, truncated, info, valid)
         observation, _ = self.as_batch(next_observation)
         given = leaves(self.preprocessor(observation))
@@ -208,7 +208,12 @@ class OffPolicyAgent(Agent):
         if self.preprocessor.choices:  # what goes on has an action whose value is a target
             over = np.asarray(terminated) if valid is None else np.asarray(terminated) | ~np.asarray(valid)
             self.preprocessor.check_mask(given[-1], ~over.reshape(-1))
-        self.replay.add_outcome(given, self.learned_reward(reward), terminated, truncated, valid)
+        self.store_outcome(given, self.learned_reward(reward), terminated, truncated, valid)
+
+    def store_outcome(self, given: list[Any], reward: Any, terminated: Any, truncated: Any, valid: Any = None) -> None:
+        """Store what followed the last action, as the replay buffer takes it; learn when an interval is over."""
+        c = self.config
+        self.replay.add_outcome(given, reward, terminated, truncated, valid)
         if self.explorer.per_episode_state:
             self.explorer.reset(np.logical_or(terminated, truncated))
         before = self.steps

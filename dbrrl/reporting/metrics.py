@@ -52,6 +52,7 @@ METRICS: dict[str, Metric] = {
     "log_prob": Metric("mean log-probability of the policy's actions", "nats"),
     "epsilon": Metric("probability of a random action"),
     "beta": Metric("exponent of the weights that correct for prioritized replay"),
+    "staleness": Metric("updates between the weights that acted and what was learned from it", "updates", "lower"),
     "noise": Metric("scale of the noise that is added to actions"),
 }
 

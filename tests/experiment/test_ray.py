@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dbrrl import checkpoint
 from dbrrl.errors import ConfigError, WorkerError
 from dbrrl.experiment import Callback, Experiment, Interrupted, Run, ray_cluster, steering
 from dbrrl.experiment.loop import Loop
@@ -54,10 +55,10 @@ def without_times(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{name: x for name, x in row.items() if name != "elapsed" and "per_second" not in name} for row in rows]
 
 
-def members() -> list[int]:
+def members(kind: str = "Member") -> list[int]:
     """The processes of workers, by number."""
     found = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout.splitlines()
-    return sorted(int(line.split()[0]) for line in found if "ray::Member" in line)
+    return sorted(int(line.split()[0]) for line in found if f"ray::{kind}" in line)
 
 
 @pytest.mark.parametrize("workers", [1, 2, 4])
@@ -87,13 +88,13 @@ def test_one_worker_of_one_share_is_the_usual_run(vectorization: str, cluster: A
 class Kill(Callback):
     """Kills one worker, once, when the run has come so far; in the midst of its next steps, if it can."""
 
-    def __init__(self, step: int, index: int) -> None:
-        self.interval, self.index, self.done = step, index, False
+    def __init__(self, step: int, index: int, kind: str = "Member") -> None:
+        self.interval, self.index, self.kind, self.done = step, index, kind, False
 
     def on_interval(self, loop: Loop) -> None:
         if not self.done:
             self.done = True
-            os.kill(members()[self.index], signal.SIGKILL)
+            os.kill(members(self.kind)[self.index], signal.SIGKILL)
 
 
 @pytest.mark.parametrize(("step", "index"), [(200, 0), (1_000, 1), (1_536, 0)])
@@ -151,6 +152,68 @@ def test_settings_change_in_all_workers(cluster: Any, tmp_path: Path) -> None:
     assert np.abs(weights(runs["two"]) - weights(train(shares=2))).max() > 1e-3
 
 
+ACTING: dict[str, tuple[str, dict[str, Any]]] = {
+    "dqn": ("CartPole-v1", {"prioritized": True, "n_step": 3}),
+    "rainbow": ("CartPole-v1", {}),
+    "ddpg": ("Pendulum-v1", {"batch_size": 32}),
+    "td3": ("Pendulum-v1", {"batch_size": 32}),
+    "sac": ("Pendulum-v1", {"batch_size": 32}),
+}
+
+
+def act(agent: str, **settings: Any) -> Experiment:
+    """An experiment of 1,200 steps in which one process learns from what two workers act."""
+    env, own = ACTING[agent]
+    given = {"num_envs": 4, "steps": 1_200, "preset": False, "workers": 2, "push_interval": 64, "buffer_size": 800}
+    own = {"learning_starts": 200, "hidden_sizes": (16,), "update_interval": 8} | own
+    return Experiment(agent, env, **{**QUIET, **given, **own, **settings})
+
+
+@pytest.mark.parametrize("agent", ACTING)
+def test_what_workers_act_is_learned_from_and_goes_on_bit_for_bit(agent: str, cluster: Any, tmp_path: Path) -> None:
+    usual = act(agent).run()
+    alone = act(agent, workers=None).run()
+    for name in ("steps", "num_updates"):
+        assert usual.scores[-1][name] == alone.scores[-1][name]
+    learner: Any = usual.agent
+    assert learner.steps == 1_200
+    row = usual.progress[-1]
+    assert 8 <= row["staleness"] <= 2 * 64 / 8
+    assert all(row[f"worker_{i}_steps_per_second"] > 0 for i in range(2))
+
+    class Stop(Callback):
+        interval = 700
+
+        def on_interval(self, loop: Loop) -> None:
+            loop.interruption.requested = True
+
+    with pytest.raises(Interrupted):
+        act(agent, out=tmp_path, name="run", callbacks=[Stop()]).run()
+    run = Experiment.resume(tmp_path / "run", progress=False).run()
+    first, second = run.agent.state_dict(), usual.agent.state_dict()
+    assert checkpoint.same(first, second)
+    assert without_times(run.scores) == without_times(usual.scores)
+
+
+def test_a_worker_that_acted_is_replaced(cluster: Any, tmp_path: Path) -> None:
+    kill = Kill(500, 1, "Actor")
+    with pytest.warns(UserWarning, match=r"worker \d died after step .*: it was replaced, and begins new episodes"):
+        run = act("dqn", out=tmp_path, name="run", callbacks=[kill]).run()
+    assert kill.done
+    agent: Any = run.agent
+    assert agent.steps == run.scores[-1]["steps"] == 1_200
+    assert run.scores[-1]["num_updates"] == act("dqn", workers=None).run().scores[-1]["num_updates"]
+
+
+def test_q_learning_from_two_workers_solves_cart_pole(cluster: Any) -> None:
+    means = []
+    for seed in range(3):
+        settings: dict[str, Any] = {**QUIET, "final_episodes": 50, "workers": 2, "num_envs": 8, "steps": 60_000}
+        run = Experiment("dqn", "CartPole-v1", seed=seed, push_interval=64, **settings).run()
+        means.append(run.scores[-1]["mean"])
+    assert min(means) > 400, means
+
+
 def test_an_error_in_a_worker_ends_the_run_with_its_traceback(cluster: Any) -> None:
     with pytest.raises(WorkerError, match=r"worker \d failed after step .*the wheel came off") as error:
         train(env="tests.experiment.ray_odd:Failing", workers=2)
@@ -170,7 +233,7 @@ def test_environments_may_be_functions_but_must_be_sendable(cluster: Any) -> Non
     lock = ray_odd.LOCK
     with pytest.raises(ConfigError, match=r"workers: expected an agent, an environment .* sent to other processes"):
         train(env=lambda: (lock, gym.make("Pendulum-v1"))[1], workers=2)
-    with pytest.raises(ConfigError, match="already: each worker makes one"):
+    with pytest.raises(ConfigError, match="already: each makes its own"):
         train(env=gym.make("Pendulum-v1"), workers=2, num_envs=1)
 
 
@@ -190,18 +253,19 @@ def test_statistics_of_observations_are_shared(cluster: Any) -> None:
         ({"workers": 2, "shares": 1}, r"shares: expected a multiple of workers, which is 2, got 1: give 2"),
         ({"workers": 2, "steps": 2_050}, r"steps: expected a multiple of num_envs, which is 8, got 2,050: give 2,048"),
         ({"workers": 4, "batch_size": 62}, r"batch_size: expected a multiple of shares, which is 4, got 62"),
-        ({"workers": 2, "agent": "dqn"}, r"workers: dqn does not learn in several workers: .* such as ppo"),
-        ({"workers": 2, "agent": "a3c"}, r"workers: a3c does not learn in several workers"),
-        ({"shares": 2, "agent": "dqn"}, r"shares: dqn does not learn"),
+        ({"workers": 2, "agent": "drqn"}, r"workers: drqn does not learn so: .* such as ppo"),
+        ({"workers": 2, "agent": "a3c"}, r"workers: a3c does not learn so"),
+        ({"shares": 2, "agent": "dqn"}, r"shares: dqn does not learn so"),
+        ({"workers": 2, "shares": 4, "agent": "dqn"}, r"shares: dqn has one share per worker, got 4"),
         ({"workers": 2, "device": "cuda"}, r"device: several workers learn on the CPU, got 'cuda'"),
         ({"ray_address": "127.0.0.1:1"}, r"ray_address: expected workers beside it"),
     ],
 )
 def test_what_cannot_be_split_is_refused(settings: dict[str, Any], words: str, tmp_path: Path) -> None:
     agent = settings.pop("agent", "ppo")
-    env = "CartPole-v1" if agent in ("dqn", "a3c") else "Pendulum-v1"
+    env = "CartPole-v1" if agent in ("dqn", "drqn", "a3c") else "Pendulum-v1"
     given: dict[str, Any] = {**QUIET, **SMALL, **SETTINGS.get(agent, {}), **settings}
-    if agent == "dqn":
+    if agent in ("dqn", "drqn"):
         del given["n_steps"]
     with pytest.raises(ConfigError, match=words):
         Experiment(agent, env, out=tmp_path, **given).run()

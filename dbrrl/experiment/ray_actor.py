@@ -1,0 +1,72 @@
+"""One worker of a run on Ray whose agent learns elsewhere: it acts in some environments, and gives what came of it."""
+
+import time
+from typing import Any
+
+import numpy as np
+
+from dbrrl import backend, nn, seeding
+from dbrrl.checkpoint import State
+from dbrrl.learning.experience import Recorder, acting_parameters
+from dbrrl.learning.rebuild import set_network
+
+from . import ray_cluster, shares
+from .observing import observing
+from .settings import Plan
+
+
+class Actor:
+    """Acts by the weights that it is given for each round of steps. `prepare` comes first."""
+
+    def prepare(self, plan: Plan, index: int, life: int, versions: dict[str, str]) -> None:
+        """Make environments and agent, and begin an episode everywhere.
+
+        Args:
+            plan: of the run.
+            index: of this worker.
+            life: how often it was replaced before, on which its random numbers depend.
+            versions: of the process that asks, which have to be those of this one.
+        """
+        ray_cluster.compare(versions)
+        backend.keep_freed_memory()
+        backend.set_blas_threads(plan.settings.threads or 1)
+        settings = plan.settings
+        seed = int(seeding.sequence(settings.seed, "actor", index, life).generate_state(1)[0])
+        if life:
+            plan = plan.with_seed(seed)
+        self.envs = envs = shares.environments(plan, range(index, index + 1))
+        config = shares.acting(plan.config, settings.workers or 1)
+        spaces = envs.observation_space, envs.action_space
+        agent: Any = plan.agent_class(*spaces, config, num_envs=envs.num_envs, seed=seed)
+        if plan.network is not None:
+            set_network(agent, plan.network)
+        agent.replay = Recorder()
+        agent.compiled = agent.compiled and settings.compile
+        self.agent, self.parameters = agent, acting_parameters(agent)
+        envs.reset()
+
+    def load_state(self, state: State) -> list[str]:
+        """Go on from `state`; return a line for each environment that begins a new episode."""
+        self.agent.load_state_dict(state["agent"])
+        return self.envs.load_state_dict(state["environments"])
+
+    def state(self) -> State:
+        """Return all that it needs to go on."""
+        return {"agent": self.agent.state_dict(), "environments": self.envs.state_dict()}
+
+    def run(self, weights: np.ndarray, rows: int) -> tuple[State, np.ndarray, float]:
+        """Step all environments so many times; return the transitions, a row per ended episode, and the seconds.
+
+        A row has the number of the step, the return and the length.
+        """
+        finished: list[tuple[float, float, int]] = []
+        agent, envs, start = self.agent, self.envs, time.perf_counter()
+        nn.vector_to_parameters(weights, self.parameters)
+        with observing(agent) as observe:
+            for row in range(rows):
+                step = envs.step(agent.act(envs.observation))
+                shares.check_step(step, envs.env_id)
+                observe(step)
+                finished += [(row, *episode) for episode in envs.finished]
+        seconds = time.perf_counter() - start
+        return agent.replay.taken(), np.array(finished, np.float64).reshape(-1, 3), seconds
