@@ -1,5 +1,6 @@
 """Atari games: ale-py's vector environment with exact resume, and the same preprocessing for a single game."""
 
+import os
 import zlib
 from typing import Any
 
@@ -52,13 +53,15 @@ class AtariVector(VectorEnv[Any, Any, Any]):
 
     Args:
         num_envs: number of games.
-        arguments: those of `ale_py.vector_env.AtariVectorEnv`, except those that change the scores.
+        arguments: those of `ale_py.vector_env.AtariVectorEnv`, except those that change the scores. Unless it is given,
+            `num_threads` is that of the variable OMP_NUM_THREADS, which workers of Ray have; else one a processor.
     """
 
     def __init__(self, num_envs: int, max_episode_steps: int | None = None, **arguments: Any) -> None:
         from ale_py.vector_env import AtariVectorEnv
 
         _check(arguments)
+        arguments = threads() | arguments
         if max_episode_steps is not None:
             arguments["max_num_frames_per_episode"] = max_episode_steps * int(arguments.get("frameskip", 4))
         # In its own mode an explicit reset is done at once, and replaces that of the next step.
@@ -190,6 +193,12 @@ def single(
     env = gym.wrappers.AtariPreprocessing(Start(env, fire), screen_size=(width, height), **chosen)
     env = gym.wrappers.FrameStackObservation(env, depth, padding_type="zero")
     return env if max_episode_steps is None else gym.wrappers.TimeLimit(env, max_episode_steps)
+
+
+def threads() -> dict[str, int]:
+    """Return the argument `num_threads` for as many threads as this process was given; nothing if nobody said."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return {"num_threads": int(given)} if given.isdecimal() and int(given) > 0 else {}
 
 
 def _check(arguments: dict[str, Any]) -> None:

@@ -189,3 +189,9 @@ def test_the_log_of_actions_stays_short(monkeypatch: pytest.MonkeyPatch) -> None
     for row in actions(environments, 200):
         environments.step(row)
     assert len(environments.vector_env.log) == atari_module.FIRST_CAPACITY  # type: ignore[attr-defined]
+
+
+def test_games_have_the_threads_that_a_process_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    for given, expected in (("1", {"num_threads": 1}), ("", {}), ("0", {}), ("many", {})):
+        monkeypatch.setenv("OMP_NUM_THREADS", given)
+        assert atari_module.threads() == expected

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Iterator
@@ -110,6 +111,27 @@ def test_a_killed_worker_is_replaced_and_the_run_is_the_same(
     np.testing.assert_array_equal(weights(run), weights(usual))
     assert without_times(run.scores) == without_times(usual.scores)
     assert "it was replaced" in (tmp_path / "run" / "log.jsonl").read_text()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_worker_may_be_killed_at_any_moment(seed: int, cluster: Any) -> None:
+    moment = np.random.default_rng(seed).uniform(0, 0.6)
+    usual = train(workers=2, steps=8_192)
+
+    class Later(Callback):
+        def on_start(self, loop: Loop) -> None:
+            kill = lambda: os.kill(members()[seed % 2], signal.SIGKILL)  # noqa: E731
+            self.timer = threading.Timer(moment, kill)
+            self.timer.start()
+
+        def close(self) -> None:
+            self.timer.join()
+
+    given: dict[str, Any] = {**QUIET, **SMALL, **SETTINGS["ppo"], "workers": 2, "steps": 8_192}
+    with pytest.warns(UserWarning, match="it was replaced"):
+        run = Experiment("ppo", "Pendulum-v1", callbacks=[Later()], **given).run()
+    np.testing.assert_array_equal(weights(run), weights(usual))
+    assert without_times(run.scores) == without_times(usual.scores)
 
 
 def test_a_run_that_was_stopped_goes_on_bit_for_bit(cluster: Any, tmp_path: Path) -> None:
