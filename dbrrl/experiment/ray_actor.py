@@ -1,12 +1,14 @@
 """One worker of a run on Ray whose agent learns elsewhere: it acts in some environments, and gives what came of it."""
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from dbrrl import backend, nn, seeding
 from dbrrl.checkpoint import State
+from dbrrl.learning import changing
 from dbrrl.learning.experience import Recorder, acting_parameters
 from dbrrl.learning.rebuild import set_network
 
@@ -35,7 +37,8 @@ class Actor:
         if life:
             plan = plan.with_seed(seed)
         self.envs = envs = shares.environments(plan, range(index, index + 1))
-        config = shares.acting(plan.config, settings.workers or 1)
+        self.num_envs = settings.num_envs
+        config = plan.config.replace(buffer_size=1, buffer_file=None)
         spaces = envs.observation_space, envs.action_space
         agent: Any = plan.agent_class(*spaces, config, num_envs=envs.num_envs, seed=seed)
         if plan.network is not None:
@@ -54,16 +57,26 @@ class Actor:
         """Return all that it needs to go on."""
         return {"agent": self.agent.state_dict(), "environments": self.envs.state_dict()}
 
-    def run(self, weights: np.ndarray, rows: int) -> tuple[State, np.ndarray, float]:
+    def change(self, values: Mapping[str, Any]) -> None:
+        """Let the agent go on with other values of settings."""
+        changing.change(self.agent, values)()
+
+    def run(self, weights: np.ndarray, rows: int, first: int) -> tuple[State, np.ndarray, float]:
         """Step all environments so many times; return the transitions, a row per ended episode, and the seconds.
 
         A row has the number of the step, the return and the length.
+
+        Args:
+            weights: those to act by, as one vector.
+            rows: how many times.
+            first: steps of all workers' environments before, by which exploration goes on.
         """
         finished: list[tuple[float, float, int]] = []
         agent, envs, start = self.agent, self.envs, time.perf_counter()
         nn.vector_to_parameters(weights, self.parameters)
         with observing(agent) as observe:
             for row in range(rows):
+                agent.steps = first + row * self.num_envs
                 step = envs.step(agent.act(envs.observation))
                 shares.check_step(step, envs.env_id)
                 observe(step)

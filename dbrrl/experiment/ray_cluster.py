@@ -70,7 +70,8 @@ def connected(workers: int, address: str | None = None, room: int | None = None)
         except (OSError, ValueError, RuntimeError) as error:
             where = "no cluster of Ray could be started here" if address is None else f"no cluster answers at {address}"
             line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise RunError(f"ray_address: {where} ({line}): check it with `ray status`") from error
+            cure = "check it with `ray status`; set RAY_AUTH_MODE=token where the cluster asks for a token"
+            raise RunError(f"ray_address: {where} ({line}): {cure}") from error
         stack.callback(ray.shutdown)
         check_room(ray, workers)
         yield ray

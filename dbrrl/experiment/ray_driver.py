@@ -29,7 +29,6 @@ class RayWorkers:
     All workers make the same number of steps, and the same gradient steps; the agent of this process is evaluated and
     saved, and takes what they have learned in `collect`. Where a worker dies, all go back to the last `collect` and
     make the same steps again.
-
     """
 
     def __init__(self, plan: Plan, steps: int = 0) -> None:

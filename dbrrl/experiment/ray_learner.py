@@ -9,7 +9,7 @@ from dbrrl import nn
 from dbrrl.checkpoint import State, untrusted
 from dbrrl.errors import WorkerError
 from dbrrl.learning.agent import Agent
-from dbrrl.learning.experience import acting_parameters, rows_of
+from dbrrl.learning.experience import CHUNK, acting_parameters, rows_of
 
 from . import ray_cluster, shares
 from .driver import Episode
@@ -73,13 +73,14 @@ class RayActors:
         """Learn from the round before, while the workers act; the first one has none before it, the last none after."""
         self.pool.step = self.acted
         rows = min(self._rows, (self.plan.settings.steps - self.acted) // self.num_envs)
-        made_by, weights, calls = self.agent.num_updates, None, []
+        made_by, calls = self.agent.num_updates, []
+        given: tuple[Any, ...] = ()
         if rows:
-            weights = self.pool.ray.put(nn.parameters_to_vector(self.parameters))
-            calls = self.pool.calls("run", [(weights, rows)] * self.pool.size)
+            given = self.pool.ray.put(nn.parameters_to_vector(self.parameters)), rows, self.acted
+            calls = self.pool.calls("run", [given] * self.pool.size)
         self._learn()
         if rows:
-            answers = self._answers("run", weights, rows, calls=calls)
+            answers = self._answers("run", *given, calls=calls)
             self._waiting, self._made_by = [chunk for chunk, _, _ in answers], made_by
             self.rates = [rows * self.num_envs / self.pool.size / max(seconds, 1e-6) for _, _, seconds in answers]
             ended = [(row, i, *rest) for i, (_, rows_, _) in enumerate(answers) for row, *rest in rows_.tolist()]
@@ -141,7 +142,9 @@ class RayActors:
                 return []
             untrusted.entries(found, "workers", self.pool.size)
             self._saved = [untrusted.table(one, "worker", "agent", "environments") for one in found]
-            self._waiting = [untrusted.table(one, "waiting") for one in untrusted.entries(table["waiting"], "waiting")]
+            self._waiting = [
+                untrusted.table(one, "waiting", *CHUNK) for one in untrusted.entries(table["waiting"], "waiting")
+            ]
             self.acted = untrusted.whole(table["acted"], "acted")
             lives = untrusted.entries(table["lives"], "lives", self.pool.size)
             self.lives = [untrusted.whole(one, "lives") for one in lives]
@@ -151,7 +154,9 @@ class RayActors:
         return [f"worker {i}: {line}" for i, lines in enumerate(problems) for line in lines]
 
     def change(self, values: Mapping[str, Any]) -> None:
-        """Do nothing: what workers do follows from the weights, and from settings that they keep."""
+        """Let the workers go on with other values of settings, such as how they explore."""
+        if values:
+            self._answers("change", values)
 
     def statistics(self) -> dict[str, float]:
         """Return the updates between the weights that acted and what was learned from it, and each worker's rate."""

@@ -12,7 +12,7 @@ from .settings import Plan
 from .workers import RemoteTraceback
 
 
-class DeadError(Exception):
+class DeadError(WorkerError):
     """The process of a worker has ended.
 
     Attributes:

@@ -76,13 +76,6 @@ def part(config: Config, workers: int, n_steps: int) -> Config:
     return config.replace(n_steps=n_steps, **changed)
 
 
-def acting(config: Config, workers: int) -> Config:
-    """Return the settings of an agent that only acts, for one of several workers."""
-    names = ("total_steps", "learning_starts")
-    changed: dict[str, Any] = {name: getattr(config, name) // workers for name in names if hasattr(config, name)}
-    return config.replace(buffer_size=1, buffer_file=None, **changed)
-
-
 def give_streams(agent: Any, shares: range) -> None:
     """Let an agent draw from the streams of these shares."""
     for name, stream in STREAMS.items():

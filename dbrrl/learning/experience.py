@@ -61,6 +61,7 @@ class Recorder:
 
 
 KEPT = ("action", "reward", "terminated", "truncated", "valid")
+CHUNK = (*KEPT, "observation", "finals", "final_at")
 
 
 def rows_of(chunks: list[State]) -> Iterator[dict[str, Any]]:

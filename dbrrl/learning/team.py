@@ -9,6 +9,7 @@ import numpy as np
 
 from dbrrl import normalize
 from dbrrl.buffers.batch import Batch
+from dbrrl.checkpoint import untrusted
 from dbrrl.errors import AnomalyError, no_gradient
 from dbrrl.learning.gradient_step import GradientStep, StepMetrics, Until, check_numbers, each
 from dbrrl.normalize import ObservationNormalizer, RewardNormalizer, RunningMeanStd
@@ -116,8 +117,12 @@ class Workers:
         return {"common": None if self.common is None else self.common.copy()}
 
     def load_state_dict(self, state: State) -> None:
-        """Go on from `state`."""
-        self.common = None if state["common"] is None else np.array(state["common"], np.float64)
+        """Go on from `state`; CheckpointError where it is none of a team."""
+        with untrusted.state_of("team", "resume with as many workers"):
+            common = untrusted.table(state, "", "common")["common"]
+            if common is not None:
+                untrusted.array(common, "common", np.float64, np.shape(common))
+        self.common = None if common is None else np.array(common)
 
 
 def moments(statistics: RunningMeanStd) -> np.ndarray:

@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-import dbrrl.agents.ppo
 from dbrrl.agents import PPO
 from dbrrl.envs.chain import Chain
 from dbrrl.experiment import Run
+from dbrrl.learning import team
 
 from .probes import (
     GAMMA,
@@ -89,8 +89,8 @@ def test_a_time_limit_taken_for_an_end_is_seen(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_an_advantage_of_the_wrong_sign_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = dbrrl.agents.ppo.standardized
-    monkeypatch.setattr(dbrrl.agents.ppo, "standardized", lambda advantage: -right(advantage))
+    right = team.Alone.standardized
+    monkeypatch.setattr(team.Alone, "standardized", staticmethod(lambda advantage: -right(advantage)))
     assert errors("Action", continuous=False, seed=0)[0] > 1
     assert learned("dbrrl/Chain-v0", 0, steps=8_000).score == 0.0
 

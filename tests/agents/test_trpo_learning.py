@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-import dbrrl.agents.trpo
 from dbrrl.envs.chain import Chain
 from dbrrl.experiment import Run
+from dbrrl.learning import team
 
 from .probes import (
     GAMMA,
@@ -75,8 +75,8 @@ def test_a_time_limit_is_no_end(seed: int) -> None:
 
 
 def test_an_advantage_of_the_wrong_sign_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = dbrrl.agents.trpo.standardized
-    monkeypatch.setattr(dbrrl.agents.trpo, "standardized", lambda advantage: -right(advantage))
+    right = team.Alone.standardized
+    monkeypatch.setattr(team.Alone, "standardized", staticmethod(lambda advantage: -right(advantage)))
     assert errors("Action", continuous=False, seed=0)[0] > 1
 
 
