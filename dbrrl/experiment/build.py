@@ -101,8 +101,9 @@ def begin(plan: Plan, stack: contextlib.ExitStack) -> tuple[Plan, Driver, Agent]
     """
     check(plan)
     if plan.settings.device == "auto":
-        if plan.agent_class.asynchronous:
-            plan = devices.on(plan, "cpu", f"{plan.settings.agent} runs a process per environment on the CPU")
+        if plan.agent_class.asynchronous or plan.settings.workers is not None:
+            what = "runs a process per environment" if plan.agent_class.asynchronous else "has its workers"
+            plan = devices.on(plan, "cpu", f"{plan.settings.agent} {what} on the CPU")
         elif (copies := devices.copies(plan)) >= devices.MANY:
             plan = devices.on(plan, *devices.choose(0, copies, devices.missing_gpu()))
     if plan.settings.device != "auto":

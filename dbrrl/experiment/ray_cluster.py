@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from dbrrl import backend
 from dbrrl.errors import ConfigError, RunError
 
 PATIENCE = 10.0  # seconds for a cluster to answer
@@ -52,7 +53,7 @@ def connected(workers: int, address: str | None = None, room: int | None = None)
         check_room(ray, workers)
         yield ray
         return
-    if address is None and room is None and workers > (cores := len(os.sched_getaffinity(0))):
+    if address is None and room is None and workers > (cores := backend.cpu_count()):
         raise ConfigError(
             f"workers: expected at most one per processor, of which there are {cores}, got {workers}: give fewer, or "
             "the address of a larger cluster"

@@ -278,7 +278,7 @@ def test_environments_may_be_functions_but_must_be_sendable(cluster: Any) -> Non
     lock = ray_odd.LOCK
     with pytest.raises(ConfigError, match=r"workers: expected an agent, an environment .* sent to other processes"):
         train(env=lambda: (lock, gym.make("Pendulum-v1"))[1], workers=2)
-    with pytest.raises(ConfigError, match="already: each makes its own"):
+    with pytest.raises(ConfigError, match="already: each worker makes one"):
         train(env=gym.make("Pendulum-v1"), workers=2, num_envs=1)
 
 
