@@ -8,6 +8,7 @@ import numpy as np
 
 from dbrrl import backend, nn, seeding
 from dbrrl.checkpoint import State
+from dbrrl.explorers import EpsilonGreedy
 from dbrrl.learning import changing
 from dbrrl.learning.experience import Recorder, acting_parameters
 from dbrrl.learning.rebuild import set_network
@@ -46,7 +47,15 @@ class Actor:
         agent.replay = Recorder()
         agent.compiled = agent.compiled and settings.compile
         self.agent, self.parameters = agent, acting_parameters(agent)
+        others = max(1, (settings.workers or 1) - 1)
+        self.power = 1 + settings.worker_spread * index / others  # of ε (Horgan et al. 2018, section 4.1)
+        self._spread()
         envs.reset()
+
+    def _spread(self) -> None:
+        """Let the agent explore as this worker does; noise on continuous actions is alike in all."""
+        if isinstance(self.agent.explorer, EpsilonGreedy):
+            self.agent.explorer.power = self.power
 
     def load_state(self, state: State) -> list[str]:
         """Go on from `state`; return a line for each environment that begins a new episode."""
@@ -60,6 +69,7 @@ class Actor:
     def change(self, values: Mapping[str, Any]) -> None:
         """Let the agent go on with other values of settings."""
         changing.change(self.agent, values)()
+        self._spread()
 
     def run(self, weights: np.ndarray, rows: int, first: int) -> tuple[State, np.ndarray, float]:
         """Step all environments so many times; return the transitions, a row per ended episode, and the seconds.

@@ -10,6 +10,7 @@ import numpy as np
 from dbrrl.types import Array
 
 SEMAPHORES = Path("/dev/shm")  # where Linux keeps named ones
+SHORT = 2**16  # bytes of a vector that goes whole
 MARGIN = 1.25  # of a channel's memory over the largest vector that is known; a larger one makes it grow
 
 
@@ -25,12 +26,14 @@ def forget_names() -> None:
 
 
 class Exchange:
-    """One worker's side: it adds up vectors with one partner after the other, in log2(size) rounds.
+    """One worker's side: it adds up vectors with one partner after the other.
 
-    In round r the partner of worker i is i with bit r flipped (recursive doubling: Thakur, Rabenseifner & Gropp 2005,
-    "Optimization of Collective Communication Operations in MPICH", section 4.5). Where the number of workers is no
-    power of two, those above it hand their vectors to one below first, and get the sum from it last. Every worker adds
-    the same pairs, so that the sum has the same bits on each.
+    In round r the partner of worker i is i with bit r flipped. Short vectors go whole, in log2(size) rounds (recursive
+    doubling). Of long ones partners halve what they work on, each sends the half that the other keeps, until every
+    worker has a part of the sum, and these parts go back the same way: twice as many rounds, but each number travels
+    twice at most, however many workers there are (Thakur, Rabenseifner & Gropp 2005, "Optimization of Collective
+    Communication Operations in MPICH", section 4.5). Where the number of workers is no power of two, those above it
+    hand their vectors to one below first, and get the sum from it last. On all workers the sum has the same bits.
 
     Args:
         index: of this worker.
@@ -84,12 +87,30 @@ class Exchange:
         total = np.array(vector)
         if self.helped is not None:
             total += self._read(self.helped, vector.dtype)
-        for partner in self.partners:
-            self._write(partner, total)
-            total += self._read(partner, vector.dtype)
+        if len(self.partners) > 1 and total.nbytes > SHORT:
+            self._halve(total)
+        else:
+            for partner in self.partners:
+                self._write(partner, total)
+                total += self._read(partner, vector.dtype)
         if self.helped is not None:
             self._write(self.helped, total)
         return total
+
+    def _halve(self, total: Array) -> None:
+        """Add up a long vector in place, part by part."""
+        low, high, done = 0, len(total), []
+        for bit, partner in reversed(list(enumerate(self.partners))):
+            middle = (low + high) // 2
+            first, second = slice(low, middle), slice(middle, high)
+            own, other = (second, first) if self.index >> bit & 1 else (first, second)
+            self._write(partner, total[other])
+            total[own] += self._read(partner, total.dtype)
+            low, high = own.start, own.stop
+            done.append((partner, own, other))
+        for partner, own, other in reversed(done):
+            self._write(partner, total[own])
+            total[other] = self._read(partner, total.dtype)
 
     def _write(self, reader: int, vector: Array) -> None:
         self._out[reader].write(vector.tobytes())  # Ray takes bytes as they are, and serializes arrays

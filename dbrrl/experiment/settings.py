@@ -50,6 +50,9 @@ class Settings(Config):
     push_interval: int = setting(
         256, at_least=1, help="steps between two sets of weights that workers which only act are sent"
     )
+    worker_spread: float = setting(
+        0.0, at_least=0, help="α: worker i of N that only act takes ε to the power 1 + α i / (N - 1) (Ape-X: 7)"
+    )
     vectorization: Literal["auto", "batched", "vector", "sync", "async"] = setting(
         "auto", help="how the environments are stepped together"
     )

@@ -52,7 +52,12 @@ class EpsilonGreedy(Explorer):
     Args:
         epsilon: a number, or a schedule (constant, linear, exponential), in [0, 1].
         rng: its generator.
+
+    Attributes:
+        power: the probability is ε to this power, one of its own for each of several workers (Horgan et al. 2018).
     """
+
+    power: float = 1.0
 
     def __init__(self, epsilon: Schedule | float, rng: np.random.Generator) -> None:
         super().__init__(rng)
@@ -63,7 +68,7 @@ class EpsilonGreedy(Explorer):
 
     def __call__(self, values: np.ndarray | LazyValues, progress: float = 0.0) -> np.ndarray:
         """Values (B, A) to actions int64 (B,)."""
-        (envs, actions), epsilon = values.shape, self.schedule(progress)
+        (envs, actions), epsilon = values.shape, self.schedule(progress) ** self.power
         allowed = getattr(values, "allowed", None)
         if envs == 1 and allowed is None:  # the same draws, as numbers: they take a third of the time of arrays of one
             return np.array([self.rng.integers(actions)]) if self.rng.random() < epsilon else greedy(values)
@@ -77,7 +82,7 @@ class EpsilonGreedy(Explorer):
 
     def statistics(self, progress: float) -> Metrics:
         """Return ε as "epsilon"."""
-        return {"epsilon": self.schedule(progress)}
+        return {"epsilon": self.schedule(progress) ** self.power}
 
 
 class EZGreedy(EpsilonGreedy):
@@ -109,7 +114,7 @@ class EZGreedy(EpsilonGreedy):
         if allowed is not None:  # what may not be taken again is over
             lasting &= allowed[np.arange(len(lasting)), self.action]
             self.left[~lasting] = 0
-        begun = (self.rng.random(len(lasting)) < self.schedule(progress)) & ~lasting
+        begun = (self.rng.random(len(lasting)) < self.schedule(progress) ** self.power) & ~lasting
         if count := np.count_nonzero(begun):
             actions = values.shape[1]
             draws = self.rng.integers(actions, size=count) if allowed is None else uniform(allowed[begun], self.rng)
