@@ -152,7 +152,8 @@ class RayWorkers:
         plan = pool.sent(dataclasses.replace(self.plan, config=self.agent.config))  # which may have been changed
         given = self.agent.n_steps, ray_cluster.versions()
         nodes = pool.ask_each("prepare", [(plan, i, *given) for i in numbers])
-        out = pool.ask("open", pool.actors, nodes)
+        # One after the other: a channel to another host is made in part by its reader, which has to be free for it.
+        out = [pool.answers([one.open.remote(pool.actors, nodes)], first=i)[0] for i, one in enumerate(pool.actors)]
         pool.ask_each("connect", [({j: out[j][i] for j in numbers if i in out[j]},) for i in numbers])
         pool.ask("tidy")
         if not self._saved:
