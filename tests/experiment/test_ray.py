@@ -59,10 +59,26 @@ def without_times(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{name: x for name, x in row.items() if name != "elapsed" and "per_second" not in name} for row in rows]
 
 
+def alive() -> dict[int, int]:
+    """The parent of each process that has not ended, whether or not somebody has asked how it ended."""
+    found = subprocess.run(["ps", "-eo", "pid,ppid,stat"], capture_output=True, text=True, check=True).stdout
+    rows = [line.split() for line in found.splitlines()[1:]]
+    return {int(pid): int(parent) for pid, parent, state in rows if state[0] != "Z"}
+
+
+def below(pid: int) -> set[int]:
+    """A process, its children, and theirs."""
+    parents, found = alive(), {pid}
+    while more := {one for one, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found
+
+
 def members(kind: str = "Member") -> list[int]:
-    """The processes of workers, by number."""
+    """The processes of workers that this process has started, by number."""
     found = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout.splitlines()
-    return sorted(int(line.split()[0]) for line in found if f"ray::{kind}" in line)
+    ours = below(os.getpid())
+    return sorted(ours & {int(line.split()[0]) for line in found if f"ray::{kind}" in line})
 
 
 @pytest.mark.parametrize("workers", [1, 2, 4])
@@ -388,21 +404,6 @@ def test_a_cluster_at_an_address_has_the_workers(tmp_path: Path) -> None:
             os.kill(one, signal.SIGKILL)
         head.wait()
         shutil.rmtree(logs, ignore_errors=True)
-
-
-def alive() -> dict[int, int]:
-    """The parent of each process that has not ended, whether or not somebody has asked how it ended."""
-    found = subprocess.run(["ps", "-eo", "pid,ppid,stat"], capture_output=True, text=True, check=True).stdout
-    rows = [line.split() for line in found.splitlines()[1:]]
-    return {int(pid): int(parent) for pid, parent, state in rows if state[0] != "Z"}
-
-
-def below(pid: int) -> set[int]:
-    """A process, its children, and theirs."""
-    parents, found = alive(), {pid}
-    while more := {one for one, parent in parents.items() if parent in found} - found:
-        found |= more
-    return found
 
 
 def test_a_killed_run_leaves_nothing_behind_and_goes_on_bit_for_bit(tmp_path: Path) -> None:
