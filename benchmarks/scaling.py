@@ -20,13 +20,16 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent / "speed"))
 
-import numpy as np
 import timing  # noqa: F401  # the number of BLAS threads is set before NumPy is imported
+
+# isort: split
+import numpy as np
+from workers import begun, rate
 
 from dbrrl.agents import PPO
 from dbrrl.buffers import Batch
 from dbrrl.envs import make
-from dbrrl.experiment import Experiment, build, ray_cluster
+from dbrrl.experiment import Experiment, ray_cluster
 from dbrrl.experiment.ray_exchange import SHORT
 from dbrrl.seeding import sequence
 
@@ -128,19 +131,7 @@ def opened(workers: int, **settings: Any) -> Any:
         stack.enter_context(ray_cluster.connected(workers, room=workers))
         steps = settings["num_envs"] * 10_000_000
         experiment = Experiment("ppo", "HalfCheetah-v5", workers=workers, steps=steps, preset=False, **settings)
-        plan, driver, agent = build.begin(experiment.plan, stack)
-        build.use_threads(plan, agent, stack)
-        driver.bind(agent)
-        driver.start()
-        yield driver
-
-
-def rate(driver: Any, seconds: float) -> float:
-    """Steps per second for so long."""
-    start, before = time.perf_counter(), driver.steps
-    while time.perf_counter() - start < seconds:
-        driver.advance(driver.steps + 20_000, lambda: False)
-    return float((driver.steps - before) / (time.perf_counter() - start))
+        yield begun(experiment, stack)
 
 
 def check_here(message: float, byte: float, seconds: float) -> None:

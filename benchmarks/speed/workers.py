@@ -37,7 +37,12 @@ def opened(chosen: argparse.Namespace, workers: int | None, stack: contextlib.Ex
         name: float(x) if "." in x else int(x) for name, x in (one.split("=") for one in chosen.set)
     }
     settings = {"num_envs": chosen.num_envs, "steps": chosen.num_envs * 10_000_000, "workers": workers, "preset": False}
-    plan, driver, agent = build.begin(Experiment(chosen.agent, chosen.env, **settings, **given).plan, stack)
+    return begun(Experiment(chosen.agent, chosen.env, **settings, **given), stack)
+
+
+def begun(experiment: Experiment, stack: contextlib.ExitStack) -> Driver:
+    """Return the driver of an experiment, its environments started; it is closed with `stack`."""
+    plan, driver, agent = build.begin(experiment.plan, stack)
     build.use_threads(plan, agent, stack)
     driver.bind(agent)
     driver.start()
