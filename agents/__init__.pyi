@@ -5,6 +5,7 @@ from .ddpg import DDPG as DDPG
 from .double_dqn import DoubleDQN as DoubleDQN
 from .dqn import DQN as DQN
 from .drqn import DRQN as DRQN
+from .impala import IMPALA as IMPALA
 from .iqn import IQN as IQN
 from .ppo import PPO as PPO
 from .qr_dqn import QRDQN as QRDQN
@@ -23,6 +24,7 @@ __all__ = [
     "DDPG",
     "DQN",
     "DRQN",
+    "IMPALA",
     "IQN",
     "PPO",
     "QRDQN",

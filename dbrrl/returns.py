@@ -116,6 +116,57 @@ def advantages(
     return _reverse_scan(delta, _decay(reward, boundary, gamma * lambda_))
 
 
+def vtrace(
+    reward: Array,
+    value: Array,
+    next_value: Array,
+    ratio: Array,
+    terminated: Array,
+    boundary: Array,
+    gamma: float,
+    lambda_: float = 1.0,
+    rho_bar: float = 1.0,
+    c_bar: float = 1.0,
+) -> tuple[Array, Array]:
+    """V-trace targets and advantages, of actions that another policy μ chose (Espeholt et al. 2018, arXiv:1802.01561).
+
+    ρ_t = min(ρ̄, π/μ),   c_t = λ min(c̄, π/μ)                                       (section 4.1, remark 2)
+    δ_t = ρ_t (r_t + γ (1 - terminated_t) V(s'_t) - V(s_t))
+    v_t = V(s_t) + δ_t + γ c_t (1 - boundary_t) (v_{t+1} - V(s_{t+1}))               (remark 1)
+    A_t = ρ_t (r_t + γ (1 - terminated_t) v'_t - V(s_t))                             (section 4.2)
+
+    v'_t is v_{t+1}, and V(s'_t) at a boundary and in the last row. Where every ratio is 1, v is `lambda_return`. Errors
+    are those of `lambda_return`.
+
+    Args:
+        reward: (T, B) rewards r_t.
+        value: (T, B) V(s_t) of the observations acted on.
+        next_value: (T, B) V(s'_t) of the true next observations (the final one where an episode ended).
+        ratio: (T, B) π(a_t|s_t) / μ(a_t|s_t).
+        terminated: (T, B) bool, true ends.
+        boundary: (T, B) bool, ends of either kind.
+        gamma: discount factor per step, in [0, 1].
+        lambda_: λ, in [0, 1].
+        rho_bar: ρ̄, above 0: it bounds the weight of a step, and so whose values are learned: π's where it is infinite.
+        c_bar: c̄, above 0: it bounds how much a later step changes an earlier target.
+
+    Returns:
+        v and A, each (T, B).
+    """
+    reward = _floating(reward)
+    _check_shapes(
+        reward, value=value, next_value=next_value, ratio=ratio, terminated=terminated, boundary=boundary
+    )  # fmt: skip
+    xp = array_module(reward)
+    rho, c = (xp.minimum(ratio, bound).astype(reward.dtype) for bound in (rho_bar, c_bar))
+    discount = _decay(reward, terminated, gamma)
+    delta = rho * (reward + discount * next_value - value)
+    target = value + _reverse_scan(delta, _decay(reward, boundary, gamma * lambda_) * c)
+    following = next_value.copy()
+    following[:-1] = xp.where(boundary[:-1], next_value[:-1], target[1:])
+    return target, rho * (reward + discount * following - value)
+
+
 def explained_variance(prediction: Array, target: Array) -> float:
     """1 - Var(target - prediction) / Var(target): 1 is perfect, 0 no better than a constant.
 

@@ -29,6 +29,7 @@ AGENTS: dict[str, dict[str, Any]] = {
     "ppo": {"n_steps": 4, "batch_size": 4, "normalize_observation": True, "normalize_reward": True, **SMALL},
     "a2c": {"n_steps": 3, "recurrent": "gru", "recurrent_size": 3, **SMALL},
     "a3c": {"n_steps": 3, **SMALL},
+    "impala": {"n_steps": 3, **SMALL},
     "reinforce": {"n_steps": 3, **SMALL},
     "trpo": {"n_steps": 3, "cg_iterations": 2, **SMALL},
     "rainbow": {"buffer_size": 12, "learning_starts": 4, "batch_size": 4, **SMALL, "atoms": 5},

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dbrrl.errors import ShapeError
-from dbrrl.returns import discounted, explained_variance, gae, lambda_return, n_step
+from dbrrl.returns import discounted, explained_variance, gae, lambda_return, n_step, vtrace
 
 GAMMA, LAMBDA = 0.9, 0.8
 
@@ -92,6 +92,68 @@ def test_gae_is_the_lambda_return_minus_the_value(lambda_: float) -> None:
     np.testing.assert_allclose(gae(**r, gamma=GAMMA, lambda_=lambda_), expected)
 
 
+def ratios(seed: int) -> np.ndarray:
+    """Ratios of probabilities, some far from 1."""
+    return np.exp(np.random.default_rng(seed).normal(size=(12, 3)))
+
+
+def test_vtrace_by_hand() -> None:
+    no = np.zeros((3, 1), bool)
+    reward, value, following = ([[1.0], [2.0], [4.0]], [[3.0], [2.0], [1.0]], [[2.0], [1.0], [6.0]])
+    ratio = [[0.5], [2.0], [0.25]]
+    given = [np.array(x) for x in (reward, value, following, ratio)]
+    target, advantage = vtrace(*given, no, no, gamma=0.5)
+    # δ₂ = 0.25 (4 + 3 - 1) = 1.5,   v₂ = 1 + 1.5 = 2.5;   ρ₁ = c₁ = 1: δ₁ = 2 + 0.5 - 2 = 0.5, v₁ = 2 + 0.5 + 0.5·1.5
+    # = 3.25;   δ₀ = 0.5 (1 + 1 - 3) = -0.5, v₀ = 3 - 0.5 + 0.5·0.5·(3.25 - 2) = 2.8125
+    np.testing.assert_allclose(target, [[2.8125], [3.25], [2.5]])
+    # A₀ = 0.5 (1 + 3.25/2 - 3), A₁ = 2 + 2.5/2 - 2, A₂ = 0.25 (4 + 6/2 - 1)
+    np.testing.assert_allclose(advantage, [[-0.1875], [1.25], [1.5]])
+    longer, wider = vtrace(*given, no, no, gamma=0.5, rho_bar=4.0, c_bar=4.0)
+    # ρ₁ = c₁ = 2: v₁ = 2 + 2·0.5 + 0.5·2·1.5 = 4.5, v₀ = 3 - 0.5 + 0.25 (4.5 - 2), A₁ = 2 (2 + 2.5/2 - 2)
+    np.testing.assert_allclose(longer, [[3.125], [4.5], [2.5]])
+    np.testing.assert_allclose(wider, [[0.5 * (1 + 2.25 - 3)], [2.5], [1.5]])
+
+
+@pytest.mark.parametrize(("rho_bar", "c_bar", "lambda_"), [(1.0, 1.0, 1.0), (1.5, 0.7, 0.8), (np.inf, 1.0, 1.0)])
+def test_vtrace_is_the_sum_of_equation_1(rho_bar: float, c_bar: float, lambda_: float) -> None:
+    r, ratio = rollout(7), ratios(8)
+    target, advantage = vtrace(**r, ratio=ratio, gamma=GAMMA, lambda_=lambda_, rho_bar=rho_bar, c_bar=c_bar)
+    delta = r["reward"] + GAMMA * ~r["terminated"] * r["next_value"] - r["value"]
+    for t, b in np.ndindex(target.shape):
+        total, factor = r["value"][t, b], 1.0
+        for k in range(t, len(delta)):
+            total += factor * min(rho_bar, ratio[k, b]) * delta[k, b]
+            factor *= GAMMA * lambda_ * min(c_bar, ratio[k, b])
+            if r["boundary"][k, b]:
+                break
+        assert target[t, b] == pytest.approx(total)
+        inside = t + 1 < len(delta) and not r["boundary"][t, b]
+        after = 0.0 if r["terminated"][t, b] else target[t + 1, b] if inside else r["next_value"][t, b]
+        expected = min(rho_bar, ratio[t, b]) * (r["reward"][t, b] + GAMMA * after - r["value"][t, b])
+        assert advantage[t, b] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("lambda_", [0.0, 0.3, 1.0])
+def test_vtrace_of_the_policy_that_acted_is_the_lambda_return(lambda_: float) -> None:
+    r = rollout(9)
+    target, advantage = vtrace(**r, ratio=np.ones((12, 3)), gamma=GAMMA, lambda_=lambda_)
+    np.testing.assert_allclose(target, lambda_return(**without_value(r), gamma=GAMMA, lambda_=lambda_))
+    if lambda_ == 1:
+        np.testing.assert_allclose(advantage, gae(**r, gamma=GAMMA, lambda_=1.0))
+
+
+def test_vtrace_gives_the_values_of_the_policy_that_learns() -> None:
+    # One state, two actions with rewards 1 and 3, over at once: μ takes the first in 3 of 4, π in 1 of 4. With a bound
+    # above all ratios the mean over μ is π's value, 2.5; with ρ̄ = 1 the value stays where that of the policy
+    # min(μ, π), scaled to 1, is: both actions alike, 2.
+    yes = np.ones((1, 2), bool)
+    reward, chance, ratio = np.array([[1.0, 3.0]]), np.array([[0.75, 0.25]]), np.array([[1 / 3, 3.0]])
+    for rho_bar, expected in ((np.inf, 2.5), (1.0, 2.0)):
+        value = np.full((1, 2), expected)
+        target, _ = vtrace(reward, value, 0 * value, ratio, yes, yes, gamma=0.9, rho_bar=rho_bar)
+        assert (chance * target).sum() == pytest.approx(expected)
+
+
 def test_a_truncation_bootstraps_and_a_true_end_does_not() -> None:
     one = np.ones((1, 1))
     yes, no = np.ones((1, 1), bool), np.zeros((1, 1), bool)
@@ -108,6 +170,8 @@ def test_nothing_crosses_a_boundary() -> None:
         lambda x: gae(**x, gamma=GAMMA, lambda_=LAMBDA),
         lambda x: lambda_return(**without_value(x), gamma=GAMMA, lambda_=LAMBDA),
         lambda x: n_step(**without_value(x), gamma=GAMMA, n=4),
+        lambda x: vtrace(**x, ratio=ratios(4), gamma=GAMMA)[0],
+        lambda x: vtrace(**x, ratio=ratios(4), gamma=GAMMA)[1],
     ):
         np.testing.assert_array_equal(function(r)[:6], function(changed)[:6])
         assert (function(r)[6] != function(changed)[6]).all()
@@ -122,8 +186,9 @@ def test_inputs_are_left_alone_and_float32_stays() -> None:
         lambda_return(**without_value(r), gamma=gamma, lambda_=LAMBDA),
         discounted(**without_value(r), gamma=gamma),
         n_step(**without_value(r), gamma=gamma, n=3),
+        *vtrace(**r, ratio=ratios(5), gamma=gamma, lambda_=LAMBDA, rho_bar=np.float64(2)),
     ]
-    assert [x.dtype for x in results] == [np.float32] * 4
+    assert [x.dtype for x in results] == [np.float32] * 6
     for name, x in r.items():
         np.testing.assert_array_equal(x, before[name])
 

@@ -7,7 +7,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 
 from dbrrl import nn
-from dbrrl.backend import to_device, to_device_of, to_numpy
+from dbrrl.backend import array_module, to_device, to_device_of, to_numpy
 from dbrrl.backend.trees import count, leaves, mapped, to_device_tree, tree_of
 from dbrrl.buffers.rollout import RolloutBuffer
 from dbrrl.types import Observation
@@ -133,6 +133,7 @@ class PolicyState(Protocol):
     """The state of a policy within an episode, as a rollout uses it; see dbrrl.networks.recurrence."""
 
     recurrent: bool
+    start: tuple[Any, ...]  # before the first row of the rollout
 
     def values(
         self, observations: Observation, ended: Any, finals: Observation | None, final_state: list[Any]
@@ -151,6 +152,7 @@ class Rollout:
         terminated: bool (T, B), where the episode truly ended.
         boundary: bool (T, B), where the next row belongs to another episode, or carries no transition.
         n: number of transitions: T B without the rows that carry none.
+        behavior: further columns (T, B) of every batch: what is known of the policy that acted, by name.
     """
 
     def __init__(
@@ -162,6 +164,7 @@ class Rollout:
         self.reward, self.terminated = buffer.rewards[:rows], buffer.terminated[:rows]
         self.observation = buffer.observation(rows + 1)  # one more than transitions: the last one follows them
         self.boundary = self.terminated | buffer.truncated[:rows]
+        self.behavior: dict[str, Any] = {}
         self.ended = buffer.ended if state.recurrent else None
         self.keep: Any = None
         self.n = rows * buffer.num_envs
@@ -174,7 +177,7 @@ class Rollout:
 
     def batch(self, **columns: Any) -> Batch:
         """Return the transitions as rows, with their `observation`, `action`, and further columns given as (T, B)."""
-        columns["action"] = self.buffer.actions[: self.buffer.size]
+        columns |= self.behavior | {"action": self.buffer.actions[: self.buffer.size]}
         flat = {name: self._kept(flat_rows(column)) for name, column in columns.items()}
         observation = to_device_tree(mapped(lambda array: array[:-1], self.observation), self.device)
         return self.state.batch(observation, self.ended, self.keep, to_device_tree(flat, self.device))
@@ -201,6 +204,15 @@ class Rollout:
             at = tuple(np.array([place[:2] for place in buffer.finals]).T)
             following[to_device_of(following, at)] = ends
         return values[:-1], following
+
+    def spread(self, rows: Any) -> Any:
+        """Return a column of `batch`, (n,), with axes of time and environments, (T, B); 0 where no transition is."""
+        rows = to_numpy(rows) if self.buffer.device == "cpu" else rows
+        if self.keep is None:
+            return rows.reshape(self.reward.shape)
+        found = array_module(rows).zeros(self.reward.size, rows.dtype)
+        found[to_device_of(rows, self.keep)] = rows
+        return found.reshape(self.reward.shape)
 
     def _kept(self, column: Any) -> Any:
         return column if self.keep is None else column[to_device_of(column, self.keep)]

@@ -238,13 +238,15 @@ AGENTS = {
     "vpg": ("reinforce", ""),
     "vanilla_policy_gradient": ("reinforce", ""),
     "policy_gradient": ("reinforce", ""),
+    "apex": ("dqn", " with workers=2, prioritized=true"),
+    "apex_dqn": ("dqn", " with workers=2, prioritized=true"),
     "trpo_mpi": ("trpo", ""),
 }
 _CONTINUOUS, _DISCRETE = ("Box", "continuous"), ("Discrete", "discrete")
 # Agents of others that are not here: the kind of action that they are taken for.
 ABSENT_AGENTS = {
     **dict.fromkeys(("redq", "droq", "crossq", "rpo", "ars"), _CONTINUOUS),
-    **dict.fromkeys(("acer", "acktr", "appo", "apex", "impala"), _DISCRETE),
+    **dict.fromkeys(("acer", "acktr", "appo"), _DISCRETE),
     **dict.fromkeys(("maskable_ppo", "maskableppo", "muzero", "ppg", "pqn"), _DISCRETE),
     **dict.fromkeys(("dreamer", "dreamerv3", "tdmpc2"), _CONTINUOUS),
 }

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import re
+from collections.abc import Callable
 from typing import Any
 
 from dbrrl import backend
@@ -24,15 +25,22 @@ from .events import make as make_events
 from .in_process import InProcess
 from .ray_driver import RayWorkers
 from .ray_learner import RayActors
+from .ray_trajectories import RayTrajectories
 from .settings import Plan
 from .workers import Workers
+
+RAY: dict[str, Callable[[Plan, int], Driver]] = {
+    "": RayWorkers,  # which refuses it
+    "team": RayWorkers,
+    "actors": RayActors,
+    "trajectories": RayTrajectories,
+}
 
 
 def new_driver(plan: Plan, stack: contextlib.ExitStack, steps: int = 0) -> Driver:
     """Make the driver of a run that has done `steps` steps before; it is closed with `stack`."""
     if plan.settings.workers is not None:
-        team = plan.agent_class.distributed == "team"
-        driver: Driver = RayWorkers(plan, steps) if team else RayActors(plan, steps)
+        driver: Driver = RAY[plan.agent_class.distributed](plan, steps)
     else:
         driver = Workers(plan) if plan.agent_class.asynchronous else InProcess(plan, steps)
     stack.callback(driver.close)
@@ -144,6 +152,8 @@ def beginning(plan: Plan, agent: Agent) -> list[str]:
     settings, lines = plan.settings, []
     if not registry.preset(settings.agent, settings.env):
         lines.append(f"no preset for {settings.agent} on {settings.env}: the defaults, and what is given")
+    if settings.workers is not None and plan.agent_class.distributed == "trajectories":
+        lines.append("workers do not wait for each other: a run is not repeated bit for bit, and resumed without loss")
     steps = [value for value in vars(agent).values() if isinstance(value, CompiledStep)]
     if steps and agent.compiled and recorder("cpu") is not None and (why := not_recorded(agent)):
         lines.append(f"updates run op by op, not as a compiled program: {why}")

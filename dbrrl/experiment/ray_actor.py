@@ -6,16 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from dbrrl import backend, nn, seeding
+from dbrrl import backend, seeding
 from dbrrl.checkpoint import State
 from dbrrl.explorers import EpsilonGreedy
-from dbrrl.learning import changing
-from dbrrl.learning.experience import Recorder, acting_parameters
+from dbrrl.learning import changing, experience, trajectories
 from dbrrl.learning.rebuild import set_network
 
 from . import ray_cluster, shares
 from .observing import observing
 from .settings import Plan
+
+HOW = {"actors": experience, "trajectories": trajectories}  # what is given, by how an agent learns from it
 
 
 class Actor:
@@ -39,14 +40,14 @@ class Actor:
             plan = plan.with_seed(seed)
         self.envs = envs = shares.environments(plan, range(index, index + 1))
         self.num_envs = settings.num_envs
-        config = plan.config.replace(buffer_size=1, buffer_file=None)
+        how = HOW[plan.agent_class.distributed]
+        config = plan.config.replace(**how.ACTING)
         spaces = envs.observation_space, envs.action_space
         agent: Any = plan.agent_class(*spaces, config, num_envs=envs.num_envs, seed=seed)
         if plan.network is not None:
             set_network(agent, plan.network)
-        agent.replay = Recorder()
         agent.compiled = agent.compiled and settings.compile
-        self.agent, self.parameters = agent, acting_parameters(agent)
+        self.agent, self.recorder = agent, how.Recorder(agent)
         others = max(1, (settings.workers or 1) - 1)
         self.power = 1 + settings.worker_spread * index / others  # of ε (Horgan et al. 2018, section 4.1)
         self._spread()
@@ -54,8 +55,9 @@ class Actor:
 
     def _spread(self) -> None:
         """Let the agent explore as this worker does; noise on continuous actions is alike in all."""
-        if isinstance(self.agent.explorer, EpsilonGreedy):
-            self.agent.explorer.power = self.power
+        explorer = getattr(self.agent, "explorer", None)
+        if isinstance(explorer, EpsilonGreedy):
+            explorer.power = self.power
 
     def load_state(self, state: State) -> list[str]:
         """Go on from `state`; return a line for each environment that begins a new episode."""
@@ -71,19 +73,19 @@ class Actor:
         changing.change(self.agent, values)()
         self._spread()
 
-    def run(self, weights: np.ndarray, rows: int, first: int) -> tuple[State, np.ndarray, float]:
+    def run(self, weights: State, rows: int, first: int) -> tuple[State, np.ndarray, float]:
         """Step all environments so many times; return the transitions, a row per ended episode, and the seconds.
 
         A row has the number of the step, the return and the length.
 
         Args:
-            weights: those to act by, as one vector.
+            weights: those to act by (see `experience.Weights`).
             rows: how many times.
             first: steps of all workers' environments before, by which exploration goes on.
         """
         finished: list[tuple[float, float, int]] = []
         agent, envs, start = self.agent, self.envs, time.perf_counter()
-        nn.vector_to_parameters(weights, self.parameters)
+        self.recorder.begin(weights)
         with observing(agent) as observe:
             for row in range(rows):
                 agent.steps = first + row * self.num_envs
@@ -91,5 +93,5 @@ class Actor:
                 shares.check_step(step, envs.env_id)
                 observe(step)
                 finished += [(row, *episode) for episode in envs.finished]
-        seconds = time.perf_counter() - start
-        return agent.replay.taken(), np.array(finished, np.float64).reshape(-1, 3), seconds
+        taken = self.recorder.taken(envs.observation)
+        return taken, np.array(finished, np.float64).reshape(-1, 3), time.perf_counter() - start

@@ -53,6 +53,9 @@ class Settings(Config):
     worker_spread: float = setting(
         0.0, at_least=0, help="α: worker i of N that only act takes ε to the power 1 + α i / (N - 1) (Ape-X: 7)"
     )
+    max_staleness: int = setting(
+        8, at_least=2, help="updates between the weights that act and what is learned from it, at most (impala)"
+    )
     vectorization: Literal["auto", "batched", "vector", "sync", "async"] = setting(
         "auto", help="how the environments are stepped together"
     )

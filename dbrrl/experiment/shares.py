@@ -32,7 +32,7 @@ def check(plan: Plan) -> None:
     if settings.workers is None and shares == 1:
         return
     how = plan.agent_class.distributed
-    if how != "team" and (settings.workers is None or how != "actors"):
+    if not how or (settings.workers is None and how != "team"):
         raise ConfigError(
             f"{'shares' if settings.workers is None else 'workers'}: {settings.agent} does not learn so: expected an "
             "agent that does, such as ppo, a2c or trpo; or leave it out"
@@ -51,7 +51,7 @@ def check(plan: Plan) -> None:
     for name in PARTED if how == "team" else ():
         if hasattr(plan.config, name):
             _divides(name, getattr(plan.config, name), "shares", shares)
-    if how == "actors":
+    if how != "team":
         _check_actors(plan)
 
 

@@ -70,9 +70,10 @@ class Agent(Described, OwnThreads, Checked, SavedAgent, metaclass=AgentType):
     old_arguments = {"act": ("first", "episode_start")}  # noqa: RUF012
     _use_cuda_graphs = _compiled = True
     asynchronous: ClassVar[bool] = False  # whether the runner starts a process per environment (see dbrrl.agents.a3c)
-    distributed: ClassVar[Literal["", "team", "actors"]] = ""
-    """How it learns in several workers: each from its own environments (see `learning/team.py`), or in one process from
-    what the others act (see `learning/experience.py`); "": not at all.
+    distributed: ClassVar[Literal["", "team", "actors", "trajectories"]] = ""
+    """How it learns in several workers: each from its own environments (see `learning/team.py`); or in one process from
+    what the others act, by replay (see `learning/experience.py`) or as it comes (see `learning/trajectories.py`);
+    "": not at all.
     """
     observation_spaces: ClassVar[tuple[type[gym.Space[Any]], ...]]
     action_spaces: ClassVar[tuple[type[gym.Space[Any]], ...]]

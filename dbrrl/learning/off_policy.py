@@ -50,7 +50,7 @@ class OffPolicyAgent(Agent):
 
     saved_attributes: ClassVar[tuple[str, ...]] = ("replay", "explorer", "replay_rng", "steps", "num_updates", "latest")
     observation_spaces = OBSERVATION_SPACES
-    distributed: ClassVar[Literal["", "team", "actors"]] = "actors"
+    distributed: ClassVar[Literal["", "team", "actors", "trajectories"]] = "actors"
     action_spaces: ClassVar[tuple[type[gym.Space[Any]], ...]] = ACTION_SPACES
     encoder, drawn, build = Renamed("preprocessor"), Renamed("sample"), Renamed("make_network")
     judged, chosen = Renamed("action_values"), Renamed("greedy_action")

@@ -11,15 +11,15 @@ import numpy as np
 
 from dbrrl import nn, schedules, seeding
 from dbrrl.backend import capture, module_on, to_numpy
-from dbrrl.backend.trees import leaves, mapped, tree_of
+from dbrrl.backend.trees import leaves
 from dbrrl.buffers import RolloutBuffer
-from dbrrl.buffers.batch import Batch, Rollout, flat_rows
+from dbrrl.buffers.batch import Batch, Rollout
 from dbrrl.compiled.evaluated import Evaluated
 from dbrrl.config import Config
 from dbrrl.distributions import Distribution
 from dbrrl.distributions.heads import ACTION_SPACES, head_for
 from dbrrl.errors import undefined
-from dbrrl.learning import open_policy, team
+from dbrrl.learning import of_rollout, open_policy, team
 from dbrrl.learning.agent import Agent
 from dbrrl.learning.gradient_step import LossAndMetrics, StepMetrics, Until, each, means, number
 from dbrrl.learning.own_agent import statistics_of
@@ -30,7 +30,7 @@ from dbrrl.networks.recurrence import Recurrent
 from dbrrl.normalize import ObservationNormalizer, RewardNormalizer
 from dbrrl.optim import Optimizer
 from dbrrl.renamed import Renamed, renamed_argument
-from dbrrl.types import Metrics, Observation
+from dbrrl.types import Array, Metrics, Observation
 
 TRANSITIONS, SHORTEST = 2048, 16  # of a rollout whose n_steps is not given: in all, and steps at the least
 
@@ -51,6 +51,7 @@ class OnPolicyAgent(Agent):
     preprocess, adapted, load_state_dict = open_policy.preprocess, open_policy.adapted, open_policy.load_state_dict
     chosen_output = open_policy.chosen_output
     make_network, statistics, value = open_policy.make_network, open_policy.statistics, open_policy.value
+    log_prob, _values, _evaluates = of_rollout.log_prob, of_rollout.values, of_rollout.is_full
     _sampled, _likeliest, generator = open_policy.sampled, open_policy.likeliest, open_policy.generator
     supports_device_envs = classmethod(open_policy.supports_device_envs)
     largest_matmul = property(open_policy.largest_matmul)
@@ -111,6 +112,10 @@ class OnPolicyAgent(Agent):
     @abc.abstractmethod
     def update(self, rollout: Rollout) -> Metrics:
         """Learn from a rollout of at least one transition, by `gradient_step`; return training statistics."""
+
+    def behavior(self, rollout: Rollout) -> dict[str, Array]:
+        """Return what learning needs to know of the policy that acted: columns (T, B) of every batch, by name."""
+        return {}
 
     def loss(self, *args: Any, **numbers: Any) -> LossAndMetrics:
         """Return what a step minimizes, `loss(batch, **numbers)`, and a function that computes its metrics."""
@@ -182,27 +187,6 @@ class OnPolicyAgent(Agent):
         outputs, value = self.memory.forward(observation)
         return self.distribution(outputs), value
 
-    def log_prob(self, batch: Batch) -> Any:
-        """Return log π(a|s) of a batch's actions under the present policy, (n,), without a graph."""
-        if self._evaluates(len(batch)):
-            names, given = self.preprocessor.names, tree_of((), [batch.action, *leaves(batch.observation)])
-            log_prob = lambda x: self.policy(tree_of(names, [*x.values()][1:])).log_prob(x["0"])  # noqa: E731
-            return self.computed(log_prob, given, noise=True)
-        with nn.evaluation(noise=True):
-            return self.policy(batch.observation).log_prob(batch.action).array
-
-    def _values(self, observations: Observation, ended: Any, finals: Observation | None, state: list[Any]) -> Any:
-        """As `PolicyState.values`."""
-        rows, envs = leaves(observations)[0].shape[:2]
-        if not self._evaluates((rows - 1) * envs):
-            return self.memory.values(observations, ended, finals, state)
-        found = self.computed(lambda x: self.network.value(x), mapped(flat_rows, observations), noise=True)
-        return found.reshape(rows, envs), None if finals is None else self.network.value(finals).array
-
-    def _evaluates(self, n: int) -> bool:
-        """Whether n transitions are a full rollout, which a program evaluates; others would each need one."""
-        return not self.recurrent and self.device == "cpu" and n == self.n_steps * self.num_envs
-
     def observe(
         self, next_observation: Any, reward: Any, terminated: Any, truncated: Any,
         info: dict[str, Any] | None = None, *, valid: Any = None,
@@ -234,16 +218,22 @@ class OnPolicyAgent(Agent):
         for env in () if on_gpu else np.flatnonzero(truncated):
             rollout.keep_final(int(env), given, self.memory.final_state(int(env)))
         if last:
-            self._learn(given)
+            self.close_rollout(given)
 
-    def _learn(self, following: Observation) -> None:
+    def close_rollout(self, following: Observation) -> None:
         """Close the rollout with the observations that follow it, learn from it, and begin another."""
         self.rollout.close(following)
         rollout = Rollout(self.rollout, self.memory, self.device, self._values)
+        if rollout.n:
+            rollout.behavior = self.behavior(rollout)
+        self.learn(rollout)
+        self.rollout.clear()
+        self.memory.start_rollout()
+
+    def learn(self, rollout: Rollout) -> None:
+        """Learn from a rollout, the latest of the agent's steps."""
         self.learned = self.steps - rollout.n
         if rollout.n:
             self.anneal(self.learned / self.config.total_steps if self.config.total_steps else 0.0)
             self.latest = {name: number(value) for name, value in statistics_of(self.update(rollout)).items()}
         self.team.agree([one for one in (self.observation_norm, self.reward_norm) if one is not None])
-        self.rollout.clear()
-        self.memory.start_rollout()

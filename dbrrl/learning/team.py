@@ -93,15 +93,10 @@ class Workers:
         """Merge what each worker has added to running statistics since the last time."""
         if not normalizers:
             return
-        own = np.concatenate([moments(one.statistics) for one in normalizers])
+        own = all_moments(normalizers)
         common = np.zeros_like(own) if self.common is None else self.common
         self.common = self.exchange.sum(own) - (self.exchange.size - 1) * common
-        at = 0
-        for one in normalizers:
-            size = 1 + 2 * one.statistics.mean.size
-            set_moments(one.statistics, self.common[at : at + size])
-            one.load_state_dict(one.state_dict())  # what it had made of the old ones goes
-            at += size
+        set_all_moments(normalizers, self.common)
 
     @contextlib.contextmanager
     def stepping(self) -> Iterator[None]:
@@ -139,6 +134,21 @@ def set_moments(statistics: RunningMeanStd, vector: np.ndarray) -> None:
         mean = vector[1 : 1 + size] / count
         var = np.maximum(vector[1 + size :] / count - mean * mean, 0)
         statistics.load_state_dict({"mean": mean.reshape(shape), "var": var.reshape(shape), "count": count})
+
+
+def all_moments(normalizers: Sequence[Normalizer]) -> np.ndarray:
+    """Return the `moments` of several running statistics as one vector, float64."""
+    return np.concatenate([np.zeros(0), *(moments(one.statistics) for one in normalizers)])
+
+
+def set_all_moments(normalizers: Sequence[Normalizer], vector: np.ndarray) -> None:
+    """Set running statistics to those that have these moments."""
+    at = 0
+    for one in normalizers:
+        size = 1 + 2 * one.statistics.mean.size
+        set_moments(one.statistics, vector[at : at + size])
+        one.load_state_dict(one.state_dict())  # what it had made of the old ones goes
+        at += size
 
 
 class TeamStep(GradientStep):

@@ -121,6 +121,7 @@ class FeedForward:
     """The methods of `Recurrent` for a network without a state."""
 
     recurrent = False
+    start: tuple[Any, ...] = ()
 
     def __init__(self, network: Any, num_envs: int) -> None:
         self.network = network

@@ -42,6 +42,7 @@ METRICS: dict[str, Metric] = {
     "approx_kl": Metric("estimate of the divergence of the new policy from the old one", "nats"),
     "kl": Metric("mean divergence of the new policy from the old one", "nats"),
     "clip_fraction": Metric("share of the ratios of probabilities outside of the clip range"),
+    "mean_ratio": Metric("mean ratio of probabilities, of the policy that learns to the one that acted"),
     "explained_variance": Metric("share of the returns' variance that the values explain; 1 is all", "", "higher"),
     "improvement": Metric("surrogate advantage that the line search accepted"),
     "step_share": Metric("share of the full step that the line search took; 0: none was accepted"),
@@ -52,7 +53,7 @@ METRICS: dict[str, Metric] = {
     "log_prob": Metric("mean log-probability of the policy's actions", "nats"),
     "epsilon": Metric("probability of a random action"),
     "beta": Metric("exponent of the weights that correct for prioritized replay"),
-    "staleness": Metric("updates between the weights that acted and what was learned from it", "updates", "lower"),
+    "staleness": Metric("most updates between the weights that acted and what was learned from it", "updates", "lower"),
     "noise": Metric("scale of the noise that is added to actions"),
 }
 

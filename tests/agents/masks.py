@@ -5,7 +5,22 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from dbrrl.agents import A2C, A3C, C51, DQN, DRQN, IQN, PPO, QRDQN, REINFORCE, TRPO, DoubleDQN, Rainbow, SACDiscrete
+from dbrrl.agents import (
+    A2C,
+    A3C,
+    C51,
+    DQN,
+    DRQN,
+    IMPALA,
+    IQN,
+    PPO,
+    QRDQN,
+    REINFORCE,
+    TRPO,
+    DoubleDQN,
+    Rainbow,
+    SACDiscrete,
+)
 
 spaces = gym.spaces
 SMALL: dict[str, Any] = {"hidden_sizes": (8,)}
@@ -17,6 +32,8 @@ ON_POLICY: dict[str, tuple[type[Any], dict[str, Any]]] = {
     "a2c": (A2C, SMALL),
     "a2c_gru": (A2C, {"recurrent": "gru", "recurrent_size": 4, **SMALL}),
     "a3c": (A3C, SMALL),
+    "impala": (IMPALA, {"n_steps": 8, **SMALL}),
+    "impala_lstm": (IMPALA, {"n_steps": 8, "recurrent": "lstm", "recurrent_size": 4, **SMALL}),
     "reinforce": (REINFORCE, {"n_steps": 8, "baseline": "none", **SMALL}),
     "trpo": (TRPO, {"n_steps": 8, "critic_epochs": 2, **SMALL}),
     "trpo_lstm": (TRPO, {"n_steps": 8, "recurrent": "lstm", "recurrent_size": 4, "cg_iterations": 3, **SMALL}),

@@ -14,6 +14,7 @@ QUICK: dict[str, Any] = {"gamma": 0.5, "num_envs": 4, "hidden_sizes": (16,)}
 ON_POLICY: dict[str, dict[str, Any]] = {
     "ppo": {"n_steps": 32, "batch_size": 64, "n_epochs": 4, "learning_rate": 1e-2},
     "trpo": {"n_steps": 64},
+    "impala": {"n_steps": 8, "learning_rate": 5e-3},
     "reinforce": {"learning_rate": 1e-2},
     "a2c": {"n_steps": 8, "learning_rate": 1e-2, "optimizer": "adam", "entropy_coef": 0.0},
 }

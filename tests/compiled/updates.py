@@ -31,6 +31,8 @@ CASES: dict[str, tuple[str, Any, Any, dict[str, Any]]] = {
     "ppo multi-discrete": ("PPO", BOX, spaces.MultiDiscrete([2, 3]), ON | MANY),
     "ppo multi-binary": ("PPO", BOX, spaces.MultiBinary(3), ON | MANY),
     "ppo masks": ("PPO", MASKED, TWO, ON | MANY),
+    "impala": ("IMPALA", BOX, TWO, ON),
+    "impala box": ("IMPALA", BOX, ARMS, ON),
     "reinforce": ("REINFORCE", BOX, TWO, ON),
     "trpo": ("TRPO", BOX, ARMS, ON),
     "dqn": ("DQN", BOX, TWO, OFF),

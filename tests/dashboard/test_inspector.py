@@ -26,7 +26,7 @@ from tests.dashboard import images  # noqa: F401 (registers an environment)
 CONTINUOUS = ("ddpg", "td3", "sac", "tqc")
 DISTRIBUTIONAL = ("c51", "qr_dqn", "iqn", "rainbow")
 OF_VALUES = ("dqn", "double_dqn", "drqn", "sac_discrete", *DISTRIBUTIONAL)
-OF_POLICY = ("ppo", "a2c", "a3c", "trpo", "reinforce", "sac", "tqc", "sac_discrete")
+OF_POLICY = ("ppo", "a2c", "a3c", "impala", "trpo", "reinforce", "sac", "tqc", "sac_discrete")
 SETTINGS: dict[str, Any] = {
     "steps": 64,
     "num_envs": 2,

@@ -105,7 +105,7 @@ def test_explicit_wins_over_file_over_preset_over_default(monkeypatch: pytest.Mo
     assert resolve_plan(agent, use_preset=False).settings.num_envs == 8
 
 
-@pytest.mark.parametrize("agent", ["ppo", "a2c", "a3c", "reinforce", "trpo"])
+@pytest.mark.parametrize("agent", ["ppo", "a2c", "a3c", "impala", "reinforce", "trpo"])
 def test_a_setting_without_effect_is_refused_where_it_is_given_and_not_where_it_is_recorded(agent: str) -> None:
     cure = "recurrent_size: has no effect while recurrent is none: set recurrent, or leave it out"
     with pytest.raises(ConfigError, match=cure):

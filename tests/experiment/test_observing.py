@@ -14,7 +14,7 @@ from dbrrl.learning.agent import Agent
 from .stub import Stub
 
 ALL = sorted(agents.__all__)
-ON_POLICY = ("PPO", "A2C", "A3C", "REINFORCE", "TRPO")
+ON_POLICY = ("PPO", "A2C", "A3C", "IMPALA", "REINFORCE", "TRPO")
 ODD, VECTOR = "tests.experiment.odd:Odd", "tests.experiment.odd:OddVector"
 
 

@@ -10,7 +10,6 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from dbrrl.errors import ConfigError, WorkerError
 from dbrrl.experiment import Callback, Experiment, Interrupted, Run, ray_cluster, steering
 from dbrrl.experiment.loop import Loop
 from tests.experiment import ray_odd
+from tests.experiment.ray_processes import Kill, alive, below, members
 
 try:
     ray_cluster.load()
@@ -39,13 +39,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    """A cluster with room for four workers, whatever this machine has."""
-    with ray_cluster.connected(4, room=4) as ray:
-        yield ray
-
-
 def train(agent: str = "ppo", env: Any = "Pendulum-v1", **settings: Any) -> Run:
     return Experiment(agent, env, **{**QUIET, **SMALL, **SETTINGS.get(agent, {}), **settings}).run()
 
@@ -57,28 +50,6 @@ def weights(run: Run) -> np.ndarray:
 
 def without_times(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{name: x for name, x in row.items() if name != "elapsed" and "per_second" not in name} for row in rows]
-
-
-def alive() -> dict[int, int]:
-    """The parent of each process that has not ended, whether or not somebody has asked how it ended."""
-    found = subprocess.run(["ps", "-eo", "pid,ppid,stat"], capture_output=True, text=True, check=True).stdout
-    rows = [line.split() for line in found.splitlines()[1:]]
-    return {int(pid): int(parent) for pid, parent, state in rows if state[0] != "Z"}
-
-
-def below(pid: int) -> set[int]:
-    """A process, its children, and theirs."""
-    parents, found = alive(), {pid}
-    while more := {one for one, parent in parents.items() if parent in found} - found:
-        found |= more
-    return found
-
-
-def members(kind: str = "Member") -> list[int]:
-    """The processes of workers that this process has started, by number."""
-    found = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout.splitlines()
-    ours = below(os.getpid())
-    return sorted(ours & {int(line.split()[0]) for line in found if f"ray::{kind}" in line})
 
 
 @pytest.mark.parametrize("workers", [1, 2, 4])
@@ -103,18 +74,6 @@ def test_one_worker_of_one_share_is_the_usual_run(vectorization: str, cluster: A
     for row in ours + theirs:
         del row["explained_variance"]
     assert ours == theirs
-
-
-class Kill(Callback):
-    """Kills one worker, once, when the run has come so far; in the midst of its next steps, if it can."""
-
-    def __init__(self, step: int, index: int, kind: str = "Member") -> None:
-        self.interval, self.index, self.kind, self.done = step, index, kind, False
-
-    def on_interval(self, loop: Loop) -> None:
-        if not self.done:
-            self.done = True
-            os.kill(members(self.kind)[self.index], signal.SIGKILL)
 
 
 @pytest.mark.parametrize(("step", "index"), [(200, 0), (1_000, 1), (1_536, 0)])

@@ -39,6 +39,10 @@ SETTINGS = {
         *("--agent", "trpo", "--no-preset", "--steps", "5200", "--num-envs", "3", "--n-steps", "100"),
         *("--normalize-observation", "--normalize-reward"),
     ],
+    "impala": [
+        *("--agent", "impala", "--no-preset", "--steps", "5200", "--num-envs", "3", "--n-steps", "7"),
+        *("--recurrent", "lstm", "--normalize-observation", "--normalize-reward"),
+    ],
     "ppo-lstm": [
         *("--agent", "ppo", "--no-preset", "--steps", "5200", "--num-envs", "3", "--n-steps", "50", "--n-epochs", "2"),
         *("--recurrent", "lstm", "--env", "dbrrl/CartPoleHidden-v0", "--batch-size", "100", "--normalize-observation"),

@@ -16,6 +16,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "ppo": {"agent": "ppo", "n_steps": 16, "batch_size": 32, "normalize_observation": True, "normalize_reward": True},
     "ppo with a memory": {"agent": "ppo", "n_steps": 8, "batch_size": 32, "recurrent": "gru", "hidden_sizes": (8,)},
     "a2c": {"agent": "a2c", "n_steps": 8},
+    "impala": {"agent": "impala", "n_steps": 8},
     "reinforce": {"agent": "reinforce", "n_steps": 16, "baseline": "none"},
     "trpo": {"agent": "trpo", "n_steps": 16, "cg_iterations": 3, "critic_batch_size": 32, "normalize_reward": True},
     "drqn": {"agent": "drqn", "learning_starts": 32, "recurrent_size": 8, "batch_size": 8, "sequence_length": 5},

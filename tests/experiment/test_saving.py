@@ -150,10 +150,10 @@ def test_an_error_in_an_evaluation_costs_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sync", "async"])
-@pytest.mark.parametrize("agent", [Stub, "ppo", "a2c", "reinforce", "trpo", "dqn", "rainbow"])
+@pytest.mark.parametrize("agent", [Stub, "ppo", "a2c", "impala", "reinforce", "trpo", "dqn", "rainbow"])
 def test_an_error_in_a_training_environment_saves_all_that_was_observed(tmp_path: Path, agent: Any, kind: str) -> None:
     settings: dict[str, Any] = {"eval_interval": 10**6, "vectorization": kind}
-    on_policy = agent in ("ppo", "a2c", "reinforce", "trpo")
+    on_policy = agent in ("ppo", "a2c", "impala", "reinforce", "trpo")
     settings |= {"n_steps": 16} if on_policy else {"learning_starts": 30} if agent != Stub else {}
     Once.arm(2 * 50 + 2 if kind == "sync" else 51)
     with pytest.raises(EnvError, match="the cable is loose") as caught:

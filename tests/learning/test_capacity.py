@@ -18,7 +18,7 @@ from dbrrl.learning import capacity
 VECTOR, TWO = gym.spaces.Box(-1, 1, (4,), np.float32), gym.spaces.Discrete(2)
 IMAGE = gym.spaces.Box(0, 255, (84, 84, 4), np.uint8)
 WIDE = (10**6, 10**6)
-ON_POLICY = ("ppo", "a2c", "a3c", "reinforce", "trpo")
+ON_POLICY = ("ppo", "a2c", "a3c", "impala", "reinforce", "trpo")
 Q_LEARNERS = ("dqn", "double_dqn", "c51", "qr_dqn", "rainbow", "iqn", "drqn")
 WITH_MEMORY = (*ON_POLICY, "drqn")
 ACTOR_CRITICS = ("ddpg", "td3", "sac", "tqc", "sac_discrete")

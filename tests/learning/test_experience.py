@@ -20,7 +20,7 @@ def steps_of(kind: Any, env: str, seed: int, count: int, *, recorded: bool, inva
     envs = make(env, 2, seed=sequence(seed, "environments"), vectorization="sync", max_episode_steps=15)
     agent = kind(envs.observation_space, envs.action_space, kind.Config(**SETTINGS), num_envs=2, seed=seed)
     if recorded:
-        agent.replay = Recorder()
+        Recorder(agent)
     envs.reset()
     for t in range(count):
         step = envs.step(agent.act(envs.observation))

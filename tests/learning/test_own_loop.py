@@ -19,7 +19,7 @@ every_agent = pytest.mark.parametrize("name", agents.__all__)
 BOX, TWO = gym.spaces.Box(-1.0, 1.0, (3,), np.float32), gym.spaces.Discrete(2)
 DICT = gym.spaces.Dict({"seen": BOX, "where": gym.spaces.Discrete(3)})
 NO = np.zeros(2, bool)
-ON_POLICY = ("PPO", "A2C", "A3C", "REINFORCE", "TRPO")
+ON_POLICY = ("PPO", "A2C", "A3C", "IMPALA", "REINFORCE", "TRPO")
 
 
 def made(name: str, space: Any = BOX, action: Any = None, *, num_envs: int = 1, **settings: Any) -> Any:

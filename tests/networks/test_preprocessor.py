@@ -13,6 +13,7 @@ from dbrrl.agents import (
     DDPG,
     DQN,
     DRQN,
+    IMPALA,
     IQN,
     PPO,
     QRDQN,
@@ -230,7 +231,7 @@ def test_normalized_observations_of_large_entries_stay_distinct(
     assert seen.dtype == given.dtype == np.float32
 
 
-ON_POLICY = [PPO, A2C, A3C, REINFORCE, TRPO]
+ON_POLICY = [PPO, A2C, A3C, IMPALA, REINFORCE, TRPO]
 OFF_POLICY = [DQN, DoubleDQN, C51, QRDQN, IQN, Rainbow, DRQN, DDPG, TD3, SAC, TQC, SACDiscrete]
 
 

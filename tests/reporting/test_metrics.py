@@ -20,7 +20,7 @@ def test_every_statistic_of_every_agent_has_a_meaning(agent: str, tmp_path: Path
     settings: dict[str, object] = {"steps": 256, "num_envs": 1, "final_episodes": 1, "eval_episodes": 1, "curve": False}
     if hasattr(registry.agent_class(agent).Config(), "learning_starts"):
         settings |= {"learning_starts": 64, "buffer_size": 256}
-    if hasattr(registry.agent_class(agent).Config(), "n_steps") and agent in ("ppo", "trpo", "a2c", "a3c"):
+    if hasattr(registry.agent_class(agent).Config(), "n_steps") and agent in ("ppo", "trpo", "a2c", "a3c", "impala"):
         settings |= {"n_steps": 32}
     env = "Pendulum-v1" if agent in CONTINUOUS else "CartPole-v1"
     Experiment(agent, env, out=tmp_path, name="run", preset=False, max_episode_steps=30, **settings).run()
