@@ -10,9 +10,9 @@ if __name__ != "dbrrl.agents":
 
 # Each class and the page that it stands on, imported at first use. Type checkers read `__init__.pyi`.
 _PAGES = {
-    "A2C": "a2c", "A3C": "a3c", "C51": "c51", "DDPG": "ddpg", "DQN": "dqn", "DRQN": "drqn", "IQN": "iqn",
-    "IMPALA": "impala", "PPO": "ppo", "QRDQN": "qr_dqn", "REINFORCE": "reinforce", "SAC": "sac", "TD3": "td3",
-    "TQC": "tqc", "TRPO": "trpo", "DoubleDQN": "double_dqn", "Rainbow": "rainbow", "SACDiscrete": "sac_discrete",
+    "A2C": "a2c", "A3C": "a3c", "C51": "c51", "DDPG": "ddpg", "DQN": "dqn", "DRQN": "drqn", "IMPALA": "impala",
+    "IQN": "iqn", "PPO": "ppo", "QRDQN": "qr_dqn", "REINFORCE": "reinforce", "SAC": "sac", "TD3": "td3", "TQC": "tqc",
+    "TRPO": "trpo", "DoubleDQN": "double_dqn", "Rainbow": "rainbow", "SACDiscrete": "sac_discrete",
 }  # fmt: skip
 __all__ = list(_PAGES)
 

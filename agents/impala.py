@@ -28,7 +28,7 @@ from dbrrl.config import setting
 from dbrrl.learning.config import OnPolicyConfig
 from dbrrl.learning.gradient_step import LossAndMetrics
 from dbrrl.learning.on_policy import OnPolicyAgent
-from dbrrl.optim import RMSprop
+from dbrrl.optim import Adam, Optimizer, RMSprop
 from dbrrl.returns import explained_variance, vtrace
 from dbrrl.schedules import Schedule
 from dbrrl.types import Array, Metrics
@@ -38,10 +38,15 @@ from dbrrl.types import Array, Metrics
 class Config(OnPolicyConfig):
     """Settings of IMPALA; the defaults are those of the paper's Atari experiments (table G.1)."""
 
-    learning_rate: float | Schedule = setting(6e-4, above=0, help="step size of RMSprop (table G.1)")
+    learning_rate: float | Schedule = setting(6e-4, above=0, help="step size of the optimizer (table G.1)")
     learning_rate_schedule: Literal["constant", "linear"] = setting("linear", help="linear: to 0 at total_steps")
-    rmsprop_alpha: float = setting(0.99, at_least=0, below=1, help="decay of the mean square (table G.1)")
-    rmsprop_eps: float = setting(0.01, above=0, help="ε, inside the root (table G.1)")
+    optimizer: Literal["rmsprop_tf", "adam"] = setting(
+        "rmsprop_tf", help="rmsprop_tf: the paper's, as TensorFlow has it"
+    )
+    rmsprop_alpha: float = setting(
+        0.99, at_least=0, below=1, requires=("optimizer", "rmsprop_tf"), help="decay of the mean square (table G.1)"
+    )
+    optimizer_eps: float = setting(0.01, above=0, help="ε of the optimizer, inside RMSprop's root (table G.1)")
     n_steps: int = setting(20, at_least=1, help="T, steps of each trajectory (table G.1)")
     vtrace_lambda: float = setting(1.0, at_least=0, at_most=1, help="λ of the ratios c (remark 2)")
     rho_bar: float = setting(1.0, above=0, help="ρ̄, largest ratio that weighs a step (section 4.1)")
@@ -61,10 +66,12 @@ class IMPALA(OnPolicyAgent):
     Config = Config
     distributed = "trajectories"
 
-    def make_optimizer(self, module: nn.Module) -> RMSprop:
-        """RMSprop as TensorFlow has it: ε inside the root, and a mean square that starts at 1."""
+    def make_optimizer(self, module: nn.Module) -> Optimizer:
+        """RMSprop as TensorFlow has it, with ε inside the root and a mean square that starts at 1; or Adam."""
         c, rate = self.config, schedules.course(self.config, "learning_rate")
-        return RMSprop(module, rate, c.rmsprop_alpha, c.rmsprop_eps, eps_inside_root=True, initial_mean_square=1.0)
+        if c.optimizer == "adam":
+            return Adam(module, rate, eps=c.optimizer_eps)
+        return RMSprop(module, rate, c.rmsprop_alpha, c.optimizer_eps, eps_inside_root=True, initial_mean_square=1.0)
 
     def behavior(self, rollout: Rollout) -> dict[str, Array]:
         """Return log μ(a|x) of the policy that acted, which goes with its trajectories."""

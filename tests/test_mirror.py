@@ -87,6 +87,7 @@ TESTED_IN = {
     "dbrrl/experiment/in_process.py": "tests/experiment/test_driver.py",
     "dbrrl/experiment/interruption.py": "tests/experiment/test_saving.py",
     "dbrrl/experiment/loading.py": "tests/test_fuzz.py",
+    "dbrrl/experiment/ray_acting.py": "tests/experiment/test_ray.py",
     "dbrrl/experiment/ray_actor.py": "tests/experiment/test_ray.py",
     "dbrrl/experiment/ray_learner.py": "tests/experiment/test_ray.py",
     "dbrrl/experiment/ray_cluster.py": "tests/experiment/test_ray.py",

@@ -11,15 +11,15 @@ import numpy as np
 
 from dbrrl import nn, schedules, seeding
 from dbrrl.backend import capture, module_on, to_numpy
-from dbrrl.backend.trees import leaves
+from dbrrl.backend.trees import leaves, mapped, tree_of
 from dbrrl.buffers import RolloutBuffer
-from dbrrl.buffers.batch import Batch, Rollout
+from dbrrl.buffers.batch import Batch, Rollout, flat_rows
 from dbrrl.compiled.evaluated import Evaluated
 from dbrrl.config import Config
 from dbrrl.distributions import Distribution
 from dbrrl.distributions.heads import ACTION_SPACES, head_for
 from dbrrl.errors import undefined
-from dbrrl.learning import of_rollout, open_policy, team
+from dbrrl.learning import open_policy, team
 from dbrrl.learning.agent import Agent
 from dbrrl.learning.gradient_step import LossAndMetrics, StepMetrics, Until, each, means, number
 from dbrrl.learning.own_agent import statistics_of
@@ -49,10 +49,10 @@ class OnPolicyAgent(Agent):
     sized_by: ClassVar[Mapping[str, tuple[str, ...]]] = {"rollout": ("n_steps",), "memory": ("n_steps",)}
     action_distribution, begin_elsewhere = open_policy.action_distribution, open_policy.begin_elsewhere
     preprocess, adapted, load_state_dict = open_policy.preprocess, open_policy.adapted, open_policy.load_state_dict
-    chosen_output = open_policy.chosen_output
+    chosen_output, generator = open_policy.chosen_output, open_policy.generator
     make_network, statistics, value = open_policy.make_network, open_policy.statistics, open_policy.value
-    log_prob, _values, _evaluates = of_rollout.log_prob, of_rollout.values, of_rollout.is_full
-    _sampled, _likeliest, generator = open_policy.sampled, open_policy.likeliest, open_policy.generator
+    _sampled, _likeliest, _sample = open_policy.sampled, open_policy.likeliest, open_policy.sample
+    scaled_reward = open_policy.scaled_reward
     supports_device_envs = classmethod(open_policy.supports_device_envs)
     largest_matmul = property(open_policy.largest_matmul)
     encoder, encode, captured = Renamed("preprocessor"), Renamed("preprocess"), Renamed("use_cuda_graphs")
@@ -168,12 +168,6 @@ class OnPolicyAgent(Agent):
             self.watch.acted(observation, sample)
         return action[0] if single else action
 
-    def _sample(self, explore: bool, *arrays: Any) -> tuple[Any, Any]:  # on the device of the observation's arrays
-        with nn.evaluation(noise=explore):
-            policy = self.policy(self.preprocessor.named(list(arrays)))
-        sample = policy.sample(self.policy_rng) if explore else policy.mode()
-        return sample, self.head.to_action(sample)
-
     def distribution(self, outputs: Any) -> Distribution:
         """Return the policy π(·|s) of a batch of the network's outputs."""
         return self.head.distribution(outputs, getattr(self.network, "log_std", None))
@@ -187,6 +181,27 @@ class OnPolicyAgent(Agent):
         outputs, value = self.memory.forward(observation)
         return self.distribution(outputs), value
 
+    def log_prob(self, batch: Batch) -> Any:
+        """Return log π(a|s) of a batch's actions under the present policy, (n,), without a graph."""
+        if self._evaluates(len(batch)):
+            names, given = self.preprocessor.names, tree_of((), [batch.action, *leaves(batch.observation)])
+            log_prob = lambda x: self.policy(tree_of(names, [*x.values()][1:])).log_prob(x["0"])  # noqa: E731
+            return self.computed(log_prob, given, noise=True)
+        with nn.evaluation(noise=True):
+            return self.policy(batch.observation).log_prob(batch.action).array
+
+    def _values(self, observations: Observation, ended: Any, finals: Observation | None, state: list[Any]) -> Any:
+        """As `PolicyState.values`."""
+        rows, envs = leaves(observations)[0].shape[:2]
+        if not self._evaluates((rows - 1) * envs):
+            return self.memory.values(observations, ended, finals, state)
+        found = self.computed(lambda x: self.network.value(x), mapped(flat_rows, observations), noise=True)
+        return found.reshape(rows, envs), None if finals is None else self.network.value(finals).array
+
+    def _evaluates(self, n: int) -> bool:
+        """Whether n transitions are a full rollout, which a program evaluates; others would each need one."""
+        return not self.recurrent and self.device == "cpu" and n == self.n_steps * self.num_envs
+
     def observe(
         self, next_observation: Any, reward: Any, terminated: Any, truncated: Any,
         info: dict[str, Any] | None = None, *, valid: Any = None,
@@ -199,11 +214,7 @@ class OnPolicyAgent(Agent):
         on_gpu = is_on_gpu(truncated) or rollout.next_rows > 0
         if self.checks_input and not on_gpu:
             self.check_counts(self.as_batch(next_observation)[0], reward, terminated, truncated)
-        if self.config.clip_reward:
-            reward = np.clip(reward, -1, 1)
-        if self.reward_norm is not None:
-            ended = np.logical_or(terminated, truncated)
-            reward = self.reward_norm(np.reshape(reward, -1), np.reshape(ended, -1), valid)
+        reward = self.scaled_reward(reward, terminated, truncated, valid)
         rollout.add_outcome(reward, terminated, truncated, valid)
         if self.recurrent:
             self.memory.advance(rollout.ended[-1])
@@ -224,8 +235,7 @@ class OnPolicyAgent(Agent):
         """Close the rollout with the observations that follow it, learn from it, and begin another."""
         self.rollout.close(following)
         rollout = Rollout(self.rollout, self.memory, self.device, self._values)
-        if rollout.n:
-            rollout.behavior = self.behavior(rollout)
+        rollout.behavior = self.behavior(rollout) if rollout.n else {}
         self.learn(rollout)
         self.rollout.clear()
         self.memory.start_rollout()

@@ -52,6 +52,14 @@ def choose(self: Any, given: Observation, explore: bool, learning: bool, episode
     return to_numpy(policy.sample(self.policy_rng) if explore else policy.mode())
 
 
+def sample(self: Any, explore: bool, *arrays: Any) -> tuple[Any, Any]:
+    """Return a sample of the policy, or its mode, and the actions, on the device of the observation's arrays."""
+    with nn.evaluation(noise=explore):
+        policy = self.policy(self.preprocessor.named(list(arrays)))
+    found = policy.sample(self.policy_rng) if explore else policy.mode()
+    return found, self.head.to_action(found)
+
+
 def sampled(self: Any, observation: Observation, rng: np.random.Generator) -> Any:
     """Return a sample of the policy for each observation of a batch."""
     return self.policy(observation).sample(rng)
@@ -70,6 +78,16 @@ def preprocess(self: Any, observation: Any, update: bool = False) -> Observation
     if update:
         self.observation_norm.update(vector)
     return self.preprocessor.named([self.observation_norm(vector), *images])  # type: ignore[no-any-return]
+
+
+def scaled_reward(self: Any, reward: Any, terminated: Any, truncated: Any, valid: Any) -> Any:
+    """Return rewards as they are learned from: clipped, and divided by the deviation of the return, as is set."""
+    if self.config.clip_reward:
+        reward = np.clip(reward, -1, 1)
+    if self.reward_norm is None:
+        return reward
+    ended = np.logical_or(terminated, truncated)
+    return self.reward_norm(np.reshape(reward, -1), np.reshape(ended, -1), valid)
 
 
 def generator(self: Any, name: str) -> Any:

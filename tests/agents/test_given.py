@@ -102,7 +102,7 @@ def test_another_number_of_rows(name: str) -> None:
             agent.observe(**transition() | {"next_observation": np.zeros((rows, 3), np.float32)})
 
 
-@pytest.mark.parametrize("name", [name for name in ALL if name not in ("PPO", "A2C", "REINFORCE", "TRPO")])
+@pytest.mark.parametrize("name", [name for name in ALL if name not in ("PPO", "A2C", "IMPALA", "REINFORCE", "TRPO")])
 @pytest.mark.parametrize("nested", [False, True])
 def test_observations_that_are_not_finite(name: str, nested: bool) -> None:
     for value in (np.nan, np.inf):
@@ -141,7 +141,7 @@ def test_an_agent_whose_action_is_not_finite_is_named_and_not_the_environment(wh
         agent.observe(**transition() | {where: given[where]})
 
 
-@pytest.mark.parametrize("name", ["PPO", "A2C", "A3C", "REINFORCE", "TRPO"])
+@pytest.mark.parametrize("name", ["PPO", "A2C", "A3C", "IMPALA", "REINFORCE", "TRPO"])
 @pytest.mark.parametrize("where", ["reward", "next_observation"])
 def test_the_same_of_an_agent_with_rollouts(name: str, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
     kind = getattr(agents, name)
@@ -160,7 +160,7 @@ def test_an_action_upon_an_observation_that_is_not_finite_is_no_fault_of_the_age
         agent.observe(**transition() | {"next_observation": nan})
 
 
-@pytest.mark.parametrize("name", ["PPO", "A2C", "A3C", "REINFORCE", "TRPO"])
+@pytest.mark.parametrize("name", ["PPO", "A2C", "A3C", "IMPALA", "REINFORCE", "TRPO"])
 def test_a_final_observation_that_is_not_finite(name: str) -> None:
     agent = make(name, n_steps=2)
     final = np.array([[0, 0, 0], [0, 0, np.nan]], np.float32)
@@ -169,7 +169,9 @@ def test_a_final_observation_that_is_not_finite(name: str) -> None:
         feed(agent, {"next_observation": final, "truncated": cut}, {})
 
 
-@pytest.mark.parametrize("name", [name for name in ALL if name not in ("PPO", "A2C", "A3C", "REINFORCE", "TRPO")])
+@pytest.mark.parametrize(
+    "name", [name for name in ALL if name not in ("PPO", "A2C", "A3C", "IMPALA", "REINFORCE", "TRPO")]
+)
 def test_the_first_observation_of_an_episode_that_is_not_finite(name: str) -> None:
     agent = make(name, learning_starts=1, batch_size=8, update_interval=1)
     place = "at .* of the batch" if name == "DRQN" else "in environment 1, at index"  # sequences have no index

@@ -10,7 +10,7 @@ import pytest
 from dbrrl import nn, testing
 from dbrrl.agents import A2C, IMPALA
 from dbrrl.errors import AnomalyError, ConfigError, SpaceError
-from dbrrl.optim import RMSprop
+from dbrrl.optim import Adam, RMSprop
 
 from .feeding import ACTIONS, BOX, OBSERVATIONS, TWO, content, feed
 from .formulas import ACTIONS as LOSS_ACTIONS
@@ -97,12 +97,13 @@ def test_the_gradient_is_that_of_the_loss_written_out_again(kind: str, shift: fl
     assert agent.statistics()["mean_ratio"] == pytest.approx(ratio.mean(), rel=1e-4)
 
 
-def test_with_its_own_actions_it_takes_the_gradient_of_a2c() -> None:
-    one = make(n_steps=8, value_coef=1.0, max_grad_norm=None)
-    other = A2C(BOX, TWO, A2C.Config(n_steps=8, max_grad_norm=None), num_envs=2, seed=0)
+@pytest.mark.parametrize("recurrent", ["none", "lstm", "gru"])
+def test_with_its_own_actions_it_takes_the_gradient_of_a2c(recurrent: str) -> None:
+    one = make(n_steps=8, value_coef=1.0, max_grad_norm=None, recurrent=recurrent)
+    other = A2C(BOX, TWO, A2C.Config(n_steps=8, max_grad_norm=None, recurrent=recurrent), num_envs=2, seed=0)
     for agent in (one, other):
         feed(agent, 8)
-    sums = other.optimizer.gradient * 16  # A2C's are means over 16 transitions, and its entropy has the same weight
+    sums = other.optimizer.gradient * 16  # A2C's are means over 16 transitions
     np.testing.assert_allclose(one.optimizer.gradient, sums, rtol=1e-3, atol=1e-4 * np.abs(sums).max())
     assert one.statistics()["mean_ratio"] == pytest.approx(1)
 
@@ -115,6 +116,11 @@ def test_the_defaults_are_those_of_table_g1() -> None:
     one = make().optimizer
     assert isinstance(one, RMSprop) and one.eps_inside_root and not (one.centered or one.momentum)
     assert (one.alpha, one.eps) == (0.99, 0.01) and (one.mean_square == 1).all()
+
+
+def test_adam_takes_its_place() -> None:
+    one = make(optimizer="adam", optimizer_eps=1e-3).optimizer
+    assert isinstance(one, Adam) and one.eps == 1e-3
 
 
 def test_a_gradient_that_is_no_number_ends_the_run() -> None:

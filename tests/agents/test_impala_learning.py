@@ -25,7 +25,7 @@ QUICK: dict[str, Any] = {
     "num_envs": 8,
     "n_steps": 8,
     "learning_rate": 1e-2,
-    "rmsprop_eps": 1e-5,
+    "optimizer_eps": 1e-5,
     "entropy_coef": 0.0,
     "gamma": GAMMA,
     "hidden_sizes": (32,),

@@ -11,7 +11,7 @@ from dbrrl import agents
 from .feeding import actions_for
 
 BOX = gym.spaces.Box(-1.0, 1.0, (3,), np.float32)
-ON_POLICY = ("A2C", "A3C", "PPO", "REINFORCE", "TRPO")
+ON_POLICY = ("A2C", "A3C", "IMPALA", "PPO", "REINFORCE", "TRPO")
 QUICK: dict[str, Any] = {"learning_starts": 8, "batch_size": 8, "update_interval": 2, "buffer_size": 40}
 LIMIT = 1e-3  # far below any gradient of these random rewards
 

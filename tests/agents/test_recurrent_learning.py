@@ -24,7 +24,7 @@ AGENTS: dict[str, dict[str, Any]] = {
         **LINEAR,
     },
     "a3c": {"n_steps": 8, "learning_rate": 5e-3, "rmsprop_eps": 1e-3, "entropy_coef": 0.02, **LINEAR},
-    "impala": {"n_steps": 8, "learning_rate": 1e-2, "entropy_coef": 0.001, **LINEAR},
+    "impala": {"n_steps": 8, "optimizer": "adam", "optimizer_eps": 1e-5, "learning_rate": 1e-2, **LINEAR},
     "reinforce": {"n_steps": 8, "learning_rate": 1e-2, **LINEAR},
     "trpo": {"n_steps": 16, "max_kl": 0.05, "critic_epochs": 8, "learning_rate": 3e-3},
 }  # fmt: skip

@@ -97,9 +97,18 @@ def test_every_alias_leads_to_an_existing_name() -> None:
 @pytest.mark.parametrize(
     ("name", "answer"),
     [
-        ("redq", ", which is not here yet; for continuous actions: a2c, a3c, ddpg, ppo, reinforce, sac, td3, tqc"),
-        ("RPO", ", which is not here yet; for continuous actions: a2c, a3c, ddpg, ppo, reinforce, sac, td3, tqc"),
-        ("muzero", ", which is not here yet; for discrete actions: a2c, a3c, c51, double_dqn, dqn, drqn, iqn, ppo"),
+        (
+            "redq",
+            ", which is not here yet; for continuous actions: a2c, a3c, ddpg, impala, ppo, reinforce, sac, td3, tqc",
+        ),
+        (
+            "RPO",
+            ", which is not here yet; for continuous actions: a2c, a3c, ddpg, impala, ppo, reinforce, sac, td3, tqc",
+        ),
+        (
+            "muzero",
+            ", which is not here yet; for discrete actions: a2c, a3c, c51, double_dqn, dqn, drqn, impala, iqn, ppo",
+        ),
         ("r2d2", "; did you mean 'drqn'?"),
         ("ddqn", "; did you mean 'double_dqn'?"),
         ("QRDQN", "; did you mean 'qr_dqn'?"),
