@@ -50,11 +50,13 @@ def begun(experiment: Experiment, stack: contextlib.ExitStack) -> Driver:
 
 
 def rate(driver: Driver, seconds: float) -> float:
-    """Steps per second for at least so many seconds."""
+    """Steps per second for at least so many seconds, until the workers wait: no turn works in the time of another."""
     start, before = time.perf_counter(), driver.steps
     until = start + seconds
     while time.perf_counter() < until:
         driver.advance(driver.steps + 20_000, lambda: time.perf_counter() >= until)
+    driver.collect()
+    driver.state_dict()
     return (driver.steps - before) / (time.perf_counter() - start)
 
 

@@ -5,11 +5,17 @@ from typing import Any, Protocol, TypeAlias
 
 import gymnasium as gym
 
-from dbrrl.checkpoint import State
+from dbrrl.checkpoint import State, untrusted
 from dbrrl.learning.agent import Agent
 
 Episode: TypeAlias = tuple[float, int]
 """Return and length of an episode that ended."""
+
+
+def episodes_of(saved: Any) -> list[Episode]:
+    """Return episodes that were read from a file; CheckpointError where it has something else."""
+    pairs = [untrusted.entries(pair, "episodes", 2) for pair in untrusted.entries(saved, "episodes")]
+    return [(untrusted.number(total, "episodes"), untrusted.whole(length, "episodes")) for total, length in pairs]
 
 
 class Driver(Protocol):

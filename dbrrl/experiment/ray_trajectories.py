@@ -6,7 +6,7 @@ from typing import Any
 from dbrrl.checkpoint import State, untrusted
 from dbrrl.learning import trajectories
 
-from .driver import Episode
+from .driver import Episode, episodes_of
 from .ray_acting import Acting
 from .ray_pool import DeadError
 from .settings import Plan
@@ -131,7 +131,6 @@ class RayTrajectories(Acting):
             one = untrusted.table(entry, "unlearned", "worker", "version", "episodes", "chunk")
             worker = untrusted.whole(one["worker"], "worker", at_most=self.pool.size - 1)
             version = untrusted.whole(one["version"], "version", at_most=self.agent.num_updates)
-            pairs = [untrusted.entries(pair, "episodes", 2) for pair in untrusted.entries(one["episodes"], "episodes")]
-            episodes = [(untrusted.number(a, "episodes"), untrusted.whole(b, "episodes")) for a, b in pairs]
             chunk = trajectories.check(self.agent, one["chunk"], self.own_envs)
-            self._asked.append(Asked(worker, int(chunk["rollout"]["size"]), version, None, chunk, episodes))
+            self._asked.append(Asked(worker, int(chunk["rollout"]["size"]), version, None, chunk))
+            self._asked[-1].episodes = episodes_of(one["episodes"])

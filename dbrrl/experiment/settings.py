@@ -47,8 +47,8 @@ class Settings(Config):
     shares: int | None = setting(
         None, at_least=1, help="parts of the environments with random streams of their own; none: one per worker"
     )
-    push_interval: int = setting(
-        256, at_least=1, help="steps between two sets of weights that workers which only act are sent"
+    push_interval: int | None = setting(
+        None, at_least=1, help="steps between two sets of weights for workers that only act; none: 32 per environment"
     )
     worker_spread: float = setting(
         0.0, at_least=0, help="α: worker i of N that only act takes ε to the power 1 + α i / (N - 1) (Ape-X: 7)"
