@@ -46,7 +46,7 @@ def restored(state: State, device: str) -> Any:
         CheckpointError: the state is damaged.
     """
     if isinstance(state, dict) and "streams" in state:
-        return Streams.restored(state)
+        return Streams.restored(state, device)
     if isinstance(state, dict) and "position" in state:
         counter = CounterGenerator(np.random.SeedSequence(0), module_on(device))
         counter.load_state_dict(state)
@@ -87,24 +87,23 @@ class Streams:
         The shares take turns, so that any run of rows has equally many of each; within a share the order is random.
         """
         shares, envs = len(self.generators), self.num_envs // len(self.generators)
-        order = np.empty((n // shares, shares), np.int64)
-        for share, rng in enumerate(self.generators):
-            time, env = np.divmod(rng.permutation(n // shares), envs)
-            order[:, share] = time * self.num_envs + share * envs + env
-        return order.reshape(-1)
+        drawn = [rng.permutation(n // shares) for rng in self.generators]
+        rows = [x // envs * self.num_envs + share * envs + x % envs for share, x in enumerate(drawn)]
+        order: np.ndarray = np.stack(rows, 1).reshape(-1)
+        return order
 
     def state_dict(self) -> State:
         """The states of the generators, and the number of environments."""
-        return {"streams": [generator_state(one) for one in self.generators], "num_envs": self.num_envs}
+        return {"streams": [state_of(one) for one in self.generators], "num_envs": self.num_envs}
 
     @classmethod
-    def restored(cls, state: State) -> "Streams":
-        """Return what goes on where `state` was taken; CheckpointError if it is damaged."""
+    def restored(cls, state: State, device: str = "cpu") -> "Streams":
+        """Return what goes on where `state` was taken, on a device; CheckpointError if it is damaged."""
         with untrusted.state_of("streams"):
             untrusted.table(state, "", "streams", "num_envs")
             saved = untrusted.entries(state["streams"], "streams")
             num_envs = untrusted.whole(state["num_envs"], "num_envs", at_least=len(saved))
-        return cls([restored(one, "cpu") for one in saved], num_envs)
+        return cls([restored(one, device) for one in saved], num_envs)
 
     def _drawn(self, name: str, size: tuple[int, ...], arguments: Any, options: Any) -> np.ndarray:
         count, *rest = size
@@ -112,17 +111,23 @@ class Streams:
         return np.concatenate([getattr(rng, name)(each, *arguments, **options) for rng in self.generators])
 
 
-def of_shares(seed: int, name: str, shares: range, num_envs: int) -> Any:
-    """Return the generator of some shares: of one alone it is NumPy's own, from which programs can draw.
+def of_shares(seed: int, name: str, shares: range, num_envs: int, device: str = "cpu") -> Any:
+    """Return the generator of some shares: of one alone it is that of the device, from which programs can draw.
 
     Args:
         seed: the root of the run's streams.
         name: of the stream.
         shares: their numbers.
         num_envs: environments of these shares together.
+        device: where it draws.
     """
-    generators = [generator(seed, name, share) for share in shares]
+    generators = [generator_on(device, seed, name, share) for share in shares]
     return generators[0] if len(generators) == 1 else Streams(generators, num_envs)
+
+
+def state_of(g: Any) -> State:
+    """Return the state of a generator of any device."""
+    return generator_state(g) if isinstance(g, np.random.Generator) else dict(g.state_dict())
 
 
 def generator_state(g: np.random.Generator) -> State:

@@ -7,12 +7,15 @@ nothing mixes with NumPy's arrays or turns into one unasked, and a full reductio
 `copies()` counts what would go from one memory to the other, and what would make the host wait.
 """
 
+import ctypes
 import functools
+import itertools
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -186,6 +189,10 @@ class Array(NDArrayOperatorsMixin):
         result = recorded(lambda: func(*given, **named), given[:1] if func.__name__ == "copyto" else ())
         return outside(result, roots[0] if roots and func.__name__ != "copyto" else None)
 
+    @property
+    def data(self) -> Any:
+        return SimpleNamespace(ptr=self.values.ctypes.data)
+
     def get(self) -> np.ndarray:
         note("to_host", "get()")
         return self.values.copy()
@@ -308,6 +315,41 @@ def _makes(name: str) -> Any:
     return lambda *args, **kwargs: outside(recorded(lambda: getattr(np, name)(*args, **kwargs)))
 
 
+class Communicator:
+    """`cupy.cuda.nccl.NcclCommunicator`, of threads in place of processes, which wait for one another."""
+
+    groups: ClassVar[dict[Any, tuple[threading.Barrier, list[Any]]]] = {}
+    lock = threading.Lock()
+
+    def __init__(self, ndev: int, commId: Any, rank: int) -> None:
+        with self.lock:
+            barrier = threading.Barrier(ndev, timeout=60)
+            self.barrier, self.given = self.groups.setdefault(commId, (barrier, [None] * ndev))
+        self.rank = rank
+
+    def allReduce(self, sendbuf: int, recvbuf: int, count: int, datatype: Any, op: int, stream: int) -> None:
+        assert op == 0
+        pointer = ctypes.POINTER(datatype)
+        source, target = (np.ctypeslib.as_array(ctypes.cast(at, pointer), (count,)) for at in (sendbuf, recvbuf))
+        recorded(lambda: self._sum(source, target), (target,))
+
+    def _sum(self, source: np.ndarray, target: np.ndarray) -> None:
+        self.given[self.rank] = source.copy()
+        self.barrier.wait()
+        total = np.sum(self.given, 0, dtype=source.dtype)
+        self.barrier.wait()
+        target[...] = total
+
+
+def make_nccl() -> Any:
+    """The module `cupy.cuda.nccl`; a kind of number is the type that C has for it."""
+    numbers = itertools.count()
+    return SimpleNamespace(
+        available=True, NcclCommunicator=Communicator, get_unique_id=lambda: (next(numbers),), NCCL_SUM=0,
+        NCCL_FLOAT32=ctypes.c_float, NCCL_FLOAT64=ctypes.c_double, NCCL_INT64=ctypes.c_int64,
+    )  # fmt: skip
+
+
 class PinnedMemory:
     """`cupy.cuda.PinnedMemory`: what host and device both see."""
 
@@ -370,6 +412,7 @@ def make_cupy() -> Any:
         setattr(cupy, name, getattr(np, name))
     cupy.flatnonzero = lambda x: np.nonzero(x.ravel())[0]
     cupy.cuda = ModuleType("cupy.cuda")
+    cupy.cuda.nccl = make_nccl()
     cupy.cuda.Stream, cupy.cuda.graph = Stream, Graph
     cupy.cuda.MemoryPool = lambda: SimpleNamespace(malloc=None)
     cupy.cuda.using_allocator = lambda malloc: nullcontext()

@@ -4,6 +4,7 @@ As on a GPU, nothing recorded has an effect before the graph is launched, a laun
 recording made, plain numbers are part of the record, and what would make the host wait is refused while recording.
 """
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -40,10 +41,18 @@ class Graph:
                     old[...] = new
 
 
+class _Own(threading.local):
+    """What a thread records: one thread's recording is no other's."""
+
+    recording: Tape | None = None
+
+
+_own = _Own()
+
+
 class Stream:
     """`cupy.cuda.Stream`: order is that of the calls; only one may record."""
 
-    recording: Tape | None = None
     ptr = 0
 
     def __init__(self, non_blocking: bool = False) -> None:
@@ -56,7 +65,7 @@ class Stream:
         pass
 
     def is_capturing(self) -> bool:
-        return Stream.recording is not None
+        return _own.recording is not None
 
     def synchronize(self) -> None:
         synchronizing("synchronize()")
@@ -66,10 +75,10 @@ class Stream:
         return self
 
     def begin_capture(self) -> None:
-        Stream.recording = Tape()
+        _own.recording = Tape()
 
     def end_capture(self) -> Graph:
-        tape, Stream.recording = Stream.recording, None
+        tape, _own.recording = _own.recording, None
         assert tape is not None
         tape.undo()
         return Graph(tape)
@@ -77,7 +86,7 @@ class Stream:
 
 def recorded(call: Callable[[], Any], changes: tuple[np.ndarray, ...] = ()) -> Any:
     """`call()`, written down if a stream records; `changes` are the arrays it changes in place."""
-    tape = Stream.recording
+    tape = _own.recording
     if tape is None:
         return call()
     for array in changes:
@@ -91,7 +100,7 @@ def recorded(call: Callable[[], Any], changes: tuple[np.ndarray, ...] = ()) -> A
 
 def synchronizing(what: str) -> None:
     """Refuse, while a stream records, what makes the host wait for the GPU."""
-    if Stream.recording is not None:
+    if _own.recording is not None:
         raise RuntimeError(f"cudaErrorStreamCaptureUnsupported: {what} while a stream records")
 
 

@@ -26,7 +26,7 @@ FLOORS: list[list[str]] = [
         "dbrrl.backend",
         "allocator precision replacements threads",
         "arrays capture",
-        "counter_generator scalar trees",
+        "counter_generator nccl scalar trees",
     ),
     *storeys(
         "dbrrl.autodiff",

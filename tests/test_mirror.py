@@ -137,6 +137,7 @@ TESTED_IN = {
     "dbrrl/learning/captured_step.py": "tests/learning/test_gradient_step.py",
     "dbrrl/learning/config.py": "tests/learning/test_off_policy.py",
     "dbrrl/learning/open_policy.py": "tests/learning/test_agent.py",
+    "dbrrl/learning/team_steps.py": "tests/learning/test_team.py",
     "dbrrl/learning/on_policy.py": "tests/agents/test_ppo.py",
     "dbrrl/learning/rebuild.py": "tests/checkpoint/test_untrusted.py",
     "dbrrl/learning/transition.py": "tests/learning/test_agent.py",

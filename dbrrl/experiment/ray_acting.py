@@ -12,7 +12,7 @@ from dbrrl.errors import WorkerError
 from dbrrl.learning.agent import Agent
 from dbrrl.learning.experience import Weights
 
-from . import ray_cluster, shares
+from . import devices, ray_cluster, shares
 from .driver import Episode
 from .ray_actor import Actor
 from .ray_pool import DeadError, Pool
@@ -31,6 +31,7 @@ class Acting:
 
     def __init__(self, plan: Plan, steps: int = 0) -> None:
         shares.check(plan)
+        plan = devices.on(plan, "cpu")  # of the workers; the agent learns wherever it is
         self.plan, self.steps, self.consistent = plan, steps, True
         settings = plan.settings
         self.num_envs = settings.num_envs

@@ -94,6 +94,16 @@ def check_room(ray: Any, workers: int) -> None:
         )
 
 
+def check_gpus(ray: Any, count: int) -> None:
+    """Raise ConfigError if the cluster has fewer GPUs than are needed."""
+    there = int(ray.cluster_resources().get("GPU", 0))
+    if there < count:
+        raise ConfigError(
+            f"device: workers on 'cuda' have a GPU each, expected {count} in the cluster, which has {there}: "
+            "give fewer workers, or device=cpu"
+        )
+
+
 def versions() -> dict[str, str]:
     """Return the versions that have to be the same on all hosts."""
     return {

@@ -156,6 +156,9 @@ class RayWorkers:
         out = [pool.answers([one.open.remote(pool.actors, nodes)], first=i)[0] for i, one in enumerate(pool.actors)]
         pool.ask_each("connect", [({j: out[j][i] for j in numbers if i in out[j]},) for i in numbers])
         pool.ask("tidy")
+        if pool.gpus and pool.size > 1:
+            [identifier] = pool.answers([pool.actors[0].identifier.remote()])
+            pool.ask("connect_gpus", identifier)
         if not self._saved:
             pool.ask("begin", self.agent.network.state_dict())
             return []

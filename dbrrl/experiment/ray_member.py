@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from dbrrl import backend
+from dbrrl.backend import nccl
 from dbrrl.checkpoint import State
-from dbrrl.learning import changing, team
+from dbrrl.learning import changing, team, team_steps
 from dbrrl.learning.rebuild import set_network
 
 from . import ray_cluster, shares
@@ -38,7 +39,8 @@ class Member:
         self.envs = envs = shares.environments(plan, own)
         config, seed = shares.part(plan.config, workers, n_steps), plan.settings.seed
         spaces = envs.observation_space, envs.action_space
-        agent: Any = plan.agent_class(*spaces, config, num_envs=envs.num_envs, seed=seed)
+        device = plan.settings.device
+        agent: Any = plan.agent_class(*spaces, config, num_envs=envs.num_envs, seed=seed, device=device)
         self.agent = agent
         if plan.network is not None:
             set_network(self.agent, plan.network)
@@ -49,7 +51,7 @@ class Member:
         self.exchange = Exchange(index, workers)
         self.team = team.Workers(self.exchange)
         if workers > 1:
-            team.join(self.agent, self.team)
+            team_steps.join(self.agent, self.team)
         return ray_cluster.host()
 
     def open(self, actors: list[Any], nodes: list[str]) -> dict[int, Any]:
@@ -60,6 +62,15 @@ class Member:
     def connect(self, channels: dict[int, Any]) -> None:
         """Take the channels from other workers."""
         self.exchange.connect(channels)
+
+    def identifier(self) -> tuple[int, ...]:
+        """Return what all workers are given to find each other's GPUs."""
+        return nccl.identifier()
+
+    def connect_gpus(self, identifier: tuple[int, ...]) -> None:
+        """Add up what is on GPUs among these; all workers have to be asked at the same time."""
+        communicator = nccl.Communicator(self.exchange.index, self.exchange.size, identifier, self.agent.device)
+        self.team.exchange = team.OnGPUs(self.exchange, communicator)
 
     def tidy(self) -> None:
         """Leave no name of a channel behind, once all workers are connected."""

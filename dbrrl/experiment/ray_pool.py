@@ -34,16 +34,23 @@ class Pool:
         step: of the run, for messages.
 
     Raises:
-        ConfigError: Ray is not installed, there are fewer processors than workers, or the plan cannot be sent.
+        ConfigError: Ray is not installed, there are fewer processors or GPUs than workers, or the plan cannot be sent.
         RunError: nothing answers at the address of the cluster.
     """
 
     def __init__(self, plan: Plan) -> None:
         self.size, self.step = plan.settings.workers or 1, 0
+        on_gpus = plan.agent_class.distributed == "team" and plan.settings.device not in ("cpu", "auto")
+        self.gpus = int(on_gpus)  # of each worker
         self.actors: list[Any] = []
         self._stack = contextlib.ExitStack()
         with ignored_by_children():
             self.ray = self._stack.enter_context(ray_cluster.connected(self.size, plan.ray_address))
+        try:
+            ray_cluster.check_gpus(self.ray, self.gpus * self.size)
+        except ConfigError:
+            self.close()
+            raise
         self.sent(plan)
 
     def sent(self, plan: Plan) -> Any:
@@ -66,7 +73,7 @@ class Pool:
         self.actors[index] = self._made(kind)
 
     def _made(self, kind: type) -> Any:
-        return self.ray.remote(num_cpus=1, max_restarts=0)(kind).remote()
+        return self.ray.remote(num_cpus=1, num_gpus=self.gpus, max_restarts=0)(kind).remote()
 
     def ask(self, name: str, *arguments: Any) -> list[Any]:
         """Return what a method of each worker returns, given the same arguments; errors as `answers`."""

@@ -42,8 +42,8 @@ def check(plan: Plan) -> None:
         raise ConfigError(
             f"workers: expected a class or a name, got {what} that is made already: each worker makes one"
         )
-    if settings.device not in ("cpu", "auto"):
-        raise ConfigError(f"device: several workers learn on the CPU, got {settings.device!r}: leave it out")
+    if how == "team" and settings.workers is not None and settings.device not in ("cpu", "auto", "cuda"):
+        raise ConfigError(f"device: workers have a GPU each, expected 'cuda' or 'cpu', got {settings.device!r}")
     _divides("num_envs", settings.num_envs, "shares", shares)
     _divides("shares", shares, "workers", workers)
     if settings.workers is not None:
@@ -80,7 +80,8 @@ def give_streams(agent: Any, shares: range) -> None:
     """Let an agent draw from the streams of these shares."""
     for name, stream in STREAMS.items():
         if hasattr(agent, name):
-            setattr(agent, name, seeding.of_shares(agent.seed, stream, shares, agent.num_envs))
+            device = "cpu" if isinstance(getattr(agent, name), np.random.Generator) else agent.device
+            setattr(agent, name, seeding.of_shares(agent.seed, stream, shares, agent.num_envs, device))
 
 
 def described(plan: Plan) -> tuple[str, str, Any, Any]:

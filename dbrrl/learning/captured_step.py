@@ -95,4 +95,6 @@ class CapturedStep(UncheckedStep):
         self.optimizer.step()
         scalars = {name: value for name, value in found.items() if not np.ndim(value)}
         vectors = {name: value for name, value in found.items() if np.ndim(value)}
-        return list(scalars), packed(list(scalars.values())), vectors
+        values = packed(list(scalars.values()))
+        self.share(values)
+        return list(scalars), values, vectors

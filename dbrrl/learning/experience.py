@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from dbrrl import nn
+from dbrrl.backend import to_numpy
 from dbrrl.backend.trees import leaves
 from dbrrl.checkpoint import untrusted
 from dbrrl.errors import CheckpointError
@@ -25,7 +26,7 @@ class Weights:
 
     def get(self) -> State:
         """Return the vectors."""
-        return {"weights": nn.parameters_to_vector(self.parameters), "moments": self.moments()}
+        return {"weights": to_numpy(nn.parameters_to_vector(self.parameters)), "moments": self.moments()}
 
     def set(self, given: State) -> None:
         """Take the vectors of another agent's."""

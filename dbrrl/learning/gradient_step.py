@@ -143,9 +143,13 @@ class GradientStep:
         """Compute the clipped gradient alone, without a step (see `__call__` for errors)."""
         self.optimizer.zero_grad()
         loss, metrics = self.backward(batch, **numbers)
+        self.share(self.optimizer.gradient)
         norm = self.optimizer.clip_grad_norm(self.max_grad_norm)
         self.check(norm, batch, loss)
         return StepMetrics(metrics, norm)
+
+    def share(self, vector: Any) -> None:
+        """Do nothing with a gradient, or with metrics: where others learn too, these are replaced by their means."""
 
     def backward(self, batch: Batch, **numbers: Any) -> LossAndMetrics:
         """Compute the loss and add its gradient; return the loss, and what computes the metrics."""

@@ -1,17 +1,15 @@
 """Workers that learn one policy together: each has environments of its own, and a copy of the network."""
 
 import contextlib
-import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
 from dbrrl import normalize
-from dbrrl.buffers.batch import Batch
+from dbrrl.backend import to_numpy
 from dbrrl.checkpoint import untrusted
-from dbrrl.errors import AnomalyError, no_gradient
-from dbrrl.learning.gradient_step import GradientStep, StepMetrics, Until, check_numbers, each
+from dbrrl.learning.gradient_step import packed
 from dbrrl.normalize import ObservationNormalizer, RewardNormalizer, RunningMeanStd
 from dbrrl.types import Array, State
 
@@ -71,7 +69,7 @@ class Workers:
 
     def mean(self, x: Any) -> Any:
         """Return the mean of an array, or of a number, over the workers."""
-        vector = np.ravel(x)
+        vector = np.reshape(x, -1)
         total = self.exchange.sum(vector) / vector.dtype.type(self.exchange.size)
         return total.reshape(np.shape(x)) if np.ndim(x) else float(total[0])
 
@@ -81,12 +79,13 @@ class Workers:
 
     def standardize(self, parts: list[Array]) -> list[Array]:
         """Return each array with zero mean and unit deviation over all workers, who give as many; one exchange."""
-        own = np.array([(len(x), np.add.reduce(x, dtype=np.float64), np.dot(x, x.astype(np.float64))) for x in parts])
-        count, total, squares = self.exchange.sum(own.reshape(-1)).reshape(own.shape).T
+        wide = [x.astype(np.float64) for x in parts]
+        own = packed([number for x in wide for number in (len(x), x.sum(), np.dot(x, x))])
+        count, total, squares = self.exchange.sum(own).reshape(len(parts), 3).T
         mean = total / count
         deviation = np.sqrt(np.maximum(squares / count - mean * mean, 0))
-        deviation[deviation < normalize.NEAR * np.abs(mean)] = np.inf  # equal numbers, but for rounding: 0
-        deviation[count < 2], mean[count < 2] = 1, 0
+        deviation = np.where(deviation < normalize.NEAR * abs(mean), np.inf, deviation)  # equal, but for rounding: 0
+        mean, deviation = np.where(count < 2, 0.0, mean), np.where(count < 2, 1.0, deviation)
         return [((x - m) / (d + 1e-8)).astype(x.dtype) for x, m, d in zip(parts, mean, deviation, strict=True)]
 
     def agree(self, normalizers: Sequence[Normalizer]) -> None:
@@ -122,7 +121,7 @@ class Workers:
 
 def moments(statistics: RunningMeanStd) -> np.ndarray:
     """Return count, sums and sums of squares, which add up, as one vector."""
-    n, mean, var = statistics.count, np.ravel(statistics.mean), np.ravel(statistics.var)
+    n, mean, var = statistics.count, np.ravel(to_numpy(statistics.mean)), np.ravel(to_numpy(statistics.var))
     return np.concatenate([[n], n * mean, n * (var + mean * mean)])
 
 
@@ -151,74 +150,18 @@ def set_all_moments(normalizers: Sequence[Normalizer], vector: np.ndarray) -> No
         at += size
 
 
-class TeamStep(GradientStep):
-    """A gradient step along the mean of the gradients of all workers, each of its part of the batch.
-
-    Gradient and metrics go over in one vector. Where the loss takes standardized advantages, the batches that it is
-    given have them, over the parts of all workers.
+class OnGPUs:
+    """Sums over workers that have a GPU each: arrays there by NCCL, others as `host` adds them up.
 
     Args:
-        own: the step that computes the gradient of this worker's part.
-        team: the workers.
-        standardize: whether advantages are standardized.
+        host: for arrays on the host.
+        communicator: for arrays on the GPU, with a `sum` that the host does not wait for.
     """
 
-    def __init__(self, own: GradientStep, team: Workers, standardize: bool) -> None:
-        super().__init__(own.loss, own.optimizer, own.max_grad_norm, own.error_message)
-        self.own, self.team, self.standardize = own, team, standardize
-        own.max_grad_norm = math.inf  # clipped is the mean
+    def __init__(self, host: Exchange, communicator: Any) -> None:
+        self.size, self.host, self.communicator = host.size, host, communicator
 
-    def __call__(self, batch: Batch, **numbers: float) -> StepMetrics:
-        """Take one step (see `GradientStep`)."""
-        return next(self.each([batch], None, **numbers))
-
-    def each(self, batches: Iterable[Batch], until: Until = None, **numbers: float) -> Iterator[StepMetrics]:
-        """Take a step on each batch (see `GradientStep`); all workers have equally many."""
-        check_numbers(numbers)
-        return each(super().__call__, self._prepared(list(batches)), until, numbers)
-
-    def gradient(self, batch: Batch, **numbers: Any) -> StepMetrics:
-        """Compute the clipped mean of the gradients, and the means of the metrics."""
-        with self.team.stepping():
-            own = self.own.gradient(batch, **numbers)
-        metrics = own.numbers()
-        g = self.optimizer.gradient
-        mean = self.team.mean(np.concatenate([g, np.array([*metrics.values()], g.dtype)]))
-        g[...] = mean[: len(g)]
-        norm = self.optimizer.clip_grad_norm(self.max_grad_norm)
-        if not math.isfinite(norm):
-            found = " of another worker"
-            raise AnomalyError(self.error_message(batch, found) if self.error_message else no_gradient(None, found))
-        found_metrics = dict(zip(metrics, mean[len(g) :].tolist(), strict=True))
-        del found_metrics["grad_norm"]
-        return StepMetrics(lambda: found_metrics, norm)
-
-    def _prepared(self, batches: list[Batch]) -> list[Batch]:
-        """Return the batches with standardized advantages, where the loss takes these."""
-        if not self.standardize or "advantage" not in batches[0].split()[0]:
-            return batches
-        columns, rows = batches[0].split()
-        if rows is None or any(batch.split()[0] is not columns for batch in batches):
-            found = self.team.standardize([batch.advantage for batch in batches])
-            return [batch.add(advantage=x) for batch, x in zip(batches, found, strict=True)]
-        # Their rows differ: one column has the advantages of all, and the steps go on picking rows of the same arrays.
-        picked = [batch.split()[1] for batch in batches]
-        advantage = columns["advantage"].copy()
-        for where, x in zip(picked, self.team.standardize([advantage[one] for one in picked]), strict=True):
-            advantage[where] = x
-        of = {**columns, "advantage": advantage}
-        return [type(batch).of_rows(of, one) for batch, one in zip(batches, picked, strict=True)]
-
-    def explain(self) -> str:
-        """Say how the steps of this worker run."""
-        return self.own.explain()
-
-    def forget(self) -> None:
-        """Drop what was recorded of earlier steps."""
-        self.own.forget()
-
-
-def join(agent: Any, team: Workers) -> None:
-    """Let an `OnPolicyAgent` learn together with others, before its first step."""
-    agent.team = team
-    agent.step = TeamStep(agent.step, team, getattr(agent.config, "normalize_advantage", False))
+    def sum(self, vector: Array) -> Array:
+        """Return the sum of all workers' vectors, where these are."""
+        own = self.host if type(vector) is np.ndarray else self.communicator
+        return own.sum(vector)

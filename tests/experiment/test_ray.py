@@ -215,6 +215,22 @@ def test_how_workers_explore_changes_with_the_settings(cluster: Any, tmp_path: P
     assert greedy[1] == 1.0
 
 
+@pytest.mark.parametrize("agent", ["dqn", "sac"])
+def test_the_learner_may_be_on_a_gpu(agent: str, cluster: Any, cuda: None) -> None:
+    run, alone = act(agent, device="cuda").run(), act(agent).run()
+    assert run.agent.device == "cuda"
+    assert run.scores[-1]["steps"] == 1_200
+    assert run.scores[-1]["num_updates"] == alone.scores[-1]["num_updates"]
+
+
+def test_workers_that_learn_on_gpus_need_one_each(cluster: Any, cuda: None, tmp_path: Path) -> None:
+    if cluster.cluster_resources().get("GPU", 0):
+        pytest.skip("this machine has some")
+    with pytest.raises(ConfigError, match="have a GPU each, expected 2 in the cluster, which has 0: give fewer"):
+        train(workers=2, device="cuda", out=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_each_worker_explores_in_its_own_way(cluster: Any) -> None:
     same = {"learning_starts": 1_200, "buffer_size": 2_000, "epsilon": 0.4, "worker_spread": 7.0}
     agent: Any = act("dqn", **same).run().agent

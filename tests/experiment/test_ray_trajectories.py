@@ -145,3 +145,11 @@ def test_an_error_of_the_learner_ends_the_run_with_its_own_traceback(cluster: An
     while members("Actor") and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not members("Actor")
+
+
+@pytest.mark.parametrize("recurrent", ["none", "lstm"])
+def test_the_learner_may_be_on_a_gpu(recurrent: str, cluster: Any, cuda: None) -> None:
+    run = train(device="cuda", recurrent=recurrent, normalize_observation=True)
+    agent: Any = run.agent
+    assert agent.device == "cuda" and agent.steps == 2_000 and 16 <= agent.num_updates <= 18
+    assert agent.observation_norm.statistics.count == 2_000

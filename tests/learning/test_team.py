@@ -8,12 +8,15 @@ import pytest
 
 from dbrrl import nn, seeding
 from dbrrl.agents import A2C, PPO, TRPO
+from dbrrl.backend import nccl, to_numpy
 from dbrrl.buffers.batch import Batch
 from dbrrl.envs import make
-from dbrrl.learning import team
+from dbrrl.experiment import shares
+from dbrrl.learning import team, team_steps
 from dbrrl.learning.gradient_step import GradientStep
 from dbrrl.normalize import ObservationNormalizer, RunningMeanStd
 from dbrrl.optim import SGD
+from tests import standin
 
 ENVS, SHARES, STEPS = 8, 4, 32
 
@@ -61,8 +64,12 @@ class Side:
         return total
 
 
-def agents(kind: Any, workers: int, rollouts: int, **settings: Any) -> list[Any]:
-    """Train in Pendulum with ENVS environments over all workers, without processes; return their agents."""
+def agents(kind: Any, workers: int, rollouts: int, device: str = "cpu", **settings: Any) -> list[Any]:
+    """Train in Pendulum with ENVS environments over all workers, without processes; return their agents.
+
+    On a device arrays there are added up by NCCL.
+    """
+    identifier = nccl.identifier() if device != "cpu" else ()
     together, envs_each, shares_each = Together(workers), ENVS // workers, SHARES // workers
     for name in ("batch_size", "critic_batch_size"):
         if name in settings:
@@ -73,13 +80,13 @@ def agents(kind: Any, workers: int, rollouts: int, **settings: Any) -> list[Any]
         root = seeding.sequence(0, "environments")
         own = np.random.SeedSequence(root.entropy, spawn_key=root.spawn_key, n_children_spawned=index * envs_each)
         envs = make("Pendulum-v1", envs_each, seed=own, vectorization="sync")
-        agent = kind(envs.observation_space, envs.action_space, config, num_envs=envs_each, seed=0)
-        shares = range(index * shares_each, (index + 1) * shares_each)
-        for name, stream in (("policy_rng", "policy"), ("batch_rng", "minibatches")):
-            if hasattr(agent, name):
-                setattr(agent, name, seeding.of_shares(0, stream, shares, envs_each))
+        agent = kind(envs.observation_space, envs.action_space, config, num_envs=envs_each, seed=0, device=device)
+        shares.give_streams(agent, range(index * shares_each, (index + 1) * shares_each))
         if workers > 1:
-            team.join(agent, team.Workers(together.exchange(index)))
+            exchange: team.Exchange = together.exchange(index)
+            if device != "cpu":
+                exchange = team.OnGPUs(exchange, nccl.Communicator(index, workers, identifier))
+            team_steps.join(agent, team.Workers(exchange))
         envs.reset()
         for _ in range(rollouts * STEPS):
             step = envs.step(agent.act(envs.observation))
@@ -90,7 +97,7 @@ def agents(kind: Any, workers: int, rollouts: int, **settings: Any) -> list[Any]
 
 
 def weights(agent: Any) -> np.ndarray:
-    return np.concatenate([p.array.ravel() for p in agent.network.parameters()])
+    return np.concatenate([to_numpy(p.array).ravel() for p in agent.network.parameters()])
 
 
 CASES = [
@@ -115,6 +122,34 @@ def test_workers_learn_what_one_process_learns(kind: Any, settings: Any, rollout
         for name in ("value_loss", "entropy", "learning_rate"):
             if name in alone.latest:
                 assert found[0].latest[name] == pytest.approx(alone.latest[name], rel=1e-3)
+
+
+ON_GPUS: list[tuple[Any, dict[str, Any]]] = [
+    (PPO, {"batch_size": 64, "n_epochs": 2, "normalize_observation": True}),
+    (PPO, {"batch_size": 64, "n_epochs": 2, "target_kl": 1e-4}),
+    (PPO, {"batch_size": 128, "n_epochs": 2, "recurrent": "lstm", "target_kl": 1e-4}),
+    (A2C, {"normalize_advantage": True}),
+    (TRPO, {"critic_batch_size": 64}),
+]
+
+
+@pytest.mark.parametrize(("kind", "settings"), ON_GPUS)
+def test_workers_with_a_gpu_each_learn_what_one_learns(
+    kind: Any, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    standin.install(monkeypatch)
+    (alone,) = agents(kind, 1, 2, "cuda", **settings)
+    found = agents(kind, 2, 2, "cuda", **settings)
+    np.testing.assert_array_equal(weights(found[0]), weights(found[1]))
+    assert found[0].num_updates == alone.num_updates > 0
+    if "normalize_observation" in settings:  # statistics within a rollout are each worker's own
+        return
+    close = 2e-4 if kind is TRPO else 2e-5
+    np.testing.assert_allclose(weights(found[0]), weights(alone), rtol=0, atol=close)
+    for name in ("value_loss", "entropy", "approx_kl"):
+        if name in alone.latest:
+            assert found[0].latest[name] == pytest.approx(found[1].latest[name], rel=1e-6)
+            assert found[0].latest[name] == pytest.approx(alone.latest[name], rel=1e-2, abs=1e-6)
 
 
 def test_advantages_are_standardized_over_all_parts() -> None:
@@ -168,7 +203,7 @@ def test_a_step_is_clipped_by_the_norm_of_the_mean() -> None:
             return found, lambda: {"seen": np.float32(10 * i)}
 
         own = GradientStep(loss, SGD(layer, learning_rate=1.0), max_grad_norm=1.0)
-        step = team.TeamStep(own, team.Workers(together.exchange(i)), standardize=False)
+        step = team_steps.TeamStep(own, team.Workers(together.exchange(i)), standardize=False)
         metrics = step(Batch(x=slopes[i][None]))
         return layer.weight.array.ravel().copy(), float(metrics["seen"]), float(metrics.grad_norm)
 
