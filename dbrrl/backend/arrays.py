@@ -5,7 +5,7 @@ import functools
 import platform
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,17 @@ def recording() -> Iterator[None]:
         yield
     finally:
         _state.recording = False
+
+
+def nccl_of(cupy: Any) -> Any:
+    """CuPy's module for NCCL, which releases keep in different places; None where there is none."""
+    found = getattr(cupy.cuda, "nccl", None)
+    if found is None:
+        with suppress(ImportError):
+            from cupy.cuda import nccl
+
+            found = nccl
+    return found
 
 
 def module_on(device: str) -> Any:

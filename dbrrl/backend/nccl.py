@@ -1,11 +1,10 @@
 """Sums over GPUs of several processes, one each, by NCCL through CuPy."""
 
-import contextlib
 from typing import Any
 
 import numpy as np
 
-from dbrrl.backend.arrays import module_on
+from dbrrl.backend.arrays import module_on, nccl_of
 from dbrrl.errors import ConfigError
 
 KINDS = {"f": "NCCL_FLOAT32", "d": "NCCL_FLOAT64", "l": "NCCL_INT64", "q": "NCCL_INT64"}
@@ -14,12 +13,7 @@ CURE = "install NVIDIA's library, such as pip install nvidia-nccl-cu12, of the r
 
 def library(device: str = "cuda") -> Any:
     """Return CuPy's module for NCCL; ConfigError where the library is not there."""
-    found = getattr(module_on(device).cuda, "nccl", None)
-    if found is None:
-        with contextlib.suppress(ImportError):
-            from cupy.cuda import nccl
-
-            found = nccl
+    found = nccl_of(module_on(device))
     if not getattr(found, "available", False):
         raise ConfigError(f"device: several workers on GPUs need NCCL, which CuPy does not find: {CURE}")
     return found
