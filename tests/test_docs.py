@@ -160,7 +160,13 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-@pytest.mark.parametrize("command", SHOWN, ids=str)
+FIRST = ("README.md", "docs/getting-started.md")  # pages whose commands are always run
+
+
+@pytest.mark.parametrize(
+    "command",
+    [pytest.param(one, marks=() if one.page in FIRST else pytest.mark.slow, id=str(one)) for one in SHOWN],
+)
 def test_a_command_does_what_the_page_says(command: Command, finished_run: Path, folder: Path) -> None:
     for name in ("RUN", "runs/RUN", "runs/ANOTHER"):
         shutil.copytree(finished_run, folder / name)

@@ -76,7 +76,7 @@ def check(agent: Any, chunk: State, num_envs: int) -> State:
     CheckpointError.
     """
     found = untrusted.table(chunk, "rollout", *CHUNK)
-    size = untrusted.whole(untrusted.table(found["rollout"], "rollout", "size")["size"], "size", at_most=agent.n_steps)
+    size = untrusted.whole(untrusted.table(found["rollout"], "rollout", "size")["size"], "size", 1, agent.n_steps)
     buffer = _sized(agent.rollout, size, num_envs)
     buffer.load_state_dict(found["rollout"])
     for part, own in zip(_entries(found, "following", buffer.observations), buffer.observations, strict=True):

@@ -77,6 +77,7 @@ def test_the_protocol_is_kept_with_every_action(kind: Any, action: str, device: 
     testing.check_agent(lambda: make(kind, actions=ACTIONS[action], device=device), steps=12)
 
 
+@pytest.mark.slow
 @over_two_agents
 @pytest.mark.parametrize("noise", ["gaussian", "ornstein_uhlenbeck", "none"])
 @pytest.mark.parametrize("prioritized", [False, True])

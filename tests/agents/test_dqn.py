@@ -69,6 +69,7 @@ def test_the_protocol_is_kept_with_every_observation(device: str, observation: s
     testing.check_agent(lambda: make(space=OBSERVATIONS[observation], device=device), steps=steps)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [DQN, DoubleDQN])
 @pytest.mark.parametrize("n_step", [1, 3])
 @pytest.mark.parametrize("chosen", list(itertools.product([False, True], repeat=3)))

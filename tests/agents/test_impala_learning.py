@@ -39,7 +39,7 @@ def learned(env: str, seed: int, **settings: Any) -> Run:
 
 def errors(name: str, continuous: bool, seed: int) -> tuple[float, float]:
     """How far the policy's return and the worst value are from the known answers."""
-    steps = 40_000 if continuous and name in ("Action", "Both") else 20_000
+    steps = 30_000 if continuous and name in ("Action", "Both") else 12_000
     run = learned(f"dbrrl/Probe{name}{'Continuous' * continuous}-v0", seed, steps=steps)
     return probe_errors(name, run, state_values)
 

@@ -52,6 +52,7 @@ def play_on(agent: Any) -> list[Any]:
     return taken
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in ALL if name != "a3c"])
 def test_on_a_gpu_only_allowed_actions_are_taken(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     standin.install(monkeypatch)

@@ -109,6 +109,7 @@ def test_first_and_second_gradients_match_central_differences(case: Case, make: 
     check_gradients(case.call, *put(arrays_of(make), device), order=2, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("case", "make"), MANY_POINTS)
 def test_second_gradients_inside_a_curved_function(case: Case, make: Any) -> None:
     # A linear op has a second derivative of its own only where what comes after it is curved.

@@ -83,6 +83,7 @@ def test_a_run_of_the_folder_stays_as_it_is(call: Call) -> None:
     assert Path("ppo/runs/ppo_CartPole-v1_seed0/final/agent.dbrrl").exists()
 
 
+@pytest.mark.slow
 def test_runs_with_other_settings_are_refused_or_left_out(call: Call) -> None:
     Path("own.toml").write_text(SUITE.format(steps=32))
     code, _, errors = call("--out", "both", "--join", "ppo/results.csv", "a2c/results.csv")

@@ -74,6 +74,7 @@ def test_the_bytes_are_those_of_the_weights_and_what_goes_with_them(available: A
         make("dqn", hidden_sizes=(50_000, 50_000))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*ON_POLICY, *Q_LEARNERS])
 @pytest.mark.parametrize("settings", [{"hidden_sizes": (900, 800)}, {"hidden_sizes": (800,), "recurrent": "lstm"}])
 def test_nothing_is_refused_that_fits(name: str, settings: dict[str, Any], available: Any) -> None:

@@ -156,6 +156,7 @@ def test_what_was_read_from_a_file_is_checked(recurrent: str) -> None:
         {name: x for name, x in good.items() if name != "start"},
         {**good, "rollout": {**rollout, "rewards": wrong}},
         {**good, "rollout": {**rollout, "size": STEPS - 1}},
+        {**good, "rollout": {**rollout, "size": 0}},
         {**good, "following": [x[:1] for x in good["following"]]},
         {**good, "following": [x * np.nan for x in good["following"]]},
         {**good, "behavior": {"log_mu": good["behavior"]["log_mu"][:1]}},
