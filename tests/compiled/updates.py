@@ -98,7 +98,9 @@ def updated(case: str, given: Any, compiled: bool) -> Any:
             for one in given:
                 agent.learned = 0
                 agent.rollout.load_state_dict(one)
-                agent.update(Rollout(agent.rollout, agent.memory, "cpu"))
+                rollout = Rollout(agent.rollout, agent.memory, "cpu")
+                rollout.behavior = agent.behavior(rollout)
+                agent.update(rollout)
     else:
         agent.load_state_dict(given)
         for _ in range(GRADIENT_STEPS):
