@@ -303,7 +303,7 @@ def test_statistics_of_observations_are_shared(cluster: Any) -> None:
         ({"workers": 2, "agent": "a3c"}, r"workers: a3c does not learn so"),
         ({"shares": 2, "agent": "dqn"}, r"shares: dqn does not learn so"),
         ({"workers": 2, "shares": 4, "agent": "dqn"}, r"shares: dqn has one share per worker, got 4"),
-        ({"workers": 2, "device": "cuda"}, r"device: several workers learn on the CPU, got 'cuda'"),
+        ({"workers": 2, "device": "cuda:1"}, r"workers have a GPU each, expected 'cuda' or 'cpu', got 'cuda:1'"),
         ({"ray_address": "127.0.0.1:1"}, r"ray_address: expected workers beside it"),
     ],
 )
