@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import time
 
 from dbrrl.experiment import Callback
 from dbrrl.experiment.loop import Loop
@@ -28,6 +29,14 @@ def members(kind: str = "Member") -> list[int]:
     found = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout.splitlines()
     ours = below(os.getpid())
     return sorted(ours & {int(line.split()[0]) for line in found if f"ray::{kind}" in line})
+
+
+def left(kind: str = "Member") -> list[int]:
+    """The processes of workers that have not ended after 20 seconds, by number."""
+    deadline = time.monotonic() + 20
+    while (found := members(kind)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return found
 
 
 class Kill(Callback):

@@ -21,7 +21,7 @@ from dbrrl.errors import ConfigError, WorkerError
 from dbrrl.experiment import Callback, Experiment, Interrupted, Run, ray_cluster, steering
 from dbrrl.experiment.loop import Loop
 from tests.experiment import ray_odd
-from tests.experiment.ray_processes import Kill, alive, below, members
+from tests.experiment.ray_processes import Kill, alive, below, left, members
 
 try:
     ray_cluster.load()
@@ -264,10 +264,7 @@ def test_an_error_in_a_worker_ends_the_run_with_its_traceback(cluster: Any) -> N
     with pytest.raises(WorkerError, match=r"worker \d failed after step .*the wheel came off") as error:
         train(env="tests.experiment.ray_odd:Failing", workers=2)
     assert "ray_odd.py" in str(error.value.__cause__)
-    deadline = time.monotonic() + 20
-    while members() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not members()
+    assert not left()
 
 
 def test_environments_may_be_functions_but_must_be_sendable(cluster: Any) -> None:

@@ -14,7 +14,7 @@ import pytest
 from dbrrl.errors import ConfigError, WorkerError
 from dbrrl.experiment import Callback, Experiment, Interrupted, Run, ray_cluster
 from dbrrl.experiment.loop import Loop
-from tests.experiment.ray_processes import Kill, members
+from tests.experiment.ray_processes import Kill, left
 
 try:
     ray_cluster.load()
@@ -121,10 +121,7 @@ def test_an_error_in_a_worker_ends_the_run_with_its_traceback(cluster: Any) -> N
     with pytest.raises(WorkerError, match=r"worker \d failed after step .*the wheel came off") as error:
         train(env="tests.experiment.ray_odd:Failing", steps=8_000)
     assert "ray_odd.py" in str(error.value.__cause__)
-    deadline = time.monotonic() + 20
-    while members("Actor") and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not members("Actor")
+    assert not left("Actor")
 
 
 def test_an_error_of_the_learner_ends_the_run_with_its_own_traceback(cluster: Any, monkeypatch: Any) -> None:
@@ -141,10 +138,7 @@ def test_an_error_of_the_learner_ends_the_run_with_its_own_traceback(cluster: An
     monkeypatch.setattr(IMPALA, "update", failing)
     with pytest.raises(RuntimeError, match="the learner slipped"):
         train()
-    deadline = time.monotonic() + 20
-    while members("Actor") and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not members("Actor")
+    assert not left("Actor")
 
 
 @pytest.mark.parametrize("recurrent", ["none", "lstm"])
